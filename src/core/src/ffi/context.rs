@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The memory of a context: the vtable that C reads, then one pointer to our session. That pointer is also the lock
+//! and the state: null before Init and after Finalize, [`BUSY`] while a call is inside, else a boxed session.
+
+use crate::abi::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
+use crate::rc::{Rc, Result};
+use crate::session::Session;
+use crate::transport::{Open, Transport};
+use core::mem::offset_of;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+/// What the caller allocates.
+#[repr(C)]
+pub(super) struct Context {
+    head: TSS2_TCTI_CONTEXT_COMMON_V2,
+    session: *mut (),
+}
+
+/// Bytes of a context, the same for every module.
+pub const CONTEXT_SIZE: usize = size_of::<Context>();
+
+/// Stands in the pointer while a call is inside; no box has this address.
+const BUSY: *mut () = core::ptr::without_provenance_mut(1);
+
+/// A context that passed its checks.
+#[derive(Clone, Copy)]
+pub(super) struct ContextRef(*mut Context);
+
+impl ContextRef {
+    /// Memory for a new context: `BAD_VALUE` unless it is aligned as malloc aligns.
+    ///
+    /// # Safety
+    /// `ctx` is NULL or points to `CONTEXT_SIZE` writable bytes, which may be uninitialised.
+    pub(super) unsafe fn prepare(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
+        let ctx: *mut Context = ctx.cast();
+        if !ctx.is_aligned() {
+            return Err(crate::fail!(
+                Rc::BAD_VALUE,
+                "the memory for the context must be aligned to {} bytes, as malloc does",
+                align_of::<Context>()
+            ));
+        }
+        // SAFETY: the caller owns this memory and no other thread knows it yet.
+        unsafe { ctx.write_bytes(0, 1) };
+        Ok(ContextRef(ctx))
+    }
+
+    /// Fills prepared memory; the head last, which makes it a context.
+    ///
+    /// # Safety
+    /// `self` comes from `prepare` and the memory is still the caller's.
+    pub(super) unsafe fn install<T: Transport>(self, session: Session<T>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
+        let boxed: *mut () = Box::into_raw(Box::new(session)).cast();
+        // SAFETY: the caller says the memory is valid; nobody else reads it before Init returns.
+        unsafe { (&raw mut (*self.0).session).write(boxed) };
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.0).head).write(head) };
+    }
+
+    /// A context of `T` from C. NULL is `BAD_REFERENCE`, another magic `BAD_CONTEXT`.
+    ///
+    /// # Safety
+    /// `ctx` is NULL or points to a live context, of whatever module.
+    pub(super) unsafe fn check<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
+        let ctx: *mut Context = ctx.cast();
+        if ctx.is_null() {
+            return Err(crate::fail!(Rc::BAD_REFERENCE, "the context is NULL"));
+        }
+        // SAFETY: every context of every module opens with its magic.
+        let magic = unsafe { (&raw const (*ctx).head.v1.magic).read() };
+        if magic != T::MAGIC {
+            return Err(crate::fail!(
+                Rc::BAD_CONTEXT,
+                "a context with magic {magic:#018x} is none of this module, whose magic is {:#018x}",
+                T::MAGIC
+            ));
+        }
+        Ok(ContextRef(ctx))
+    }
+
+    /// Takes the session out while a call is inside. `BAD_SEQUENCE` when another call is, and after Finalize.
+    ///
+    /// # Safety
+    /// `self` is a live context that `install::<T>` filled.
+    pub(super) unsafe fn enter<'a, T: Transport>(self) -> Result<Entered<'a, T>> {
+        // SAFETY: the field is aligned and lives as long as the context.
+        let slot = unsafe { AtomicPtr::from_ptr(&raw mut (*self.0).session) };
+        let session = slot.load(Ordering::Acquire);
+        if session.is_null() {
+            return Err(crate::fail!(Rc::BAD_SEQUENCE, "the context was finalized, or lost to an internal error"));
+        }
+        if session == BUSY || slot.compare_exchange(session, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            return Err(crate::fail!(Rc::BAD_SEQUENCE, "another call is inside this context"));
+        }
+        // SAFETY: install made this box from a Session<T>, and BUSY in its place keeps every other call out.
+        let session = unsafe { Box::from_raw(session.cast()) };
+        Ok(Entered { slot, session: Some(session) })
+    }
+}
+
+/// A session taken out of its context; whoever drops it leaves null there.
+pub(super) struct Entered<'a, T> {
+    slot: &'a AtomicPtr<()>,
+    session: Option<Box<Session<T>>>,
+}
+
+impl<T> Entered<'_, T> {
+    /// The session.
+    pub(super) fn session(&mut self) -> Result<&mut Session<T>> {
+        self.session.as_deref_mut().ok_or(Rc::BAD_SEQUENCE)
+    }
+
+    /// Puts the session back. Dropping instead ends it: in Finalize, and when a panic unwinds.
+    pub(super) fn leave(mut self) {
+        if let Some(session) = self.session.take() {
+            self.slot.store(Box::into_raw(session).cast(), Ordering::Release);
+        }
+    }
+}
+
+impl<T> Drop for Entered<'_, T> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            drop(session);
+            self.slot.store(null_mut(), Ordering::Release);
+        }
+    }
+}
+
+const _: () = {
+    assert!(offset_of!(Context, session) == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>());
+    assert!(CONTEXT_SIZE == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + size_of::<*mut ()>());
+};

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One connection to a simulator: a blocking socket that never raises SIGPIPE and never survives an exec.
+
+use crate::deadline::{Deadline, Wait};
+use crate::io::{above_stdio, wait_for};
+use crate::rc::{Rc, Result};
+use crate::rx::RxBuf;
+use crate::transport::Progress;
+use nix::errno::Errno;
+use nix::poll::PollFlags;
+use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A connected stream socket.
+pub struct Stream {
+    fd: OwnedFd,
+    /// The address as messages name it.
+    peer: Arc<str>,
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Stream {
+    /// Connects within `timeout`; ETIMEDOUT when that is over. `timeout` also bounds each later send to a peer that
+    /// does not read.
+    pub(super) fn connect(
+        address: &dyn SockaddrLike,
+        timeout: Duration,
+        peer: &Arc<str>,
+    ) -> core::result::Result<Stream, Errno> {
+        let family = address.family().unwrap_or(AddressFamily::Unspec);
+        let fd = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+        let fd = above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
+        let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
+        socket::setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(millis))?;
+        match socket::connect(fd.as_raw_fd(), address) {
+            Ok(()) => {}
+            Err(Errno::EINTR) => finish_connecting(fd.as_fd(), timeout)?,
+            // What a time-out of SO_SNDTIMEO looks like on a TCP and on a Unix socket (socket(7), connect(2)).
+            Err(Errno::EINPROGRESS | Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
+            Err(error) => return Err(error),
+        }
+        Ok(Stream { fd, peer: Arc::clone(peer) })
+    }
+
+    /// Wraps a connected socket; `peer` names it in messages.
+    pub fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
+        Stream { fd, peer: peer.into() }
+    }
+
+    /// Small writes leave at once (`TCP_NODELAY`). Only for TCP.
+    pub fn set_nodelay(&self) -> Result<()> {
+        socket::setsockopt(&self.fd, sockopt::TcpNoDelay, &true).map_err(|error| self.failed("TCP_NODELAY", error))
+    }
+
+    /// Closing resets a TCP connection, so that it leaves no TIME_WAIT behind and a program that connects once per
+    /// command does not run out of ports. Only when nothing is left to be said.
+    pub fn close_without_time_wait(self) {
+        let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+        // On a Unix socket the option has no effect; a failure costs nothing but the TIME_WAIT.
+        let _ = socket::setsockopt(&self.fd, sockopt::Linger, &reset);
+    }
+
+    /// Sends all parts, one after the other, gathered into as few writes as the socket takes.
+    pub fn send(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        let mut rest = parts;
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            let sent = socket::sendmsg::<()>(self.fd.as_raw_fd(), rest, &[], MsgFlags::MSG_NOSIGNAL, None);
+            match sent {
+                Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(self.failed("cannot send to", error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Collects a response by its header: adds what arrives to `rx` until it is whole or `wait` is over.
+    pub fn recv(&self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
+        let deadline = Deadline::after(wait);
+        while rx.missing()? > 0 {
+            if !self.recv_some(rx, &deadline)? {
+                return Ok(Progress::Pending);
+            }
+        }
+        Ok(Progress::Complete)
+    }
+
+    /// Adds what one read gives to `rx`; `false` when nothing came in time. The end of the stream is an error.
+    pub fn recv_some(&self, rx: &mut RxBuf, deadline: &Deadline) -> Result<bool> {
+        let flags = match deadline {
+            Deadline::Never => MsgFlags::empty(), // the socket itself waits, which saves the poll
+            Deadline::Now | Deadline::At(_) => MsgFlags::MSG_DONTWAIT,
+        };
+        loop {
+            match rx.read_with(|room| socket::recv(self.fd.as_raw_fd(), room, flags)) {
+                Ok(0) => {
+                    return Err(crate::fail!(
+                        Rc::IO_ERROR,
+                        "{} closed the connection after {} bytes of the response",
+                        self.peer,
+                        rx.len()
+                    ));
+                }
+                Ok(_) => return Ok(true),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if deadline.has_passed() => return Ok(false),
+                Err(Errno::EAGAIN) => {
+                    wait_for(self.as_fd(), PollFlags::POLLIN, deadline)?;
+                }
+                Err(error) => return Err(self.failed("cannot receive from", error)),
+            }
+        }
+    }
+
+    fn failed(&self, what: &str, error: Errno) -> Rc {
+        let reason = match error {
+            Errno::EAGAIN => "the peer does not read",
+            other => other.desc(),
+        };
+        crate::fail!(Rc::IO_ERROR, "{what} {}: {reason}", self.peer)
+    }
+}
+
+/// A connect that a signal interrupted goes on by itself; this waits for its end.
+fn finish_connecting(fd: BorrowedFd<'_>, timeout: Duration) -> core::result::Result<(), Errno> {
+    let deadline = Deadline::within(timeout);
+    match wait_for(fd, PollFlags::POLLOUT, &deadline) {
+        Ok(true) => match socket::getsockopt(&fd, sockopt::SocketError)? {
+            0 => Ok(()),
+            error => Err(Errno::from_raw(error)),
+        },
+        Ok(false) => Err(Errno::ETIMEDOUT),
+        Err(_) => Err(Errno::EIO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{OK, Step, play};
+    use std::os::unix::net::UnixStream;
+    use std::sync::Barrier;
+
+    fn pair(steps: Vec<Step>) -> (Stream, std::thread::JoinHandle<Vec<u8>>) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        (Stream::from_connected(ours.into(), "the peer"), play(theirs, steps))
+    }
+
+    #[test]
+    fn a_response_may_come_one_byte_at_a_time() {
+        let (stream, peer) = pair(OK.iter().map(|byte| Step::write(&[*byte])).collect());
+        let mut rx = RxBuf::new();
+        assert_eq!(stream.recv(&mut rx, Wait::Forever), Ok(Progress::Complete));
+        assert_eq!(rx.as_slice(), OK);
+        peer.join().unwrap();
+    }
+
+    #[test]
+    fn an_end_at_any_offset_is_an_error() {
+        for cut in 0..OK.len() {
+            let (stream, peer) = pair(vec![Step::write(&OK[..cut])]);
+            peer.join().unwrap();
+            assert_eq!(stream.recv(&mut RxBuf::new(), Wait::Forever), Err(Rc::IO_ERROR), "after {cut} bytes");
+        }
+    }
+
+    #[test]
+    fn a_timeout_at_any_offset_loses_nothing() {
+        for cut in 0..OK.len() {
+            let barrier = Arc::new(Barrier::new(2));
+            let (stream, peer) =
+                pair(vec![Step::write(&OK[..cut]), Step::Await(Arc::clone(&barrier)), Step::write(&OK[cut..])]);
+            let mut rx = RxBuf::new();
+            while rx.len() < cut {
+                assert_eq!(stream.recv(&mut rx, Wait::Millis(1)), Ok(Progress::Pending));
+            }
+            assert_eq!(stream.recv(&mut rx, Wait::Millis(0)), Ok(Progress::Pending));
+            assert_eq!(stream.recv(&mut rx, Wait::Millis(5)), Ok(Progress::Pending));
+            barrier.wait();
+            assert_eq!(stream.recv(&mut rx, Wait::Forever), Ok(Progress::Complete));
+            assert_eq!(rx.as_slice(), OK);
+            peer.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn sending_to_a_closed_peer_is_an_error_and_no_signal() {
+        let (stream, peer) = pair(vec![]);
+        peer.join().unwrap();
+        assert_eq!(stream.send(&mut [IoSlice::new(OK)]), Err(Rc::IO_ERROR));
+    }
+
+    #[test]
+    fn parts_arrive_in_order() {
+        let (stream, peer) = pair(vec![Step::Read(6)]);
+        stream.send(&mut [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cdef")]).unwrap();
+        assert_eq!(peer.join().unwrap(), b"abcdef");
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The buffer a response is collected in, and the one rule of framing: a response says its size in its header.
+//! The buffer grows with bytes received, never with a size that a peer claims.
+
+use crate::header::{HEADER_SIZE, Header};
+use crate::rc::{Rc, Result};
+
+/// Largest response we take, in bytes. The largest of a real TPM is 4096.
+pub const MAX_RESPONSE: usize = 1 << 20;
+
+/// Room offered to each read, in bytes: what the kernel's driver delivers at most in one read.
+const CHUNK: usize = 4096;
+
+/// Bytes received so far.
+#[derive(Default)]
+pub struct RxBuf {
+    /// Received bytes, then initialised room.
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl RxBuf {
+    /// An empty buffer.
+    pub const fn new() -> RxBuf {
+        RxBuf { bytes: Vec::new(), len: 0 }
+    }
+
+    /// Forgets what was received; keeps the memory.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// What was received.
+    pub fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Bytes received.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was received yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Lets `read` fill the room behind what was received and takes over as many bytes as it says.
+    pub fn read_with<E>(
+        &mut self,
+        read: impl FnOnce(&mut [u8]) -> core::result::Result<usize, E>,
+    ) -> core::result::Result<usize, E> {
+        if self.bytes.len() < self.len + CHUNK {
+            self.bytes.resize(self.len + CHUNK, 0);
+        }
+        let room = self.bytes.get_mut(self.len..).unwrap_or_default();
+        let count = read(room)?.min(room.len());
+        self.len += count;
+        Ok(count)
+    }
+
+    /// Adds bytes that are already in memory.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        self.bytes.truncate(self.len);
+        self.bytes.extend_from_slice(bytes);
+        self.len = self.bytes.len();
+    }
+
+    /// Bytes still missing for a whole response: at least those of the header while it is incomplete, 0 when the
+    /// response is whole. `MALFORMED_RESPONSE` for a size outside 10 ..= 1 MiB, or when more arrived than it says.
+    pub fn missing(&self) -> Result<usize> {
+        let Some(header) = Header::parse(self.as_slice()) else {
+            return Ok(HEADER_SIZE - self.len);
+        };
+        let size = usize::try_from(header.size).unwrap_or(usize::MAX);
+        if !(HEADER_SIZE..=MAX_RESPONSE).contains(&size) {
+            return Err(crate::fail!(
+                Rc::MALFORMED_RESPONSE,
+                "the response says it has {} bytes; {HEADER_SIZE} to {MAX_RESPONSE} are possible. Is a TPM 2.0 at the other end?",
+                header.size
+            ));
+        }
+        size.checked_sub(self.len).ok_or_else(|| {
+            crate::fail!(
+                Rc::MALFORMED_RESPONSE,
+                "{} bytes followed a response of {size} bytes",
+                self.len - size
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(bytes: &[u8]) -> RxBuf {
+        let mut rx = RxBuf::new();
+        rx.extend(bytes);
+        rx
+    }
+
+    fn response(size: u32, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0x80, 0x01];
+        bytes.extend(size.to_be_bytes());
+        bytes.resize(len, 0);
+        bytes
+    }
+
+    #[test]
+    fn the_header_comes_first() {
+        for len in 0..HEADER_SIZE {
+            assert_eq!(with(&response(12, HEADER_SIZE)[..len]).missing(), Ok(HEADER_SIZE - len));
+        }
+        assert_eq!(with(&response(12, 10)).missing(), Ok(2));
+        assert_eq!(with(&response(12, 12)).missing(), Ok(0));
+    }
+
+    #[test]
+    fn impossible_sizes_are_malformed() {
+        for size in [0, 1, 9, MAX_RESPONSE as u32 + 1, u32::MAX] {
+            assert_eq!(with(&response(size, 10)).missing(), Err(Rc::MALFORMED_RESPONSE), "{size}");
+        }
+        assert_eq!(with(&response(MAX_RESPONSE as u32, 10)).missing(), Ok(MAX_RESPONSE - 10));
+    }
+
+    #[test]
+    fn bytes_after_the_response_are_malformed() {
+        assert_eq!(with(&response(12, 13)).missing(), Err(Rc::MALFORMED_RESPONSE));
+    }
+
+    #[test]
+    fn memory_grows_with_bytes_received_not_claimed() {
+        let mut rx = with(&response(MAX_RESPONSE as u32, 10));
+        rx.read_with(|room| {
+            assert_eq!(room.len(), CHUNK);
+            Ok::<_, ()>(1)
+        })
+        .unwrap();
+        assert_eq!(rx.len(), 11);
+        assert!(rx.bytes.len() <= 10 + CHUNK);
+    }
+
+    #[test]
+    fn a_read_cannot_claim_more_than_its_room() {
+        let mut rx = RxBuf::new();
+        assert_eq!(rx.read_with(|_| Ok::<_, ()>(usize::MAX)), Ok(CHUNK));
+        assert_eq!(rx.len(), CHUNK);
+    }
+
+    #[test]
+    fn clearing_keeps_no_old_byte() {
+        let mut rx = with(&[1, 2, 3]);
+        rx.clear();
+        assert!(rx.is_empty());
+        rx.extend(&[9]);
+        assert_eq!(rx.as_slice(), &[9]);
+    }
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The state machine of a TCTI over any transport (TCG "TSS 2.0 TCTI API" v1.0, section 3.3). Does no I/O of
+//! its own and knows no pointer; `ffi` maps each call of C to one method here.
+
+use crate::deadline::Wait;
+use crate::header::{HEADER_SIZE, Header};
+use crate::rc::{Rc, Result};
+use crate::rx::{MAX_RESPONSE, RxBuf};
+use crate::transport::{PollHandle, Progress, Transport};
+use nix::libc::{POLLIN, POLLOUT};
+
+/// Largest command we send, in bytes.
+pub const MAX_COMMAND: usize = MAX_RESPONSE;
+
+/// Where a session stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// A command may be sent. C calls it TRANSMIT.
+    Transmit,
+    /// A command was sent and its response is not whole yet. C calls it RECEIVE.
+    Awaiting,
+    /// The response is whole, checked and not collected yet. C calls it RECEIVE too.
+    Ready,
+}
+
+/// What a receive gives.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received<'a> {
+    /// The size that was asked for, in bytes; the response stays.
+    Size(usize),
+    /// The response has so many bytes, more than there is room; it stays.
+    TooLarge(usize),
+    /// The response; the session is in TRANSMIT.
+    Response(&'a [u8]),
+}
+
+/// A transport with the states of a TCTI.
+pub struct Session<T> {
+    transport: T,
+    state: State,
+    rx: RxBuf,
+}
+
+impl<T: Transport> Session<T> {
+    /// A session that is ready for a command.
+    pub const fn new(transport: T) -> Session<T> {
+        Session { transport, state: State::Transmit, rx: RxBuf::new() }
+    }
+
+    /// Where the session stands.
+    pub const fn state(&self) -> State {
+        self.state
+    }
+
+    /// Sends a command. `BAD_SEQUENCE` while a response is due; `BAD_VALUE`, before any byte leaves, when the
+    /// header does not say the size of the buffer.
+    pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.expect(self.state == State::Transmit, "transmit")?;
+        let header = Header::parse(command).ok_or_else(|| {
+            crate::fail!(Rc::BAD_VALUE, "a command has at least {HEADER_SIZE} bytes, this one {}", command.len())
+        })?;
+        if !header.says(command.len()) || command.len() > MAX_COMMAND {
+            return Err(crate::fail!(
+                Rc::BAD_VALUE,
+                "the header of the command says {} bytes, the caller {}",
+                header.size,
+                command.len()
+            ));
+        }
+        log::debug!("sending command {:#x}: {}", header.code, crate::log::Hex(command));
+        self.rx.clear();
+        if let Err(rc) = self.transport.send(command) {
+            self.transport.abandon();
+            return Err(rc);
+        }
+        self.state = State::Awaiting;
+        Ok(())
+    }
+
+    /// Collects the response into `room` bytes, or with `None` asks for its size. `BAD_SEQUENCE` without a
+    /// command, `TRY_AGAIN` when the response is not whole in time, `MALFORMED_RESPONSE` when it is not one; any
+    /// error but the first two ends the exchange.
+    pub fn receive(&mut self, room: Option<usize>, wait: Wait) -> Result<Received<'_>> {
+        self.expect(self.state != State::Transmit, "receive")?;
+        if self.state == State::Awaiting {
+            self.complete(wait)?;
+        }
+        let size = self.rx.len();
+        match room {
+            None => Ok(Received::Size(size)),
+            Some(room) if room < size => Ok(Received::TooLarge(size)),
+            Some(_) => {
+                self.state = State::Transmit;
+                self.transport.collected();
+                log::debug!("received {}", crate::log::Hex(self.rx.as_slice()));
+                Ok(Received::Response(self.rx.as_slice()))
+            }
+        }
+    }
+
+    /// Goes from `Awaiting` to `Ready`, or to `Transmit` on an error.
+    fn complete(&mut self, wait: Wait) -> Result<()> {
+        match self.transport.recv(&mut self.rx, wait).and_then(|progress| self.check(progress)) {
+            Ok(()) => {
+                self.state = State::Ready;
+                Ok(())
+            }
+            Err(Rc::TRY_AGAIN) => Err(Rc::TRY_AGAIN),
+            Err(rc) => {
+                self.abandon();
+                Err(rc)
+            }
+        }
+    }
+
+    /// The one check that every response passes: its header says as many bytes as arrived.
+    fn check(&self, progress: Progress) -> Result<()> {
+        match (progress, self.rx.missing()?) {
+            (Progress::Pending, _) => Err(Rc::TRY_AGAIN),
+            (Progress::Complete, 0) => Ok(()),
+            (Progress::Complete, missing) => Err(crate::fail!(
+                Rc::MALFORMED_RESPONSE,
+                "the response broke off after {} bytes, {missing} are missing",
+                self.rx.len()
+            )),
+        }
+    }
+
+    /// Cancels the command under way; its response is lost and the session in TRANSMIT.
+    pub fn cancel(&mut self) -> Result<()> {
+        self.expect(self.state != State::Transmit, "cancel")?;
+        self.transport.cancel()?;
+        self.rx.clear();
+        self.state = State::Transmit;
+        Ok(())
+    }
+
+    /// Sets the locality of later commands; not while a response is due.
+    pub fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.expect(self.state == State::Transmit, "setLocality")?;
+        self.transport.set_locality(locality)
+    }
+
+    /// What to poll for the response. While none is awaited the events are empty, so that nobody spins; when it is
+    /// here already, they are such that poll returns at once.
+    pub fn poll_handles(&self) -> Result<Vec<PollHandle>> {
+        let mut handles = Vec::new();
+        self.transport.poll_handles(&mut handles)?;
+        for handle in &mut handles {
+            handle.revents = 0;
+            handle.events = match self.state {
+                State::Transmit => 0,
+                State::Awaiting => POLLIN,
+                State::Ready => POLLOUT,
+            };
+        }
+        Ok(handles)
+    }
+
+    /// Runs a module's own function (a reset, say), giving up whatever is under way.
+    pub fn preempt<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        if self.state != State::Transmit {
+            self.abandon();
+        }
+        function(&mut self.transport)
+    }
+
+    fn abandon(&mut self) {
+        self.transport.abandon();
+        self.rx.clear();
+        self.state = State::Transmit;
+    }
+
+    fn expect(&self, in_order: bool, call: &str) -> Result<()> {
+        if in_order {
+            return Ok(());
+        }
+        Err(crate::fail!(Rc::BAD_SEQUENCE, "{call} {}", match self.state {
+            State::Transmit => "without a command that was sent",
+            State::Awaiting | State::Ready => "while the response to the last command is not collected",
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The state table, one sentence a test.
+
+use super::*;
+use crate::testing::{Event, GET_RANDOM, OK, Scripted};
+
+fn awaiting(script: Vec<Event>) -> Session<Scripted> {
+    let mut session = Session::new(Scripted::new(script));
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.state(), State::Awaiting);
+    session
+}
+
+#[test]
+fn a_command_and_its_response() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    assert_eq!(session.receive(Some(OK.len()), Wait::Forever), Ok(Received::Response(OK)));
+    assert_eq!(session.state(), State::Transmit);
+    assert_eq!(session.transport.sent, vec![GET_RANDOM.to_vec()]);
+}
+
+#[test]
+fn transmit_refuses_what_is_no_command() {
+    let mut session = Session::new(Scripted::new(vec![]));
+    for len in 0..GET_RANDOM.len() {
+        assert_eq!(session.transmit(&GET_RANDOM[..len]), Err(Rc::BAD_VALUE));
+    }
+    let mut longer = GET_RANDOM.to_vec();
+    longer.push(0);
+    assert_eq!(session.transmit(&longer), Err(Rc::BAD_VALUE));
+    assert_eq!(session.state(), State::Transmit);
+    assert!(session.transport.sent.is_empty(), "no byte left");
+}
+
+#[test]
+fn transmit_while_a_response_is_due_is_out_of_sequence() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::BAD_SEQUENCE));
+    session.receive(None, Wait::Forever).unwrap();
+    assert_eq!(session.state(), State::Ready);
+    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn receive_and_cancel_without_a_command_are_out_of_sequence() {
+    let mut session = Session::new(Scripted::new(vec![]));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.cancel(), Err(Rc::BAD_SEQUENCE));
+}
+
+#[test]
+fn the_size_can_be_asked_for_again_and_again() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    for _ in 0..3 {
+        assert_eq!(session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
+    }
+    assert_eq!(session.transport.collected, 0);
+    assert_eq!(session.receive(Some(OK.len()), Wait::Forever), Ok(Received::Response(OK)));
+    assert_eq!(session.transport.collected, 1);
+}
+
+#[test]
+fn a_short_buffer_keeps_the_response() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    for room in 0..OK.len() {
+        assert_eq!(session.receive(Some(room), Wait::Forever), Ok(Received::TooLarge(OK.len())));
+        assert_eq!(session.state(), State::Ready);
+    }
+    assert_eq!(session.receive(Some(OK.len()), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn try_again_loses_nothing() {
+    for cut in 0..OK.len() {
+        let mut session = awaiting(vec![
+            Event::bytes(&OK[..cut]),
+            Event::Pending,
+            Event::bytes(&OK[cut..]),
+        ]);
+        assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.state(), State::Awaiting);
+        assert_eq!(session.receive(Some(4096), Wait::Millis(0)), Ok(Received::Response(OK)));
+    }
+}
+
+#[test]
+fn a_failed_send_leaves_the_session_ready_for_the_next() {
+    let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
+    session.transport.refuse_send = true;
+    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
+    assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn any_error_of_the_transport_ends_the_exchange() {
+    for rc in [Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::GENERAL_FAILURE, Rc::MALFORMED_RESPONSE] {
+        let mut session = awaiting(vec![Event::bytes(&OK[..4]), Event::Fail(rc), Event::bytes(OK)]);
+        assert_eq!(session.receive(None, Wait::Forever), Err(rc));
+        assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    }
+}
+
+#[test]
+fn a_response_must_be_as_long_as_it_says() {
+    let mut longer = OK.to_vec();
+    longer.push(0);
+    let mut tiny = OK.to_vec();
+    tiny[5] = 9;
+    for (bytes, complete) in [(&OK[..OK.len() - 1], true), (&longer, false), (&tiny, false), (&OK[..3], true)] {
+        let mut script = vec![Event::bytes(bytes)];
+        if complete {
+            script.push(Event::Complete);
+        }
+        script.push(Event::bytes(OK));
+        let mut session = awaiting(script);
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    }
+}
+
+#[test]
+fn cancel_leads_back_to_transmit() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    session.cancel().unwrap();
+    assert_eq!(session.state(), State::Transmit);
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::BAD_SEQUENCE));
+}
+
+#[test]
+fn locality_is_set_between_commands_only() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    assert_eq!(session.set_locality(3), Err(Rc::BAD_SEQUENCE));
+    session.receive(Some(4096), Wait::Forever).unwrap();
+    session.set_locality(3).unwrap();
+    assert_eq!(session.transport.locality, 3);
+}
+
+#[test]
+fn poll_waits_only_for_a_response_that_is_due() {
+    let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
+    let events = |session: &Session<Scripted>| session.poll_handles().unwrap()[0].events;
+    assert_eq!(events(&session), 0);
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(events(&session), POLLIN);
+    session.receive(None, Wait::Forever).unwrap();
+    assert_eq!(events(&session), POLLOUT, "already here: poll must not wait");
+    session.receive(Some(4096), Wait::Forever).unwrap();
+    assert_eq!(events(&session), 0);
+}
+
+#[test]
+fn preempting_gives_up_what_is_under_way() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    session.preempt(|transport| transport.set_locality(1)).unwrap();
+    assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
+    assert_eq!(session.transport.locality, 1);
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Calls to libc that no crate wraps.
+#![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr;
+
+/// Whether this process runs with more rights than its user (set-user-id, set-group-id, file capabilities).
+pub(crate) fn runs_with_foreign_rights() -> bool {
+    // SAFETY: getauxval has no preconditions.
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) };
+    secure != 0
+}
+
+/// `write(2)` that answers EPIPE instead of raising SIGPIPE, leaving the signal mask and a SIGPIPE that was pending
+/// before as they were.
+pub(crate) fn write_without_sigpipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let sigpipe = sigpipe_alone();
+    let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the kernel fills the set that we own.
+    unsafe { libc::sigpending(pending.as_mut_ptr()) };
+    // SAFETY: sigpending filled the set; it fails only for a bad address.
+    let was_pending = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1;
+
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: both sets are ours; only this thread's mask changes, until the end of this function.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &sigpipe, before.as_mut_ptr()) };
+    // SAFETY: `bytes` is readable for its length.
+    let written = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+    let result = usize::try_from(written).map_err(|_| io::Error::last_os_error());
+    if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EPIPE)) && !was_pending {
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the set and the time are ours; no details of the signal are wanted.
+        unsafe { libc::sigtimedwait(&sigpipe, ptr::null_mut(), &at_once) };
+    }
+    // SAFETY: pthread_sigmask filled the set above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    result
+}
+
+fn sigpipe_alone() -> libc::sigset_t {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: sigemptyset initialises the set that we own.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: the set is initialised.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
+    // SAFETY: the set is initialised.
+    unsafe { set.assume_init() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_broken_pipe_is_an_error_and_no_signal() {
+        let (reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(write_without_sigpipe(writer.as_fd(), b"abc").unwrap(), 3);
+        drop(reader);
+        let sigpipe = sigpipe_alone();
+        // SAFETY: the set is initialised; the default action would end this test.
+        unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        let error = write_without_sigpipe(writer.as_fd(), b"abc").unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
+        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the set and the time are ours.
+        let left = unsafe { libc::sigtimedwait(&sigpipe, ptr::null_mut(), &at_once) };
+        assert_eq!(left, -1, "no SIGPIPE is left pending");
+    }
+}

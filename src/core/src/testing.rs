@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! For unit tests: messages, a transport that follows a script, and peers that do.
+#![expect(clippy::unwrap_used, reason = "only tests call this")]
+
+use crate::deadline::Wait;
+use crate::rc::{Rc, Result};
+use crate::rx::RxBuf;
+use crate::transport::{Open, PollHandle, Progress, Transport};
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+
+/// TPM2_GetRandom of 8 bytes.
+pub const GET_RANDOM: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8];
+/// A response to it.
+pub const OK: &[u8] = &[0x80, 0x01, 0, 0, 0, 20, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+
+/// What a [`Scripted`] transport does next in `recv`.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// These bytes arrive.
+    Bytes(Vec<u8>),
+    /// Time passes without a byte.
+    Pending,
+    /// The transport holds the response for whole.
+    Complete,
+    /// The transport fails.
+    Fail(Rc),
+    /// The transport panics.
+    Panic,
+}
+
+impl Event {
+    /// These bytes arrive.
+    pub fn bytes(bytes: &[u8]) -> Event {
+        Event::Bytes(bytes.to_vec())
+    }
+}
+
+/// A transport that follows a script and notes what was asked of it.
+pub struct Scripted {
+    script: VecDeque<Event>,
+    /// The commands sent.
+    pub sent: Vec<Vec<u8>>,
+    /// How often an exchange was abandoned.
+    pub abandoned: usize,
+    /// How many responses were collected.
+    pub collected: usize,
+    /// The locality set last.
+    pub locality: u8,
+    /// Whether the next send fails.
+    pub refuse_send: bool,
+}
+
+impl Scripted {
+    /// Follows `script`, one event after the other.
+    pub fn new(script: Vec<Event>) -> Scripted {
+        Scripted { script: script.into(), sent: Vec::new(), abandoned: 0, collected: 0, locality: 0, refuse_send: false }
+    }
+}
+
+impl Transport for Scripted {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        if core::mem::take(&mut self.refuse_send) {
+            return Err(Rc::IO_ERROR);
+        }
+        self.sent.push(command.to_vec());
+        Ok(())
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        loop {
+            match self.script.pop_front() {
+                Some(Event::Bytes(bytes)) => rx.extend(&bytes),
+                Some(Event::Complete) => return Ok(Progress::Complete),
+                Some(Event::Fail(rc)) => return Err(rc),
+                #[expect(clippy::panic, reason = "the script says so")]
+                Some(Event::Panic) => panic!("the script says so"),
+                Some(Event::Pending) | None => return Ok(Progress::Pending),
+            }
+            if rx.missing()? == 0 {
+                return Ok(Progress::Complete);
+            }
+        }
+    }
+
+    fn collected(&mut self) {
+        self.collected += 1;
+    }
+
+    fn abandon(&mut self) {
+        self.abandoned += 1;
+    }
+
+    fn cancel(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.locality = locality;
+        Ok(())
+    }
+
+    fn poll_handles(&self, out: &mut Vec<PollHandle>) -> Result<()> {
+        out.push(PollHandle { fd: -1, events: 0, revents: 0 });
+        Ok(())
+    }
+}
+
+/// Opened without a conf string it answers each GetRandom; with `panic` the first receive panics;
+/// any other conf string is `BAD_VALUE`.
+impl Open for Scripted {
+    const MAGIC: u64 = 0x7465_7374_7465_7374;
+
+    fn open(conf: crate::Conf<'_>) -> Result<Scripted> {
+        match conf.text()? {
+            None => Ok(Scripted::new(vec![Event::bytes(OK); 3])),
+            Some("panic") => Ok(Scripted::new(vec![Event::Panic])),
+            Some(other) => Err(crate::fail!(Rc::BAD_VALUE, "\"{other}\" is no script")),
+        }
+    }
+}
+
+/// What a scripted peer does next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Reads so many bytes.
+    Read(usize),
+    /// Writes these bytes.
+    Write(Vec<u8>),
+    /// Waits until the test drops or uses the other end of this channel.
+    Await(std::sync::Arc<std::sync::Barrier>),
+}
+
+impl Step {
+    /// Reads one whole command of this length.
+    pub fn command(command: &[u8]) -> Step {
+        Step::Read(command.len())
+    }
+
+    /// Writes these bytes.
+    pub fn write(bytes: &[u8]) -> Step {
+        Step::Write(bytes.to_vec())
+    }
+}
+
+/// Plays `steps` on a connection, in a thread of the test; returns what it read. Ends early when the other
+/// side hangs up.
+pub fn play<S: Read + Write + Send + 'static>(
+    mut peer: S,
+    steps: Vec<Step>,
+) -> std::thread::JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut seen = Vec::new();
+        for step in steps {
+            match step {
+                Step::Read(count) => {
+                    let mut bytes = vec![0; count];
+                    if peer.read_exact(&mut bytes).is_err() {
+                        return seen;
+                    }
+                    seen.extend(bytes);
+                }
+                Step::Write(bytes) => {
+                    if peer.write_all(&bytes).is_err() {
+                        return seen;
+                    }
+                }
+                Step::Await(barrier) => {
+                    barrier.wait();
+                }
+            }
+        }
+        seen
+    })
+}
+
+/// A listener on a free port of the loopback, and its port.
+pub fn listen() -> (std::net::TcpListener, u16) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    (listener, port)
+}

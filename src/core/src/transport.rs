@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a module has to implement: [`Transport`], one command out and one response back, and [`Open`],
+//! how it comes to be. Everything else of a TCTI is `session` and `ffi`.
+
+use crate::conf::Conf;
+use crate::deadline::Wait;
+use crate::rc::{Rc, Result};
+use crate::rx::RxBuf;
+
+/// An entry for `poll(2)`.
+pub type PollHandle = libc::pollfd;
+
+/// How far a receive came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The response is in the buffer, whole.
+    Complete,
+    /// Not all of it yet; what has arrived is in the buffer.
+    Pending,
+}
+
+/// A way to a TPM. Dropping it is `Finalize`.
+pub trait Transport: Send + Sized + 'static {
+    /// Sends one whole command; `command` has a valid header. A transport that lost its connection
+    /// connects again here.
+    fn send(&mut self, command: &[u8]) -> Result<()>;
+
+    /// Adds to `rx` what has arrived of the response, waiting at most `wait` for the rest. Loses nothing:
+    /// after `Pending` the next call goes on where this one stopped.
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress>;
+
+    /// The caller has collected the response. A transport that keeps nothing between commands lets go here, not
+    /// earlier: until then its descriptor is what the caller polls.
+    fn collected(&mut self) {}
+
+    /// The exchange ended in an error: drop what is in flight, so that no late answer meets the next
+    /// command. Called once after each failed `send` or `recv`, and when a response fails its checks.
+    fn abandon(&mut self);
+
+    /// Cancels the command under way and sees to it that its answer reaches nobody.
+    fn cancel(&mut self) -> Result<()> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    /// Sets the locality of later commands: 0 to 4, or 32 to 255 (TPM 2.0 Library Part 2, TPMA_LOCALITY).
+    fn set_locality(&mut self, _locality: u8) -> Result<()> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    /// Adds one entry per descriptor that becomes ready with the response; `fd` -1 while there is none.
+    /// The session fills in the events.
+    fn poll_handles(&self, _out: &mut Vec<PollHandle>) -> Result<()> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+}
+
+/// A transport that a C caller can open.
+pub trait Open: Transport {
+    /// Names the module in every context (`TSS2_TCTI_MAGIC`).
+    const MAGIC: u64;
+    /// Whether `Init(ctx, NULL, conf)` is accepted, as the C module of the same name does.
+    const SIZE_OPTIONAL: bool = false;
+
+    /// Parses the whole configuration string first, then does its I/O.
+    fn open(conf: Conf<'_>) -> Result<Self>;
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport against a pseudo-terminal, a character device whose other end the test holds.
+
+use super::*;
+use nix::pty::{OpenptyResult, openpty};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::ttyname;
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use tcti_core::Session;
+use tcti_core::session::Received;
+use tcti_core::testing::{GET_RANDOM, OK};
+
+fn conf(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
+fn open_path(path: &Path) -> Result<Device> {
+    Device::open(Conf::new(Some(&conf(path))))
+}
+
+/// A raw pseudo-terminal: the TPM's end, the slave that keeps it alive, and a session on its device.
+fn device() -> (File, OwnedFd, Session<Device>) {
+    let OpenptyResult { master, slave } = openpty(None, None).unwrap();
+    let mut attributes = tcgetattr(&slave).unwrap();
+    cfmakeraw(&mut attributes);
+    tcsetattr(&slave, SetArg::TCSANOW, &attributes).unwrap();
+    let device = open_path(&ttyname(&slave).unwrap()).unwrap();
+    (File::from(master), slave, Session::new(device))
+}
+
+fn expect_command(tpm: &mut File) {
+    let mut command = vec![0; GET_RANDOM.len()];
+    tpm.read_exact(&mut command).unwrap();
+    assert_eq!(command, GET_RANDOM);
+}
+
+#[test]
+fn a_command_and_its_response() {
+    let (mut tpm, _slave, mut session) = device();
+    for _ in 0..2 {
+        session.transmit(GET_RANDOM).unwrap();
+        expect_command(&mut tpm);
+        tpm.write_all(OK).unwrap();
+        assert_eq!(session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    }
+}
+
+#[test]
+fn nothing_is_sent_at_init() {
+    let (mut tpm, _slave, mut session) = device();
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+}
+
+#[test]
+fn a_late_response_is_not_lost() {
+    let (mut tpm, _slave, mut session) = device();
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    assert_eq!(session.receive(None, Wait::Millis(5)), Err(Rc::TRY_AGAIN));
+    tpm.write_all(&OK[..7]).unwrap();
+    while session.receive(None, Wait::Millis(1)).is_err() {
+        if session.receive(None, Wait::Millis(5)) == Err(Rc::TRY_AGAIN) {
+            break;
+        }
+    }
+    tpm.write_all(&OK[7..]).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn the_device_can_be_polled() {
+    let (mut tpm, _slave, mut session) = device();
+    session.transmit(GET_RANDOM).unwrap();
+    let handles = session.poll_handles().unwrap();
+    assert_eq!((handles.len(), handles[0].events), (1, nix::libc::POLLIN));
+    assert!(handles[0].fd > 2);
+    tpm.write_all(OK).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn garbage_costs_one_command_only() {
+    let (mut tpm, _slave, mut session) = device();
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    tpm.write_all(&[0xff; 20]).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    tpm.write_all(OK).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn a_device_that_goes_away_is_an_error() {
+    let (tpm, _slave, mut session) = device();
+    session.transmit(GET_RANDOM).unwrap();
+    drop(tpm);
+    let gone = session.receive(Some(4096), Wait::Forever).unwrap_err();
+    assert!([Rc::NO_CONNECTION, Rc::IO_ERROR].contains(&gone), "{gone:?}");
+    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
+}
+
+#[test]
+fn what_is_no_character_device_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(open_path(&file).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open_path(dir.path()).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open_path(Path::new("/dev/no-such-tpm")).err(), Some(Rc::IO_ERROR));
+}
+
+#[test]
+fn a_message_names_kind_and_remedy() {
+    let missing = diagnosis::of(Path::new("/dev/no-such-tpm"), Errno::ENOENT);
+    assert!(missing.contains("/sys/class/tpm") && missing.contains("swtpm"), "{missing}");
+    let denied = diagnosis::of(Path::new("/"), Errno::EACCES);
+    assert!(denied.contains("mode 0755, owner root:root, we are ") && denied.contains("group tss"), "{denied}");
+    let busy = diagnosis::of(Path::new("/dev/tpm0"), Errno::EBUSY);
+    assert!(busy.contains("/dev/tpmrm0"), "{busy}");
+}

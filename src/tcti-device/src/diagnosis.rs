@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Why a TPM device does not open, and what a person can do about it.
+#![forbid(unsafe_code)]
+
+use nix::errno::Errno;
+use nix::sys::stat::{FileStat, SFlag, fstat, stat};
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
+use std::fs;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+
+pub(crate) const CHARACTER_DEVICE: &str = "a character device";
+
+/// Whether the system denied access.
+pub(crate) fn is_denial(error: Errno) -> bool {
+    matches!(error, Errno::EACCES | Errno::EPERM)
+}
+
+/// What kind of file is open.
+pub(crate) fn kind(fd: BorrowedFd<'_>) -> &'static str {
+    let format = fstat(fd).map_or(SFlag::empty(), |stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
+    match format {
+        SFlag::S_IFCHR => CHARACTER_DEVICE,
+        SFlag::S_IFREG => "a regular file",
+        SFlag::S_IFIFO => "a pipe",
+        SFlag::S_IFBLK => "a block device",
+        _ => "some other kind of file",
+    }
+}
+
+/// The reason and the remedy for one path.
+pub(crate) fn of(path: &Path, error: Errno) -> String {
+    let reason = format!("{}: {}", path.display(), error.desc());
+    match error {
+        denial if is_denial(denial) => format!("{reason} ({}). {}", rights(path), REMEDY_DENIED),
+        Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => format!("{reason}. {}", remedy_missing()),
+        Errno::EBUSY => format!(
+            "{reason}. One program at a time may hold this device, and one does; /dev/tpmrm0 can be shared"
+        ),
+        Errno::EISDIR => format!("{reason}; wanted is a character device such as /dev/tpmrm0"),
+        _ => reason,
+    }
+}
+
+/// The reasons for several paths, and one remedy.
+pub(crate) fn of_all(failures: &[(&Path, Errno)]) -> String {
+    let reason = |(path, error): &(&Path, Errno)| match is_denial(*error) {
+        true => format!("{}: {} ({})", path.display(), error.desc(), rights(path)),
+        false => format!("{}: {}", path.display(), error.desc()),
+    };
+    let reasons: Vec<String> = failures.iter().map(reason).collect();
+    let remedy = match failures.iter().any(|(_, error)| is_denial(*error)) {
+        true => REMEDY_DENIED.to_owned(),
+        false => remedy_missing(),
+    };
+    format!("{}. {remedy}", reasons.join("; "))
+}
+
+/// Why the driver refused a command (Linux `tpm_common_write`, `tpm_dev_transmit`).
+pub(crate) fn of_write(error: Errno) -> String {
+    let hint = match error {
+        Errno::E2BIG => ": the driver takes at most 4096 bytes",
+        Errno::EINVAL => ": the driver holds it for no TPM command",
+        Errno::EBUSY => ": the driver still works on an earlier command",
+        Errno::EPIPE | Errno::ENODEV => ": the TPM was removed",
+        Errno::ETIME | Errno::ETIMEDOUT => ": the TPM does not answer the driver",
+        _ => "",
+    };
+    format!("{}{hint}", error.desc())
+}
+
+const REMEDY_DENIED: &str = "Add yourself to the group that owns it (usermod -a -G tss USER, then log in anew), or \
+     install the udev rules that give /dev/tpmrm0 to group tss";
+
+/// Mode and owner of the device, and who asks.
+fn rights(path: &Path) -> String {
+    let user = |uid: Uid| User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    let group = |gid: Gid| Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name);
+    let us = format!("we are {}:{}", user(geteuid()), group(getegid()));
+    match stat(path) {
+        Ok(FileStat { st_mode, st_uid, st_gid, .. }) => format!(
+            "mode {:04o}, owner {}:{}, {us}",
+            st_mode & 0o7777,
+            user(Uid::from_raw(st_uid)),
+            group(Gid::from_raw(st_gid))
+        ),
+        Err(error) => format!("not even its mode can be read: {}; {us}", error.desc()),
+    }
+}
+
+fn remedy_missing() -> String {
+    let found = fs::read_dir("/sys/class/tpm").map_or(0, |entries| entries.flatten().count());
+    let kernel = match found {
+        0 => "The kernel has found no TPM (/sys/class/tpm is empty): enable it in the firmware set-up".to_owned(),
+        _ => "The kernel has a TPM (see /sys/class/tpm), but this is not its device".to_owned(),
+    };
+    format!("{kernel}, or use a simulator: TCTI swtpm, mssim or libtpms")
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! swtpm as a transport: raw commands and responses on the data channel, everything else on the control channel
+//! (swtpm "Control Channel Specification", `tpm_ioctl.h`). swtpm serves one data connection at a time, so each command
+//! has its own unless `keep=true`; several programs can then share one swtpm.
+#![forbid(unsafe_code)]
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd};
+use tcti_core::conf::boolean;
+use tcti_core::net::{Channels, Stream};
+use tcti_core::{Conf, Deadline, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+
+/// Control commands, big-endian on the wire; the reply is a result code, big-endian, 0 for success.
+#[derive(Clone, Copy, Debug)]
+enum Control {
+    /// Power-cycles the TPM; flags follow.
+    Init = 2,
+    /// Sets the locality; one byte follows.
+    SetLocality = 5,
+}
+
+/// Flag of `Control::Init`: start without the volatile state.
+const DELETE_VOLATILE: u32 = 1;
+
+/// What happens to the data connection between commands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    PerCommand,
+    Open,
+}
+
+/// A swtpm.
+pub(crate) struct Swtpm {
+    channels: Channels,
+    keep: Keep,
+    data: Option<Stream>,
+}
+
+impl Swtpm {
+    /// Power-cycles the TPM. swtpm answers with its volatile state deleted.
+    pub(crate) fn reset(&mut self) -> Result<()> {
+        self.control(Control::Init, &DELETE_VOLATILE.to_be_bytes())
+    }
+
+    fn control(&mut self, command: Control, payload: &[u8]) -> Result<()> {
+        let stream = self.channels.control.connect()?;
+        stream.send(&mut [IoSlice::new(&(command as u32).to_be_bytes()), IoSlice::new(payload)])?;
+        let timeout = self.channels.control.timeout();
+        let deadline = Deadline::within(timeout);
+        let mut reply = RxBuf::new();
+        let result = loop {
+            if let Some(result) = reply.as_slice().first_chunk() {
+                break u32::from_be_bytes(*result);
+            }
+            if !stream.recv_some(&mut reply, &deadline)? {
+                return Err(fail!(
+                    Rc::IO_ERROR,
+                    "no reply to {command:?} on {} within {} ms. Is it the control channel of a swtpm?",
+                    self.channels.control.name(),
+                    timeout.as_millis()
+                ));
+            }
+        };
+        if result != 0 {
+            return Err(fail!(
+                Rc::IO_ERROR,
+                "swtpm answers {command:?} on {} with error {result:#x}. Is it the control channel of a swtpm?",
+                self.channels.control.name()
+            ));
+        }
+        stream.close_without_time_wait();
+        Ok(())
+    }
+}
+
+impl Open for Swtpm {
+    const MAGIC: u64 = 0x496e_6669_6e65_6f6e;
+
+    fn open(conf: Conf<'_>) -> Result<Swtpm> {
+        let mut keep = Keep::PerCommand;
+        let channels = Channels::parse(conf, |key, value| {
+            (key == "keep").then(|| {
+                keep = if boolean(key, value)? { Keep::Open } else { Keep::PerCommand };
+                Ok(())
+            })
+        })?;
+        let mut swtpm = Swtpm { channels, keep, data: None };
+        // The data channel must answer, and a new context starts in locality 0.
+        swtpm.data = Some(swtpm.channels.data.connect()?);
+        swtpm.set_locality(0)?;
+        swtpm.collected();
+        Ok(swtpm)
+    }
+}
+
+impl Transport for Swtpm {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        let stream = match &self.data {
+            Some(stream) => stream,
+            None => self.data.insert(self.channels.data.connect()?),
+        };
+        stream.send(&mut [IoSlice::new(command)])
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
+        match &self.data {
+            Some(stream) => stream.recv(rx, wait),
+            None => Err(Rc::BAD_SEQUENCE),
+        }
+    }
+
+    fn collected(&mut self) {
+        if self.keep == Keep::PerCommand {
+            self.abandon();
+        }
+    }
+
+    fn abandon(&mut self) {
+        if let Some(stream) = self.data.take() {
+            stream.close_without_time_wait();
+        }
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.control(Control::SetLocality, &[locality])
+    }
+
+    fn poll_handles(&self, out: &mut Vec<PollHandle>) -> Result<()> {
+        let fd = self.data.as_ref().map_or(-1, |stream| stream.as_fd().as_raw_fd());
+        out.push(PollHandle { fd, events: 0, revents: 0 });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport against scripted peers.
+
+use super::*;
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread::{JoinHandle, spawn};
+use tcti_core::Session;
+use tcti_core::session::Received;
+use tcti_core::testing::{GET_RANDOM, OK, Step, listen, play};
+
+fn open(conf: &str) -> Result<Swtpm> {
+    Swtpm::open(Conf::new(Some(&CString::new(conf).unwrap())))
+}
+
+/// Serves control connections: each entry is a reply in pieces. Returns what was asked.
+fn control(listener: TcpListener, replies: Vec<Vec<Vec<u8>>>) -> JoinHandle<Vec<Vec<u8>>> {
+    spawn(move || {
+        let serve = |pieces: Vec<Vec<u8>>| {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut asked = vec![0; 8];
+            let count = peer.read(&mut asked).unwrap();
+            asked.truncate(count);
+            peer.set_nodelay(true).unwrap();
+            pieces.iter().for_each(|piece| peer.write_all(piece).unwrap());
+            asked
+        };
+        replies.into_iter().map(serve).collect()
+    })
+}
+
+fn success() -> Vec<Vec<u8>> {
+    vec![vec![0; 4]]
+}
+
+/// A session with a scripted swtpm: one list of steps per data connection, after the one of Init.
+fn session(
+    extra: &str,
+    replies: Vec<Vec<Vec<u8>>>,
+    connections: Vec<Vec<Step>>,
+) -> (Session<Swtpm>, JoinHandle<Vec<Vec<u8>>>, JoinHandle<()>) {
+    let (data, port) = listen();
+    let (ctrl, ctrl_port) = listen();
+    let control = control(ctrl, replies);
+    let data = spawn(move || {
+        for steps in connections {
+            let (peer, _) = data.accept().unwrap();
+            play(peer, steps).join().unwrap();
+        }
+    });
+    let swtpm = open(&format!("host=127.0.0.1,port={port},ctrl_port={ctrl_port}{extra}")).unwrap();
+    (Session::new(swtpm), control, data)
+}
+
+fn exchange() -> Vec<Step> {
+    vec![Step::command(GET_RANDOM), Step::write(OK)]
+}
+
+#[test]
+fn init_sets_locality_0_and_each_command_has_its_connection() {
+    let (mut session, control, data) = session("", vec![success()], vec![vec![], exchange(), exchange()]);
+    for _ in 0..2 {
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+        assert_eq!(session.poll_handles().unwrap()[0].fd, -1, "no connection between commands");
+    }
+    assert_eq!(control.join().unwrap(), [[0, 0, 0, 5, 0]]);
+    data.join().unwrap();
+}
+
+#[test]
+fn keep_holds_one_connection() {
+    let (mut session, control, data) =
+        session(",keep=true", vec![success()], vec![[exchange(), exchange()].concat()]);
+    for _ in 0..2 {
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    }
+    control.join().unwrap();
+    data.join().unwrap();
+}
+
+#[test]
+fn a_control_reply_may_come_in_pieces() {
+    let pieces = vec![vec![0], vec![0, 0], vec![0]];
+    let (mut session, control, _data) = session("", vec![success(), pieces.clone(), pieces], vec![vec![]]);
+    session.set_locality(3).unwrap();
+    session.preempt(Swtpm::reset).unwrap();
+    let asked = control.join().unwrap();
+    assert_eq!(asked[1..], [vec![0, 0, 0, 5, 3], vec![0, 0, 0, 2, 0, 0, 0, 1]]);
+}
+
+#[test]
+fn a_control_error_or_silence_is_an_io_error() {
+    let replies = vec![success(), vec![vec![0, 0, 0, 9]], vec![]];
+    let (mut session, control, _data) = session("", replies, vec![vec![]]);
+    assert_eq!(session.set_locality(3), Err(Rc::IO_ERROR));
+    assert_eq!(session.set_locality(3), Err(Rc::IO_ERROR));
+    control.join().unwrap();
+}
+
+#[test]
+fn a_silent_control_channel_ends_within_the_timeout() {
+    let (_data, port) = listen();
+    let (_ctrl, ctrl_port) = listen();
+    let opened = open(&format!("host=127.0.0.1,port={port},ctrl_port={ctrl_port},timeout=20"));
+    assert_eq!(opened.err(), Some(Rc::IO_ERROR));
+}
+
+#[test]
+fn a_connection_lost_at_any_offset_costs_one_command() {
+    for cut in 0..OK.len() {
+        for keep in ["", ",keep=true"] {
+            let broken = vec![Step::command(GET_RANDOM), Step::write(&OK[..cut])];
+            let connections = match keep {
+                "" => vec![vec![], broken, exchange()],
+                _ => vec![broken, exchange()],
+            };
+            let (mut session, _control, data) = session(keep, vec![success()], connections);
+            session.transmit(GET_RANDOM).unwrap();
+            assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::IO_ERROR));
+            session.transmit(GET_RANDOM).unwrap();
+            assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+            data.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn bytes_after_a_response_never_reach_the_next_command() {
+    let mut junk = OK.to_vec();
+    junk.extend(OK);
+    let broken = vec![Step::command(GET_RANDOM), Step::write(&junk)];
+    let (mut session, _control, data) = session(",keep=true", vec![success()], vec![broken, exchange()]);
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    data.join().unwrap();
+}
+
+#[test]
+fn a_swtpm_that_does_not_listen_is_an_io_error() {
+    let (listener, port) = listen();
+    drop(listener);
+    assert_eq!(open(&format!("host=127.0.0.1,port={port}")).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open("path=/nonexistent/socket").err(), Some(Rc::IO_ERROR));
+}
+
+#[test]
+fn a_wrong_conf_string_is_a_bad_value() {
+    for bad in ["keep=yes", "keep=", "port=x", "foo=1", "localhost"] {
+        assert_eq!(open(bad).err(), Some(Rc::BAD_VALUE), "{bad}");
+    }
+}
