@@ -30,16 +30,10 @@ pub struct TSS2_TCTI_CONTEXT_COMMON_V1 {
     /// Version of this structure.
     pub version: u32,
     /// Sends a command: context, size in bytes, command.
-    pub transmit:
-        Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, command: *const u8) -> TSS2_RC>,
+    pub transmit: Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, command: *const u8) -> TSS2_RC>,
     /// Collects a response: context, size in bytes (in: room, out: size), buffer, time-out in milliseconds.
     pub receive: Option<
-        unsafe extern "C" fn(
-            ctx: *mut TSS2_TCTI_CONTEXT,
-            size: *mut usize,
-            response: *mut u8,
-            timeout: i32,
-        ) -> TSS2_RC,
+        unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, response: *mut u8, timeout: i32) -> TSS2_RC,
     >,
     /// Releases what the context owns, not its memory.
     pub finalize: Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT)>,
@@ -64,8 +58,7 @@ pub struct TSS2_TCTI_CONTEXT_COMMON_V2 {
     /// Version 1 of the head.
     pub v1: TSS2_TCTI_CONTEXT_COMMON_V1,
     /// Makes a handle survive in a resource manager.
-    pub makeSticky:
-        Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, handle: *mut u32, sticky: u8) -> TSS2_RC>,
+    pub makeSticky: Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, handle: *mut u32, sticky: u8) -> TSS2_RC>,
 }
 
 /// What a module says of itself through `Tss2_Tcti_Info`: 40 bytes.
@@ -80,9 +73,8 @@ pub struct TSS2_TCTI_INFO {
     /// Form of its configuration string.
     pub config_help: *const c_char,
     /// Makes a context: context or NULL, size in bytes, configuration string or NULL.
-    pub init: Option<
-        unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c_char) -> TSS2_RC,
-    >,
+    pub init:
+        Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c_char) -> TSS2_RC>,
 }
 
 /// Any pointer of the size of one, for layout checks.

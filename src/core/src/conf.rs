@@ -26,8 +26,7 @@ impl<'a> Conf<'a> {
     pub fn text(self) -> Result<Option<&'a str>> {
         self.0
             .map(|text| {
-                text.to_str()
-                    .map_err(|_| crate::fail!(Rc::BAD_VALUE, "the configuration string {text:?} is not UTF-8"))
+                text.to_str().map_err(|_| crate::fail!(Rc::BAD_VALUE, "the configuration string {text:?} is not UTF-8"))
             })
             .transpose()
     }
@@ -62,9 +61,9 @@ pub fn number(key: &str, value: &str, range: core::ops::RangeInclusive<u32>) -> 
 
 /// `true` or `false`; `BAD_VALUE` names `key`.
 pub fn boolean(key: &str, value: &str) -> Result<bool> {
-    value.parse().map_err(|_| {
-        crate::fail!(Rc::BAD_VALUE, "{key}={value} in the configuration string: wanted is true or false")
-    })
+    value
+        .parse()
+        .map_err(|_| crate::fail!(Rc::BAD_VALUE, "{key}={value} in the configuration string: wanted is true or false"))
 }
 
 #[cfg(test)]

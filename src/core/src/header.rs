@@ -22,11 +22,7 @@ impl Header {
         let (tag, rest) = message.split_first_chunk()?;
         let (size, rest) = rest.split_first_chunk()?;
         let (code, _) = rest.split_first_chunk()?;
-        Some(Header {
-            tag: u16::from_be_bytes(*tag),
-            size: u32::from_be_bytes(*size),
-            code: u32::from_be_bytes(*code),
-        })
+        Some(Header { tag: u16::from_be_bytes(*tag), size: u32::from_be_bytes(*size), code: u32::from_be_bytes(*code) })
     }
 
     /// Whether the header says exactly `len` bytes.

@@ -8,6 +8,7 @@ compile_error!("build with panic = \"unwind\": a panic must be caught at the C b
 pub mod abi;
 pub mod conf;
 pub mod deadline;
+pub mod diagnosis;
 pub mod ffi;
 pub mod header;
 pub mod io;

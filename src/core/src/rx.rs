@@ -81,11 +81,7 @@ impl RxBuf {
             ));
         }
         size.checked_sub(self.len).ok_or_else(|| {
-            crate::fail!(
-                Rc::MALFORMED_RESPONSE,
-                "{} bytes followed a response of {size} bytes",
-                self.len - size
-            )
+            crate::fail!(Rc::MALFORMED_RESPONSE, "{} bytes followed a response of {size} bytes", self.len - size)
         })
     }
 }

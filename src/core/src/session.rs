@@ -175,10 +175,14 @@ impl<T: Transport> Session<T> {
         if in_order {
             return Ok(());
         }
-        Err(crate::fail!(Rc::BAD_SEQUENCE, "{call} {}", match self.state {
-            State::Transmit => "without a command that was sent",
-            State::Awaiting | State::Ready => "while the response to the last command is not collected",
-        }))
+        Err(crate::fail!(
+            Rc::BAD_SEQUENCE,
+            "{call} {}",
+            match self.state {
+                State::Transmit => "without a command that was sent",
+                State::Awaiting | State::Ready => "while the response to the last command is not collected",
+            }
+        ))
     }
 }
 

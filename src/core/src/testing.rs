@@ -54,7 +54,14 @@ pub struct Scripted {
 impl Scripted {
     /// Follows `script`, one event after the other.
     pub fn new(script: Vec<Event>) -> Scripted {
-        Scripted { script: script.into(), sent: Vec::new(), abandoned: 0, collected: 0, locality: 0, refuse_send: false }
+        Scripted {
+            script: script.into(),
+            sent: Vec::new(),
+            abandoned: 0,
+            collected: 0,
+            locality: 0,
+            refuse_send: false,
+        }
     }
 }
 
@@ -145,10 +152,7 @@ impl Step {
 
 /// Plays `steps` on a connection, in a thread of the test; returns what it read. Ends early when the other
 /// side hangs up.
-pub fn play<S: Read + Write + Send + 'static>(
-    mut peer: S,
-    steps: Vec<Step>,
-) -> std::thread::JoinHandle<Vec<u8>> {
+pub fn play<S: Read + Write + Send + 'static>(mut peer: S, steps: Vec<Step>) -> std::thread::JoinHandle<Vec<u8>> {
     std::thread::spawn(move || {
         let mut seen = Vec::new();
         for step in steps {

@@ -4,7 +4,6 @@
 //! background and `poll(2)` tell when it is done.
 #![forbid(unsafe_code)]
 
-use crate::diagnosis;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::PollFlags;
@@ -13,7 +12,7 @@ use nix::unistd::{read, write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tcti_core::io::{above_stdio, wait_for};
-use tcti_core::{Conf, Deadline, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Conf, Deadline, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, diagnosis, fail};
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
 const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"];
@@ -98,12 +97,9 @@ impl Transport for Device {
         };
         match sent {
             Ok(count) if count == command.len() => Ok(()),
-            Ok(count) => Err(fail!(
-                Rc::IO_ERROR,
-                "{} took {count} bytes of a command of {}",
-                self.path.display(),
-                command.len()
-            )),
+            Ok(count) => {
+                Err(fail!(Rc::IO_ERROR, "{} took {count} bytes of a command of {}", self.path.display(), command.len()))
+            }
             Err(error) => Err(fail!(
                 Rc::IO_ERROR,
                 "cannot send a command of {} bytes to {}: {}",

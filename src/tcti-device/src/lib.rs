@@ -3,7 +3,6 @@
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
 mod device;
-mod diagnosis;
 
 use core::ffi::c_char;
 use device::Device;

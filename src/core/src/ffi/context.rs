@@ -53,9 +53,9 @@ impl ContextRef {
     pub(super) unsafe fn install<T: Transport>(self, session: Session<T>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
         let boxed: *mut () = Box::into_raw(Box::new(session)).cast();
         // SAFETY: the caller says the memory is valid; nobody else reads it before Init returns.
-        unsafe { (&raw mut (*self.0).session).write(boxed) };
-        // SAFETY: as above.
-        unsafe { (&raw mut (*self.0).head).write(head) };
+        unsafe { self.slot().write(boxed) };
+        // SAFETY: as above; the head comes first.
+        unsafe { self.0.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().write(head) };
     }
 
     /// A context of `T` from C. NULL is `BAD_REFERENCE`, another magic `BAD_CONTEXT`.
@@ -68,7 +68,7 @@ impl ContextRef {
             return Err(crate::fail!(Rc::BAD_REFERENCE, "the context is NULL"));
         }
         // SAFETY: every context of every module opens with its magic.
-        let magic = unsafe { (&raw const (*ctx).head.v1.magic).read() };
+        let magic = unsafe { ctx.cast::<u64>().read() };
         if magic != T::MAGIC {
             return Err(crate::fail!(
                 Rc::BAD_CONTEXT,
@@ -79,13 +79,18 @@ impl ContextRef {
         Ok(ContextRef(ctx))
     }
 
+    /// Where the pointer to the session is.
+    const fn slot(self) -> *mut *mut () {
+        self.0.wrapping_byte_add(offset_of!(Context, session)).cast()
+    }
+
     /// Takes the session out while a call is inside. `BAD_SEQUENCE` when another call is, and after Finalize.
     ///
     /// # Safety
     /// `self` is a live context that `install::<T>` filled.
     pub(super) unsafe fn enter<'a, T: Transport>(self) -> Result<Entered<'a, T>> {
         // SAFETY: the field is aligned and lives as long as the context.
-        let slot = unsafe { AtomicPtr::from_ptr(&raw mut (*self.0).session) };
+        let slot = unsafe { AtomicPtr::from_ptr(self.slot()) };
         let session = slot.load(Ordering::Acquire);
         if session.is_null() {
             return Err(crate::fail!(Rc::BAD_SEQUENCE, "the context was finalized, or lost to an internal error"));
@@ -129,6 +134,7 @@ impl<T> Drop for Entered<'_, T> {
 }
 
 const _: () = {
+    assert!(offset_of!(Context, head) == 0);
     assert!(offset_of!(Context, session) == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>());
     assert!(CONTEXT_SIZE == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + size_of::<*mut ()>());
 };

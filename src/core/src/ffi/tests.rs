@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The boundary as C sees it: every pointer wrong once, every moment of a context's life.
 
+#![expect(clippy::multiple_unsafe_ops_per_block, reason = "many calls with one justification")]
+
 use super::*;
 use crate::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use crate::rc::Rc;

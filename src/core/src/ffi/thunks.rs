@@ -35,10 +35,7 @@ pub(super) const fn head<T: Open>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of some module.
-pub unsafe fn call<T: Open>(
-    ctx: *mut TSS2_TCTI_CONTEXT,
-    body: impl FnOnce(&mut Session<T>) -> Result<()>,
-) -> TSS2_RC {
+pub unsafe fn call<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, body: impl FnOnce(&mut Session<T>) -> Result<()>) -> TSS2_RC {
     guard(|| {
         // SAFETY: the caller passes a context or NULL.
         let context = unsafe { ContextRef::check::<T>(ctx) }?;

@@ -70,15 +70,16 @@ impl Endpoint {
     /// Connects to the first address that answers. `IO_ERROR` when none does.
     pub fn connect(&mut self) -> Result<Stream> {
         self.try_connect().map_err(|reason| {
-            crate::fail!(
-                Rc::IO_ERROR,
-                "cannot connect to {}: {reason}. Is the simulator running, and is this its address?",
-                self.name
-            )
+            crate::fail!(Rc::IO_ERROR, "{reason}. Is the simulator running, and is this its address?")
         })
     }
 
-    fn try_connect(&mut self) -> core::result::Result<Stream, String> {
+    /// As [`connect`](Self::connect), but the reason goes to the caller instead of the log.
+    pub fn try_connect(&mut self) -> core::result::Result<Stream, String> {
+        self.connect_to_any().map_err(|reason| format!("cannot connect to {}: {reason}", self.name))
+    }
+
+    fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
         if self.resolved.is_empty() {
             self.resolved = resolve(&self.address)?;
         }
@@ -96,11 +97,8 @@ impl Endpoint {
                         Errno::ETIMEDOUT => format!("no answer within {} ms", self.timeout.as_millis()),
                         other => other.desc().to_owned(),
                     };
-                    reason = if self.resolved.len() == 1 {
-                        error
-                    } else {
-                        format!("{reason}{separator}{address}: {error}")
-                    };
+                    reason =
+                        if self.resolved.len() == 1 { error } else { format!("{reason}{separator}{address}: {error}") };
                 }
             }
         }
@@ -194,8 +192,9 @@ impl<'a> Keys<'a> {
             "path" => path(key, value).map(|path| self.path = Some(path)),
             "ctrl_port" => port(key, value).map(|port| self.ctrl_port = Some(port)),
             "ctrl_path" => path(key, value).map(|path| self.ctrl_path = Some(path)),
-            "timeout" => number(key, value, 1..=u32::MAX)
-                .map(|millis| self.timeout = Some(Duration::from_millis(millis.into()))),
+            "timeout" => {
+                number(key, value, 1..=u32::MAX).map(|millis| self.timeout = Some(Duration::from_millis(millis.into())))
+            }
             _ => return None,
         };
         Some(result)
@@ -302,9 +301,24 @@ mod tests {
         let long = format!("path=/{}", "x".repeat(107));
         let long_with_ctrl = format!("path=/{}", "x".repeat(105));
         for bad in [
-            "port=0", "port=65536", "port=1x", "port=", "host=", "host=[]", "path=", "port=65535", "ctrl_port=0",
-            "path=/a,port=1", "path=/a,host=h", "ctrl_path=/a,ctrl_port=1", "timeout=0", "timeout=-1", "keep=true",
-            "Host=h", &long, &long_with_ctrl,
+            "port=0",
+            "port=65536",
+            "port=1x",
+            "port=",
+            "host=",
+            "host=[]",
+            "path=",
+            "port=65535",
+            "ctrl_port=0",
+            "path=/a,port=1",
+            "path=/a,host=h",
+            "ctrl_path=/a,ctrl_port=1",
+            "timeout=0",
+            "timeout=-1",
+            "keep=true",
+            "Host=h",
+            &long,
+            &long_with_ctrl,
         ] {
             assert_eq!(parse(bad), Err(Rc::BAD_VALUE), "{bad}");
         }
@@ -337,7 +351,7 @@ mod tests {
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let mut endpoint = Endpoint::new(Address::Unix(path), Duration::from_millis(20));
         let _waiting = endpoint.connect().unwrap(); // fills the backlog, since nobody accepts
-        let reason = endpoint.try_connect().err();
+        let reason = endpoint.connect_to_any().err();
         assert_eq!(reason.as_deref(), Some("no answer within 20 ms"));
     }
 }

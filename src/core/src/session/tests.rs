@@ -74,11 +74,7 @@ fn a_short_buffer_keeps_the_response() {
 #[test]
 fn try_again_loses_nothing() {
     for cut in 0..OK.len() {
-        let mut session = awaiting(vec![
-            Event::bytes(&OK[..cut]),
-            Event::Pending,
-            Event::bytes(&OK[cut..]),
-        ]);
+        let mut session = awaiting(vec![Event::bytes(&OK[..cut]), Event::Pending, Event::bytes(&OK[cut..])]);
         assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
         assert_eq!(session.state(), State::Awaiting);
         assert_eq!(session.receive(Some(4096), Wait::Millis(0)), Ok(Received::Response(OK)));

@@ -71,8 +71,7 @@ fn init_sets_locality_0_and_each_command_has_its_connection() {
 
 #[test]
 fn keep_holds_one_connection() {
-    let (mut session, control, data) =
-        session(",keep=true", vec![success()], vec![[exchange(), exchange()].concat()]);
+    let (mut session, control, data) = session(",keep=true", vec![success()], vec![[exchange(), exchange()].concat()]);
     for _ in 0..2 {
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));

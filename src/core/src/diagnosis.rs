@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Why a TPM device does not open, and what a person can do about it.
-#![forbid(unsafe_code)]
 
 use nix::errno::Errno;
 use nix::sys::stat::{FileStat, SFlag, fstat, stat};
@@ -9,15 +8,16 @@ use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-pub(crate) const CHARACTER_DEVICE: &str = "a character device";
+/// What [`kind`] says of a device such as /dev/tpmrm0.
+pub const CHARACTER_DEVICE: &str = "a character device";
 
 /// Whether the system denied access.
-pub(crate) fn is_denial(error: Errno) -> bool {
+pub fn is_denial(error: Errno) -> bool {
     matches!(error, Errno::EACCES | Errno::EPERM)
 }
 
 /// What kind of file is open.
-pub(crate) fn kind(fd: BorrowedFd<'_>) -> &'static str {
+pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
     let format = fstat(fd).map_or(SFlag::empty(), |stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
     match format {
         SFlag::S_IFCHR => CHARACTER_DEVICE,
@@ -29,21 +29,21 @@ pub(crate) fn kind(fd: BorrowedFd<'_>) -> &'static str {
 }
 
 /// The reason and the remedy for one path.
-pub(crate) fn of(path: &Path, error: Errno) -> String {
+pub fn of(path: &Path, error: Errno) -> String {
     let reason = format!("{}: {}", path.display(), error.desc());
     match error {
         denial if is_denial(denial) => format!("{reason} ({}). {}", rights(path), REMEDY_DENIED),
         Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => format!("{reason}. {}", remedy_missing()),
-        Errno::EBUSY => format!(
-            "{reason}. One program at a time may hold this device, and one does; /dev/tpmrm0 can be shared"
-        ),
+        Errno::EBUSY => {
+            format!("{reason}. One program at a time may hold this device, and one does; /dev/tpmrm0 can be shared")
+        }
         Errno::EISDIR => format!("{reason}; wanted is a character device such as /dev/tpmrm0"),
         _ => reason,
     }
 }
 
 /// The reasons for several paths, and one remedy.
-pub(crate) fn of_all(failures: &[(&Path, Errno)]) -> String {
+pub fn of_all(failures: &[(&Path, Errno)]) -> String {
     let reason = |(path, error): &(&Path, Errno)| match is_denial(*error) {
         true => format!("{}: {} ({})", path.display(), error.desc(), rights(path)),
         false => format!("{}: {}", path.display(), error.desc()),
@@ -57,7 +57,7 @@ pub(crate) fn of_all(failures: &[(&Path, Errno)]) -> String {
 }
 
 /// Why the driver refused a command (Linux `tpm_common_write`, `tpm_dev_transmit`).
-pub(crate) fn of_write(error: Errno) -> String {
+pub fn of_write(error: Errno) -> String {
     let hint = match error {
         Errno::E2BIG => ": the driver takes at most 4096 bytes",
         Errno::EINVAL => ": the driver holds it for no TPM command",

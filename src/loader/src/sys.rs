@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Foreign libraries and the contexts they make.
+#![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
+
+use core::ffi::{CStr, c_char};
+use core::ptr::{NonNull, null, null_mut};
+use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
+use std::os::unix::ffi::OsStrExt;
+use tcti_core::abi::{
+    TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
+};
+use tcti_core::{Rc, Result, fail};
+
+type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
+type InfoFn = unsafe extern "C" fn() -> *const TSS2_TCTI_INFO;
+
+/// Why a file gave no module.
+pub(crate) enum Failure {
+    /// There is no such file.
+    Missing(String),
+    /// The dynamic linker does not take it.
+    Unusable(String),
+    /// It is a library, but not one with a TCTI.
+    NoTcti(Rc, String),
+}
+
+impl Failure {
+    /// The reason as text.
+    pub(crate) fn into_reason(self) -> String {
+        match self {
+            Failure::Missing(reason) | Failure::Unusable(reason) | Failure::NoTcti(_, reason) => reason,
+        }
+    }
+}
+
+/// A loaded library that holds a TCTI.
+pub struct Module {
+    info: NonNull<TSS2_TCTI_INFO>,
+    /// Last, so that it goes last.
+    _library: Library,
+}
+
+impl Module {
+    /// Loads one file, which `dlopen(3)` looks for.
+    pub(crate) fn load(file: &CStr) -> core::result::Result<Module, Failure> {
+        let shown = file.to_string_lossy();
+        let os_file = std::ffi::OsStr::from_bytes(file.to_bytes());
+        // SAFETY: whoever names a library trusts what it does when it is loaded.
+        let library = unsafe { Library::open(Some(os_file), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
+            let reason = reason(&error);
+            let absent = format!("{shown}: cannot open shared object file: No such file or directory");
+            match reason == absent {
+                true => Failure::Missing(reason),
+                false => Failure::Unusable(reason),
+            }
+        })?;
+        // SAFETY: in a TCTI library the symbol has this type (TCG "TSS 2.0 TCTI API", section 3.5).
+        let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }.map_err(|_| {
+            Failure::NoTcti(Rc::BAD_REFERENCE, format!("{shown} is no TCTI: it has no function Tss2_Tcti_Info"))
+        })?;
+        // SAFETY: the function takes nothing and returns a pointer to constant data, or NULL.
+        let info = unsafe { info() };
+        let info = NonNull::new(info.cast_mut()).ok_or_else(|| {
+            Failure::NoTcti(Rc::GENERAL_FAILURE, format!("{shown} is no TCTI: its Tss2_Tcti_Info answers NULL"))
+        })?;
+        Ok(Module { info, _library: library })
+    }
+
+    fn info(&self) -> &TSS2_TCTI_INFO {
+        // SAFETY: the data is constant and lives as long as the library, which we hold.
+        unsafe { self.info.as_ref() }
+    }
+
+    /// Version of the module's contexts.
+    pub fn version(&self) -> u32 {
+        self.info().version
+    }
+
+    /// Name, description and help on the configuration string; empty where the module has NULL.
+    pub fn texts(&self) -> [&CStr; 3] {
+        let info = self.info();
+        [info.name, info.description, info.config_help].map(|text| match text.is_null() {
+            true => c"",
+            // SAFETY: the strings are constant and live as long as the library, which we hold.
+            false => unsafe { CStr::from_ptr(text) },
+        })
+    }
+
+    /// Makes a context. The code of the module passes through.
+    pub fn open(self, conf: Option<&CStr>) -> Result<Child> {
+        let [name, ..] = self.texts();
+        let init: Init = self.info().init.ok_or_else(|| {
+            fail!(
+                Rc::BAD_REFERENCE,
+                "the TCTI \"{}\" cannot be opened by name: only a program can configure it",
+                name.to_string_lossy()
+            )
+        })?;
+        let conf = conf.map_or(null(), CStr::as_ptr);
+        let mut size = 0;
+        // SAFETY: NULL asks for the size.
+        Rc::from_c(unsafe { init(null_mut(), &mut size, conf) })?;
+        if size < size_of::<TSS2_TCTI_CONTEXT_COMMON_V1>() {
+            return Err(fail!(
+                Rc::GENERAL_FAILURE,
+                "the TCTI \"{}\" asks for a context of {size} bytes, less than its head has",
+                name.to_string_lossy()
+            ));
+        }
+        let context = Memory::zeroed(size)?;
+        // SAFETY: the memory has the size that was asked for.
+        Rc::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) })?;
+        Ok(Child { context, _module: self })
+    }
+}
+
+/// dlerror's sentence.
+fn reason(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// Memory of a context, from calloc.
+struct Memory(NonNull<TSS2_TCTI_CONTEXT>);
+
+impl Memory {
+    fn zeroed(size: usize) -> Result<Memory> {
+        // SAFETY: calloc has no preconditions.
+        let memory = unsafe { libc::calloc(1, size) };
+        NonNull::new(memory.cast())
+            .map(Memory)
+            .ok_or_else(|| fail!(Rc::MEMORY, "no memory for a context of {size} bytes"))
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the memory is from calloc and nobody else's.
+        unsafe { libc::free(self.0.as_ptr().cast()) };
+    }
+}
+
+/// An open context of another module. Dropping it finalizes the context, frees its memory, then lets the library go.
+pub struct Child {
+    context: Memory,
+    _module: Module,
+}
+
+// SAFETY: a TCTI context may be used from any thread, one at a time.
+unsafe impl Send for Child {}
+
+impl Child {
+    /// The context, for calls as C makes them.
+    pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
+        self.context.0.as_ptr()
+    }
+
+    /// The functions of the context; those that its version lacks are absent.
+    pub fn head(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
+        let head: *const TSS2_TCTI_CONTEXT_COMMON_V1 = self.as_ptr().cast();
+        // SAFETY: a context opens with its head, at least of version 1.
+        let v1 = unsafe { head.read() };
+        #[expect(non_snake_case, reason = "C name")]
+        let makeSticky = match v1.version {
+            0 | 1 => None,
+            // SAFETY: from version 2 on the head has this slot too.
+            _ => unsafe { head.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }.makeSticky,
+        };
+        TSS2_TCTI_CONTEXT_COMMON_V2 { v1, makeSticky }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(finalize) = self.head().v1.finalize {
+            // SAFETY: the module made this context, and nobody uses it any more.
+            unsafe { finalize(self.as_ptr()) };
+        }
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport with the real libtpms. It is one TPM per process, so these tests take turns.
+
+use super::*;
+use std::ffi::CString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use tcti_core::Session;
+use tcti_core::session::Received;
+use tcti_core::testing::GET_RANDOM;
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn open(path: Option<&Path>) -> Result<Session<Libtpms>> {
+    let conf = path.map(|path| CString::new(path.to_str().unwrap()).unwrap());
+    Libtpms::open(Conf::new(conf.as_deref())).map(Session::new)
+}
+
+fn run(session: &mut Session<Libtpms>, command: &[u8]) -> Vec<u8> {
+    session.transmit(command).unwrap();
+    match session.receive(Some(4096), Wait::Forever) {
+        Ok(Received::Response(response)) => response.to_vec(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn code(session: &mut Session<Libtpms>, command: &[u8]) -> u32 {
+    Header::parse(&run(session, command)).unwrap().code
+}
+
+/// TPM2_PCR_Event of one byte for a PCR, with an empty password.
+fn extend(pcr: u8) -> Vec<u8> {
+    let mut command = vec![0x80, 0x02, 0, 0, 0, 0, 0, 0, 0x01, 0x3c, 0, 0, 0, pcr];
+    command.extend([0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0]);
+    command.extend([0, 1, b'x']);
+    command[5] = u8::try_from(command.len()).unwrap();
+    command
+}
+
+/// TPM2_PCR_Read of one PCR of the SHA-256 bank; gives its 32 bytes.
+fn pcr(session: &mut Session<Libtpms>, pcr: u8) -> Vec<u8> {
+    let mut command = vec![0x80, 0x01, 0, 0, 0, 20, 0, 0, 0x01, 0x7e, 0, 0, 0, 1, 0, 0x0b, 3, 0, 0, 0];
+    command[17 + usize::from(pcr / 8)] = 1 << (pcr % 8);
+    let response = run(session, &command);
+    response[response.len() - 32..].to_vec()
+}
+
+#[test]
+fn a_new_tpm_is_started() {
+    let _turn = turn();
+    let mut session = open(None).unwrap();
+    assert_eq!(run(&mut session, GET_RANDOM).len(), 20);
+    assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_INITIALIZE);
+}
+
+#[test]
+fn one_tpm_per_process() {
+    let _turn = turn();
+    let first = open(None).unwrap();
+    assert_eq!(open(None).err(), Some(Rc::IO_ERROR));
+    drop(first);
+    open(None).unwrap();
+}
+
+#[test]
+fn without_a_file_nothing_survives_the_context() {
+    let _turn = turn();
+    let mut session = open(None).unwrap();
+    code(&mut session, &extend(16));
+    assert_ne!(pcr(&mut session, 16), [0; 32]);
+    drop(session);
+    assert_eq!(pcr(&mut open(None).unwrap(), 16), [0; 32]);
+}
+
+#[test]
+fn with_a_file_the_tpm_carries_on() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut session = open(Some(&path)).unwrap();
+    assert_eq!(code(&mut session, &extend(16)), TPM_RC_SUCCESS);
+    let value = pcr(&mut session, 16);
+    drop(session);
+    let mut session = open(Some(&path)).unwrap();
+    assert_eq!(pcr(&mut session, 16), value);
+    assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_INITIALIZE);
+}
+
+#[test]
+fn a_reset_loses_what_is_volatile() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    for path in [None, Some(dir.path().join("state"))] {
+        let mut session = open(path.as_deref()).unwrap();
+        code(&mut session, &extend(10));
+        assert_ne!(pcr(&mut session, 10), [0; 32]);
+        session.preempt(Libtpms::reset).unwrap();
+        assert_eq!(pcr(&mut session, 10), [0; 32]);
+    }
+}
+
+#[test]
+fn the_locality_reaches_the_tpm() {
+    let _turn = turn();
+    let mut session = open(None).unwrap();
+    // PCR 20 may be extended from locality 1 and above (PC Client Platform TPM Profile, section 4.6).
+    const TPM_RC_LOCALITY: u32 = 0x907;
+    assert_eq!(code(&mut session, &extend(20)), TPM_RC_LOCALITY);
+    session.set_locality(2).unwrap();
+    assert_eq!(code(&mut session, &extend(20)), TPM_RC_SUCCESS);
+}
+
+#[test]
+fn a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut session = open(Some(&path)).unwrap();
+    let before = pcr(&mut session, 16);
+    // A directory in the place of the next state: not even root can write there.
+    let obstacle = dir.path().join("state.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    assert_eq!(session.transmit(&extend(16)), Err(Rc::IO_ERROR));
+    std::fs::remove_dir(&obstacle).unwrap();
+    assert_eq!(pcr(&mut session, 16), before);
+    assert_eq!(code(&mut session, &extend(16)), TPM_RC_SUCCESS);
+    assert_ne!(pcr(&mut session, 16), before);
+}
+
+#[test]
+fn a_damaged_state_is_an_error_and_stays_as_it_is() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    drop(open(Some(&path)).unwrap());
+    let good = std::fs::read(&path).unwrap();
+    let permanent = u32::from_be_bytes(*good.first_chunk().unwrap()) as usize;
+    for at in [8, good.len() - 20, permanent + 20] {
+        let mut damaged = good.clone();
+        damaged[at] ^= 0xff;
+        std::fs::write(&path, &damaged).unwrap();
+        assert_eq!(open(Some(&path)).err(), Some(Rc::IO_ERROR), "byte {at}");
+        assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert_eq!(run(&mut open(Some(&path)).unwrap(), GET_RANDOM).len(), 20);
+}
+
+#[test]
+fn the_file_is_for_its_owner_alone() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    drop(open(Some(&path)).unwrap());
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+}
