@@ -28,32 +28,33 @@ pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
     }
 }
 
-/// The reason and the remedy for one path.
-pub fn of(path: &Path, error: Errno) -> String {
+/// Why a path does not open.
+pub fn reason(path: &Path, error: Errno) -> String {
     let reason = format!("{}: {}", path.display(), error.desc());
     match error {
-        denial if is_denial(denial) => format!("{reason} ({}). {}", rights(path), REMEDY_DENIED),
-        Errno::ENOENT | Errno::ENXIO | Errno::ENODEV => format!("{reason}. {}", remedy_missing()),
-        Errno::EBUSY => {
-            format!("{reason}. One program at a time may hold this device, and one does; /dev/tpmrm0 can be shared")
-        }
-        Errno::EISDIR => format!("{reason}; wanted is a character device such as /dev/tpmrm0"),
+        denial if is_denial(denial) => format!("{reason} ({})", rights(path)),
+        Errno::EBUSY => format!("{reason} (one program at a time may hold this device, and one does)"),
         _ => reason,
     }
 }
 
-/// The reasons for several paths, and one remedy.
-pub fn of_all(failures: &[(&Path, Errno)]) -> String {
-    let reason = |(path, error): &(&Path, Errno)| match is_denial(*error) {
-        true => format!("{}: {} ({})", path.display(), error.desc(), rights(path)),
-        false => format!("{}: {}", path.display(), error.desc()),
-    };
-    let reasons: Vec<String> = failures.iter().map(reason).collect();
-    let remedy = match failures.iter().any(|(_, error)| is_denial(*error)) {
-        true => REMEDY_DENIED.to_owned(),
-        false => remedy_missing(),
-    };
-    format!("{}. {remedy}", reasons.join("; "))
+/// What to do about failures to open devices: for the one that is nearest to success.
+pub fn remedy(errors: &[Errno]) -> String {
+    let any = |wanted: fn(Errno) -> bool| errors.iter().any(|error| wanted(*error));
+    if any(|error| error == Errno::EBUSY) {
+        "Use /dev/tpmrm0, which programs can share, or end the program that holds the device".to_owned()
+    } else if any(is_denial) {
+        "Add yourself to the group that owns it (usermod -a -G tss USER, then log in anew), or install the udev rules \
+         that give /dev/tpmrm0 to group tss"
+            .to_owned()
+    } else {
+        let found = fs::read_dir("/sys/class/tpm").map_or(0, |entries| entries.flatten().count());
+        let kernel = match found {
+            0 => "The kernel has found no TPM (/sys/class/tpm is empty): enable it in the firmware set-up",
+            _ => "The kernel has a TPM (see /sys/class/tpm), but this is not its device: use /dev/tpmrm0",
+        };
+        format!("{kernel}, or use a simulator: TCTI swtpm or libtpms")
+    }
 }
 
 /// Why the driver refused a command (Linux `tpm_common_write`, `tpm_dev_transmit`).
@@ -69,9 +70,6 @@ pub fn of_write(error: Errno) -> String {
     format!("{}{hint}", error.desc())
 }
 
-const REMEDY_DENIED: &str = "Add yourself to the group that owns it (usermod -a -G tss USER, then log in anew), or \
-     install the udev rules that give /dev/tpmrm0 to group tss";
-
 /// Mode and owner of the device, and who asks.
 fn rights(path: &Path) -> String {
     let user = |uid: Uid| User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
@@ -86,13 +84,4 @@ fn rights(path: &Path) -> String {
         ),
         Err(error) => format!("not even its mode can be read: {}; {us}", error.desc()),
     }
-}
-
-fn remedy_missing() -> String {
-    let found = fs::read_dir("/sys/class/tpm").map_or(0, |entries| entries.flatten().count());
-    let kernel = match found {
-        0 => "The kernel has found no TPM (/sys/class/tpm is empty): enable it in the firmware set-up".to_owned(),
-        _ => "The kernel has a TPM (see /sys/class/tpm), but this is not its device".to_owned(),
-    };
-    format!("{kernel}, or use a simulator: TCTI swtpm, mssim or libtpms")
 }

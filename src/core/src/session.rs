@@ -55,6 +55,7 @@ impl<T: Transport> Session<T> {
     /// Sends a command. `BAD_SEQUENCE` while a response is due; `BAD_VALUE`, before any byte leaves, when the
     /// header does not say the size of the buffer.
     pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.transport.available()?;
         self.expect(self.state == State::Transmit, "transmit")?;
         let header = Header::parse(command).ok_or_else(|| {
             crate::fail!(Rc::BAD_VALUE, "a command has at least {HEADER_SIZE} bytes, this one {}", command.len())
@@ -81,6 +82,7 @@ impl<T: Transport> Session<T> {
     /// command, `TRY_AGAIN` when the response is not whole in time, `MALFORMED_RESPONSE` when it is not one; any
     /// error but the first two ends the exchange.
     pub fn receive(&mut self, room: Option<usize>, wait: Wait) -> Result<Received<'_>> {
+        self.transport.available()?;
         self.expect(self.state != State::Transmit, "receive")?;
         if self.state == State::Awaiting {
             self.complete(wait)?;
@@ -128,8 +130,10 @@ impl<T: Transport> Session<T> {
 
     /// Cancels the command under way; its response is lost and the session in TRANSMIT.
     pub fn cancel(&mut self) -> Result<()> {
+        let cancel = T::CANCEL.ok_or(Rc::NOT_IMPLEMENTED)?;
+        self.transport.available()?;
         self.expect(self.state != State::Transmit, "cancel")?;
-        self.transport.cancel()?;
+        cancel(&mut self.transport)?;
         self.rx.clear();
         self.state = State::Transmit;
         Ok(())
@@ -137,15 +141,18 @@ impl<T: Transport> Session<T> {
 
     /// Sets the locality of later commands; not while a response is due.
     pub fn set_locality(&mut self, locality: u8) -> Result<()> {
+        let set_locality = T::SET_LOCALITY.ok_or(Rc::NOT_IMPLEMENTED)?;
+        self.transport.available()?;
         self.expect(self.state == State::Transmit, "setLocality")?;
-        self.transport.set_locality(locality)
+        set_locality(&mut self.transport, locality)
     }
 
     /// What to poll for the response. While none is awaited the events are empty, so that nobody spins; when it is
     /// here already, they are such that poll returns at once.
-    pub fn poll_handles(&self) -> Result<Vec<PollHandle>> {
-        let mut handles = Vec::new();
-        self.transport.poll_handles(&mut handles)?;
+    pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        let poll_handles = T::POLL_HANDLES.ok_or(Rc::NOT_IMPLEMENTED)?;
+        self.transport.available()?;
+        let mut handles = poll_handles(&self.transport)?;
         for handle in &mut handles {
             handle.revents = 0;
             handle.events = match self.state {

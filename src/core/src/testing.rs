@@ -5,7 +5,7 @@
 use crate::deadline::Wait;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
-use crate::transport::{Open, PollHandle, Progress, Transport};
+use crate::transport::{Cancel, GetPollHandles, Open, PollHandle, Progress, SetLocality, Transport};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 
@@ -98,19 +98,12 @@ impl Transport for Scripted {
         self.abandoned += 1;
     }
 
-    fn cancel(&mut self) -> Result<()> {
+    const CANCEL: Option<Cancel<Self>> = Some(|_| Ok(()));
+    const SET_LOCALITY: Option<SetLocality<Self>> = Some(|scripted, locality| {
+        scripted.locality = locality;
         Ok(())
-    }
-
-    fn set_locality(&mut self, locality: u8) -> Result<()> {
-        self.locality = locality;
-        Ok(())
-    }
-
-    fn poll_handles(&self, out: &mut Vec<PollHandle>) -> Result<()> {
-        out.push(PollHandle { fd: -1, events: 0, revents: 0 });
-        Ok(())
-    }
+    });
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(vec![PollHandle { fd: -1, events: 0, revents: 0 }]));
 }
 
 /// Opened without a conf string it answers each GetRandom; with `panic` the first receive panics;

@@ -4,11 +4,18 @@
 
 use crate::conf::Conf;
 use crate::deadline::Wait;
-use crate::rc::{Rc, Result};
+use crate::rc::Result;
 use crate::rx::RxBuf;
 
 /// An entry for `poll(2)`.
 pub type PollHandle = libc::pollfd;
+
+/// A transport's cancel.
+pub type Cancel<T> = fn(&mut T) -> Result<()>;
+/// A transport's setLocality.
+pub type SetLocality<T> = fn(&mut T, locality: u8) -> Result<()>;
+/// A transport's getPollHandles.
+pub type GetPollHandles<T> = fn(&T) -> Result<Vec<PollHandle>>;
 
 /// How far a receive came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +26,8 @@ pub enum Progress {
     Pending,
 }
 
-/// A way to a TPM. Dropping it is `Finalize`.
+/// A way to a TPM. Dropping it is `Finalize`. What is optional in a TCTI is an optional function here: `None` is
+/// `NOT_IMPLEMENTED` in every state, as in the C modules.
 pub trait Transport: Send + Sized + 'static {
     /// Sends one whole command; `command` has a valid header. A transport that lost its connection
     /// connects again here.
@@ -37,21 +45,20 @@ pub trait Transport: Send + Sized + 'static {
     /// command. Called once after each failed `send` or `recv`, and when a response fails its checks.
     fn abandon(&mut self);
 
-    /// Cancels the command under way and sees to it that its answer reaches nobody.
-    fn cancel(&mut self) -> Result<()> {
-        Err(Rc::NOT_IMPLEMENTED)
+    /// Called first in every call but Finalize; an error is the answer of that call, whatever the state.
+    fn available(&mut self) -> Result<()> {
+        Ok(())
     }
+
+    /// Cancels the command under way and sees to it that its answer reaches nobody.
+    const CANCEL: Option<Cancel<Self>> = None;
 
     /// Sets the locality of later commands: 0 to 4, or 32 to 255 (TPM 2.0 Library Part 2, TPMA_LOCALITY).
-    fn set_locality(&mut self, _locality: u8) -> Result<()> {
-        Err(Rc::NOT_IMPLEMENTED)
-    }
+    const SET_LOCALITY: Option<SetLocality<Self>> = None;
 
-    /// Adds one entry per descriptor that becomes ready with the response; `fd` -1 while there is none.
-    /// The session fills in the events.
-    fn poll_handles(&self, _out: &mut Vec<PollHandle>) -> Result<()> {
-        Err(Rc::NOT_IMPLEMENTED)
-    }
+    /// One entry per descriptor that becomes ready with the response; `fd` -1 while there is none. The session fills in
+    /// the events.
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = None;
 }
 
 /// A transport that a C caller can open.

@@ -4,7 +4,9 @@
 use crate::sys::{Child, Failure, Module};
 use core::ffi::CStr;
 use nix::errno::Errno;
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use tcti_core::net::Channels;
@@ -39,58 +41,90 @@ const DEFAULTS: [Default; 7] = [
     Default { library: c"libtss2-tcti-mssim.so.0", reach: Reach::Simulator },
 ];
 
+/// Why a candidate does not open.
+struct Refusal {
+    reason: String,
+    /// From a device, for the remedy.
+    error: Option<Errno>,
+}
+
+impl Refusal {
+    fn new(reason: String) -> Refusal {
+        Refusal { reason, error: None }
+    }
+}
+
 impl Default {
-    fn open(&self) -> core::result::Result<Child, String> {
+    fn open(&self) -> core::result::Result<Child, Refusal> {
         self.reach.probe()?;
-        let module = Module::load(self.library).map_err(Failure::into_reason)?;
+        let module = self.load().map_err(Refusal::new)?;
         let conf = match self.reach {
             Reach::Device(path) => Some(path),
             Reach::Library | Reach::Simulator => None,
         };
-        let named = || self.library.to_string_lossy();
-        module.open(conf).map_err(|rc| format!("{}: it does not open ({rc:?})", named()))
+        let refused = |rc| Refusal::new(format!("{} does not open ({rc:?})", self.library.to_string_lossy()));
+        module.open(conf).map_err(refused)
+    }
+
+    fn load(&self) -> core::result::Result<Module, String> {
+        Module::load(self.library).map_err(|failure| match failure {
+            Failure::Missing => format!("{} is not installed", self.library.to_string_lossy()),
+            Failure::Unusable(reason) | Failure::NoTcti(_, reason) => reason,
+        })
     }
 }
 
 impl Reach {
-    fn probe(&self) -> core::result::Result<(), String> {
+    fn probe(&self) -> core::result::Result<(), Refusal> {
         match self {
             Reach::Library => Ok(()),
-            Reach::Device(path) => probe_device(Path::new(&*path.to_string_lossy())),
+            Reach::Device(path) => probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))),
             Reach::Simulator => {
-                let channels = Channels::parse(Conf::new(None), |_, _| None).map_err(|rc| format!("{rc:?}"))?;
-                let mut data = channels.data;
-                data.try_connect().map(drop)
+                let channels = Channels::parse(Conf::new(None), |_, _| None);
+                let mut data = channels.map_err(|rc| Refusal::new(format!("{rc:?}")))?.data;
+                data.try_connect().map(drop).map_err(Refusal::new)
             }
         }
     }
 }
 
-fn probe_device(path: &Path) -> core::result::Result<(), String> {
+fn probe_device(path: &Path) -> core::result::Result<(), Refusal> {
     let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let error = |error: std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or_default());
-    opened.map(drop).map_err(|e| diagnosis::of_all(&[(path, error(e))]))
+    opened.map(drop).map_err(|error| {
+        let error = Errno::from_raw(error.raw_os_error().unwrap_or_default());
+        Refusal { reason: diagnosis::reason(path, error), error: Some(error) }
+    })
 }
 
 /// The first default that opens; `IO_ERROR` when none does.
 pub(crate) fn open() -> Result<Child> {
     let mut reasons = Vec::new();
+    let mut errors = Vec::new();
     for candidate in &DEFAULTS {
         match candidate.open() {
             Ok(child) => return Ok(child),
-            Err(reason) => reasons.push(reason),
+            Err(Refusal { reason, error }) => {
+                reasons.push(reason);
+                errors.extend(error);
+            }
         }
     }
-    Err(fail!(Rc::IO_ERROR, "no TCTI is named and no default opens: {}", reasons.join("; ")))
+    reasons.dedup();
+    Err(fail!(
+        Rc::IO_ERROR,
+        "no TCTI is named and no default opens: {}. {}",
+        reasons.join("; "),
+        diagnosis::remedy(&errors)
+    ))
 }
 
 /// The first default whose library loads; `NOT_SUPPORTED` when none does.
 pub(crate) fn load() -> Result<Module> {
     let mut reasons = Vec::new();
     for candidate in &DEFAULTS {
-        match Module::load(candidate.library) {
+        match candidate.load() {
             Ok(module) => return Ok(module),
-            Err(failure) => reasons.push(failure.into_reason()),
+            Err(reason) => reasons.push(reason),
         }
     }
     reasons.dedup();

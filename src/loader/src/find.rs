@@ -25,7 +25,7 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
     for file in &candidates {
         match Module::load(file) {
             Ok(module) => return Ok(module),
-            Err(Failure::Missing(_)) => {}
+            Err(Failure::Missing) => {}
             Err(Failure::Unusable(reason)) => found.push(reason),
             Err(Failure::NoTcti(rc, reason)) => return Err(fail!(rc, "{reason}")),
         }

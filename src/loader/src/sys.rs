@@ -17,20 +17,11 @@ type InfoFn = unsafe extern "C" fn() -> *const TSS2_TCTI_INFO;
 /// Why a file gave no module.
 pub(crate) enum Failure {
     /// There is no such file.
-    Missing(String),
+    Missing,
     /// The dynamic linker does not take it.
     Unusable(String),
     /// It is a library, but not one with a TCTI.
     NoTcti(Rc, String),
-}
-
-impl Failure {
-    /// The reason as text.
-    pub(crate) fn into_reason(self) -> String {
-        match self {
-            Failure::Missing(reason) | Failure::Unusable(reason) | Failure::NoTcti(_, reason) => reason,
-        }
-    }
 }
 
 /// A loaded library that holds a TCTI.
@@ -50,7 +41,7 @@ impl Module {
             let reason = reason(&error);
             let absent = format!("{shown}: cannot open shared object file: No such file or directory");
             match reason == absent {
-                true => Failure::Missing(reason),
+                true => Failure::Missing,
                 false => Failure::Unusable(reason),
             }
         })?;

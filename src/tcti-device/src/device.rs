@@ -12,7 +12,9 @@ use nix::unistd::{read, write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tcti_core::io::{above_stdio, wait_for};
-use tcti_core::{Conf, Deadline, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, diagnosis, fail};
+use tcti_core::{
+    Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, diagnosis, fail,
+};
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
 const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"];
@@ -33,18 +35,19 @@ impl Device {
 
     /// The first default device that opens; if none does, one error that names them all.
     fn open_default() -> Result<Device> {
-        let mut failures = Vec::new();
+        let mut reasons = Vec::new();
+        let mut errors = Vec::new();
         for path in DEFAULTS.map(Path::new) {
             match Device::open_path(path) {
                 Ok(fd) => return Ok(Device { path: path.to_owned(), fd: Some(fd) }),
-                Err(error) => failures.push((path, error)),
+                Err(error) => {
+                    reasons.push(diagnosis::reason(path, error));
+                    errors.push(error);
+                }
             }
         }
-        let rc = match failures.iter().any(|(_, error)| diagnosis::is_denial(*error)) {
-            true => Rc::NOT_PERMITTED,
-            false => Rc::IO_ERROR,
-        };
-        Err(fail!(rc, "no TPM device opens: {}", diagnosis::of_all(&failures)))
+        let remedy = diagnosis::remedy(&errors);
+        Err(fail!(code(&errors), "no TPM device opens: {}. {remedy}", reasons.join("; ")))
     }
 
     fn fd(&mut self) -> Result<&OwnedFd> {
@@ -59,11 +62,15 @@ impl Device {
 }
 
 fn refused(path: &Path, error: Errno) -> Rc {
-    let rc = match diagnosis::is_denial(error) {
+    let remedy = diagnosis::remedy(&[error]);
+    fail!(code(&[error]), "cannot open {}. {remedy}", diagnosis::reason(path, error))
+}
+
+fn code(errors: &[Errno]) -> Rc {
+    match errors.iter().any(|error| diagnosis::is_denial(*error)) {
         true => Rc::NOT_PERMITTED,
         false => Rc::IO_ERROR,
-    };
-    fail!(rc, "cannot open {}", diagnosis::of(path, error))
+    }
 }
 
 impl Open for Device {
@@ -148,11 +155,10 @@ impl Transport for Device {
         self.fd = None;
     }
 
-    fn poll_handles(&self, out: &mut Vec<PollHandle>) -> Result<()> {
-        let fd = self.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
-        out.push(PollHandle { fd, events: 0, revents: 0 });
-        Ok(())
-    }
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|device| {
+        let fd = device.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
+    });
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 use crate::state::StateFile;
 use crate::sys::{Blobs, Chip};
 use tcti_core::header::Header;
-use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
 
 /// TPM2_Startup(TPM_SU_CLEAR) (TPM 2.0 Library Part 3, section 9.3).
 const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
@@ -116,10 +116,10 @@ impl Transport for Libtpms {
         self.response.clear();
     }
 
-    fn set_locality(&mut self, locality: u8) -> Result<()> {
-        self.locality = locality;
+    const SET_LOCALITY: Option<SetLocality<Self>> = Some(|tpm, locality| {
+        tpm.locality = locality;
         Ok(())
-    }
+    });
 }
 
 #[cfg(test)]

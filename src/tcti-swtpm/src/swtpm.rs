@@ -8,7 +8,9 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
 use tcti_core::conf::boolean;
 use tcti_core::net::{Channels, Stream};
-use tcti_core::{Conf, Deadline, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{
+    Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+};
 
 /// Control commands, big-endian on the wire; the reply is a result code, big-endian, 0 for success.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +42,10 @@ impl Swtpm {
     /// Power-cycles the TPM. swtpm answers with its volatile state deleted.
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.control(Control::Init, &DELETE_VOLATILE.to_be_bytes())
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.control(Control::SetLocality, &[locality])
     }
 
     fn control(&mut self, command: Control, payload: &[u8]) -> Result<()> {
@@ -121,15 +127,12 @@ impl Transport for Swtpm {
         }
     }
 
-    fn set_locality(&mut self, locality: u8) -> Result<()> {
-        self.control(Control::SetLocality, &[locality])
-    }
+    const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);
 
-    fn poll_handles(&self, out: &mut Vec<PollHandle>) -> Result<()> {
-        let fd = self.data.as_ref().map_or(-1, |stream| stream.as_fd().as_raw_fd());
-        out.push(PollHandle { fd, events: 0, revents: 0 });
-        Ok(())
-    }
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|swtpm| {
+        let fd = swtpm.data.as_ref().map_or(-1, |stream| stream.as_fd().as_raw_fd());
+        Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
+    });
 }
 
 #[cfg(test)]

@@ -142,20 +142,55 @@ fn locality_is_set_between_commands_only() {
 #[test]
 fn poll_waits_only_for_a_response_that_is_due() {
     let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
-    let events = |session: &Session<Scripted>| session.poll_handles().unwrap()[0].events;
-    assert_eq!(events(&session), 0);
+    let events = |session: &mut Session<Scripted>| session.poll_handles().unwrap()[0].events;
+    assert_eq!(events(&mut session), 0);
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(events(&session), POLLIN);
+    assert_eq!(events(&mut session), POLLIN);
     session.receive(None, Wait::Forever).unwrap();
-    assert_eq!(events(&session), POLLOUT, "already here: poll must not wait");
+    assert_eq!(events(&mut session), POLLOUT, "already here: poll must not wait");
     session.receive(Some(4096), Wait::Forever).unwrap();
-    assert_eq!(events(&session), 0);
+    assert_eq!(events(&mut session), 0);
 }
 
 #[test]
 fn preempting_gives_up_what_is_under_way() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
-    session.preempt(|transport| transport.set_locality(1)).unwrap();
+    session
+        .preempt(|transport| {
+            transport.locality = 1;
+            Ok(())
+        })
+        .unwrap();
     assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
     assert_eq!(session.transport.locality, 1);
+}
+
+/// A transport with nothing optional.
+struct Plain;
+
+impl Transport for Plain {
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        rx.extend(OK);
+        Ok(Progress::Complete)
+    }
+
+    fn abandon(&mut self) {}
+}
+
+#[test]
+fn what_a_transport_lacks_is_not_implemented_in_every_state() {
+    let mut session = Session::new(Plain);
+    for send in [false, true] {
+        if send {
+            session.transmit(GET_RANDOM).unwrap();
+        }
+        assert_eq!(session.cancel(), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.set_locality(1), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.poll_handles().err(), Some(Rc::NOT_IMPLEMENTED));
+    }
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }

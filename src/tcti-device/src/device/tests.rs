@@ -117,11 +117,11 @@ fn what_is_no_character_device_is_refused() {
 }
 
 #[test]
-fn a_message_names_kind_and_remedy() {
-    let missing = diagnosis::of(Path::new("/dev/no-such-tpm"), Errno::ENOENT);
+fn a_message_names_reason_and_remedy() {
+    let missing = diagnosis::remedy(&[Errno::ENOENT]);
     assert!(missing.contains("/sys/class/tpm") && missing.contains("swtpm"), "{missing}");
-    let denied = diagnosis::of(Path::new("/"), Errno::EACCES);
-    assert!(denied.contains("mode 0755, owner root:root, we are ") && denied.contains("group tss"), "{denied}");
-    let busy = diagnosis::of(Path::new("/dev/tpm0"), Errno::EBUSY);
-    assert!(busy.contains("/dev/tpmrm0"), "{busy}");
+    let denied = diagnosis::reason(Path::new("/"), Errno::EACCES);
+    assert!(denied.contains("mode 0755, owner root:root, we are "), "{denied}");
+    assert!(diagnosis::remedy(&[Errno::ENOENT, Errno::EACCES]).contains("group tss"));
+    assert!(diagnosis::remedy(&[Errno::EBUSY]).contains("/dev/tpmrm0"));
 }

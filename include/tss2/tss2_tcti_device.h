@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+#ifndef TSS2_TCTI_DEVICE_H
+#define TSS2_TCTI_DEVICE_H
+
+/* Made by `cargo xtask headers`; do not edit. */
+
+#include "tss2_tcti.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Opens a TPM character device. With a NULL `tctiContext`, writes the size of a context in bytes to `size`.
+ *
+ * `conf` is the path of the device; NULL or empty takes the first of /dev/tpmrm0, /dev/tpm0, /dev/tcmrm0 and
+ * /dev/tcm0 that opens. `TSS2_TCTI_RC_IO_ERROR` when it cannot be opened, `TSS2_TCTI_RC_NOT_PERMITTED` when the
+ * system denies access.
+ *
+ * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
+ * string.
+ */
+TSS2_RC Tss2_Tcti_Device_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                              size_t *size,
+                              const char *conf);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* TSS2_TCTI_DEVICE_H */

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! No TPM: for programs that need a context but send nothing, such as the policy calculation of FAPI.
+#![forbid(unsafe_code)]
+
+use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait};
+
+/// Nothing.
+pub(crate) struct Null;
+
+impl Open for Null {
+    const MAGIC: u64 = 0x9af4_5c5d_7d9d_0d3f;
+    const SIZE_OPTIONAL: bool = true;
+
+    fn open(_conf: Conf<'_>) -> Result<Null> {
+        Ok(Null)
+    }
+}
+
+impl Transport for Null {
+    fn available(&mut self) -> Result<()> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    fn recv(&mut self, _rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    fn abandon(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tcti_core::Session;
+    use tcti_core::testing::GET_RANDOM;
+
+    #[test]
+    fn no_call_is_implemented() {
+        let mut session = Session::new(Null::open(Conf::new(Some(c"whatever"))).unwrap());
+        assert_eq!(session.transmit(GET_RANDOM), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.transmit(&[]), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.receive(None, Wait::Forever).err(), Some(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.cancel(), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.set_locality(0), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.poll_handles().err(), Some(Rc::NOT_IMPLEMENTED));
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The conventions of the tree, held by machine.
+
+use crate::project::{Project, names_in};
+use crate::{Cli, headers, unsafety};
+use anyhow::{Result, bail};
+use clap::CommandFactory;
+use regex::Regex;
+use std::collections::BTreeSet;
+use std::fs;
+
+/// Longest file of code, in lines.
+const MAX_LINES: usize = 400;
+/// Longest C face of a module, in lines of code.
+const MAX_FACE_LINES: usize = 50;
+/// The documents whose paths and commands are held against the tree.
+const DOCUMENTS: [&str; 5] = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "src/README.md"];
+
+/// Prints what is wrong and fails, or what holds.
+pub(crate) fn run(project: &Project) -> Result<()> {
+    let unsafety = unsafety::survey(project)?;
+    let mut wrong = unsafety.violations;
+    wrong.extend(files_of_libraries(project)?);
+    wrong.extend(headers::stale(project)?);
+    wrong.extend(long_files(project)?);
+    wrong.extend(documents(project)?);
+    for line in &wrong {
+        println!("{line}");
+    }
+    if !wrong.is_empty() {
+        bail!("{} things are not as they should be", wrong.len());
+    }
+    println!("unsafe code stands in these files alone, besides the exports of the C faces:");
+    for (path, blocks) in unsafety.islands {
+        println!("  {path} ({blocks} blocks)");
+    }
+    println!("all conventions hold");
+    Ok(())
+}
+
+/// Each library has its header, .pc template, manual page and ABI list, and nothing of the kind has no library.
+fn files_of_libraries(project: &Project) -> Result<Vec<String>> {
+    let libraries = project.libraries()?;
+    let names: Vec<String> = libraries.iter().map(|library| library.name()).collect();
+    let mut wrong = Vec::new();
+    let mut compare = |dir: &str, wanted: BTreeSet<String>, is_ours: &dyn Fn(&str) -> bool| -> Result<()> {
+        let found: BTreeSet<String> =
+            names_in(&project.root.join(dir))?.into_iter().filter(|name| is_ours(name)).collect();
+        wrong.extend(wanted.difference(&found).map(|name| format!("{dir}/{name} is missing")));
+        wrong.extend(found.difference(&wanted).map(|name| format!("{dir}/{name} belongs to no library")));
+        Ok(())
+    };
+    let with = |after: &str| names.iter().map(|name| format!("{name}{after}")).collect::<BTreeSet<_>>();
+    compare("pkgconfig", with(".pc.in"), &|_| true)?;
+    compare("c-tests/abi", with(".txt"), &|_| true)?;
+    compare("man", with(".7.md"), &|name| name.ends_with(".7.md"))?;
+    let base = headers::BASE.map(str::to_owned);
+    compare(headers::DIR, libraries.iter().map(|library| library.header()).chain(base).collect(), &|_| true)?;
+
+    for library in &libraries {
+        let face = fs::read_to_string(project.root.join(library.face()))?;
+        let code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
+        let lines = face.lines().filter(code).count();
+        // The loader's face has seven functions.
+        if lines > MAX_FACE_LINES && library.dir != "tctildr" {
+            wrong
+                .push(format!("{} has {lines} lines of code; a C face has {MAX_FACE_LINES}", library.face().display()));
+        }
+        let manifest = fs::read_to_string(project.root.join("src").join(&library.dir).join("Cargo.toml"))?;
+        let manifest: toml::Table = manifest.parse()?;
+        let package = manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
+        if package != Some(&library.name()) {
+            wrong.push(format!("src/{}/Cargo.toml names another package than {}", library.dir, library.name()));
+        }
+    }
+    let documented: BTreeSet<String> = pages_of_functions(project)?;
+    for library in &libraries {
+        let exported = fs::read_to_string(project.root.join(format!("c-tests/abi/{}.txt", library.name())));
+        for function in exported.unwrap_or_default().lines().filter(|name| *name != "Tss2_Tcti_Info") {
+            if !documented.contains(function) {
+                wrong.push(format!("no page in man names the function {function}"));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// The functions that the NAME sections of section 3 list.
+fn pages_of_functions(project: &Project) -> Result<BTreeSet<String>> {
+    let mut functions = BTreeSet::new();
+    for page in names_in(&project.root.join("man"))?.iter().filter(|name| name.ends_with(".3.md")) {
+        let text = fs::read_to_string(project.root.join("man").join(page))?;
+        let name = text.split("# NAME").nth(1).and_then(|rest| rest.split("\n#").next()).unwrap_or_default();
+        let names = name.split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        functions.extend(names.filter(|word| word.contains("_")).map(str::to_owned));
+    }
+    Ok(functions)
+}
+
+/// A file is one idea.
+fn long_files(project: &Project) -> Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    for dir in ["src", "c-tests"] {
+        for path in project.files(dir)? {
+            let is_code = path.extension().is_some_and(|ext| ["rs", "c", "h", "sh"].iter().any(|code| ext == *code));
+            let lines = if is_code { fs::read_to_string(project.root.join(&path))?.lines().count() } else { 0 };
+            if lines > MAX_LINES {
+                wrong.push(format!("{} has {lines} lines; {MAX_LINES} are wanted at most", path.display()));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// Every path and every command that a document names is there.
+fn documents(project: &Project) -> Result<Vec<String>> {
+    let path = Regex::new(r"`((?:src|man|c-tests|include|pkgconfig|dist|\.ci|\.cargo)/[\w./-]*)`")?;
+    let command = Regex::new(r"cargo xtask ([a-z][a-z-]*)")?;
+    let known: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    let mut wrong = Vec::new();
+    for document in DOCUMENTS {
+        let Ok(text) = fs::read_to_string(project.root.join(document)) else {
+            wrong.push(format!("{document} is missing"));
+            continue;
+        };
+        for found in path.captures_iter(&text).filter_map(|captures| captures.get(1)) {
+            // A path with "foo" in it is an example.
+            if !found.as_str().contains("foo") && !project.root.join(found.as_str()).exists() {
+                wrong.push(format!("{document} names {}, which is not there", found.as_str()));
+            }
+        }
+        for found in command.captures_iter(&text).filter_map(|captures| captures.get(1)) {
+            if !known.iter().any(|name| name == found.as_str()) {
+                wrong.push(format!("{document} names cargo xtask {}, which there is not", found.as_str()));
+            }
+        }
+    }
+    Ok(wrong)
+}

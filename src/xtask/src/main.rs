@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `cargo xtask COMMAND`: everything the project does besides compiling.
+
+mod check;
+mod demo;
+mod headers;
+mod install;
+mod needs;
+mod project;
+mod readme;
+mod test;
+mod unsafety;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use project::Project;
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Builds all, then lets tpm2-tools ask a TPM through our libraries.
+    Demo(Install),
+    /// Runs all tests.
+    Test {
+        /// Only what needs no other program: the unit tests.
+        #[arg(long)]
+        quick: bool,
+        #[command(flatten)]
+        install: Install,
+    },
+    /// Holds the tree against its conventions.
+    Check,
+    /// Writes include/tss2 anew from the exported functions.
+    Headers,
+    /// Lays out target/stage as an installation.
+    Stage,
+    /// Builds and installs.
+    Install(install::Options),
+}
+
+/// What to do about missing programs and libraries.
+#[derive(Args, Clone, Copy)]
+struct Install {
+    /// Print the command that installs what is missing instead of running it.
+    #[arg(long)]
+    no_install: bool,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let project = Project::find()?;
+    match cli.command {
+        Command::Demo(install) => demo::run(&project, install.no_install),
+        Command::Test { quick, install } => test::run(&project, quick, install.no_install),
+        Command::Check => check::run(&project),
+        Command::Headers => headers::write(&project),
+        Command::Stage => install::stage(&project).map(drop),
+        Command::Install(options) => install::install(&project, &options),
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the machine lacks, and how to install it.
+
+use crate::project::Project;
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
+
+/// A package of the distribution: its name in Debian and in Fedora (`None` where Fedora has it in another one).
+pub(crate) struct Package(&'static str, Option<&'static str>);
+
+/// To show a TPM that answers.
+pub(crate) const DEMO: &[Package] = &[Package("libtpms0", Some("libtpms")), Package("tpm2-tools", Some("tpm2-tools"))];
+
+/// To run the unit tests.
+pub(crate) const QUICK: &[Package] = &[Package("libtpms0", Some("libtpms"))];
+
+/// To run every test.
+pub(crate) const TEST: &[Package] = &[
+    Package("g++", Some("gcc-c++")),
+    Package("gcc", Some("gcc")),
+    Package("go-md2man", Some("golang-github-cpuguy83-md2man")),
+    Package("libtpms0", Some("libtpms")),
+    Package("libtss2-dev", Some("tpm2-tss-devel")),
+    Package("libtss2-tcti-device0", Some("tpm2-tss")),
+    Package("libtss2-tcti-swtpm0", None),
+    Package("libtss2-tctildr0", None),
+    Package("mandoc", Some("mandoc")),
+    Package("openssl", Some("openssl")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+    Package("swtpm", Some("swtpm")),
+    Package("tpm2-tools", Some("tpm2-tools")),
+    Package("valgrind", Some("valgrind")),
+];
+
+/// How packages are looked up and installed here.
+enum Manager {
+    Apt,
+    Dnf,
+}
+
+impl Manager {
+    fn of(shell: &Shell) -> Option<Manager> {
+        let has = |program: &str| cmd!(shell, "sh -c {program}").quiet().ignore_stdout().ignore_stderr().run().is_ok();
+        if has("command -v apt-get") {
+            Some(Manager::Apt)
+        } else if has("command -v dnf") {
+            Some(Manager::Dnf)
+        } else {
+            None
+        }
+    }
+
+    fn name<'a>(&self, package: &'a Package) -> Option<&'a str> {
+        match self {
+            Manager::Apt => Some(package.0),
+            Manager::Dnf => package.1,
+        }
+    }
+
+    fn has(&self, shell: &Shell, name: &str) -> bool {
+        let status = "${db:Status-Status}";
+        let query = match self {
+            Manager::Apt => cmd!(shell, "dpkg-query --show --showformat={status} {name}"),
+            Manager::Dnf => cmd!(shell, "rpm --query --queryformat installed {name}"),
+        };
+        query.quiet().ignore_stderr().read().is_ok_and(|status| status.starts_with("installed"))
+    }
+
+    /// The commands that install, to be run as root.
+    fn commands(&self, names: &[&str]) -> Vec<Vec<String>> {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let with_names = |line: &str| [words(line), names.iter().map(|name| (*name).to_owned()).collect()].concat();
+        match self {
+            Manager::Apt => vec![
+                words("apt-get update --quiet"),
+                with_names("env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends"),
+            ],
+            Manager::Dnf => vec![with_names("dnf install --assumeyes")],
+        }
+    }
+}
+
+/// Installs what is missing, saying so; with `no_install` it says what to run and fails.
+pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool) -> Result<()> {
+    let shell = project.shell()?;
+    let Some(manager) = Manager::of(&shell) else {
+        let names: Vec<&str> = packages.iter().map(|package| package.0).collect();
+        println!("neither apt-get nor dnf is here; going on, but these are needed: {}", names.join(" "));
+        return Ok(());
+    };
+    let names = packages.iter().filter_map(|package| manager.name(package));
+    let missing: Vec<&str> = names.filter(|name| !manager.has(&shell, name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("missing on this machine: {}", missing.join(" "));
+    let is_root = cmd!(shell, "id -u").quiet().read()? == "0";
+    for mut words in manager.commands(&missing) {
+        if !is_root {
+            words.insert(0, "sudo".to_owned());
+        }
+        println!("{} {}", if no_install { "to install:" } else { "installing:" }, words.join(" "));
+        if !no_install {
+            let (program, arguments) = words.split_first().context("no command")?;
+            let done = cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().run();
+            done.with_context(|| format!("cannot install {}", missing.join(" ")))?;
+        }
+    }
+    if no_install {
+        bail!("not installed, as asked: {}", missing.join(" "));
+    }
+    Ok(())
+}

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is where in the tree. By convention: a directory `src/tcti-foo` (or `src/tctildr`) is the library
+//! `libtss2-tcti-foo.so.0`; nothing is listed anywhere.
+
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use xshell::Shell;
+
+/// The checkout.
+pub(crate) struct Project {
+    pub(crate) root: PathBuf,
+}
+
+/// One shared library.
+pub(crate) struct Library {
+    /// Directory below `src`, such as `tcti-foo`.
+    pub(crate) dir: String,
+}
+
+impl Project {
+    pub(crate) fn find() -> Result<Project> {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = manifest.ancestors().nth(2).context("xtask is not at src/xtask")?;
+        Ok(Project { root: root.to_owned() })
+    }
+
+    /// A shell in the root of the tree.
+    pub(crate) fn shell(&self) -> Result<Shell> {
+        let shell = Shell::new()?;
+        shell.change_dir(&self.root);
+        Ok(shell)
+    }
+
+    pub(crate) fn target(&self) -> PathBuf {
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), |dir| self.root.join(dir))
+    }
+
+    pub(crate) fn stage(&self) -> PathBuf {
+        self.target().join("stage")
+    }
+
+    /// The shared libraries, in alphabetical order.
+    pub(crate) fn libraries(&self) -> Result<Vec<Library>> {
+        let is_library = |dir: &String| dir == "tctildr" || dir.starts_with("tcti-");
+        let dirs = names_in(&self.root.join("src"))?;
+        Ok(dirs.into_iter().filter(is_library).map(|dir| Library { dir }).collect())
+    }
+
+    /// The tpm2-tss release that the libraries match, from the workspace manifest.
+    pub(crate) fn api_version(&self) -> Result<String> {
+        let manifest: toml::Table = fs::read_to_string(self.root.join("Cargo.toml"))?.parse()?;
+        let version = ["workspace", "metadata", "tss2"]
+            .iter()
+            .try_fold(&manifest, |table, key| table.get(*key)?.as_table())
+            .and_then(|table| table.get("api-version")?.as_str());
+        Ok(version.context("Cargo.toml has no workspace.metadata.tss2.api-version")?.to_owned())
+    }
+
+    /// Files below `dir` that git tracks or would track.
+    pub(crate) fn files(&self, dir: &str) -> Result<Vec<PathBuf>> {
+        let shell = self.shell()?;
+        let listed =
+            xshell::cmd!(shell, "git ls-files --cached --others --exclude-standard -- {dir}").quiet().read()?;
+        Ok(listed.lines().map(PathBuf::from).filter(|path| self.root.join(path).is_file()).collect())
+    }
+}
+
+impl Library {
+    /// Package, .pc file, ABI list and manual page: `tss2-tcti-foo`.
+    pub(crate) fn name(&self) -> String {
+        format!("tss2-{}", self.dir)
+    }
+
+    /// The header: `tss2_tcti_foo.h`.
+    pub(crate) fn header(&self) -> String {
+        format!("{}.h", self.name().replace('-', "_"))
+    }
+
+    /// The C face, relative to the root.
+    pub(crate) fn face(&self) -> PathBuf {
+        Path::new("src").join(&self.dir).join("src/lib.rs")
+    }
+}
+
+/// The names in a directory, in alphabetical order.
+pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut names = Vec::new();
+    for entry in entries {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
+}
