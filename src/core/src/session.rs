@@ -52,10 +52,14 @@ impl<T: Transport> Session<T> {
         self.state
     }
 
+    /// Whether calls can be answered at all.
+    pub fn available(&mut self) -> Result<()> {
+        self.transport.available()
+    }
+
     /// Sends a command. `BAD_SEQUENCE` while a response is due; `BAD_VALUE`, before any byte leaves, when the
     /// header does not say the size of the buffer.
     pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.transport.available()?;
         self.expect(self.state == State::Transmit, "transmit")?;
         let header = Header::parse(command).ok_or_else(|| {
             crate::fail!(Rc::BAD_VALUE, "a command has at least {HEADER_SIZE} bytes, this one {}", command.len())
@@ -82,7 +86,6 @@ impl<T: Transport> Session<T> {
     /// command, `TRY_AGAIN` when the response is not whole in time, `MALFORMED_RESPONSE` when it is not one; any
     /// error but the first two ends the exchange.
     pub fn receive(&mut self, room: Option<usize>, wait: Wait) -> Result<Received<'_>> {
-        self.transport.available()?;
         self.expect(self.state != State::Transmit, "receive")?;
         if self.state == State::Awaiting {
             self.complete(wait)?;
@@ -131,7 +134,6 @@ impl<T: Transport> Session<T> {
     /// Cancels the command under way; its response is lost and the session in TRANSMIT.
     pub fn cancel(&mut self) -> Result<()> {
         let cancel = T::CANCEL.ok_or(Rc::NOT_IMPLEMENTED)?;
-        self.transport.available()?;
         self.expect(self.state != State::Transmit, "cancel")?;
         cancel(&mut self.transport)?;
         self.rx.clear();
@@ -139,11 +141,14 @@ impl<T: Transport> Session<T> {
         Ok(())
     }
 
-    /// Sets the locality of later commands; not while a response is due.
+    /// Sets the locality of later commands; not while a response is due. 5 to 31 are reserved (TPM 2.0 Library Part 2,
+    /// TPMA_LOCALITY) and `BAD_VALUE`.
     pub fn set_locality(&mut self, locality: u8) -> Result<()> {
         let set_locality = T::SET_LOCALITY.ok_or(Rc::NOT_IMPLEMENTED)?;
-        self.transport.available()?;
         self.expect(self.state == State::Transmit, "setLocality")?;
+        if (5..32).contains(&locality) {
+            return Err(crate::fail!(Rc::BAD_VALUE, "locality {locality} is reserved; there are 0 to 4 and 32 to 255"));
+        }
         set_locality(&mut self.transport, locality)
     }
 
@@ -151,7 +156,6 @@ impl<T: Transport> Session<T> {
     /// here already, they are such that poll returns at once.
     pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let poll_handles = T::POLL_HANDLES.ok_or(Rc::NOT_IMPLEMENTED)?;
-        self.transport.available()?;
         let mut handles = poll_handles(&self.transport)?;
         for handle in &mut handles {
             handle.revents = 0;

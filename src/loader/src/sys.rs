@@ -39,8 +39,13 @@ impl Module {
         // SAFETY: whoever names a library trusts what it does when it is loaded.
         let library = unsafe { Library::open(Some(os_file), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
             let reason = reason(&error);
-            let absent = format!("{shown}: cannot open shared object file: No such file or directory");
-            match reason == absent {
+            // The linker names the file that is missing first, which may be one that the library needs. Its sentence is
+            // in the language of the program, as is the system's.
+            let no_such_file = nix::errno::Errno::ENOENT.desc();
+            let translated = std::io::Error::from_raw_os_error(libc::ENOENT).to_string();
+            let translated = translated.split(" (os error").next().unwrap_or(no_such_file);
+            let absent = reason.ends_with(no_such_file) || reason.ends_with(translated);
+            match absent && reason.starts_with(&format!("{shown}:")) {
                 true => Failure::Missing,
                 false => Failure::Unusable(reason),
             }

@@ -19,8 +19,8 @@ static INFO: Info = Info::new(
 /// Connects to a swtpm. With a NULL `tctiContext`, writes the size of a context in bytes to `size`.
 ///
 /// `conf` is `host=H,port=P` (default localhost, 2321) or `path=SOCKET`; the control channel is at port P + 1 or at
-/// SOCKET.ctrl, unless `ctrl_port=` or `ctrl_path=` says otherwise. `timeout=` bounds the time to connect, in
-/// milliseconds. `keep=true` keeps the connection open between commands. `TSS2_TCTI_RC_BAD_VALUE` for a wrong
+/// SOCKET.ctrl, unless `ctrl_port=` or `ctrl_path=` says otherwise. `timeout=` bounds the time to connect and for a
+/// control command, in milliseconds. `keep=true` keeps the connection open between commands. `TSS2_TCTI_RC_BAD_VALUE` for a wrong
 /// `conf`, `TSS2_TCTI_RC_IO_ERROR` when the swtpm does not answer.
 ///
 /// # Safety

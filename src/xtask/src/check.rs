@@ -125,7 +125,7 @@ fn documents(project: &Project) -> Result<Vec<String>> {
         };
         for found in path.captures_iter(&text).filter_map(|captures| captures.get(1)) {
             // A path with "foo" in it is an example.
-            if !found.as_str().contains("foo") && !project.root.join(found.as_str()).exists() {
+            if !found.as_str().to_lowercase().contains("foo") && !project.root.join(found.as_str()).exists() {
                 wrong.push(format!("{document} names {}, which is not there", found.as_str()));
             }
         }

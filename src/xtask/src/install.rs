@@ -22,9 +22,9 @@ pub(crate) struct Options {
     /// Headers, below it tss2 [default: PREFIX/include].
     #[arg(long)]
     includedir: Option<PathBuf>,
-    /// Where udev and systemd look for rules of packages.
-    #[arg(long, default_value = "/usr/lib")]
-    systemdir: PathBuf,
+    /// Where udev/rules.d and sysusers.d go; packages use /usr/lib [default: PREFIX/lib].
+    #[arg(long)]
+    systemdir: Option<PathBuf>,
     /// Put before every path, for packaging.
     #[arg(long, default_value = "")]
     destdir: PathBuf,
@@ -36,6 +36,10 @@ pub(crate) struct Options {
 impl Options {
     fn libdir(&self) -> PathBuf {
         self.libdir.clone().unwrap_or_else(|| self.prefix.join("lib"))
+    }
+
+    fn systemdir(&self) -> PathBuf {
+        self.systemdir.clone().unwrap_or_else(|| self.prefix.join("lib"))
     }
 
     fn includedir(&self) -> PathBuf {
@@ -61,7 +65,7 @@ pub(crate) fn stage(project: &Project) -> Result<PathBuf> {
         prefix: stage.clone(),
         libdir: None,
         includedir: None,
-        systemdir: stage.join("lib"),
+        systemdir: None,
         destdir: PathBuf::new(),
         base_headers: true,
     };
@@ -128,8 +132,16 @@ fn install_manual(project: &Project, options: &Options) -> Result<()> {
     for page in names_in(&project.root.join("man"))? {
         let Some(name) = page.strip_suffix(".md") else { continue };
         let section = name.rsplit('.').next().unwrap_or_default();
-        let roff = cmd!(shell, "go-md2man -in man/{page}").quiet().output()?.stdout;
-        write(&options.dest(&options.prefix).join(format!("share/man/man{section}/{name}")), &roff)?;
+        let roff = cmd!(shell, "go-md2man -in man/{page}").quiet().read()?;
+        // Version 2.0 puts a paragraph behind each heading, where mandoc warns that it does nothing.
+        let mut after_heading = false;
+        let wanted = |line: &&str| {
+            let superfluous = after_heading && *line == ".PP";
+            after_heading = line.starts_with(".SH");
+            !superfluous
+        };
+        let roff: String = roff.lines().filter(wanted).flat_map(|line| [line, "\n"]).collect();
+        write(&options.dest(&options.prefix).join(format!("share/man/man{section}/{name}")), roff.as_bytes())?;
     }
     Ok(())
 }
@@ -142,7 +154,7 @@ fn install_system_files(project: &Project, options: &Options) -> Result<()> {
             continue;
         }
         for name in names_in(&from)? {
-            copy(&from.join(&name), &options.dest(&options.systemdir).join(to).join(&name), 0o644)?;
+            copy(&from.join(&name), &options.dest(&options.systemdir()).join(to).join(&name), 0o644)?;
         }
     }
     Ok(())

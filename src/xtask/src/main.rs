@@ -14,6 +14,7 @@ mod unsafety;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use project::Project;
+use std::process::ExitCode;
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -53,15 +54,24 @@ struct Install {
     no_install: bool,
 }
 
-fn main() -> Result<()> {
-    let cli = Cli::parse();
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
     let project = Project::find()?;
-    match cli.command {
+    match &cli.command {
         Command::Demo(install) => demo::run(&project, install.no_install),
-        Command::Test { quick, install } => test::run(&project, quick, install.no_install),
+        Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
         Command::Check => check::run(&project),
         Command::Headers => headers::write(&project),
         Command::Stage => install::stage(&project).map(drop),
-        Command::Install(options) => install::install(&project, &options),
+        Command::Install(options) => install::install(&project, options),
     }
 }

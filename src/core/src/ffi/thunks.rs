@@ -41,7 +41,7 @@ pub unsafe fn call<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, body: impl FnOnce(&mut 
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
         // SAFETY: its magic says that our Init made it.
         let mut entered = unsafe { context.enter::<T>() }?;
-        let result = entered.session().and_then(body);
+        let result = entered.session().and_then(|session| session.available().and_then(|()| body(session)));
         entered.leave();
         result
     })

@@ -137,6 +137,10 @@ fn locality_is_set_between_commands_only() {
     session.receive(Some(4096), Wait::Forever).unwrap();
     session.set_locality(3).unwrap();
     assert_eq!(session.transport.locality, 3);
+    assert_eq!(session.set_locality(5), Err(Rc::BAD_VALUE));
+    assert_eq!(session.set_locality(31), Err(Rc::BAD_VALUE));
+    session.set_locality(32).unwrap();
+    assert_eq!(session.transport.locality, 32);
 }
 
 #[test]
