@@ -43,6 +43,8 @@ pub fn remedy(errors: &[Errno]) -> String {
     let any = |wanted: fn(Errno) -> bool| errors.iter().any(|error| wanted(*error));
     if any(|error| error == Errno::EBUSY) {
         "Use /dev/tpmrm0, which programs can share, or end the program that holds the device".to_owned()
+    } else if errors.iter().all(|error| *error == Errno::EISDIR) {
+        "Wanted is a character device such as /dev/tpmrm0".to_owned()
     } else if any(is_denial) {
         "Add yourself to the group that owns it (usermod -a -G tss USER, then log in anew), or install the udev rules \
          that give /dev/tpmrm0 to group tss"

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_broken_pipe_is_an_error_and_no_signal() {
-        let (reader, writer) = std::io::pipe().unwrap();
+        let (reader, writer) = nix::unistd::pipe().unwrap();
         assert_eq!(write_without_sigpipe(writer.as_fd(), b"abc").unwrap(), 3);
         drop(reader);
         let sigpipe = sigpipe_alone();

@@ -4,6 +4,7 @@
 use crate::sys::{Child, Failure, Module};
 use core::ffi::CStr;
 use nix::errno::Errno;
+use std::env;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
@@ -22,6 +23,8 @@ struct Default {
 enum Reach {
     /// Only the library can tell.
     Library,
+    /// The D-Bus system bus.
+    SystemBus,
     /// A character device.
     Device(&'static CStr),
     /// A simulator at its default address.
@@ -33,7 +36,7 @@ const DEVICE: &CStr = c"libtss2-tcti-device.so.0";
 /// In this order.
 const DEFAULTS: [Default; 7] = [
     Default { library: c"libtss2-tcti-default.so", reach: Reach::Library },
-    Default { library: c"libtss2-tcti-tabrmd.so.0", reach: Reach::Library },
+    Default { library: c"libtss2-tcti-tabrmd.so.0", reach: Reach::SystemBus },
     Default { library: DEVICE, reach: Reach::Device(c"/dev/tpmrm0") },
     Default { library: DEVICE, reach: Reach::Device(c"/dev/tpm0") },
     Default { library: DEVICE, reach: Reach::Device(c"/dev/tcm0") },
@@ -60,7 +63,7 @@ impl Default {
         let module = self.load().map_err(Refusal::new)?;
         let conf = match self.reach {
             Reach::Device(path) => Some(path),
-            Reach::Library | Reach::Simulator => None,
+            Reach::Library | Reach::SystemBus | Reach::Simulator => None,
         };
         let refused = |rc| Refusal::new(format!("{} does not open ({rc:?})", self.library.to_string_lossy()));
         module.open(conf).map_err(refused)
@@ -78,6 +81,7 @@ impl Reach {
     fn probe(&self) -> core::result::Result<(), Refusal> {
         match self {
             Reach::Library => Ok(()),
+            Reach::SystemBus => probe_system_bus(),
             Reach::Device(path) => probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))),
             Reach::Simulator => {
                 let channels = Channels::parse(Conf::new(None), |_, _| None);
@@ -85,6 +89,16 @@ impl Reach {
                 data.try_connect().map(drop).map_err(Refusal::new)
             }
         }
+    }
+}
+
+/// Where the bus listens unless the environment says otherwise (D-Bus specification, "Well-known Message Bus Instances").
+const SYSTEM_BUS: &str = "/var/run/dbus/system_bus_socket";
+
+fn probe_system_bus() -> core::result::Result<(), Refusal> {
+    match env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some() || Path::new(SYSTEM_BUS).exists() {
+        true => Ok(()),
+        false => Err(Refusal::new("tabrmd: no D-Bus system bus is running".to_owned())),
     }
 }
 

@@ -89,8 +89,8 @@ impl Open for Libtpms {
             None => rc,
             Some(path) => fail!(
                 rc,
-                "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Restore it from \
-                 a copy, or remove it for a new TPM",
+                "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Name another file \
+                 for a new TPM, or restore this one from a copy",
                 path.display()
             ),
         })?;

@@ -32,11 +32,7 @@ impl StateFile {
     /// Opens and locks the file, making an empty one, mode 0600, when there is none.
     pub(crate) fn open(path: &Path) -> Result<StateFile> {
         let failed = |error: io::Error| {
-            let rc = match error.kind() {
-                io::ErrorKind::PermissionDenied => Rc::NOT_PERMITTED,
-                _ => Rc::IO_ERROR,
-            };
-            fail!(rc, "cannot open the TPM state file {}: {error}", path.display())
+            fail!(code(&error), "cannot open the TPM state file {}: {}", path.display(), reason(&error))
         };
         let deadline = Deadline::within(LOCK_TIMEOUT);
         loop {
@@ -64,14 +60,15 @@ impl StateFile {
         (&*self.file)
             .take(MAX_SIZE + 1)
             .read_to_end(&mut bytes)
-            .map_err(|error| fail!(Rc::IO_ERROR, "cannot read the TPM state file {path}: {error}"))?;
+            .map_err(|error| fail!(Rc::IO_ERROR, "cannot read the TPM state file {path}: {}", reason(&error)))?;
         if bytes.is_empty() {
             return Ok(Blobs::default());
         }
         decode(&bytes).map_err(|what| {
             fail!(
                 Rc::IO_ERROR,
-                "the TPM state file {path} is damaged: {what}. Restore it from a copy, or remove it for a new TPM"
+                "{path} is no TPM state file, or is damaged: {what}. Name another file for a new TPM, or restore this one \
+                 from a copy"
             )
         })
     }
@@ -81,9 +78,10 @@ impl StateFile {
         self.replace(blobs).map_err(|error| {
             let _ = remove_file(&self.next);
             fail!(
-                Rc::IO_ERROR,
-                "cannot write the TPM state file {}: {error}. The command has had no effect",
-                self.path.display()
+                code(&error),
+                "cannot write the TPM state file {}: {}. The TPM stays as it was before",
+                self.path.display(),
+                reason(&error)
             )
         })
     }
@@ -104,6 +102,18 @@ impl StateFile {
         self.file = file;
         Ok(())
     }
+}
+
+fn code(error: &io::Error) -> Rc {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Rc::NOT_PERMITTED,
+        _ => Rc::IO_ERROR,
+    }
+}
+
+/// The system's words, without the number that std adds.
+fn reason(error: &io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned())
 }
 
 fn options() -> OpenOptions {

@@ -16,11 +16,13 @@ pub(crate) const QUICK: &[Package] = &[Package("libtpms0", Some("libtpms"))];
 
 /// To run every test.
 pub(crate) const TEST: &[Package] = &[
+    Package("binutils", Some("binutils")),
     Package("g++", Some("gcc-c++")),
     Package("gcc", Some("gcc")),
     Package("go-md2man", Some("golang-github-cpuguy83-md2man")),
     Package("libtpms0", Some("libtpms")),
     Package("libtss2-dev", Some("tpm2-tss-devel")),
+    Package("libtss2-esys-3.0.2-0", None),
     Package("libtss2-tcti-device0", Some("tpm2-tss")),
     Package("libtss2-tcti-swtpm0", None),
     Package("libtss2-tctildr0", None),

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* TPM commands that the C tests send (TPM 2.0 Library Part 3), and the fields of a response header. */
+
+#ifndef COMMANDS_H
+#define COMMANDS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Startup(CLEAR); a TPM that was started before answers TPM_RC_INITIALIZE. */
+static const uint8_t STARTUP[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0};
+#define TPM_RC_INITIALIZE 0x100
+
+/* GetRandom of 8 bytes: 10 bytes of header, 2 of length, 8 of data come back. */
+static const uint8_t GET_RANDOM[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8};
+#define GET_RANDOM_RESPONSE 20
+
+/* GetCapability of the fixed properties, all of them: some hundred bytes come back. */
+static const uint8_t GET_CAPABILITY[] = {0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 127};
+
+/* SelfTest of everything, which takes a while. */
+static const uint8_t SELF_TEST[] = {0x80, 0x01, 0, 0, 0, 11, 0, 0, 0x01, 0x43, 1};
+
+/* GetTestResult: the shortest command, nothing but its header. */
+static const uint8_t GET_TEST_RESULT[] = {0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x7c};
+
+static inline uint32_t be32(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+static inline uint32_t response_size(const uint8_t *response)
+{
+    return be32(response + 2);
+}
+
+static inline uint32_t response_code(const uint8_t *response)
+{
+    return be32(response + 6);
+}
+
+#endif

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What conformance.c knows of each module, and contexts to try it on. */
+
+#ifndef CONTEXT_H
+#define CONTEXT_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <tss2/tss2_tcti.h>
+#include "../commands.h"
+#include "../report.h"
+
+/* What a module of ours has beside transmit and receive. */
+struct module {
+    const char *name;
+    uint64_t magic;
+    const char *bad_confs[12]; /* what Init refuses */
+    TSS2_RC bad_conf_code;
+    int size_optional;         /* Init(ctx, NULL, conf) is fine */
+    int mute;                  /* NOT_IMPLEMENTED is the answer to every call */
+    int locality;
+    int handles;
+    int remembers;             /* what stands for its device keeps a response that nobody collected */
+};
+
+#define A_HUNDRED "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+
+static const struct module modules[] = {
+    {"tcti-device", 0x89205e72e319e5bb, {"/dev/no-such-tpm", "/", "/nonexistent/directory/tpm"}, TSS2_TCTI_RC_IO_ERROR,
+     .size_optional = 1, .handles = 1, .remembers = 1},
+    {"tcti-swtpm", 0x496e66696e656f6e,
+     {"nonsense", "unknown=1", "port", "port=", "port=0", "port=65536", "port=65535", "port=1x", "port=-1", "host=",
+      "path=", "path=/" A_HUNDRED "/socket"},
+     TSS2_TCTI_RC_BAD_VALUE, .locality = 1, .handles = 1},
+    {"tcti-libtpms", 0x49e299a554504d32, {"/nonexistent/tpm", "/", "/dev/null"}, TSS2_TCTI_RC_IO_ERROR, .locality = 1},
+    {"tcti-null", 0x9af45c5d7d9d0d3f, {NULL}, 0, .size_optional = 1, .mute = 1},
+    /* With a swtpm behind it. */
+    {"tctildr", 0xbc44a31ca74b4aaf, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
+     .handles = 1},
+};
+
+static const struct module *module;
+static TSS2_TCTI_INIT_FUNC init;
+static const char *conf;
+
+/* The code of a call that only some modules have. */
+static TSS2_RC if_it_has(int has, TSS2_RC rc)
+{
+    return has ? rc : TSS2_TCTI_RC_NOT_IMPLEMENTED;
+}
+
+static TSS2_TCTI_CONTEXT_COMMON_V2 *head(TSS2_TCTI_CONTEXT *ctx)
+{
+    return (TSS2_TCTI_CONTEXT_COMMON_V2 *)ctx;
+}
+
+static size_t context_size(void)
+{
+    size_t size = 0;
+    must("the size of a context", init(NULL, &size, conf));
+    return size;
+}
+
+/* Memory as malloc gives it, at its worst; for a transcript as the C loader gives it. */
+static TSS2_TCTI_CONTEXT *garbage(void)
+{
+    void *memory = malloc(context_size());
+    memset(memory, transcript() ? 0 : 0xa5, context_size());
+    return memory;
+}
+
+static TSS2_TCTI_CONTEXT *opened(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = garbage();
+    size_t size = context_size();
+    must("Init", init(ctx, &size, conf));
+    return ctx;
+}
+
+static void closed(TSS2_TCTI_CONTEXT *ctx)
+{
+    Tss2_Tcti_Finalize(ctx);
+    free(ctx);
+}
+
+#define SEND(ctx, command) Tss2_Tcti_Transmit(ctx, sizeof(command), command)
+
+/* A whole exchange; the code of the first call that fails, or of the TPM. */
+static TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t length, const uint8_t *command)
+{
+    uint8_t response[4096];
+    size_t size = sizeof(response);
+    TSS2_RC rc = Tss2_Tcti_Transmit(ctx, length, command);
+    if (rc == TSS2_RC_SUCCESS)
+        rc = Tss2_Tcti_Receive(ctx, &size, response, TSS2_TCTI_TIMEOUT_BLOCK);
+    return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
+}
+
+/* The context takes a command and gives its response: what went before has left no trace. */
+static void still_works(const char *after, TSS2_TCTI_CONTEXT *ctx)
+{
+    code(after, exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM), TSS2_RC_SUCCESS);
+}
+
+/* Leaves a context in RECEIVE. */
+static TSS2_TCTI_CONTEXT *awaiting(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    must("transmit", SEND(ctx, GET_RANDOM));
+    return ctx;
+}
+
+static int open_descriptors(void)
+{
+    int count = 0;
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl_is_open(fd);
+    return count;
+}
+
+#endif

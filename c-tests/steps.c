@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* One context, driven step by step: steps NAME:CONF reads "transmit", "receive", "random" (both) and "locality" from
+ * stdin, a word per line, and prints the code of each at once, so that a test can do something to the TPM in between. */
+
+#include <stdio.h>
+#include <string.h>
+#include <tss2/tss2_tctildr.h>
+#include "commands.h"
+#include "report.h"
+
+static TSS2_RC transmit(TSS2_TCTI_CONTEXT *ctx)
+{
+    return Tss2_Tcti_Transmit(ctx, sizeof(GET_RANDOM), GET_RANDOM);
+}
+
+static TSS2_RC receive(TSS2_TCTI_CONTEXT *ctx)
+{
+    uint8_t response[4096];
+    size_t size = sizeof(response);
+    TSS2_RC rc = Tss2_Tcti_Receive(ctx, &size, response, TSS2_TCTI_TIMEOUT_BLOCK);
+    return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
+}
+
+int main(int argc, char **argv)
+{
+    TSS2_TCTI_CONTEXT *ctx = NULL;
+    char word[32];
+    begin(1);
+    if (argc != 2)
+        return 2;
+    TSS2_RC rc = Tss2_TctiLdr_Initialize(argv[1], &ctx);
+    puts(name_of(rc));
+    while (rc == TSS2_RC_SUCCESS && scanf("%31s", word) == 1) {
+        TSS2_RC answer = TSS2_TCTI_RC_BAD_VALUE;
+        if (strcmp(word, "transmit") == 0)
+            answer = transmit(ctx);
+        else if (strcmp(word, "receive") == 0)
+            answer = receive(ctx);
+        else if (strcmp(word, "locality") == 0)
+            answer = Tss2_Tcti_SetLocality(ctx, 0);
+        else if (strcmp(word, "random") == 0 && (answer = transmit(ctx)) == TSS2_RC_SUCCESS)
+            answer = receive(ctx);
+        puts(name_of(answer));
+    }
+    Tss2_TctiLdr_Finalize(&ctx);
+    return rc != TSS2_RC_SUCCESS;
+}

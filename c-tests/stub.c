@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A module that a loader has to be careful with; STUB, defined by the compiler, says in which way. */
+
+#include <string.h>
+#include <tss2/tss2_tcti.h>
+
+#define NULL_INFO 1     /* the info function answers NULL */
+#define NULL_INIT 2     /* only a program can open it */
+#define REFUSES 3       /* Init fails with a code of its own */
+#define REFUSES_SIZE 4  /* Init fails before it tells the size */
+#define TINY 5          /* asks for less memory than the head of a context has */
+#define VERSION_1 6     /* contexts of version 1: there is no makeSticky, and what follows is its own */
+#define NO_SLOTS 7      /* contexts without a single function */
+#define NO_TEXTS 8      /* as VERSION_1, and the info has no texts */
+
+#if STUB == VERSION_1 || STUB == NO_TEXTS
+/* Answers everything with a fixed response to GetRandom. */
+static TSS2_RC transmit(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_t *command)
+{
+    (void)ctx, (void)size, (void)command;
+    return TSS2_RC_SUCCESS;
+}
+
+static TSS2_RC receive(TSS2_TCTI_CONTEXT *ctx, size_t *size, uint8_t *response, int32_t timeout)
+{
+    static const uint8_t answer[] = {0x80, 0x01, 0, 0, 0, 20, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8};
+    (void)ctx, (void)timeout;
+    if (response != NULL)
+        memcpy(response, answer, sizeof(answer));
+    *size = sizeof(answer);
+    return TSS2_RC_SUCCESS;
+}
+#endif
+
+TSS2_RC Tss2_Tcti_Stub_Init(TSS2_TCTI_CONTEXT *ctx, size_t *size, const char *conf)
+{
+    (void)conf;
+    if (STUB == REFUSES_SIZE)
+        return TSS2_TCTI_RC_MEMORY;
+    if (ctx == NULL) {
+        *size = STUB == TINY ? 8 : sizeof(TSS2_TCTI_CONTEXT_COMMON_V1);
+        return TSS2_RC_SUCCESS;
+    }
+    if (STUB == REFUSES)
+        return TSS2_TCTI_RC_NO_CONNECTION;
+    memset(ctx, 0, *size);
+    TSS2_TCTI_VERSION(ctx) = 1;
+#if STUB == VERSION_1 || STUB == NO_TEXTS
+    TSS2_TCTI_TRANSMIT(ctx) = transmit;
+    TSS2_TCTI_RECEIVE(ctx) = receive;
+#endif
+    return TSS2_RC_SUCCESS;
+}
+
+const TSS2_TCTI_INFO *Tss2_Tcti_Info(void)
+{
+    static const TSS2_TCTI_INFO info = {
+        .version = STUB == VERSION_1 ? 1 : 2,
+        .name = STUB == NO_TEXTS ? NULL : "stub",
+        .description = STUB == NO_TEXTS ? NULL : "A stub.",
+        .config_help = STUB == NO_TEXTS ? NULL : "None.",
+        .init = STUB == NULL_INIT ? NULL : Tss2_Tcti_Stub_Init,
+    };
+    return STUB == NULL_INFO ? NULL : &info;
+}

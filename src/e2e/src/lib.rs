@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Equipment of the end-to-end tests in `tests/e2e`: where the staged libraries are ([`stage`]), what a test needs
+//! ([`need`]), TPMs to talk to ([`server`], [`pty`]) and C programs to do it with ([`program`]).
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+pub mod need;
+pub mod output;
+pub mod program;
+pub mod pty;
+pub mod server;
+pub mod stage;
+pub mod suite;

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a test needs beside the staged tree. Something missing makes the test ignored, with its reason in the list of
+//! tests; where `CI` is set it makes the test fail.
+
+use nix::unistd::geteuid;
+use std::env;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::LazyLock;
+
+/// One thing that a test needs.
+#[derive(Clone, Copy)]
+pub enum Need {
+    /// A program in the search path, and the Debian package it comes in.
+    Program(&'static str, &'static str),
+    /// A library that the dynamic linker finds, and its Debian package.
+    Library(&'static str, &'static str),
+    /// A file, and its Debian package.
+    File(&'static str, &'static str),
+    /// The release of tpm2-tss that the distribution has.
+    Release(&'static str),
+    /// To run as root.
+    Root,
+    /// To mount a file system, in a name space of its own.
+    Mount,
+    /// A machine on which no TPM answers unless it is named.
+    NoTpm,
+}
+
+/// The emulator.
+pub const SWTPM: Need = Need::Program("swtpm", "swtpm");
+/// libtpms, which the module of that name opens.
+pub const LIBTPMS: Need = Need::Library("libtpms.so.0", "libtpms0");
+/// The tools.
+pub const TPM2_TOOLS: Need = Need::Program("tpm2", "tpm2-tools");
+/// OpenSSL's program.
+pub const OPENSSL: Need = Need::Program("openssl", "openssl");
+/// The memory checker.
+pub const VALGRIND: Need = Need::Program("valgrind", "valgrind");
+/// A C compiler.
+pub const CC: Need = Need::Program("cc", "gcc");
+/// A C++ compiler.
+pub const CXX: Need = Need::Program("c++", "g++");
+/// nm and readelf.
+pub const BINUTILS: Need = Need::Program("readelf", "binutils");
+/// pkg-config.
+pub const PKG_CONFIG: Need = Need::Program("pkg-config", "pkg-config");
+/// setpriv and mount.
+pub const SETPRIV: Need = Need::Program("setpriv", "util-linux");
+/// The distribution's headers.
+pub const TSS2_HEADERS: Need = Need::File("/usr/include/tss2/tss2_esys.h", "libtss2-dev");
+/// The distribution's libtss2-esys.
+pub const ESYS: Need = Need::Library("libtss2-esys.so.0", "libtss2-esys-3.0.2-0");
+/// The release that `c-tests/allowed-differences.txt` is about.
+pub const RELEASE: Need = Need::Release("3.2.1");
+/// The distribution's module for the kernel's devices.
+pub const C_DEVICE: Need = Need::Library("libtss2-tcti-device.so.0", "libtss2-tcti-device0");
+/// The distribution's module for swtpm.
+pub const C_SWTPM: Need = Need::Library("libtss2-tcti-swtpm.so.0", "libtss2-tcti-swtpm0");
+/// The distribution's loader.
+pub const C_TCTILDR: Need = Need::Library("libtss2-tctildr.so.0", "libtss2-tctildr0");
+
+impl Need {
+    /// Why it is not there; `None` when it is.
+    pub fn missing(self) -> Option<String> {
+        let package = match self {
+            Need::Program(name, package) => find_program(name).is_none().then_some(package),
+            Need::Library(name, package) => distribution_library(name).is_none().then_some(package),
+            Need::File(path, package) => (!Path::new(path).exists()).then_some(package),
+            Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
+            Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
+            Need::Mount => return (!may_mount()).then(|| "needs the right to mount".to_owned()),
+            Need::NoTpm => return tpm().map(|tpm| format!("needs a machine without {tpm}")),
+        };
+        package.map(|package| format!("needs package {package}"))
+    }
+}
+
+/// Whether a missing thing is a failure.
+pub fn is_ci() -> bool {
+    env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+fn release() -> String {
+    let version = Command::new("pkg-config").args(["--modversion", "tss2-tctildr"]).output();
+    version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+fn may_mount() -> bool {
+    let mut unshare = Command::new("unshare");
+    let script = "d=$(mktemp -d) && mount -t tmpfs none $d; status=$?; umount $d; rmdir $d; exit $status";
+    unshare.args(["--mount", "sh", "-c", script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    unshare.status().is_ok_and(|status| status.success())
+}
+
+/// What the defaults would find here.
+fn tpm() -> Option<&'static str> {
+    let device =
+        ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"].into_iter().find(|path| Path::new(path).exists());
+    device.or_else(|| TcpStream::connect(("localhost", 2321)).is_ok().then_some("a simulator on port 2321"))
+}
+
+fn find_program(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// A library of the distribution, wherever its dynamic linker finds it.
+pub fn distribution_library(soname: &str) -> Option<PathBuf> {
+    static CACHE: LazyLock<String> = LazyLock::new(|| {
+        let ldconfig = ["/sbin/ldconfig", "/usr/sbin/ldconfig"].into_iter().find(|path| Path::new(path).exists());
+        let output = Command::new(ldconfig.unwrap_or("ldconfig")).arg("-p").output();
+        output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
+    });
+    let line = CACHE.lines().find(|line| line.split_whitespace().next() == Some(soname))?;
+    line.rsplit_once("=> ").map(|(_, path)| PathBuf::from(path))
+}

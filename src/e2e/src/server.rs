@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A real swtpm for one test: its state in a temporary directory, its end with the value.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long a swtpm may take to start on a machine that is busy with other tests.
+const START: Duration = Duration::from_secs(30);
+
+/// Where a swtpm listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// On a free port of the loopback, and the next one.
+    Tcp,
+    /// On a Unix socket.
+    Unix,
+}
+
+/// A running swtpm.
+pub struct Swtpm {
+    child: Child,
+    dir: TempDir,
+    at: At,
+}
+
+enum At {
+    Port(u16),
+    Path(PathBuf),
+}
+
+impl Swtpm {
+    /// Starts one with a new TPM in it, powered on and started.
+    pub fn start(socket: Socket) -> Swtpm {
+        let dir = tempfile::tempdir().unwrap();
+        loop {
+            let at = match socket {
+                Socket::Tcp => At::Port(free_port()),
+                Socket::Unix => At::Path(dir.path().join("sock")),
+            };
+            let mut child = spawn(&dir, &at);
+            if await_listening(&mut child, &at) {
+                return Swtpm { child, dir, at };
+            }
+            assert!(socket == Socket::Tcp, "swtpm does not start"); // on TCP another program took the port
+        }
+    }
+
+    /// The configuration string of the module.
+    pub fn conf(&self) -> String {
+        match &self.at {
+            At::Port(port) => format!("host=127.0.0.1,port={port}"),
+            At::Path(path) => format!("path={}", path.display()),
+        }
+    }
+
+    /// A new connection to its data channel; only on a Unix socket.
+    pub fn connect(&self) -> UnixStream {
+        match &self.at {
+            At::Port(_) => panic!("this swtpm listens on TCP"),
+            At::Path(path) => UnixStream::connect(path).unwrap(),
+        }
+    }
+
+    /// Stops it without ending it: connections are made and commands taken by the kernel, but none is answered.
+    pub fn pause(&self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        kill(pid, Signal::SIGSTOP).unwrap();
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after `kill`, at the same place.
+    pub fn restart(&mut self) {
+        if let At::Path(path) = &self.at {
+            for file in [path.clone(), path.with_extension("ctrl")] {
+                let _ = std::fs::remove_file(file); // swtpm may have removed it itself
+            }
+        }
+        self.child = spawn(&self.dir, &self.at);
+        assert!(await_listening(&mut self.child, &self.at), "swtpm does not start again");
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(dir: &TempDir, at: &At) -> Child {
+    // A test that is killed leaves no swtpm behind.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
+    command.arg("--tpmstate").arg(format!("dir={}", dir.path().display()));
+    match at {
+        At::Port(port) => {
+            command.args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")]);
+            command.args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", port + 1)]);
+        }
+        At::Path(path) => {
+            command.args(["--server", &format!("type=unixio,path={}", path.display())]);
+            command.args(["--ctrl", &format!("type=unixio,path={}.ctrl", path.display())]);
+        }
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// Waits until both channels take a connection; `false` when swtpm ended instead.
+fn await_listening(child: &mut Child, at: &At) -> bool {
+    let since = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if listens(at) {
+            return child.try_wait().unwrap().is_none();
+        }
+        assert!(since.elapsed() < START, "swtpm does not listen");
+        thread::sleep(Duration::from_millis(2)); // only how often to ask
+    }
+    false
+}
+
+fn listens(at: &At) -> bool {
+    match at {
+        At::Port(port) => {
+            let connects = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
+            connects(port + 1) && connects(*port)
+        }
+        At::Path(path) => {
+            UnixStream::connect(format!("{}.ctrl", path.display())).is_ok() && UnixStream::connect(path).is_ok()
+        }
+    }
+}
+
+/// A port that is free, as the next one is. Below those that the kernel gives to outgoing connections, which would
+/// take it before swtpm does.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    loop {
+        let step = u32::from(NEXT.fetch_add(2, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + (std::process::id() * 128 + step) % COUNT).unwrap() & !1;
+        let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if free(port) && free(port + 1) {
+            return port;
+        }
+    }
+}
+
+/// A TPM for one test, whichever transport reaches it.
+pub trait Tpm: Send {
+    /// The `name:conf` that opens it through the loader.
+    fn name_conf(&self) -> String;
+}
+
+impl Tpm for Swtpm {
+    fn name_conf(&self) -> String {
+        format!("swtpm:{}", self.conf())
+    }
+}
+
+/// The state file of a libtpms in a directory of its own.
+pub struct StateFile(TempDir);
+
+impl StateFile {
+    /// A new TPM; the module makes the file.
+    pub fn new() -> StateFile {
+        StateFile(tempfile::tempdir().unwrap())
+    }
+
+    /// The file.
+    pub fn path(&self) -> PathBuf {
+        self.0.path().join("tpm")
+    }
+}
+
+impl Default for StateFile {
+    fn default() -> StateFile {
+        StateFile::new()
+    }
+}
+
+impl Tpm for StateFile {
+    fn name_conf(&self) -> String {
+        format!("libtpms:{}", self.path().display())
+    }
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the dynamic linker sees of each staged library: names, exported symbols, needs and flags. The symbols that a
+//! library exports are listed in `c-tests/abi`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use tss2_e2e::need::BINUTILS;
+use tss2_e2e::suite::Suite;
+use tss2_e2e::{output, stage};
+
+pub(crate) fn tests(suite: &mut Suite) {
+    suite.test("abi::each_library_has_its_list_and_each_list_its_library", &[], lists_match_libraries);
+    for name in listed() {
+        let test = |what: &str| format!("abi::{name}::{what}");
+        let with = |body: fn(&str)| {
+            let name = name.clone();
+            move || body(&name)
+        };
+        suite.test(test("three_file_names"), &[], with(three_file_names));
+        suite.test(test("exports_exactly_its_list"), &[BINUTILS], with(exports));
+        suite.test(test("names_itself_and_needs_no_tss2_library"), &[BINUTILS], with(dynamic_section));
+    }
+}
+
+/// The names with a list: `tss2-tcti-swtpm` and so on.
+fn listed() -> BTreeSet<String> {
+    names_in(&stage::c_tests("abi"), |file| file.strip_suffix(".txt"))
+}
+
+fn names_in(dir: &Path, name: impl Fn(&str) -> Option<&str>) -> BTreeSet<String> {
+    let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    files.filter_map(|file| name(&file).map(str::to_owned)).collect()
+}
+
+fn lists_match_libraries() {
+    let staged = names_in(&stage::lib(), |file| file.strip_prefix("lib").and_then(|rest| rest.strip_suffix(".so.0")));
+    assert!(!staged.is_empty());
+    assert_eq!(staged, listed());
+}
+
+fn three_file_names(name: &str) {
+    let file = |suffix: &str| stage::lib().join(format!("lib{name}.so{suffix}"));
+    assert!(file(".0.0.0").symlink_metadata().unwrap().is_file());
+    for link in [file(".0"), file("")] {
+        assert!(link.is_symlink(), "{}", link.display());
+        assert_eq!(link.canonicalize().unwrap(), file(".0.0.0"));
+    }
+}
+
+fn exports(name: &str) {
+    let library = stage::lib().join(format!("lib{name}.so.0"));
+    let list = fs::read_to_string(stage::c_tests(&format!("abi/{name}.txt"))).unwrap();
+    let nm = output::succeed(Command::new("nm").args(["-D", "--defined-only", "--format=just-symbols"]).arg(library));
+    let mut found: Vec<&str> = nm.lines().collect();
+    found.sort_unstable();
+    output::assert_same("exported symbols", &(found.join("\n") + "\n"), &list);
+}
+
+fn dynamic_section(name: &str) {
+    let library = stage::lib().join(format!("lib{name}.so.0"));
+    let section = output::succeed(Command::new("readelf").args(["-d", "-W"]).arg(library).env("LC_ALL", "C"));
+    let entries = |tag: &str| -> Vec<String> {
+        let lines = section.lines().filter(|line| line.contains(&format!("({tag})")));
+        lines.map(|line| line.rsplit_once(')').unwrap().1.trim().to_owned()).collect()
+    };
+    assert_eq!(entries("SONAME"), [format!("Library soname: [lib{name}.so.0]")]);
+    assert_eq!(entries("RPATH"), [""; 0]);
+    assert_eq!(entries("RUNPATH"), [""; 0]);
+    let needed = entries("NEEDED");
+    assert!(needed.iter().any(|library| library.contains("[libc.so")), "{needed:?}");
+    assert!(!needed.iter().any(|library| library.contains("[libtss2-")), "{needed:?}");
+    let flags = entries("FLAGS_1").join(" ");
+    assert!(flags.contains("NODELETE") && flags.contains("NOW"), "{flags}");
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `c-tests/conformance.c` on every module with every kind of TPM behind it, once as it is and once under valgrind.
+
+use std::process::Command;
+use tss2_e2e::need::{CC, LIBTPMS, Need, SWTPM, VALGRIND};
+use tss2_e2e::pty::PtyDevice;
+use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
+use tss2_e2e::suite::Suite;
+use tss2_e2e::{output, program, stage};
+
+/// One module in one configuration.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    library: &'static str,
+    init: &'static str,
+    needs: &'static [Need],
+    /// How many checks it has at least: a program that skips them does not pass.
+    checks: u32,
+    /// Starts the TPM and gives the configuration string.
+    start: fn() -> (Box<dyn Tpm>, String),
+}
+
+/// A module without a TPM of its own behind it.
+struct NoTpm;
+
+impl Tpm for NoTpm {
+    fn name_conf(&self) -> String {
+        String::new()
+    }
+}
+
+fn swtpm(socket: Socket, prefix: &str, suffix: &str) -> (Box<dyn Tpm>, String) {
+    let swtpm = Swtpm::start(socket);
+    let conf = format!("{prefix}{}{suffix}", swtpm.conf());
+    (Box::new(swtpm), conf)
+}
+
+fn state_file() -> (Box<dyn Tpm>, String) {
+    let file = StateFile::new();
+    let conf = file.path().to_str().unwrap().to_owned();
+    (Box::new(file), conf)
+}
+
+fn device() -> (Box<dyn Tpm>, String) {
+    let device = PtyDevice::start();
+    let conf = device.path().to_str().unwrap().to_owned();
+    (Box::new(device), conf)
+}
+
+const LIBTPMS_INIT: &str = "Tss2_Tcti_Libtpms_Init";
+const SWTPM_INIT: &str = "Tss2_Tcti_Swtpm_Init";
+
+const CASES: [Case; 8] = [
+    Case {
+        name: "libtpms_in_memory",
+        library: "tcti-libtpms",
+        init: LIBTPMS_INIT,
+        needs: &[LIBTPMS],
+        checks: 150,
+        start: || (Box::new(NoTpm), "-".to_owned()),
+    },
+    Case {
+        name: "libtpms_with_a_state_file",
+        library: "tcti-libtpms",
+        init: LIBTPMS_INIT,
+        needs: &[LIBTPMS],
+        checks: 150,
+        start: state_file,
+    },
+    Case {
+        name: "swtpm_over_tcp",
+        library: "tcti-swtpm",
+        init: SWTPM_INIT,
+        needs: &[SWTPM],
+        checks: 150,
+        start: || swtpm(Socket::Tcp, "", ""),
+    },
+    Case {
+        name: "swtpm_over_a_unix_socket",
+        library: "tcti-swtpm",
+        init: SWTPM_INIT,
+        needs: &[SWTPM],
+        checks: 150,
+        start: || swtpm(Socket::Unix, "", ""),
+    },
+    Case {
+        name: "swtpm_keeping_its_connection",
+        library: "tcti-swtpm",
+        init: SWTPM_INIT,
+        needs: &[SWTPM],
+        checks: 150,
+        start: || swtpm(Socket::Tcp, "", ",keep=true"),
+    },
+    Case {
+        name: "device",
+        library: "tcti-device",
+        init: "Tss2_Tcti_Device_Init",
+        needs: &[SWTPM],
+        checks: 150,
+        start: device,
+    },
+    Case {
+        name: "tctildr_with_swtpm",
+        library: "tctildr",
+        init: "Tss2_Tcti_TctiLdr_Init",
+        needs: &[SWTPM],
+        checks: 150,
+        start: || swtpm(Socket::Unix, "swtpm:", ""),
+    },
+    Case {
+        name: "null",
+        library: "tcti-null",
+        init: "Tss2_Tcti_Null_Init",
+        needs: &[],
+        checks: 40,
+        start: || (Box::new(NoTpm), "-".to_owned()),
+    },
+];
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for case in CASES {
+        let needs = [case.needs, &[CC]].concat();
+        suite.test(format!("conformance::{}", case.name), &needs, move || {
+            check(&case, stage::command(program::conformance()));
+        });
+        let needs = [&needs[..], &[VALGRIND]].concat();
+        suite.test(format!("conformance::{}_under_valgrind", case.name), &needs, move || {
+            let mut valgrind = stage::command("valgrind");
+            valgrind.args(["-q", "--error-exitcode=99", "--leak-check=full", "--num-callers=30"]);
+            valgrind.arg("--errors-for-leak-kinds=definite,indirect");
+            check(&case, valgrind.arg(program::conformance()));
+        });
+    }
+}
+
+fn check(case: &Case, mut command: impl std::borrow::BorrowMut<Command>) {
+    let (_tpm, conf) = (case.start)();
+    let command: &mut Command = command.borrow_mut();
+    let output =
+        output::run(command.arg(stage::library(case.library)).args([case.init, &conf]).env("TSS2_LOG", "all+none"));
+    let summary = output::stdout(&output);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+    let passed: u32 = summary.trim().strip_suffix(" passed, 0 failed").expect(&summary).parse().unwrap();
+    assert!(passed >= case.checks, "{passed} checks are too few");
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! End-to-end tests of the staged tree. One module per topic; each adds its tests to the list that is run here.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+mod abi;
+mod conformance;
+mod differential;
+mod layout;
+mod linked;
+mod loader;
+mod log;
+mod messages;
+mod survival;
+mod tools;
+
+use std::process::ExitCode;
+use tss2_e2e::program;
+use tss2_e2e::suite::Suite;
+
+fn main() -> ExitCode {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let mut suite = Suite::default();
+    abi::tests(&mut suite);
+    conformance::tests(&mut suite);
+    differential::tests(&mut suite);
+    layout::tests(&mut suite);
+    linked::tests(&mut suite);
+    loader::tests(&mut suite);
+    log::tests(&mut suite);
+    messages::tests(&mut suite);
+    survival::tests(&mut suite);
+    tools::tests(&mut suite);
+    let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
+    program::clean_up();
+    conclusion.exit_code()
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a person reads on stderr when something is wrong, line for line, and that nothing is printed when all is well.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+use tss2_e2e::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM};
+use tss2_e2e::pty::PtyDevice;
+use tss2_e2e::server::{StateFile, Tpm, free_port};
+use tss2_e2e::suite::Suite;
+use tss2_e2e::{output, program, stage};
+
+const BUILD: [Need; 2] = [CC, PKG_CONFIG];
+
+/// Codes of the TCTI layer as `link-tctildr` exits.
+const BAD_REFERENCE: i32 = 0x5;
+const IO_ERROR: i32 = 0xa;
+const BAD_VALUE: i32 = 0xb;
+const NOT_PERMITTED: i32 = 0xc;
+const NOT_SUPPORTED: i32 = 0x15;
+
+/// What is opened, the code, the part that logs it and what it says.
+type Case = (&'static str, &'static str, i32, &'static str, &'static str);
+
+const CASES: [Case; 12] = [
+    (
+        "a_name_without_a_library",
+        "no-such-tcti:conf",
+        NOT_SUPPORTED,
+        "find",
+        "no TCTI \"no-such-tcti\": there is no library no-such-tcti, libtss2-tcti-no-such-tcti.so.0, \
+         libtss2-tcti-no-such-tcti.so, libtss2-no-such-tcti.so.0, libtss2-no-such-tcti.so. Is the name right, and its \
+         package installed?",
+    ),
+    (
+        "a_library_that_is_no_tcti",
+        "libc.so.6",
+        BAD_REFERENCE,
+        "find",
+        "libc.so.6 is no TCTI: it has no function Tss2_Tcti_Info",
+    ),
+    (
+        "a_file_that_is_no_library",
+        "/etc/passwd",
+        NOT_SUPPORTED,
+        "find",
+        "the library of the TCTI \"/etc/passwd\" does not load: /etc/passwd: invalid ELF header",
+    ),
+    ("no_name", ":conf", BAD_VALUE, "name_conf", "the TCTI \":conf\" has no name before the ':'"),
+    (
+        "no_equals_sign",
+        "swtpm:host=localhost,nonsense",
+        BAD_VALUE,
+        "conf",
+        "\"nonsense\" in the configuration string has no '='; wanted is key=value",
+    ),
+    ("an_unknown_key", "swtpm:prot=2321", BAD_VALUE, "conf", "unknown key \"prot\" in the configuration string"),
+    (
+        "a_port_of_0",
+        "swtpm:port=0",
+        BAD_VALUE,
+        "conf",
+        "port=0 in the configuration string: wanted is a number from 1 to 65535",
+    ),
+    (
+        "a_port_with_something_behind_it",
+        "swtpm:port=2321x",
+        BAD_VALUE,
+        "conf",
+        "port=2321x in the configuration string: wanted is a number from 1 to 65535",
+    ),
+    (
+        "no_port_for_the_control_channel",
+        "swtpm:port=65535",
+        BAD_VALUE,
+        "endpoint",
+        "port=65535 leaves no port for the control channel, which is the next one; set ctrl_port=",
+    ),
+    (
+        "no_socket",
+        "swtpm:path=/nonexistent/socket",
+        IO_ERROR,
+        "endpoint",
+        "cannot connect to /nonexistent/socket: No such file or directory. Is the simulator running, and is this its \
+         address?",
+    ),
+    (
+        "a_file_that_is_no_device",
+        "device:/etc/passwd",
+        IO_ERROR,
+        "device",
+        "/etc/passwd is a regular file, not a character device such as /dev/tpmrm0",
+    ),
+    (
+        "a_path_and_a_port",
+        "swtpm:path=/socket,port=2321",
+        BAD_VALUE,
+        "endpoint",
+        "the configuration string has path= and host= or port=: a simulator has one address",
+    ),
+];
+
+pub(crate) fn tests(suite: &mut Suite) {
+    for (name, opened, code, part, text) in CASES {
+        suite.test(format!("messages::{name}"), &BUILD, move || says(open(&[opened]), code, part, text));
+    }
+    suite.test("messages::nothing_listens", &BUILD, nothing_listens);
+    suite.test("messages::no_device", &[&BUILD[..], &[Need::NoTpm]].concat(), no_device);
+    suite.test("messages::no_default_opens", &[&BUILD[..], &[Need::NoTpm]].concat(), no_default_opens);
+    suite.test("messages::no_permission", &[&BUILD[..], &[SETPRIV, SWTPM, Need::Root]].concat(), no_permission);
+    let libtpms = [&BUILD[..], &[LIBTPMS]].concat();
+    suite.test("messages::a_damaged_state_file", &libtpms, damaged_state_file);
+    suite.test("messages::a_second_libtpms_in_the_process", &libtpms, second_libtpms);
+    suite.test("messages::none_on_success", &[&libtpms[..], &[SWTPM]].concat(), none_on_success);
+}
+
+/// The program that opens a TCTI and prints random bytes.
+fn open(arguments: &[&str]) -> Command {
+    let mut command = stage::command(program::link_tctildr());
+    command.args(arguments);
+    command
+}
+
+/// A line of the log without the place in the source.
+fn normalised(line: &str) -> String {
+    let mut parts = line.splitn(5, ':');
+    let mut next = || parts.next().unwrap_or_else(|| panic!("not a line of the log: {line}"));
+    let (level, stack, file, number, rest) = (next(), next(), next(), next(), next());
+    assert!(stack == "tcti" && file.ends_with(".rs") && number.parse::<u32>().is_ok(), "{line}");
+    format!("{level}:tcti:FILE:LINE:{rest}")
+}
+
+/// The program fails with this code and prints one line, this one.
+fn says(mut command: Command, code: i32, part: &str, text: &str) {
+    let output = output::run(&mut command);
+    let found: String = output::stderr(&output).lines().map(|line| normalised(line) + "\n").collect();
+    output::assert_same("stderr", &found, &format!("ERROR:tcti:FILE:LINE:{part}() {text}\n"));
+    assert_eq!(output.status.code(), Some(code));
+}
+
+fn nothing_listens() {
+    let port = free_port();
+    let text = format!(
+        "cannot connect to 127.0.0.1:{port}: Connection refused. Is the simulator running, and is this its address?"
+    );
+    says(open(&[&format!("swtpm:host=127.0.0.1,port={port}")]), IO_ERROR, "endpoint", &text);
+}
+
+/// What the kernel has is said as it is on this machine.
+fn kernel() -> String {
+    let found = fs::read_dir("/sys/class/tpm").is_ok_and(|mut entries| entries.next().is_some());
+    assert!(!found, "the machine has a TPM");
+    "The kernel has found no TPM (/sys/class/tpm is empty): enable it in the firmware set-up, or use a simulator: TCTI \
+     swtpm or libtpms"
+        .to_owned()
+}
+
+fn no_device() {
+    let text = format!("cannot open /dev/no-such-tpm: No such file or directory. {}", kernel());
+    says(open(&["device:/dev/no-such-tpm"]), IO_ERROR, "device", &text);
+}
+
+fn no_default_opens() {
+    let output = output::run(&mut open(&[]));
+    assert_eq!(output.status.code(), Some(IO_ERROR));
+    let printed = output::stderr(&output);
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+    let line = normalised(printed.trim_end());
+    assert!(line.starts_with("ERROR:tcti:FILE:LINE:defaults() no TCTI is named and no default opens: "), "{line}");
+    let in_order =
+        ["libtss2-tcti-default.so", "tabrmd", "/dev/tpmrm0: No such file", "/dev/tpm0: No such file", "2321"];
+    let places: Vec<usize> =
+        in_order.iter().map(|part| line.find(part).unwrap_or_else(|| panic!("no {part} in {line}"))).collect();
+    assert!(places.is_sorted(), "{line}");
+    assert!(line.ends_with(&kernel()), "{line}");
+}
+
+fn no_permission() {
+    let device = PtyDevice::start();
+    fs::set_permissions(device.path(), Permissions::from_mode(0o000)).unwrap();
+    // The staged tree may be where other users cannot look.
+    let copy = program::readable_dir();
+    for library in ["tctildr", "tcti-device"] {
+        let file = stage::library(library);
+        fs::copy(&file, copy.path().join(file.file_name().unwrap())).unwrap();
+    }
+    let mut command = stage::command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr());
+    command.arg(device.name_conf()).env("LD_LIBRARY_PATH", copy.path());
+    let text = format!(
+        "cannot open {}: Permission denied (mode 0000, owner {}, we are nobody:nogroup). Add yourself to the group that \
+         owns it (usermod -a -G tss USER, then log in anew), or install the udev rules that give /dev/tpmrm0 to group tss",
+        device.path().display(),
+        owner(device.path())
+    );
+    says(command, NOT_PERMITTED, "device", &text);
+}
+
+/// User and group by name, from another source than the module's.
+fn owner(path: &Path) -> String {
+    let metadata = fs::metadata(path).unwrap();
+    assert_eq!(metadata.mode() & 0o7777, 0);
+    output::succeed(Command::new("stat").args(["-c", "%U:%G"]).arg(path)).trim().to_owned()
+}
+
+fn damaged_state_file() {
+    let file = StateFile::new();
+    fs::write(file.path(), b"this is no state of a TPM").unwrap();
+    let text = format!(
+        "{} is no TPM state file, or is damaged: the permanent state ends early. Name another file for a new TPM, or \
+         restore this one from a copy",
+        file.path().display()
+    );
+    says(open(&[&file.name_conf()]), IO_ERROR, "state", &text);
+    assert_eq!(fs::read(file.path()).unwrap(), b"this is no state of a TPM");
+}
+
+fn second_libtpms() {
+    let text = "this process has a libtpms context already, and libtpms is one TPM per process; finalize it first";
+    says(open(&["libtpms", "libtpms"]), IO_ERROR, "sys", text);
+}
+
+fn none_on_success() {
+    let (file, device) = (StateFile::new(), PtyDevice::start());
+    for _ in 0..2 {
+        let output = output::run(&mut open(&[&file.name_conf(), &device.name_conf()]));
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+        assert_eq!(output::stdout(&output).lines().count(), 2);
+    }
+}
