@@ -17,6 +17,11 @@ impl<'a> Conf<'a> {
         Conf(conf.filter(|text| !text.is_empty()))
     }
 
+    /// The whole string, for another module.
+    pub fn c_str(self) -> Option<&'a CStr> {
+        self.0
+    }
+
     /// The whole string as a path.
     pub fn path(self) -> Option<&'a Path> {
         self.0.map(|text| Path::new(OsStr::from_bytes(text.to_bytes())))

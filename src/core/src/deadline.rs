@@ -26,6 +26,16 @@ impl Wait {
     }
 }
 
+impl Wait {
+    /// For the C interface, in milliseconds.
+    pub fn to_c(self) -> i32 {
+        match self {
+            Wait::Forever => -1,
+            Wait::Millis(millis) => i32::try_from(millis).unwrap_or(i32::MAX),
+        }
+    }
+}
+
 /// When to give up waiting.
 #[derive(Clone, Copy, Debug)]
 pub enum Deadline {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Descriptors in somebody else's process: waiting for them, and keeping them off the standard streams.
+//! Descriptors in somebody else's process: waiting for them, writing to them without SIGPIPE, and keeping them off the
+//! standard streams.
 
 use crate::deadline::Deadline;
 use crate::rc::{Rc, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+pub use crate::sys::runs_with_foreign_rights;
 
 /// Waits until `fd` is ready for `events`, has failed or was hung up; `false` when the deadline came first.
 pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: &Deadline) -> Result<bool> {
@@ -21,9 +25,66 @@ pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: &Deadline) -> R
 
 /// Moves a new descriptor above the standard streams. In a program that closed one of them the next descriptor takes
 /// its number, and what the program then prints would go to the TPM.
-pub fn above_stdio(fd: OwnedFd) -> std::io::Result<OwnedFd> {
+pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
     fd.try_clone() // std promises a number of 3 or more
+}
+
+/// Writes all bytes, in one `write(2)` where the descriptor takes them in one. A reader that is gone is EPIPE and no
+/// SIGPIPE. A descriptor that does not block is waited for until `deadline`.
+pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match crate::sys::write_without_sigpipe(fd, bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
+                    return Err(error);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    /// A stream that does not block and takes no more, and its other end.
+    fn full() -> (UnixStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        while crate::sys::write_without_sigpipe(ours.as_fd(), &[0; 4096]).is_ok() {}
+        (ours, theirs)
+    }
+
+    #[test]
+    fn a_reader_that_does_not_read_is_waited_for_and_no_longer() {
+        let (ours, _theirs) = full();
+        for deadline in [Deadline::Now, Deadline::after(crate::Wait::Millis(1))] {
+            let error = write_all(ours.as_fd(), b"x", &deadline).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
+
+    #[test]
+    fn a_reader_that_reads_late_gets_all() {
+        let (ours, mut theirs) = full();
+        let reader = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            theirs.read_to_end(&mut seen).unwrap();
+            seen
+        });
+        write_all(ours.as_fd(), &[1; 1 << 20], &Deadline::Never).unwrap();
+        drop(ours);
+        assert_eq!(reader.join().unwrap().iter().filter(|&&byte| byte == 1).count(), 1 << 20);
+    }
 }

@@ -27,4 +27,4 @@ pub use deadline::{Deadline, Wait};
 pub use rc::{Rc, Result};
 pub use rx::RxBuf;
 pub use session::Session;
-pub use transport::{Cancel, GetPollHandles, Open, PollHandle, Progress, SetLocality, Transport};
+pub use transport::{Cancel, GetPollHandles, Module, Open, PollHandle, Progress, SetLocality, Transport};

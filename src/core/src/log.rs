@@ -2,6 +2,7 @@
 //! Where the `log` crate's records go: the stack's own knobs `TSS2_LOG` and `TSS2_LOGFILE` and its line format.
 //! [`fail!`](crate::fail) logs the detail of an error where it is known.
 
+use crate::deadline::Deadline;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use once_cell::sync::{Lazy, OnceCell};
 use std::env;
@@ -95,7 +96,8 @@ impl Target {
             Some(b"-" | b"stdout") => Target::Stdout,
             Some(path) => {
                 let mut options = OpenOptions::new();
-                options.append(true).create(true).custom_flags(libc::O_NOCTTY);
+                // A pipe that nobody reads must not stop the program: it is refused, or the line is lost.
+                options.append(true).create(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
                 options
                     .open(OsStr::from_bytes(path))
                     .and_then(|file| crate::io::above_stdio(OwnedFd::from(file)))
@@ -111,7 +113,7 @@ struct Sink {
 
 static SINK: Sink = Sink {
     target: Lazy::new(|| {
-        let name = env::var_os("TSS2_LOGFILE").filter(|_| !crate::sys::runs_with_foreign_rights());
+        let name = env::var_os("TSS2_LOGFILE").filter(|_| !crate::io::runs_with_foreign_rights());
         Target::new(name.as_deref())
     }),
 };
@@ -128,9 +130,9 @@ impl Log for Sink {
         let line = line(record);
         // Nothing to be done when the log itself fails.
         let _ = match &*self.target {
-            Target::Stdout => write_all(io::stdout().as_fd(), line.as_bytes()),
-            Target::Stderr => write_all(io::stderr().as_fd(), line.as_bytes()),
-            Target::File(file) => write_all(file.as_fd(), line.as_bytes()),
+            Target::Stdout => write(io::stdout().as_fd(), &line),
+            Target::Stderr => write(io::stderr().as_fd(), &line),
+            Target::File(file) => write(file.as_fd(), &line),
         };
     }
 
@@ -151,16 +153,8 @@ fn line(record: &Record<'_>) -> String {
     format!("{level}:tcti:{file}:{at}:{module}() {}\n", record.args())
 }
 
-fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match crate::sys::write_without_sigpipe(fd, bytes) {
-            Ok(0) => break,
-            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+fn write(fd: BorrowedFd<'_>, line: &str) -> io::Result<()> {
+    crate::io::write_all(fd, line.as_bytes(), &Deadline::Now)
 }
 
 #[cfg(test)]
@@ -207,7 +201,7 @@ mod tests {
         let path = dir.path().join("log");
         std::fs::write(&path, "old\n").unwrap();
         let Target::File(file) = Target::new(Some(path.as_os_str())) else { panic!("a file") };
-        write_all(file.as_fd(), b"new\n").unwrap();
+        write(file.as_fd(), "new\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
     }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Sockets as the simulators use them: where to connect ([`endpoint`]) and the connection itself ([`stream`]).
+//! Sockets as the simulators use them: where to connect ([`endpoint`]), the two places a simulator has ([`channels`]) and
+//! the connection itself ([`stream`]).
 
+pub mod channels;
 pub mod endpoint;
 pub mod stream;
 
-pub use endpoint::{Channels, Endpoint};
-pub use stream::Stream;
+pub use channels::Channels;
+pub use endpoint::Endpoint;
+pub use stream::{Arrival, Stream};

@@ -8,6 +8,13 @@ use crate::rc::{Rc, Result};
 /// Largest response we take, in bytes. The largest of a real TPM is 4096.
 pub const MAX_RESPONSE: usize = 1 << 20;
 
+/// How a response begins: without sessions, with sessions, or as a TPM 1.2 answers a command it does not know
+/// (TPM 2.0 Library Part 2, section 6.9).
+const TAGS: [u16; 3] = [0x8001, 0x8002, 0x00c4];
+
+/// How much of something else a message quotes, in bytes.
+const QUOTED: usize = 80;
+
 /// Room offered to each read, in bytes: what the kernel's driver delivers at most in one read.
 const CHUNK: usize = 4096;
 
@@ -67,8 +74,18 @@ impl RxBuf {
     }
 
     /// Bytes still missing for a whole response: at least those of the header while it is incomplete, 0 when the
-    /// response is whole. `MALFORMED_RESPONSE` for a size outside 10 ..= 1 MiB, or when more arrived than it says.
+    /// response is whole. `MALFORMED_RESPONSE` for what does not begin as a response does, for a size outside
+    /// 10 ..= 1 MiB, and when more arrived than it says.
     pub fn missing(&self) -> Result<usize> {
+        if let Some(tag) = self.as_slice().first_chunk().filter(|tag| !TAGS.contains(&u16::from_be_bytes(**tag))) {
+            let start = self.as_slice().get(..QUOTED.min(self.len)).unwrap_or(tag);
+            return Err(crate::fail!(
+                Rc::MALFORMED_RESPONSE,
+                "this is no response of a TPM 2.0: \"{}\"{}",
+                start.escape_ascii(),
+                if self.len > start.len() { " and more" } else { "" }
+            ));
+        }
         let Some(header) = Header::parse(self.as_slice()) else {
             return Ok(HEADER_SIZE - self.len);
         };
@@ -118,6 +135,14 @@ mod tests {
             assert_eq!(with(&response(size, 10)).missing(), Err(Rc::MALFORMED_RESPONSE), "{size}");
         }
         assert_eq!(with(&response(MAX_RESPONSE as u32, 10)).missing(), Ok(MAX_RESPONSE - 10));
+    }
+
+    #[test]
+    fn what_does_not_begin_as_a_response_is_malformed() {
+        assert_eq!(with(b"Password: ").missing(), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!(with(b"\x80").missing(), Ok(9));
+        assert_eq!(with(&[0x80, 0x03]).missing(), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!(with(&[0x00, 0xc4]).missing(), Ok(8));
     }
 
     #[test]

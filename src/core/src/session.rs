@@ -135,7 +135,10 @@ impl<T: Transport> Session<T> {
     pub fn cancel(&mut self) -> Result<()> {
         let cancel = T::CANCEL.ok_or(Rc::NOT_IMPLEMENTED)?;
         self.expect(self.state != State::Transmit, "cancel")?;
-        cancel(&mut self.transport)?;
+        match self.state {
+            State::Ready => self.transport.collected(), // too late to cancel: the response is here, and dropped
+            State::Transmit | State::Awaiting => cancel(&mut self.transport)?,
+        }
         self.rx.clear();
         self.state = State::Transmit;
         Ok(())
@@ -173,6 +176,11 @@ impl<T: Transport> Session<T> {
         if self.state != State::Transmit {
             self.abandon();
         }
+        function(&mut self.transport)
+    }
+
+    /// Runs a module's own function beside the exchange under way, which goes on.
+    pub fn beside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         function(&mut self.transport)
     }
 

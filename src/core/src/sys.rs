@@ -8,10 +8,36 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 
 /// Whether this process runs with more rights than its user (set-user-id, set-group-id, file capabilities).
-pub(crate) fn runs_with_foreign_rights() -> bool {
+pub fn runs_with_foreign_rights() -> bool {
     // SAFETY: getauxval has no preconditions.
     let secure = unsafe { libc::getauxval(libc::AT_SECURE) };
     secure != 0
+}
+
+/// Resets a TCP connection and leaves its socket ready for the next `connect(2)`, which says of this: "may dissolve the
+/// association by connecting to an address with sa_family AF_UNSPEC".
+pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let size = libc::socklen_t::try_from(size_of_val(&nowhere)).unwrap_or_default();
+    // SAFETY: the kernel reads `size` bytes of an address that lives during the call.
+    let result = unsafe { libc::connect(fd.as_raw_fd(), &nowhere, size) };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Sets `TCP_QUICKACK` (tcp(7)).
+pub(crate) fn set_quickack(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    let value: *const libc::c_int = &on;
+    // SAFETY: the kernel reads `size` bytes of a value that lives during the call.
+    let result = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, value.cast(), size) };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// `write(2)` that answers EPIPE instead of raising SIGPIPE, leaving the signal mask and a SIGPIPE that was pending

@@ -14,6 +14,19 @@ pub const GET_RANDOM: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8]
 /// A response to it.
 pub const OK: &[u8] = &[0x80, 0x01, 0, 0, 0, 20, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
 
+/// Responses that are none, each MALFORMED_RESPONSE: impossible sizes, more bytes than said, other tags.
+pub fn malformed() -> Vec<Vec<u8>> {
+    let with_size = |size: u32| [&[0x80, 0x01], &size.to_be_bytes()[..], &[0; 4]].concat();
+    let sizes = (0..10).chain([(1 << 20) + 1, u32::MAX]);
+    let mut responses: Vec<Vec<u8>> = sizes.map(with_size).collect();
+    responses.push([OK, &[0]].concat());
+    responses.push([OK, OK].concat());
+    responses.push(b"SSH-2.0-OpenSSH_9.2 ".to_vec());
+    responses.push(vec![0; 20]);
+    responses.push(vec![0xff; 4096]);
+    responses
+}
+
 /// What a [`Scripted`] transport does next in `recv`.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -45,6 +58,8 @@ pub struct Scripted {
     pub abandoned: usize,
     /// How many responses were collected.
     pub collected: usize,
+    /// How often a command was cancelled.
+    pub cancelled: usize,
     /// The locality set last.
     pub locality: u8,
     /// Whether the next send fails.
@@ -59,6 +74,7 @@ impl Scripted {
             sent: Vec::new(),
             abandoned: 0,
             collected: 0,
+            cancelled: 0,
             locality: 0,
             refuse_send: false,
         }
@@ -98,7 +114,10 @@ impl Transport for Scripted {
         self.abandoned += 1;
     }
 
-    const CANCEL: Option<Cancel<Self>> = Some(|_| Ok(()));
+    const CANCEL: Option<Cancel<Self>> = Some(|scripted| {
+        scripted.cancelled += 1;
+        Ok(())
+    });
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|scripted, locality| {
         scripted.locality = locality;
         Ok(())

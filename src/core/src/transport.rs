@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a module has to implement: [`Transport`], one command out and one response back, and [`Open`],
-//! how it comes to be. Everything else of a TCTI is `session` and `ffi`.
+//! how a configuration string makes one, or [`Module`] where something else does. Everything else of a TCTI is `session` and `ffi`.
 
 use crate::conf::Conf;
 use crate::deadline::Wait;
@@ -61,7 +61,21 @@ pub trait Transport: Send + Sized + 'static {
     const POLL_HANDLES: Option<GetPollHandles<Self>> = None;
 }
 
-/// A transport that a C caller can open.
+/// A transport with contexts of its own in C. Whatever is [`Open`] is one; a transport that something else than a
+/// configuration string opens implements this alone.
+pub trait Module: Transport {
+    /// Names the module in every context (`TSS2_TCTI_MAGIC`).
+    const MAGIC: u64;
+    /// Whether `Init(ctx, NULL, ...)` is accepted, as the C module of the same name does.
+    const SIZE_OPTIONAL: bool = false;
+}
+
+impl<T: Open> Module for T {
+    const MAGIC: u64 = <T as Open>::MAGIC;
+    const SIZE_OPTIONAL: bool = <T as Open>::SIZE_OPTIONAL;
+}
+
+/// A transport that a C caller can open with a configuration string.
 pub trait Open: Transport {
     /// Names the module in every context (`TSS2_TCTI_MAGIC`).
     const MAGIC: u64;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use tcti_core::conf::boolean;
 use tcti_core::net::{Channels, Stream};
 use tcti_core::{
-    Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+    Conf, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
 };
 
 /// Control commands, big-endian on the wire; the reply is a result code, big-endian, 0 for success.
@@ -50,23 +50,10 @@ impl Swtpm {
 
     fn control(&mut self, command: Control, payload: &[u8]) -> Result<()> {
         let stream = self.channels.control.connect()?;
-        stream.send(&mut [IoSlice::new(&(command as u32).to_be_bytes()), IoSlice::new(payload)])?;
-        let timeout = self.channels.control.timeout();
-        let deadline = Deadline::within(timeout);
-        let mut reply = RxBuf::new();
-        let result = loop {
-            if let Some(result) = reply.as_slice().first_chunk() {
-                break u32::from_be_bytes(*result);
-            }
-            if !stream.recv_some(&mut reply, &deadline)? {
-                return Err(fail!(
-                    Rc::IO_ERROR,
-                    "no reply to {command:?} on {} within {} ms. Is it the control channel of a swtpm?",
-                    self.channels.control.name(),
-                    timeout.as_millis()
-                ));
-            }
-        };
+        let code = (command as u32).to_be_bytes();
+        let parts = &mut [IoSlice::new(&code), IoSlice::new(payload)];
+        let reply = self.channels.control.ask(&stream, parts, size_of::<u32>())?;
+        let result = reply.as_slice().first_chunk().map_or(u32::MAX, |result| u32::from_be_bytes(*result));
         if result != 0 {
             return Err(fail!(
                 Rc::IO_ERROR,
@@ -74,7 +61,7 @@ impl Swtpm {
                 self.channels.control.name()
             ));
         }
-        stream.close_without_time_wait();
+        self.channels.control.release(stream);
         Ok(())
     }
 }
@@ -92,7 +79,7 @@ impl Open for Swtpm {
         })?;
         let mut swtpm = Swtpm { channels, keep, data: None };
         // The data channel must answer, and a new context starts in locality 0.
-        swtpm.data = Some(swtpm.channels.data.connect()?);
+        swtpm.data = Some(swtpm.channels.connect_data()?);
         swtpm.set_locality(0)?;
         swtpm.collected();
         Ok(swtpm)
@@ -101,10 +88,12 @@ impl Open for Swtpm {
 
 impl Transport for Swtpm {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        let stream = match &self.data {
+        let kept = self.data.take().filter(Stream::is_quiet);
+        let stream = match kept {
             Some(stream) => stream,
-            None => self.data.insert(self.channels.data.connect()?),
+            None => self.channels.connect_data()?,
         };
+        let stream = self.data.insert(stream);
         stream.send(&mut [IoSlice::new(command)])
     }
 
@@ -116,15 +105,13 @@ impl Transport for Swtpm {
     }
 
     fn collected(&mut self) {
-        if self.keep == Keep::PerCommand {
-            self.abandon();
+        if let Some(stream) = self.data.take_if(|_| self.keep == Keep::PerCommand) {
+            self.channels.data.release(stream);
         }
     }
 
     fn abandon(&mut self) {
-        if let Some(stream) = self.data.take() {
-            stream.close_without_time_wait();
-        }
+        self.data = None;
     }
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);

@@ -5,7 +5,7 @@
 use crate::abi::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use crate::rc::{Rc, Result};
 use crate::session::Session;
-use crate::transport::{Open, Transport};
+use crate::transport::{Module, Transport};
 use core::mem::offset_of;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -62,7 +62,7 @@ impl ContextRef {
     ///
     /// # Safety
     /// `ctx` is NULL or points to a live context, of whatever module.
-    pub(super) unsafe fn check<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
+    pub(super) unsafe fn check<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
         let ctx: *mut Context = ctx.cast();
         if ctx.is_null() {
             return Err(crate::fail!(Rc::BAD_REFERENCE, "the context is NULL"));
@@ -127,9 +127,18 @@ impl<T> Entered<'_, T> {
 impl<T> Drop for Entered<'_, T> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
+            let _finalized = Finalized(self.slot); // even when the transport's own drop panics
             drop(session);
-            self.slot.store(null_mut(), Ordering::Release);
         }
+    }
+}
+
+/// Leaves null in a context.
+struct Finalized<'a>(&'a AtomicPtr<()>);
+
+impl Drop for Finalized<'_> {
+    fn drop(&mut self) {
+        self.0.store(null_mut(), Ordering::Release);
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C boundary: the only place where pointers from C are touched. [`init`] makes a context, [`call`] enters one
-//! for a module's own functions, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] stops panics.
+//! The C boundary: the only place where pointers from C are touched. [`init`] and [`init_with`] make a context,
+//! [`call`] enters one for a module's own functions, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] stops panics.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 mod context;
@@ -14,5 +14,5 @@ mod thunks;
 pub use context::CONTEXT_SIZE;
 pub use guard::guard;
 pub use info::Info;
-pub use init::init;
+pub use init::{init, init_with};
 pub use thunks::call;

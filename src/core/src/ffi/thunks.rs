@@ -11,11 +11,11 @@ use crate::abi::{
 use crate::deadline::Wait;
 use crate::rc::{Rc, Result};
 use crate::session::{MAX_COMMAND, Received, Session};
-use crate::transport::Open;
+use crate::transport::Module;
 use core::ptr::copy_nonoverlapping;
 
 /// The vtable of the module of `T`.
-pub(super) const fn head<T: Open>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
+pub(super) const fn head<T: Module>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
     TSS2_TCTI_CONTEXT_COMMON_V2 {
         v1: TSS2_TCTI_CONTEXT_COMMON_V1 {
             magic: T::MAGIC,
@@ -35,7 +35,10 @@ pub(super) const fn head<T: Open>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of some module.
-pub unsafe fn call<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, body: impl FnOnce(&mut Session<T>) -> Result<()>) -> TSS2_RC {
+pub unsafe fn call<T: Module>(
+    ctx: *mut TSS2_TCTI_CONTEXT,
+    body: impl FnOnce(&mut Session<T>) -> Result<()>,
+) -> TSS2_RC {
     guard(|| {
         // SAFETY: the caller passes a context or NULL.
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
@@ -55,7 +58,7 @@ fn not_null<P>(pointer: *const P, what: &str) -> Result<()> {
     }
 }
 
-unsafe extern "C" fn transmit<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, command: *const u8) -> TSS2_RC {
+unsafe extern "C" fn transmit<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, command: *const u8) -> TSS2_RC {
     if let Err(rc) = not_null(command, "command") {
         return Rc::to_c(Err(rc));
     }
@@ -71,7 +74,7 @@ unsafe extern "C" fn transmit<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, size: usize,
     unsafe { call::<T>(ctx, body) }
 }
 
-unsafe extern "C" fn receive<T: Open>(
+unsafe extern "C" fn receive<T: Module>(
     ctx: *mut TSS2_TCTI_CONTEXT,
     size: *mut usize,
     response: *mut u8,
@@ -104,12 +107,12 @@ unsafe extern "C" fn receive<T: Open>(
     unsafe { call::<T>(ctx, body) }
 }
 
-unsafe extern "C" fn cancel<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
+unsafe extern "C" fn cancel<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
     // SAFETY: C passes the context that Init filled.
     unsafe { call::<T>(ctx, Session::cancel) }
 }
 
-unsafe extern "C" fn get_poll_handles<T: Open>(
+unsafe extern "C" fn get_poll_handles<T: Module>(
     ctx: *mut TSS2_TCTI_CONTEXT,
     handles: *mut TSS2_TCTI_POLL_HANDLE,
     num_handles: *mut usize,
@@ -137,18 +140,18 @@ unsafe extern "C" fn get_poll_handles<T: Open>(
     unsafe { call::<T>(ctx, body) }
 }
 
-unsafe extern "C" fn set_locality<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, locality: u8) -> TSS2_RC {
+unsafe extern "C" fn set_locality<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, locality: u8) -> TSS2_RC {
     // SAFETY: C passes the context that Init filled.
     unsafe { call::<T>(ctx, |session| session.set_locality(locality)) }
 }
 
-unsafe extern "C" fn make_sticky<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, _handle: *mut u32, _sticky: u8) -> TSS2_RC {
+unsafe extern "C" fn make_sticky<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, _handle: *mut u32, _sticky: u8) -> TSS2_RC {
     // No transport here is a resource manager.
     // SAFETY: C passes the context that Init filled.
     unsafe { call::<T>(ctx, |_| Err(Rc::NOT_IMPLEMENTED)) }
 }
 
-unsafe extern "C" fn finalize<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT) {
+unsafe extern "C" fn finalize<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) {
     if ctx.is_null() {
         return;
     }

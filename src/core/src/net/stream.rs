@@ -15,6 +15,17 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// What one read gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Bytes came, and are in the buffer.
+    Bytes,
+    /// Nothing came in time.
+    Nothing,
+    /// The peer has closed the connection.
+    End,
+}
+
 /// A connected stream socket.
 pub struct Stream {
     fd: OwnedFd,
@@ -39,16 +50,46 @@ impl Stream {
         let family = address.family().unwrap_or(AddressFamily::Unspec);
         let fd = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         let fd = above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
-        let millis = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
-        socket::setsockopt(&fd, sockopt::SendTimeout, &TimeVal::milliseconds(millis))?;
-        match socket::connect(fd.as_raw_fd(), address) {
-            Ok(()) => {}
-            Err(Errno::EINTR) => finish_connecting(fd.as_fd(), timeout)?,
-            // What a time-out of SO_SNDTIMEO looks like on a TCP and on a Unix socket (socket(7), connect(2)).
-            Err(Errno::EINPROGRESS | Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
-            Err(error) => return Err(error),
+        set_send_timeout(&fd, timeout)?;
+        if family != AddressFamily::Unix {
+            socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
+        }
+        Stream::reconnect(fd, address, timeout, peer)
+    }
+
+    /// Connects a socket that `connect` made and `disconnect` left.
+    pub(super) fn reconnect(
+        fd: OwnedFd,
+        address: &dyn SockaddrLike,
+        timeout: Duration,
+        peer: &Arc<str>,
+    ) -> core::result::Result<Stream, Errno> {
+        let deadline = Deadline::within(timeout);
+        loop {
+            match socket::connect(fd.as_raw_fd(), address) {
+                Ok(()) => break,
+                // Interrupted, a Unix socket is as before; a TCP socket goes on connecting by itself.
+                Err(Errno::EINTR) if address.family() == Some(AddressFamily::Unix) => {
+                    let left = deadline.remaining().filter(|left| !left.is_zero()).ok_or(Errno::ETIMEDOUT)?;
+                    set_send_timeout(&fd, left)?;
+                }
+                Err(Errno::EINTR) => {
+                    finish_connecting(fd.as_fd(), &deadline)?;
+                    break;
+                }
+                // What a time-out of SO_SNDTIMEO looks like on a TCP and on a Unix socket (socket(7), connect(2)).
+                Err(Errno::EINPROGRESS | Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
+                Err(error) => return Err(error),
+            }
         }
         Ok(Stream { fd, peer: Arc::clone(peer) })
+    }
+
+    /// Resets a TCP connection, so that it leaves no TIME_WAIT behind and a program that connects once per command does
+    /// not run out of ports; gives the socket, for the next connection. Only when nothing is left to be said.
+    pub(super) fn disconnect(self) -> Option<OwnedFd> {
+        crate::sys::disconnect(self.fd.as_fd()).ok()?;
+        Some(self.fd)
     }
 
     /// Wraps a connected socket; `peer` names it in messages.
@@ -56,17 +97,17 @@ impl Stream {
         Stream { fd, peer: peer.into() }
     }
 
-    /// Small writes leave at once (`TCP_NODELAY`). Only for TCP.
-    pub fn set_nodelay(&self) -> Result<()> {
-        socket::setsockopt(&self.fd, sockopt::TcpNoDelay, &true).map_err(|error| self.failed("TCP_NODELAY", error))
+    /// Whether nothing waits to be read and the peer is there: a kept connection may carry the next command. What came
+    /// unasked would be taken for its response.
+    pub fn is_quiet(&self) -> bool {
+        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        socket::recv(self.fd.as_raw_fd(), &mut [0], peek) == Err(Errno::EAGAIN)
     }
 
-    /// Closing resets a TCP connection, so that it leaves no TIME_WAIT behind and a program that connects once per
-    /// command does not run out of ports. Only when nothing is left to be said.
-    pub fn close_without_time_wait(self) {
-        let reset = nix::libc::linger { l_onoff: 1, l_linger: 0 };
-        // On a Unix socket the option has no effect; a failure costs nothing but the TIME_WAIT.
-        let _ = socket::setsockopt(&self.fd, sockopt::Linger, &reset);
+    /// Acknowledges what arrives next at once (`TCP_QUICKACK`), for a peer that writes one message in pieces and waits
+    /// in between (Nagle's algorithm). The kernel forgets this soon, so it is for one exchange. Only for TCP.
+    pub fn acknowledge_at_once(&self) -> Result<()> {
+        crate::sys::set_quickack(self.as_fd()).map_err(|error| crate::fail!(Rc::IO_ERROR, "TCP_QUICKACK: {error}"))
     }
 
     /// Sends all parts, one after the other, gathered into as few writes as the socket takes.
@@ -88,32 +129,32 @@ impl Stream {
     pub fn recv(&self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
-            if !self.recv_some(rx, &deadline)? {
-                return Ok(Progress::Pending);
+            match self.recv_some(rx, &deadline)? {
+                Arrival::Bytes => {}
+                Arrival::Nothing => return Ok(Progress::Pending),
+                Arrival::End => return Err(self.ended(rx)),
             }
         }
         Ok(Progress::Complete)
     }
 
-    /// Adds what one read gives to `rx`; `false` when nothing came in time. The end of the stream is an error.
-    pub fn recv_some(&self, rx: &mut RxBuf, deadline: &Deadline) -> Result<bool> {
+    /// The error of a connection that ended before its message did.
+    pub fn ended(&self, rx: &RxBuf) -> Rc {
+        crate::fail!(Rc::IO_ERROR, "{} closed the connection after {} bytes of its answer", self.peer, rx.len())
+    }
+
+    /// Adds what one read gives to `rx`.
+    pub fn recv_some(&self, rx: &mut RxBuf, deadline: &Deadline) -> Result<Arrival> {
         let flags = match deadline {
             Deadline::Never => MsgFlags::empty(), // the socket itself waits, which saves the poll
             Deadline::Now | Deadline::At(_) => MsgFlags::MSG_DONTWAIT,
         };
         loop {
             match rx.read_with(|room| socket::recv(self.fd.as_raw_fd(), room, flags)) {
-                Ok(0) => {
-                    return Err(crate::fail!(
-                        Rc::IO_ERROR,
-                        "{} closed the connection after {} bytes of the response",
-                        self.peer,
-                        rx.len()
-                    ));
-                }
-                Ok(_) => return Ok(true),
+                Ok(0) => return Ok(Arrival::End),
+                Ok(_) => return Ok(Arrival::Bytes),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if deadline.has_passed() => return Ok(false),
+                Err(Errno::EAGAIN) if deadline.has_passed() => return Ok(Arrival::Nothing),
                 Err(Errno::EAGAIN) => {
                     wait_for(self.as_fd(), PollFlags::POLLIN, deadline)?;
                 }
@@ -131,10 +172,15 @@ impl Stream {
     }
 }
 
-/// A connect that a signal interrupted goes on by itself; this waits for its end.
-fn finish_connecting(fd: BorrowedFd<'_>, timeout: Duration) -> core::result::Result<(), Errno> {
-    let deadline = Deadline::within(timeout);
-    match wait_for(fd, PollFlags::POLLOUT, &deadline) {
+/// Bounds connect and send.
+fn set_send_timeout(fd: &OwnedFd, timeout: Duration) -> core::result::Result<(), Errno> {
+    let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
+    socket::setsockopt(fd, sockopt::SendTimeout, &TimeVal::microseconds(micros.max(1000)))
+}
+
+/// A TCP connect that a signal interrupted goes on by itself; this waits for its end.
+fn finish_connecting(fd: BorrowedFd<'_>, deadline: &Deadline) -> core::result::Result<(), Errno> {
+    match wait_for(fd, PollFlags::POLLOUT, deadline) {
         Ok(true) => match socket::getsockopt(&fd, sockopt::SocketError)? {
             0 => Ok(()),
             error => Err(Errno::from_raw(error)),
@@ -198,6 +244,18 @@ mod tests {
         let (stream, peer) = pair(vec![]);
         peer.join().unwrap();
         assert_eq!(stream.send(&mut [IoSlice::new(OK)]), Err(Rc::IO_ERROR));
+    }
+
+    #[test]
+    fn a_connection_with_something_on_it_is_not_quiet() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let stream = Stream::from_connected(ours.into(), "the peer");
+        assert!(stream.is_quiet());
+        std::io::Write::write_all(&mut theirs, b"x").unwrap();
+        assert!(!stream.is_quiet());
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert!(!Stream::from_connected(ours.into(), "the peer").is_quiet());
     }
 
     #[test]

@@ -126,8 +126,17 @@ fn a_response_must_be_as_long_as_it_says() {
 fn cancel_leads_back_to_transmit() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     session.cancel().unwrap();
-    assert_eq!(session.state(), State::Transmit);
+    assert_eq!((session.state(), session.transport.cancelled), (State::Transmit, 1));
     assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::BAD_SEQUENCE));
+}
+
+#[test]
+fn cancelling_a_response_that_is_here_drops_it() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    session.receive(None, Wait::Forever).unwrap();
+    session.cancel().unwrap();
+    assert_eq!((session.state(), session.transport.collected), (State::Transmit, 1));
+    assert_eq!(session.transport.cancelled, 0, "the transport has nothing to cancel");
 }
 
 #[test]

@@ -5,10 +5,11 @@ use super::*;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
-use tcti_core::testing::{GET_RANDOM, OK, Step, listen, play};
+use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
 
 fn open(conf: &str) -> Result<Swtpm> {
     Swtpm::open(Conf::new(Some(&CString::new(conf).unwrap())))
@@ -81,6 +82,24 @@ fn keep_holds_one_connection() {
 }
 
 #[test]
+fn a_late_second_response_never_meets_the_next_command() {
+    let barrier = Arc::new(Barrier::new(2));
+    let late = vec![Step::Await(Arc::clone(&barrier)), Step::write(OK), Step::Await(Arc::clone(&barrier))];
+    let mut other = OK.to_vec();
+    other[12] ^= 0xff;
+    let answer = vec![Step::command(GET_RANDOM), Step::write(&other)];
+    let connections = vec![[exchange(), late].concat(), answer];
+    let (mut session, _control, data) = session(",keep=true", vec![success()], connections);
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    barrier.wait();
+    barrier.wait();
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(&other)));
+    data.join().unwrap();
+}
+
+#[test]
 fn a_control_reply_may_come_in_pieces() {
     let pieces = vec![vec![0], vec![0, 0], vec![0]];
     let (mut session, control, _data) = session("", vec![success(), pieces.clone(), pieces], vec![vec![]]);
@@ -127,16 +146,52 @@ fn a_connection_lost_at_any_offset_costs_one_command() {
 }
 
 #[test]
-fn bytes_after_a_response_never_reach_the_next_command() {
-    let mut junk = OK.to_vec();
-    junk.extend(OK);
-    let broken = vec![Step::command(GET_RANDOM), Step::write(&junk)];
-    let (mut session, _control, data) = session(",keep=true", vec![success()], vec![broken, exchange()]);
-    session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
-    session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+fn what_is_no_response_costs_one_command() {
+    for keep in ["", ",keep=true"] {
+        for bytes in malformed() {
+            let broken = vec![Step::command(GET_RANDOM), Step::write(&bytes)];
+            let connections = match keep {
+                "" => vec![vec![], broken, exchange()],
+                _ => vec![broken, exchange()],
+            };
+            let (mut session, _control, data) = session(keep, vec![success()], connections);
+            session.transmit(GET_RANDOM).unwrap();
+            assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
+            session.transmit(GET_RANDOM).unwrap();
+            assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+            data.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_timeout_at_any_offset_loses_nothing() {
+    let barrier = Arc::new(Barrier::new(2));
+    let steps = (0..OK.len()).flat_map(|cut| {
+        [Step::command(GET_RANDOM), Step::write(&OK[..cut]), Step::Await(Arc::clone(&barrier)), Step::write(&OK[cut..])]
+    });
+    let (mut session, _control, data) = session(",keep=true", vec![success()], vec![steps.collect()]);
+    for _ in 0..OK.len() {
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(Some(4096), Wait::Millis(2)), Err(Rc::TRY_AGAIN));
+        barrier.wait();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    }
     data.join().unwrap();
+}
+
+#[test]
+fn half_a_header_then_silence_is_a_timeout_and_can_be_given_up() {
+    let barrier = Arc::new(Barrier::new(2));
+    let silent = vec![Step::command(GET_RANDOM), Step::write(&OK[..5]), Step::Await(Arc::clone(&barrier))];
+    let (mut session, _control, _data) = session("", vec![success()], vec![vec![], silent, exchange()]);
+    session.transmit(GET_RANDOM).unwrap();
+    for _ in 0..3 {
+        assert_eq!(session.receive(Some(4096), Wait::Millis(5)), Err(Rc::TRY_AGAIN));
+    }
+    drop(session);
+    barrier.wait();
 }
 
 #[test]
