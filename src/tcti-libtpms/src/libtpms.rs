@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A TPM inside the process as a transport. It does what a machine's firmware does: power, then Startup(CLEAR). With a
-//! state file it carries on where the last process left it, and stores its state before each response goes out.
+//! state file it carries on where the last command of any process left it, and stores its state before each response
+//! goes out.
 #![forbid(unsafe_code)]
 
 use crate::state::StateFile;
@@ -27,43 +28,51 @@ pub(crate) struct Libtpms {
 enum Memory {
     /// In the chip alone.
     Chip,
-    /// In a file, and what that holds.
+    /// In a file, and what we know of it.
     File(StateFile, Blobs),
 }
 
 impl Libtpms {
     /// Power off and on; what is volatile is lost, as on a machine's reset.
     pub(crate) fn reset(&mut self) -> Result<()> {
-        let Blobs { permanent, .. } = self.chip.state()?;
-        self.start(Blobs { permanent, volatile: Vec::new() })?;
-        self.store()
+        self.transact(|chip| {
+            let Blobs { permanent, .. } = chip.state()?;
+            start(chip, Blobs { permanent, volatile: Vec::new() })
+        })
     }
 
-    /// Powers on and sends Startup, which a resumed TPM answers with TPM_RC_INITIALIZE.
-    fn start(&mut self, blobs: Blobs) -> Result<()> {
-        self.chip.power_on(blobs)?;
-        let response = self.chip.process(0, &STARTUP_CLEAR)?;
-        match Header::parse(&response).map(|header| header.code) {
-            Some(TPM_RC_SUCCESS | TPM_RC_INITIALIZE) => Ok(()),
-            other => Err(fail!(Rc::IO_ERROR, "the TPM does not start: response code {:#x}", other.unwrap_or_default())),
+    /// Does something with the chip on the state of the file, which other processes may have changed, and makes its
+    /// effect survive this process. If it cannot, the TPM goes back to the state that does.
+    fn transact<R>(&mut self, function: impl FnOnce(&mut Chip) -> Result<R>) -> Result<R> {
+        let Libtpms { chip, memory, .. } = self;
+        let Memory::File(file, known) = memory else { return function(chip) };
+        let mut locked = file.lock()?;
+        if let Some(news) = locked.news()? {
+            start(chip, news.clone())?;
+            *known = news;
         }
-    }
-
-    /// Makes the state survive this process. If it cannot, the TPM goes back to the state that does.
-    fn store(&mut self) -> Result<()> {
-        let Memory::File(file, stored) = &mut self.memory else { return Ok(()) };
-        let state = self.chip.state()?;
-        match file.store(&state) {
+        let done = function(chip)?;
+        let state = chip.state()?;
+        match locked.store(&state) {
             Ok(()) => {
-                *stored = state;
-                Ok(())
+                *known = state;
+                Ok(done)
             }
             Err(rc) => {
-                let stored = stored.clone();
-                self.start(stored)?;
+                start(chip, known.clone())?;
                 Err(rc)
             }
         }
+    }
+}
+
+/// Powers on and sends Startup, which a resumed TPM answers with TPM_RC_INITIALIZE.
+fn start(chip: &mut Chip, blobs: Blobs) -> Result<()> {
+    chip.power_on(blobs)?;
+    let response = chip.process(0, &STARTUP_CLEAR)?;
+    match Header::parse(&response).map(|header| header.code) {
+        Some(TPM_RC_SUCCESS | TPM_RC_INITIALIZE) => Ok(()),
+        other => Err(fail!(Rc::IO_ERROR, "the TPM does not start: response code {:#x}", other.unwrap_or_default())),
     }
 }
 
@@ -71,39 +80,43 @@ impl Open for Libtpms {
     const MAGIC: u64 = 0x49e2_99a5_5450_4d32;
 
     fn open(conf: Conf<'_>) -> Result<Libtpms> {
-        let chip = Chip::take()?;
-        let memory = match conf.path() {
-            None => Memory::Chip,
-            Some(path) => {
-                let mut file = StateFile::open(path)?;
-                let blobs = file.load()?;
-                Memory::File(file, blobs)
-            }
+        let mut tpm = Libtpms { chip: Chip::take()?, memory: Memory::Chip, locality: 0, response: Vec::new() };
+        let Some(path) = conf.path() else {
+            start(&mut tpm.chip, Blobs::default())?;
+            return Ok(tpm);
         };
-        let blobs = match &memory {
-            Memory::Chip => Blobs::default(),
-            Memory::File(_, blobs) => blobs.clone(),
-        };
-        let mut tpm = Libtpms { chip, memory, locality: 0, response: Vec::new() };
-        tpm.start(blobs).map_err(|rc| match conf.path() {
-            None => rc,
-            Some(path) => fail!(
+        let mut file = StateFile::new(path);
+        let mut locked = file.lock()?;
+        let blobs = locked.news()?.unwrap_or_default();
+        let resumed = !blobs.volatile.is_empty();
+        start(&mut tpm.chip, blobs.clone()).map_err(|rc| {
+            fail!(
                 rc,
                 "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Name another file \
                  for a new TPM, or restore this one from a copy",
                 path.display()
-            ),
+            )
         })?;
-        tpm.store()?;
+        let blobs = match resumed {
+            true => {
+                locked.keep();
+                blobs
+            }
+            false => {
+                let state = tpm.chip.state()?;
+                locked.store(&state)?;
+                state
+            }
+        };
+        tpm.memory = Memory::File(file, blobs);
         Ok(tpm)
     }
 }
 
 impl Transport for Libtpms {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        let response = self.chip.process(self.locality, command)?;
-        self.store()?;
-        self.response = response;
+        let locality = self.locality;
+        self.response = self.transact(|chip| chip.process(locality, command))?;
         Ok(())
     }
 

@@ -1,152 +1,214 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The state file: BE32 length, permanent state, BE32 length, volatile state. It is locked while a context uses it and
-//! replaced as a whole, so that a process killed at any moment leaves the last consistent state.
+//! The state file: BE32 length, permanent state, BE32 length, volatile state. It is the TPM; what a process holds is a
+//! copy. Each command locks the file, so that several processes may use it in turn, and replaces it as a whole, so that
+//! a process killed at any moment leaves the last consistent state.
 #![forbid(unsafe_code)]
 
 use crate::sys::Blobs;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
-use std::fs::{File, OpenOptions, canonicalize, remove_file, rename};
-use std::io::{self, Read, Write};
+use nix::unistd::{Gid, Uid, fchown, geteuid};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::{File, Metadata, OpenOptions, canonicalize, remove_file, rename};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tcti_core::{Deadline, Rc, Result, fail};
+use tcti_core::io::above_stdio;
+use tcti_core::{Deadline, Rc, Result, diagnosis, fail};
 
 /// Largest state file we read, in bytes. That of libtpms 0.9 is some 100 KiB with all its NV memory in use.
 const MAX_SIZE: u64 = 16 << 20;
 
-/// How long to wait for another process that uses the file: the commands of a pipe line run at the same time.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for other processes, each of which holds the file for one command.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A state file, locked.
+/// A state file, known by the inode that we wrote or read last.
 pub(crate) struct StateFile {
     path: PathBuf,
-    /// Where the next state is written: always the same name, so that a process killed there leaves one file at most.
-    next: PathBuf,
-    /// The file at `path`; its lock is ours.
-    file: Flock<File>,
+    /// Held open, so that its inode number is given to no other file.
+    known: Option<File>,
+}
+
+/// The state file while no other process can touch it. The lock ends with it.
+pub(crate) struct Locked<'a> {
+    state: &'a mut StateFile,
+    file: File,
+    metadata: Metadata,
+    /// Whether locking made the file: then a failure removes it.
+    made: bool,
 }
 
 impl StateFile {
-    /// Opens and locks the file, making an empty one, mode 0600, when there is none.
-    pub(crate) fn open(path: &Path) -> Result<StateFile> {
-        let failed = |error: io::Error| {
-            fail!(code(&error), "cannot open the TPM state file {}: {}", path.display(), reason(&error))
-        };
+    /// Any path; nothing is opened yet.
+    pub(crate) fn new(path: &Path) -> StateFile {
+        StateFile { path: path.to_owned(), known: None }
+    }
+
+    /// Locks the file, making an empty one, mode 0600, when there is none.
+    pub(crate) fn lock(&mut self) -> Result<Locked<'_>> {
         let deadline = Deadline::within(LOCK_TIMEOUT);
         loop {
-            let file = options().read(true).open(path).map_err(failed)?;
-            let metadata = file.metadata().map_err(failed)?;
+            let (file, made) = self.open().map_err(|error| self.failed("open", &self.path, &error))?;
+            wait_for_lock(&file, &deadline).map_err(|error| match error.kind() {
+                ErrorKind::TimedOut => fail!(
+                    Rc::IO_ERROR,
+                    "the TPM state file {} is in use by another process, still after {} s",
+                    self.path.display(),
+                    LOCK_TIMEOUT.as_secs()
+                ),
+                _ => self.failed("lock", &self.path, &error),
+            })?;
+            let metadata = file.metadata().map_err(|error| self.failed("look at", &self.path, &error))?;
             if !metadata.is_file() {
-                return Err(fail!(Rc::IO_ERROR, "the TPM state file {} is not a regular file", path.display()));
+                return Err(fail!(Rc::IO_ERROR, "the TPM state file {} is not a regular file", self.path.display()));
             }
-            let file = lock(file, path, &deadline)?;
-            // Who held the lock may have replaced the file since we opened it.
-            let current = std::fs::metadata(path).ok().map(|now| (now.dev(), now.ino()));
-            if current == Some((metadata.dev(), metadata.ino())) {
-                let path = canonicalize(path).map_err(failed)?;
-                let mut next = path.clone().into_os_string();
-                next.push(".new");
-                return Ok(StateFile { path, next: next.into(), file });
+            // Who held the lock has replaced the file since we opened it.
+            if std::fs::metadata(&self.path).is_ok_and(|now| same(&now, &metadata)) {
+                return Ok(Locked { state: self, file, metadata, made });
             }
         }
     }
 
-    /// The state in the file; empty blobs for an empty file, which is a new TPM.
-    pub(crate) fn load(&mut self) -> Result<Blobs> {
-        let mut bytes = Vec::new();
-        let path = self.path.display();
-        (&*self.file)
-            .take(MAX_SIZE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| fail!(Rc::IO_ERROR, "cannot read the TPM state file {path}: {}", reason(&error)))?;
-        if bytes.is_empty() {
-            return Ok(Blobs::default());
+    /// The file, and whether it was made.
+    fn open(&self) -> io::Result<(File, bool)> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+        let opened = match options.open(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                match options.create_new(true).mode(0o600).open(&self.path) {
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => return self.open(),
+                    made => (made?, true),
+                }
+            }
+            opened => (opened?, false),
+        };
+        Ok((keep_off_stdio(opened.0)?, opened.1))
+    }
+
+    fn failed(&self, what: &str, path: &Path, error: &io::Error) -> Rc {
+        let errno = error.raw_os_error().map(Errno::from_raw);
+        let code = match errno {
+            Some(errno) if diagnosis::is_denial(errno) => Rc::NOT_PERMITTED,
+            _ => Rc::IO_ERROR,
+        };
+        let reason = errno.map_or_else(|| error.to_string(), |errno| diagnosis::reason(path, errno));
+        fail!(code, "cannot {what} the TPM state file {}: {reason}", self.path.display())
+    }
+}
+
+impl Locked<'_> {
+    /// The state in the file, when it is another than we know; empty blobs for an empty file, which is a new TPM.
+    pub(crate) fn news(&mut self) -> Result<Option<Blobs>> {
+        let known = self.state.known.as_ref().and_then(|known| known.metadata().ok());
+        if known.is_some_and(|known| same(&known, &self.metadata) || self.made || self.metadata.len() == 0) {
+            return Ok(None); // a file that was removed is made anew from what we hold
         }
-        decode(&bytes).map_err(|what| {
-            fail!(
-                Rc::IO_ERROR,
-                "{path} is no TPM state file, or is damaged: {what}. Name another file for a new TPM, or restore this one \
-                 from a copy"
-            )
-        })
+        let mut bytes = Vec::new();
+        let read = (&self.file).take(MAX_SIZE + 1).read_to_end(&mut bytes);
+        read.map_err(|error| self.state.failed("read", &self.state.path, &error))?;
+        let blobs = match bytes.is_empty() {
+            true => Blobs::default(),
+            false => decode(&bytes).map_err(|what| {
+                fail!(
+                    Rc::IO_ERROR,
+                    "{} is no TPM state file, or is damaged: {what}. Name another file for a new TPM, or restore this \
+                     one from a copy",
+                    self.state.path.display()
+                )
+            })?,
+        };
+        Ok(Some(blobs))
+    }
+
+    /// The state that was read has become ours without a change.
+    pub(crate) fn keep(self) {
+        let _ = flock(&self.file, FlockOperation::Unlock); // it stays open, so closing does not end the lock
+        self.state.known = Some(self.file);
     }
 
     /// Replaces the state; on an error the file is as before.
-    pub(crate) fn store(&mut self, blobs: &Blobs) -> Result<()> {
-        self.replace(blobs).map_err(|error| {
-            let _ = remove_file(&self.next);
-            fail!(
-                code(&error),
-                "cannot write the TPM state file {}: {}. The TPM stays as it was before",
-                self.path.display(),
-                reason(&error)
-            )
-        })
+    pub(crate) fn store(self, blobs: &Blobs) -> Result<()> {
+        // A link is followed, not replaced.
+        let path = canonicalize(&self.state.path).unwrap_or_else(|_| self.state.path.clone());
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let next = path.with_file_name(format!(".{name}.tcti-libtpms.new"));
+        match self.replace(&path, &next, blobs) {
+            Ok(file) => {
+                self.state.known = Some(file);
+                Ok(())
+            }
+            Err(error) => {
+                if self.made {
+                    let _ = remove_file(&self.state.path); // empty, and of no use to anybody
+                }
+                Err(self.state.failed("replace", &next, &error))
+            }
+        }
     }
 
-    fn replace(&mut self, blobs: &Blobs) -> io::Result<()> {
-        let too_large = |_| io::Error::from(io::ErrorKind::FileTooLarge);
-        let mut bytes = Vec::with_capacity(8 + blobs.permanent.len() + blobs.volatile.len());
-        for blob in [&blobs.permanent, &blobs.volatile] {
-            bytes.extend(u32::try_from(blob.len()).map_err(too_large)?.to_be_bytes());
-            bytes.extend(blob);
+    fn replace(&self, path: &Path, next: &Path, blobs: &Blobs) -> io::Result<File> {
+        let bytes = encode(blobs)?;
+        // What a killed process left. Only a file that we made ourselves is written to.
+        let _ = remove_file(next);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let mut file = keep_off_stdio(options.open(next)?)?;
+        let written = self
+            .give_owner(&file)
+            .and_then(|()| file.write_all(&bytes))
+            .and_then(|()| file.sync_data())
+            .and_then(|()| rename(next, path));
+        if let Err(error) = written {
+            let _ = remove_file(next);
+            return Err(error);
         }
-        let file = options().truncate(true).custom_flags(nix::libc::O_NOFOLLOW).open(&self.next)?;
-        // The lock moves to the new file before that has the name: nobody gets in between.
-        let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
-        file.write_all(&bytes)?;
-        file.sync_data()?;
-        rename(&self.next, &self.path)?;
-        self.file = file;
+        // The new name survives a power cut, too.
+        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        Ok(file)
+    }
+
+    /// A state file stays its owner's, whoever uses it.
+    fn give_owner(&self, file: &File) -> io::Result<()> {
+        let (uid, gid) = (self.metadata.uid(), self.metadata.gid());
+        if uid != geteuid().as_raw() {
+            fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
         Ok(())
     }
 }
 
-fn code(error: &io::Error) -> Rc {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => Rc::NOT_PERMITTED,
-        _ => Rc::IO_ERROR,
-    }
+fn same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
-/// The system's words, without the number that std adds.
-fn reason(error: &io::Error) -> String {
-    error.raw_os_error().map_or_else(|| error.to_string(), |number| Errno::from_raw(number).desc().to_owned())
+fn keep_off_stdio(file: File) -> io::Result<File> {
+    above_stdio(OwnedFd::from(file)).map(File::from)
 }
 
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(0o600);
-    options
-}
-
-/// Waits for the lock. flock(2) knows no time-out, so this asks again, less and less often.
-fn lock(mut file: File, path: &Path, deadline: &Deadline) -> Result<Flock<File>> {
-    let mut pause = Duration::from_millis(1);
+/// Waits for the lock. flock(2) knows no time-out, so this asks again, less and less often. Closing the file ends it.
+fn wait_for_lock(file: &File, deadline: &Deadline) -> io::Result<()> {
+    let mut pause = Duration::from_micros(100);
     loop {
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(locked) => return Ok(locked),
-            Err((_, Errno::EWOULDBLOCK)) if deadline.has_passed() => {
-                return Err(fail!(
-                    Rc::IO_ERROR,
-                    "the TPM state file {} is in use by another process, still after {} s",
-                    path.display(),
-                    LOCK_TIMEOUT.as_secs()
-                ));
-            }
-            Err((unlocked, Errno::EWOULDBLOCK)) => {
-                file = unlocked;
-                std::thread::sleep(pause);
-                pause = (pause * 2).min(Duration::from_millis(50));
-            }
-            Err((unlocked, Errno::EINTR)) => file = unlocked,
-            Err((_, error)) => {
-                return Err(fail!(Rc::IO_ERROR, "cannot lock the TPM state file {}: {}", path.display(), error.desc()));
-            }
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::WOULDBLOCK) if deadline.has_passed() => return Err(ErrorKind::TimedOut.into()),
+            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(pause),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
+        pause = (pause * 2).min(Duration::from_millis(20));
     }
+}
+
+fn encode(blobs: &Blobs) -> io::Result<Vec<u8>> {
+    let too_large = |_| io::Error::from(ErrorKind::FileTooLarge);
+    let mut bytes = Vec::with_capacity(8 + blobs.permanent.len() + blobs.volatile.len());
+    for blob in [&blobs.permanent, &blobs.volatile] {
+        bytes.extend(u32::try_from(blob.len()).map_err(too_large)?.to_be_bytes());
+        bytes.extend(blob);
+    }
+    Ok(bytes)
 }
 
 fn decode(bytes: &[u8]) -> core::result::Result<Blobs, &'static str> {
@@ -168,97 +230,4 @@ fn blob(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn blobs() -> Blobs {
-        Blobs { permanent: vec![1, 2, 3], volatile: vec![4, 5] }
-    }
-
-    const BYTES: [u8; 13] = [0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 2, 4, 5];
-
-    #[test]
-    fn the_file_is_two_blobs_with_their_lengths_and_mode_0600() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let mut file = StateFile::open(&path).unwrap();
-        assert!(file.load().unwrap() == Blobs::default(), "a new TPM");
-        file.store(&blobs()).unwrap();
-        drop(file);
-        assert_eq!(std::fs::read(&path).unwrap(), BYTES);
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-        assert!(StateFile::open(&path).unwrap().load().unwrap() == blobs());
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
-    }
-
-    #[test]
-    fn a_damaged_file_is_an_error_and_stays_as_it_is() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let mut longer = BYTES.to_vec();
-        longer.push(1);
-        let mut damaged: Vec<Vec<u8>> = (1..BYTES.len()).map(|cut| BYTES[..cut].to_vec()).collect();
-        damaged.extend([longer, vec![0xff; 13], vec![0; 8]]);
-        for bytes in damaged {
-            std::fs::write(&path, &bytes).unwrap();
-            assert_eq!(StateFile::open(&path).unwrap().load().err(), Some(Rc::IO_ERROR), "{bytes:?}");
-            assert_eq!(std::fs::read(&path).unwrap(), bytes);
-        }
-    }
-
-    #[test]
-    fn zeroes_behind_the_state_do_not_count() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        std::fs::write(&path, [&BYTES[..], &[0; 100]].concat()).unwrap();
-        assert!(StateFile::open(&path).unwrap().load().unwrap() == blobs());
-    }
-
-    #[test]
-    fn the_lock_moves_with_each_replacement() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let mut file = StateFile::open(&path).unwrap();
-        let waiting = File::open(&path).unwrap();
-        let refused = |file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err();
-        assert!(refused(waiting.try_clone().unwrap()));
-        file.store(&blobs()).unwrap();
-        assert!(refused(File::open(&path).unwrap()), "the new file is ours too");
-        drop(file);
-        assert!(!refused(File::open(&path).unwrap()));
-    }
-
-    #[test]
-    fn who_waited_for_a_replaced_file_opens_the_new_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        let mut first = StateFile::open(&path).unwrap();
-        let second = std::thread::spawn({
-            let path = path.clone();
-            move || StateFile::open(&path).unwrap().load().unwrap()
-        });
-        first.store(&blobs()).unwrap();
-        drop(first);
-        assert!(second.join().unwrap() == blobs());
-    }
-
-    #[test]
-    fn a_link_is_followed_not_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        let (path, link) = (dir.path().join("state"), dir.path().join("link"));
-        std::fs::write(&path, BYTES).unwrap();
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        let mut file = StateFile::open(&link).unwrap();
-        file.store(&Blobs { permanent: vec![9], volatile: vec![] }).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), [0, 0, 0, 1, 9, 0, 0, 0, 0]);
-        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-    }
-
-    #[test]
-    fn what_is_no_file_is_refused() {
-        assert_eq!(StateFile::open(Path::new("/dev/null")).err(), Some(Rc::IO_ERROR));
-        assert_eq!(StateFile::open(Path::new("/nonexistent/state")).err(), Some(Rc::IO_ERROR));
-        assert_eq!(StateFile::open(Path::new("/")).err(), Some(Rc::IO_ERROR));
-    }
-}
+mod tests;

@@ -226,18 +226,19 @@ impl Messages {
         }
     }
 
-    /// The last messages, in parentheses; empty when there are none.
+    /// What was said, in parentheses; empty when there is nothing.
     fn take(&mut self) -> String {
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         // Messages that cannot be read are not missed: the error code stands without them.
         let _ = self.0.rewind();
-        let _ = (&self.0).take(1000).read_to_string(&mut text);
+        let _ = (&self.0).take(1 << 16).read_to_end(&mut bytes);
         let _ = self.0.set_len(0);
         let _ = self.0.rewind();
+        let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches("libtpms/tpm2: ").trim()).collect();
-        match lines.is_empty() {
-            true => String::new(),
-            false => format!(" ({})", lines.join("; ")),
+        match lines.get(lines.len().saturating_sub(4)..) {
+            None | Some([]) => String::new(),
+            Some(last) => format!(" ({})", last.join("; ")),
         }
     }
 }

@@ -121,11 +121,11 @@ fn a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been() {
     let path = dir.path().join("state");
     let mut session = open(Some(&path)).unwrap();
     let before = pcr(&mut session, 16);
-    // A directory in the place of the next state: not even root can write there.
-    let obstacle = dir.path().join("state.new");
-    std::fs::create_dir(&obstacle).unwrap();
+    // A directory that is not empty in the place of the next state: not even root can write there.
+    let obstacle = dir.path().join(".state.tcti-libtpms.new");
+    std::fs::create_dir_all(obstacle.join("x")).unwrap();
     assert_eq!(session.transmit(&extend(16)), Err(Rc::IO_ERROR));
-    std::fs::remove_dir(&obstacle).unwrap();
+    std::fs::remove_dir_all(&obstacle).unwrap();
     assert_eq!(pcr(&mut session, 16), before);
     assert_eq!(code(&mut session, &extend(16)), TPM_RC_SUCCESS);
     assert_ne!(pcr(&mut session, 16), before);
@@ -157,4 +157,26 @@ fn the_file_is_for_its_owner_alone() {
     let path = dir.path().join("state");
     drop(open(Some(&path)).unwrap());
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn what_another_process_did_counts() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    drop(open(Some(&path)).unwrap());
+    let before = std::fs::read(&path).unwrap();
+    let mut session = open(Some(&path)).unwrap();
+    code(&mut session, &extend(16));
+    let extended = pcr(&mut session, 16);
+    drop(session);
+    let after = std::fs::read(&path).unwrap();
+
+    std::fs::write(&path, &before).unwrap();
+    let mut session = open(Some(&path)).unwrap();
+    assert_eq!(pcr(&mut session, 16), [0; 32]);
+    let next = dir.path().join("next");
+    std::fs::write(&next, &after).unwrap();
+    std::fs::rename(&next, &path).unwrap(); // as another process replaces it
+    assert_eq!(pcr(&mut session, 16), extended);
 }

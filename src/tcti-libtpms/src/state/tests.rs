@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The file without a TPM.
+
+use super::*;
+use std::os::unix::fs::PermissionsExt;
+
+fn blobs() -> Blobs {
+    Blobs { permanent: vec![1, 2, 3], volatile: vec![4, 5] }
+}
+
+const BYTES: [u8; 13] = [0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 2, 4, 5];
+
+fn load(path: &Path) -> Result<Blobs> {
+    Ok(StateFile::new(path).lock()?.news()?.unwrap())
+}
+
+fn store(path: &Path, blobs: &Blobs) {
+    StateFile::new(path).lock().unwrap().store(blobs).unwrap();
+}
+
+#[test]
+fn the_file_is_two_blobs_with_their_lengths_and_mode_0600() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    assert!(load(&path).unwrap() == Blobs::default(), "a new TPM");
+    store(&path, &blobs());
+    assert_eq!(std::fs::read(&path).unwrap(), BYTES);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert!(load(&path).unwrap() == blobs());
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn a_damaged_file_is_an_error_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut damaged: Vec<Vec<u8>> = (1..BYTES.len()).map(|cut| BYTES[..cut].to_vec()).collect();
+    damaged.extend([[&BYTES[..], &[1]].concat(), vec![0xff; 13], vec![0; 8]]);
+    for bytes in damaged {
+        std::fs::write(&path, &bytes).unwrap();
+        assert_eq!(load(&path).err(), Some(Rc::IO_ERROR), "{bytes:?}");
+        assert_eq!(std::fs::read(&path).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn zeroes_behind_the_state_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    std::fs::write(&path, [&BYTES[..], &[0; 100]].concat()).unwrap();
+    assert!(load(&path).unwrap() == blobs());
+}
+
+#[test]
+fn what_another_has_stored_is_news_and_what_we_stored_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut ours = StateFile::new(&path);
+    ours.lock().unwrap().store(&blobs()).unwrap();
+    assert!(ours.lock().unwrap().news().unwrap().is_none());
+    let other = Blobs { permanent: vec![9], volatile: vec![] };
+    store(&path, &other);
+    let mut locked = ours.lock().unwrap();
+    assert!(locked.news().unwrap() == Some(other));
+    locked.keep();
+    assert!(ours.lock().unwrap().news().unwrap().is_none());
+}
+
+#[test]
+fn who_waits_gets_the_file_that_is_there_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut first = StateFile::new(&path);
+    let locked = first.lock().unwrap();
+    let second = std::thread::spawn({
+        let path = path.clone();
+        move || load(&path).unwrap()
+    });
+    locked.store(&blobs()).unwrap();
+    assert!(second.join().unwrap() == blobs());
+}
+
+#[test]
+fn a_file_that_was_removed_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut state = StateFile::new(&path);
+    state.lock().unwrap().store(&blobs()).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let mut locked = state.lock().unwrap();
+    assert!(locked.news().unwrap().is_none());
+    locked.store(&blobs()).unwrap();
+    assert!(load(&path).unwrap() == blobs());
+}
+
+#[test]
+fn a_link_is_followed_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, link) = (dir.path().join("state"), dir.path().join("link"));
+    std::fs::write(&path, BYTES).unwrap();
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    store(&link, &Blobs { permanent: vec![9], volatile: vec![] });
+    assert_eq!(std::fs::read(&path).unwrap(), [0, 0, 0, 1, 9, 0, 0, 0, 0]);
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn no_file_of_somebody_else_is_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let planted = dir.path().join(".state.tcti-libtpms.new");
+    std::fs::write(&planted, "theirs").unwrap();
+    let mut theirs = File::open(&planted).unwrap();
+    store(&path, &blobs());
+    let mut seen = String::new();
+    theirs.read_to_string(&mut seen).unwrap();
+    assert_eq!(seen, "theirs");
+    for neighbour in ["state.new", "state.lock"] {
+        let neighbour = dir.path().join(neighbour);
+        std::fs::write(&neighbour, "mine").unwrap();
+        store(&path, &blobs());
+        assert_eq!(std::fs::read_to_string(&neighbour).unwrap(), "mine");
+    }
+}
+
+#[test]
+fn a_failed_first_store_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    // A directory that is not empty in the place of the next state: not even root can write there.
+    std::fs::create_dir_all(dir.path().join(".state.tcti-libtpms.new/x")).unwrap();
+    assert_eq!(StateFile::new(&path).lock().unwrap().store(&blobs()), Err(Rc::IO_ERROR));
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_state_file_stays_its_owners() {
+    if !geteuid().is_root() {
+        return; // only root can give a file away; the end-to-end tests say when they do not run as root
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    std::fs::write(&path, BYTES).unwrap();
+    std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
+    store(&path, &blobs());
+    let metadata = std::fs::metadata(&path).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (65534, 65534));
+}
+
+#[test]
+fn what_is_no_file_is_refused() {
+    for path in ["/dev/null", "/nonexistent/state", "/"] {
+        assert_eq!(StateFile::new(Path::new(path)).lock().err(), Some(Rc::IO_ERROR), "{path}");
+    }
+}
