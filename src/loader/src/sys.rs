@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use tcti_core::abi::{
     TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
 };
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{PollHandle, Rc, Result, Wait, fail};
 
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
 type InfoFn = unsafe extern "C" fn() -> *const TSS2_TCTI_INFO;
@@ -162,6 +162,70 @@ impl Child {
             _ => unsafe { head.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }.makeSticky,
         };
         TSS2_TCTI_CONTEXT_COMMON_V2 { v1, makeSticky }
+    }
+}
+
+/// The calls of a TCTI, for Rust. Each answers as the macros of tss2_tcti.h do: `ABI_MISMATCH` for a context that is
+/// too old, `NOT_IMPLEMENTED` for a function that it lacks; else the code of the module passes through.
+impl Child {
+    /// Sends a command.
+    pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        let transmit = self.slot(|head| head.v1.transmit)?;
+        // SAFETY: the context is open and `command` readable.
+        Rc::from_c(unsafe { transmit(self.as_ptr(), command.len(), command.as_ptr()) })
+    }
+
+    /// The size of the response, in bytes; it stays.
+    pub fn response_size(&mut self, wait: Wait) -> Result<usize> {
+        let receive = self.slot(|head| head.v1.receive)?;
+        let mut size = 0;
+        // SAFETY: the context is open; NULL asks for the size.
+        Rc::from_c(unsafe { receive(self.as_ptr(), &mut size, null_mut(), wait.to_c()) })?;
+        Ok(size)
+    }
+
+    /// Collects the response into `room` and gives its size in bytes.
+    pub fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize> {
+        let receive = self.slot(|head| head.v1.receive)?;
+        let mut size = room.len();
+        // SAFETY: the context is open and `room` writable for `size` bytes.
+        Rc::from_c(unsafe { receive(self.as_ptr(), &mut size, room.as_mut_ptr(), wait.to_c()) })?;
+        Ok(size.min(room.len()))
+    }
+
+    /// Cancels the command under way.
+    pub fn cancel(&mut self) -> Result<()> {
+        let cancel = self.slot(|head| head.v1.cancel)?;
+        // SAFETY: the context is open.
+        Rc::from_c(unsafe { cancel(self.as_ptr()) })
+    }
+
+    /// Sets the locality of later commands.
+    pub fn set_locality(&mut self, locality: u8) -> Result<()> {
+        let set_locality = self.slot(|head| head.v1.setLocality)?;
+        // SAFETY: the context is open.
+        Rc::from_c(unsafe { set_locality(self.as_ptr(), locality) })
+    }
+
+    /// What to poll for the response.
+    pub fn poll_handles(&self) -> Result<Vec<PollHandle>> {
+        let get = self.slot(|head| head.v1.getPollHandles)?;
+        let mut count = 0;
+        // SAFETY: the context is open; NULL asks for the count.
+        Rc::from_c(unsafe { get(self.as_ptr(), null_mut(), &mut count) })?;
+        let mut handles = vec![PollHandle { fd: -1, events: 0, revents: 0 }; count];
+        // SAFETY: the context is open and there is room for `count` handles.
+        Rc::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
+        handles.truncate(count);
+        Ok(handles)
+    }
+
+    fn slot<F>(&self, slot: impl FnOnce(&TSS2_TCTI_CONTEXT_COMMON_V2) -> Option<F>) -> Result<F> {
+        let head = self.head();
+        match head.v1.version {
+            0 => Err(Rc::ABI_MISMATCH),
+            _ => slot(&head).ok_or(Rc::NOT_IMPLEMENTED),
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use core::ffi::{CStr, c_char, c_void};
 use core::mem::offset_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use tcti_core::abi::{
     TCTI_VERSION, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
     TSS2_TCTI_POLL_HANDLE,
@@ -24,6 +24,8 @@ struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
     /// A boxed `Child`; null after Finalize.
     child: *mut Child,
+    /// Calls that are inside: while there is one, the child cannot go.
+    calls: usize,
 }
 
 const HEAD: TSS2_TCTI_CONTEXT_COMMON_V2 = TSS2_TCTI_CONTEXT_COMMON_V2 {
@@ -94,7 +96,7 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
 unsafe fn install(ctx: *mut Context, child: Child) {
     let child = Box::into_raw(Box::new(child));
     // SAFETY: the caller owns the memory.
-    unsafe { ctx.write(Context { head: HEAD, child }) };
+    unsafe { ctx.write(Context { head: HEAD, child, calls: 0 }) };
 }
 
 pub(crate) unsafe fn initialize(name_conf: *const c_char, context: *mut *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
@@ -177,6 +179,10 @@ pub(crate) unsafe fn finalize(context: *mut *mut TSS2_TCTI_CONTEXT) {
     }
     // SAFETY: the caller passes a context of ours.
     unsafe { forward_finalize(ctx) };
+    // SAFETY: it passed the check.
+    if !unsafe { child_slot(ctx.cast()) }.load(Ordering::SeqCst).is_null() {
+        return; // another call is inside, and still needs the memory
+    }
     // SAFETY: Initialize allocated it with calloc.
     unsafe { libc::free(ctx.cast()) };
     // SAFETY: the caller passes a writable place.
@@ -260,6 +266,31 @@ unsafe fn child_slot<'a>(ctx: *mut Context) -> &'a AtomicPtr<Child> {
     unsafe { AtomicPtr::from_ptr(ctx.wrapping_byte_add(offset_of!(Context, child)).cast()) }
 }
 
+/// The count of calls inside a context.
+///
+/// # Safety
+/// `ctx` comes from `check` and lives as long as the result.
+unsafe fn calls<'a>(ctx: *mut Context) -> &'a AtomicUsize {
+    // SAFETY: the field is aligned and lives as long as the context.
+    unsafe { AtomicUsize::from_ptr(ctx.wrapping_byte_add(offset_of!(Context, calls)).cast()) }
+}
+
+/// One call inside.
+struct Inside<'a>(&'a AtomicUsize);
+
+impl Inside<'_> {
+    fn enter(calls: &AtomicUsize) -> Inside<'_> {
+        calls.fetch_add(1, Ordering::SeqCst);
+        Inside(calls)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Calls one function of the child, `slot` picking it. `BAD_SEQUENCE` after Finalize, `ABI_MISMATCH` for a child of
 /// version 0, `NOT_IMPLEMENTED` for a function that it lacks: what the macros of tss2_tcti.h answer.
 ///
@@ -274,7 +305,9 @@ unsafe fn forward<F>(
         // SAFETY: the caller passes a context or NULL.
         let ctx = unsafe { check(ctx) }?;
         // SAFETY: it passed the check.
-        let child = unsafe { child_slot(ctx) }.load(Ordering::Acquire);
+        let _inside = Inside::enter(unsafe { calls(ctx) });
+        // SAFETY: it passed the check.
+        let child = unsafe { child_slot(ctx) }.load(Ordering::SeqCst);
         // SAFETY: a child that is there is a box of ours, which only Finalize takes.
         let child = unsafe { child.as_ref() }.ok_or_else(|| fail!(Rc::BAD_SEQUENCE, "the context was finalized"))?;
         let head = child.head();
@@ -350,7 +383,13 @@ unsafe extern "C" fn forward_finalize(ctx: *mut TSS2_TCTI_CONTEXT) {
         // SAFETY: C passes the context that we made.
         let ctx = unsafe { check(ctx) }?;
         // SAFETY: it passed the check.
-        let child = unsafe { child_slot(ctx) }.swap(null_mut(), Ordering::AcqRel);
+        let slot = unsafe { child_slot(ctx) };
+        let child = slot.swap(null_mut(), Ordering::SeqCst);
+        // SAFETY: it passed the check.
+        if unsafe { calls(ctx) }.load(Ordering::SeqCst) > 0 {
+            slot.store(child, Ordering::SeqCst);
+            return Err(fail!(Rc::BAD_SEQUENCE, "another call is inside this context: it is not finalized"));
+        }
         if !child.is_null() {
             // SAFETY: the swap made us its only owner.
             drop(unsafe { Box::from_raw(child) });
