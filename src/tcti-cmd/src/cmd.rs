@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A command as a transport: TPM commands go to its standard input, responses come from its standard output. We hold
+//! the reading end of its input too: a pipe that has a reader raises no SIGPIPE, and that the command ended is seen at
+//! its output.
+#![forbid(unsafe_code)]
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::PollFlags;
+use nix::unistd::{pipe2, read, write};
+use rustix::io::ioctl_fionread;
+use rustix::process::{Pid, Signal, kill_process};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+use tcti_core::io::{above_stdio, wait_for};
+use tcti_core::net::Arrival;
+use tcti_core::{Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+
+/// How long a command may take to end by itself after its input was closed, and again after SIGTERM.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a command may leave its input unread.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A command, which need not be UTF-8, and its process while it runs.
+pub(crate) struct Cmd {
+    command: PathBuf,
+    process: Option<Process>,
+}
+
+/// A running command.
+struct Process {
+    child: Child,
+    /// Closed first when the command is to end.
+    stdin: Option<Stdin>,
+    stdout: OwnedFd,
+    /// Responses so far.
+    answered: u64,
+    /// Bytes of the TPM command under way; 0 when there is none.
+    sent: usize,
+}
+
+/// The pipe to a command.
+struct Stdin {
+    /// Does not block, so that a command that does not read is noticed.
+    writer: OwnedFd,
+    /// Keeps SIGPIPE away, and tells what a command that ended has not read.
+    reader: OwnedFd,
+}
+
+impl Process {
+    fn spawn(command: &Path) -> io::Result<Process> {
+        let (stdin, writer) = pipe2(OFlag::O_CLOEXEC)?;
+        let (stdout, output) = pipe2(OFlag::O_CLOEXEC)?;
+        let writer = above_stdio(writer)?;
+        fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let child = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(command)
+            .stdin(Stdio::from(stdin.try_clone()?))
+            .stdout(Stdio::from(output))
+            .spawn()?;
+        Ok(Process {
+            child,
+            stdin: Some(Stdin { writer, reader: above_stdio(stdin)? }),
+            stdout: above_stdio(stdout)?,
+            answered: 0,
+            sent: 0,
+        })
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.sent = bytes.len();
+        let stdin = self.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        let deadline = Deadline::within(WRITE_TIMEOUT);
+        while !bytes.is_empty() {
+            match write(&stdin.writer, bytes) {
+                Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => match wait_for(stdin.writer.as_fd(), PollFlags::POLLOUT, &deadline) {
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return Err(io::ErrorKind::TimedOut.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The TPM command that was sent last, when nobody has read a byte of it.
+    fn unread(&self) -> Option<Vec<u8>> {
+        let stdin = self.stdin.as_ref()?;
+        let waiting = usize::try_from(ioctl_fionread(&stdin.reader).ok()?).ok()?;
+        let mut command = vec![0; self.sent];
+        (waiting == self.sent && read(&stdin.reader, &mut command).ok()? == self.sent).then_some(command)
+    }
+
+    /// Adds what one read gives to `rx`.
+    fn read(&self, rx: &mut RxBuf, wait: Wait, deadline: &Deadline) -> Result<Arrival> {
+        loop {
+            // The pipe itself waits where the caller does, which saves the poll.
+            if wait != Wait::Forever && !wait_for(self.stdout.as_fd(), PollFlags::POLLIN, deadline)? {
+                return Ok(Arrival::Nothing);
+            }
+            match rx.read_with(|room| read(&self.stdout, room)) {
+                Ok(0) => return Ok(Arrival::End),
+                Ok(_) => return Ok(Arrival::Bytes),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(fail!(Rc::IO_ERROR, "cannot read from the command: {}", error.desc())),
+            }
+        }
+    }
+
+    /// How the command ended, when it does so in time; `None` in the inner place when the host program reaped it.
+    /// wait(2) knows no time-out, so this asks again, less and less often.
+    fn ended(&mut self, within: Duration) -> Option<Option<ExitStatus>> {
+        let deadline = Deadline::within(within);
+        let mut pause = Duration::from_millis(1);
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(Some(status)),
+                Err(_) => return Some(None),
+                Ok(None) if deadline.has_passed() => return None,
+                Ok(None) => std::thread::sleep(pause),
+            }
+            pause = (pause * 2).min(Duration::from_millis(20));
+        }
+    }
+}
+
+/// The end of a command: first its input closes, which ends any well-behaved one, then SIGTERM, then SIGKILL.
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stdin = None;
+        for signal in [Signal::TERM, Signal::KILL] {
+            if self.ended(PATIENCE).is_some() {
+                return;
+            }
+            if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+                // It fails when the process is gone, which is what is wanted.
+                let _ = kill_process(pid, signal);
+            }
+        }
+        self.ended(PATIENCE);
+    }
+}
+
+impl Cmd {
+    fn start(&mut self) -> Result<()> {
+        let process = Process::spawn(&self.command).map_err(|error| {
+            fail!(Rc::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
+        })?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Starts a command anew that ended between two TPM commands, as ssh does when its connection is idle, and sends it
+    /// what its predecessor has not read. `false` when that is not how it ended.
+    fn revive(&mut self) -> Result<bool> {
+        let ended = self.process.as_ref().filter(|process| process.answered > 0);
+        let Some(command) = ended.and_then(Process::unread) else { return Ok(false) };
+        self.start()?;
+        self.write(&command)?;
+        Ok(true)
+    }
+
+    fn write(&mut self, command: &[u8]) -> Result<()> {
+        let Some(process) = &mut self.process else { return Err(Rc::IO_ERROR) };
+        process.write(command).map_err(|error| {
+            let reason = match error.kind() {
+                io::ErrorKind::TimedOut => format!("it does not read, for {} s", WRITE_TIMEOUT.as_secs()),
+                _ => error.to_string(),
+            };
+            fail!(Rc::IO_ERROR, "cannot send to the command \"{}\": {reason}", self.command.display())
+        })
+    }
+
+    /// The error of a command that ended before its answer did.
+    fn died(&mut self, rx: &RxBuf) -> Rc {
+        let status = self.process.as_mut().and_then(|process| process.ended(PATIENCE));
+        let how = match status {
+            Some(Some(status)) => format!("ended ({status})"),
+            Some(None) => "ended".to_owned(),
+            None => "closed its standard output".to_owned(),
+        };
+        let hint = match status.flatten().and_then(|status| status.code()) {
+            Some(127) => ". Is it installed, and spelled right?",
+            Some(255) => ". ssh ends so when it cannot connect",
+            _ => "",
+        };
+        fail!(
+            Rc::IO_ERROR,
+            "the command \"{}\" {how} after {} bytes of the response{hint}",
+            self.command.display(),
+            rx.len()
+        )
+    }
+}
+
+impl Open for Cmd {
+    const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
+
+    fn open(conf: Conf<'_>) -> Result<Cmd> {
+        let command = conf
+            .path()
+            .ok_or_else(|| fail!(Rc::BAD_VALUE, "the TCTI cmd needs a command, such as \"cmd:ssh HOST tpm2_send\""))?;
+        let mut cmd = Cmd { command: command.into(), process: None };
+        cmd.start()?;
+        Ok(cmd)
+    }
+}
+
+impl Transport for Cmd {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        if self.process.is_none() {
+            self.start()?;
+        }
+        self.write(command)
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
+        let deadline = Deadline::after(wait);
+        while rx.missing()? > 0 {
+            let Some(process) = &self.process else { return Err(Rc::BAD_SEQUENCE) };
+            match process.read(rx, wait, &deadline)? {
+                Arrival::Bytes => {}
+                Arrival::Nothing => return Ok(Progress::Pending),
+                Arrival::End if rx.is_empty() && self.revive()? => {}
+                Arrival::End => return Err(self.died(rx)),
+            }
+        }
+        if let Some(process) = &mut self.process {
+            process.answered += 1;
+            process.sent = 0;
+        }
+        Ok(Progress::Complete)
+    }
+
+    fn abandon(&mut self) {
+        self.process = None;
+    }
+
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|cmd| {
+        let fd = cmd.process.as_ref().map_or(-1, |process| match (&process.stdin, process.sent) {
+            (Some(stdin), 0) => stdin.writer.as_raw_fd(), // the response is here: its input is ready at once
+            _ => process.stdout.as_raw_fd(),
+        });
+        Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport with real shells.
+
+use super::*;
+use std::ffi::CString;
+use std::time::Instant;
+use tcti_core::Session;
+use tcti_core::session::Received;
+use tcti_core::testing::{GET_RANDOM, OK, malformed};
+
+fn open(command: &str) -> Session<Cmd> {
+    Session::new(Cmd::open(Conf::new(Some(&CString::new(command).unwrap()))).unwrap())
+}
+
+/// A shell command that reads one TPM command and then does `then`.
+fn after_command(then: &str) -> String {
+    format!("head -c {} >/dev/null; {then}", GET_RANDOM.len())
+}
+
+/// A shell command that prints these bytes.
+fn print(bytes: &[u8]) -> String {
+    let octal: String = bytes.iter().map(|byte| format!("\\{byte:03o}")).collect();
+    format!("printf '{octal}'")
+}
+
+fn run(session: &mut Session<Cmd>) -> Result<Vec<u8>> {
+    session.transmit(GET_RANDOM)?;
+    match session.receive(Some(4096), Wait::Forever)? {
+        Received::Response(bytes) => Ok(bytes.to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn commands_and_responses_go_through_the_streams() {
+    let once = after_command(&print(OK));
+    let mut session = open(&format!("for i in 1 2 3; do {once}; done"));
+    for _ in 0..3 {
+        assert_eq!(run(&mut session).unwrap(), OK);
+    }
+}
+
+#[test]
+fn without_a_command_it_is_a_bad_value() {
+    assert_eq!(Cmd::open(Conf::new(None)).err(), Some(Rc::BAD_VALUE));
+}
+
+#[test]
+fn a_command_that_ends_is_an_error_and_starts_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mark = dir.path().join("mark");
+    let command = after_command(&format!(
+        "if [ -e {mark} ]; then {}; else touch {mark}; exit 3; fi",
+        print(OK),
+        mark = mark.display()
+    ));
+    let mut session = open(&command);
+    assert_eq!(run(&mut session), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut session).unwrap(), OK);
+}
+
+#[test]
+fn a_command_that_ended_between_two_starts_anew_unnoticed() {
+    let mut session = open(&after_command(&print(OK)));
+    for _ in 0..3 {
+        assert_eq!(run(&mut session).unwrap(), OK);
+    }
+}
+
+#[test]
+fn what_a_command_has_read_is_not_sent_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let seen = dir.path().join("seen");
+    let once = after_command(&print(OK));
+    let mut session = open(&format!("{once}; head -c 3 >> {}", seen.display()));
+    assert_eq!(run(&mut session).unwrap(), OK);
+    assert_eq!(run(&mut session), Err(Rc::IO_ERROR));
+    assert_eq!(std::fs::read(&seen).unwrap(), &GET_RANDOM[..3]);
+    assert_eq!(run(&mut session).unwrap(), OK);
+}
+
+#[test]
+fn an_end_at_any_offset_is_an_error() {
+    for cut in [0, 1, 9, 10, 19] {
+        assert_eq!(run(&mut open(&after_command(&print(&OK[..cut])))), Err(Rc::IO_ERROR), "{cut}");
+    }
+}
+
+#[test]
+fn a_missing_program_is_an_error() {
+    assert_eq!(run(&mut open("/nonexistent/program 2>/dev/null")), Err(Rc::IO_ERROR));
+}
+
+#[test]
+fn what_is_no_response_costs_one_command() {
+    for bytes in malformed().iter().filter(|bytes| bytes.len() < 100) {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("mark");
+        let (bad, good) = (print(bytes), print(OK));
+        let choice = format!("if [ -e {m} ]; then {good}; else touch {m}; {bad}; fi; exec cat >&2", m = mark.display());
+        let mut session = open(&after_command(&choice));
+        assert_eq!(run(&mut session), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
+        assert_eq!(run(&mut session).unwrap(), OK);
+    }
+}
+
+#[test]
+fn a_banner_is_malformed() {
+    assert_eq!(
+        run(&mut open(&after_command("echo Password:; exec sleep 600 2>/dev/null"))),
+        Err(Rc::MALFORMED_RESPONSE)
+    );
+}
+
+#[test]
+fn a_timeout_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("go");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let command = format!("{}; cat {}; {}", print(&OK[..7]), fifo.display(), print(&OK[7..]));
+    let mut session = open(&after_command(&command));
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    assert_eq!(session.receive(None, Wait::Millis(20)), Err(Rc::TRY_AGAIN));
+    std::fs::write(&fifo, "").unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn a_command_that_will_not_end_is_killed() {
+    let session = open("trap '' TERM; exec sleep 600 2>/dev/null");
+    let start = Instant::now();
+    drop(session);
+    assert!(start.elapsed() < PATIENCE * 4);
+}
+
+#[test]
+fn the_command_inherits_no_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = |name: &str| format!("exec 2>/dev/null; ls /proc/self/fd > {}", dir.path().join(name).display());
+    let mut plain = Command::new("/bin/sh");
+    plain.args(["-c", &list("plain")]).stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+    let _another = open("cat");
+    let mut session = open(&list("ours"));
+    assert_eq!(run(&mut session), Err(Rc::IO_ERROR), "it ended");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(read("ours"), read("plain"));
+}

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport against scripted simulators.
+
+use super::*;
+use std::ffi::CString;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Barrier};
+use std::thread::{JoinHandle, spawn};
+use tcti_core::Session;
+use tcti_core::session::Received;
+use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
+
+/// Gives what was read on each connection.
+type Data = JoinHandle<Vec<Vec<u8>>>;
+/// Gives the platform commands.
+type Platform = JoinHandle<Vec<u32>>;
+
+/// OK in its envelope.
+fn enveloped() -> Vec<u8> {
+    [&20u32.to_be_bytes()[..], OK, &[0; 4]].concat()
+}
+
+/// Bytes of GET_RANDOM in its envelope.
+const COMMAND: usize = 9 + GET_RANDOM.len();
+
+fn exchange() -> Vec<Step> {
+    vec![Step::Read(COMMAND), Step::Write(enveloped())]
+}
+
+/// Answers each code on each connection with zero; gives the codes once all connections are over.
+fn platform(listener: TcpListener, connections: usize) -> Platform {
+    spawn(move || {
+        let mut codes = Vec::new();
+        for _ in 0..connections {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut code = [0; 4];
+            while peer.read_exact(&mut code).is_ok() {
+                codes.push(u32::from_be_bytes(code));
+                if codes.last() == Some(&TPM_SESSION_END) || peer.write_all(&[0; 4]).is_err() {
+                    break;
+                }
+            }
+        }
+        codes
+    })
+}
+
+fn open(port: u16, platform_port: u16) -> Result<Mssim> {
+    let conf = format!("host=127.0.0.1,port={port},ctrl_port={platform_port},timeout=500");
+    Mssim::open(Conf::new(Some(&CString::new(conf).unwrap())))
+}
+
+/// A session with a scripted simulator: one list of steps per connection.
+fn session(connections: Vec<Vec<Step>>) -> (Session<Mssim>, Data, Platform) {
+    let (data, port) = listen();
+    let (ctrl, platform_port) = listen();
+    let platform = platform(ctrl, connections.len());
+    let data = spawn(move || {
+        let serve = |steps| play(data.accept().unwrap().0, steps).join().unwrap();
+        connections.into_iter().map(serve).collect()
+    });
+    (Session::new(open(port, platform_port).unwrap()), data, platform)
+}
+
+fn run(session: &mut Session<Mssim>) -> Result<Vec<u8>> {
+    session.transmit(GET_RANDOM)?;
+    match session.receive(Some(4096), Wait::Forever)? {
+        Received::Response(bytes) => Ok(bytes.to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_command_goes_in_an_envelope_and_sessions_end() {
+    let (mut session, data, platform) = session(vec![[exchange(), vec![Step::Read(4)]].concat()]);
+    assert_eq!(run(&mut session).unwrap(), OK);
+    drop(session);
+    let envelope = [&[0, 0, 0, 8, 3, 0, 0, 0, 12], GET_RANDOM, &[0, 0, 0, 20]].concat();
+    assert_eq!(data.join().unwrap(), [envelope]);
+    assert_eq!(platform.join().unwrap(), [1, 11, 20], "power, NV, end");
+}
+
+#[test]
+fn the_locality_goes_with_each_command() {
+    let (mut session, data, _platform) = session(vec![exchange()]);
+    session.set_locality(1).unwrap();
+    assert_eq!(run(&mut session).unwrap(), OK);
+    assert_eq!(data.join().unwrap()[0][4], 1);
+}
+
+#[test]
+fn an_envelope_may_come_one_byte_at_a_time() {
+    let steps = enveloped().iter().map(|byte| Step::write(&[*byte])).collect();
+    let (mut session, _data, _platform) = session(vec![[vec![Step::Read(COMMAND)], steps].concat()]);
+    assert_eq!(run(&mut session).unwrap(), OK);
+}
+
+#[test]
+fn a_timeout_at_any_offset_loses_nothing() {
+    let barrier = Arc::new(Barrier::new(2));
+    let mut steps = Vec::new();
+    for cut in 0..enveloped().len() {
+        steps.push(Step::Read(COMMAND));
+        steps.push(Step::write(&enveloped()[..cut]));
+        steps.push(Step::Await(Arc::clone(&barrier)));
+        steps.push(Step::write(&enveloped()[cut..]));
+    }
+    let (mut session, _data, _platform) = session(vec![steps]);
+    for _ in 0..enveloped().len() {
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(Some(4096), Wait::Millis(2)), Err(Rc::TRY_AGAIN));
+        barrier.wait();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    }
+}
+
+#[test]
+fn a_connection_lost_at_any_offset_costs_one_command() {
+    for cut in 0..enveloped().len() {
+        let broken = vec![Step::Read(COMMAND), Step::write(&enveloped()[..cut])];
+        let (mut session, _data, _platform) = session(vec![broken, exchange()]);
+        assert_eq!(run(&mut session), Err(Rc::IO_ERROR), "after {cut} bytes");
+        assert_eq!(run(&mut session).unwrap(), OK);
+    }
+}
+
+#[test]
+fn what_is_no_envelope_costs_one_command() {
+    let mut trailing = enveloped();
+    trailing.push(0);
+    let mut reported = enveloped();
+    *reported.last_mut().unwrap() = 1;
+    let mut disagreeing = enveloped();
+    disagreeing[9] = 19;
+    let inside = |response: Vec<u8>| {
+        let size = u32::try_from(response.len()).unwrap();
+        [&size.to_be_bytes()[..], &response, &[0; 4]].concat()
+    };
+    for bytes in malformed().into_iter().map(inside) {
+        let broken = vec![Step::Read(COMMAND), Step::write(&bytes)];
+        let (mut session, _data, _platform) = session(vec![broken, exchange()]);
+        assert_eq!(run(&mut session), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
+        assert_eq!(run(&mut session).unwrap(), OK);
+    }
+    for bytes in [vec![0xff; 4], vec![0; 8], trailing, reported, disagreeing, vec![0, 0x10, 0, 1]] {
+        let broken = vec![Step::Read(COMMAND), Step::write(&bytes)];
+        let (mut session, _data, _platform) = session(vec![broken, exchange()]);
+        assert_eq!(run(&mut session), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
+        assert_eq!(run(&mut session).unwrap(), OK);
+    }
+}
+
+#[test]
+fn a_cancelled_response_never_meets_the_next_command() {
+    let mut cancelled = enveloped();
+    cancelled[20] ^= 0xff;
+    let steps = [vec![Step::Read(COMMAND), Step::Write(cancelled)], exchange(), vec![Step::Read(4)]].concat();
+    let (mut session, data, platform) = session(vec![steps]);
+    session.transmit(GET_RANDOM).unwrap();
+    session.cancel().unwrap();
+    assert_eq!(run(&mut session).unwrap(), OK);
+    drop(session);
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 9, 10, 20], "cancel on before, off after the response");
+}
+
+#[test]
+fn a_cancelled_response_that_never_comes_costs_a_connection() {
+    let barrier = Arc::new(Barrier::new(2));
+    let silent = vec![Step::Read(COMMAND), Step::Await(Arc::clone(&barrier))];
+    let (mut session, _data, platform) = session(vec![silent, exchange()]);
+    session.transmit(GET_RANDOM).unwrap();
+    session.cancel().unwrap();
+    let waiting = spawn(move || barrier.wait().is_leader());
+    assert_eq!(run(&mut session).unwrap(), OK);
+    waiting.join().unwrap();
+    drop(session);
+    assert_eq!(platform.join().unwrap(), [1, 11, 9, 10, 1, 11, 20]);
+}
+
+#[test]
+fn a_platform_command_goes_beside_a_tpm_command() {
+    let (mut session, _data, _platform) = session(vec![exchange()]);
+    session.transmit(GET_RANDOM).unwrap();
+    session.beside(|mssim| mssim.platform(17)).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+/// Opens against a platform channel that gives this reply to the first command.
+fn open_with_reply(reply: &'static [u8]) -> Result<Mssim> {
+    let (_data, port) = listen();
+    let (ctrl, platform_port) = listen();
+    let peer = spawn(move || {
+        let mut peer: TcpStream = ctrl.accept().unwrap().0;
+        peer.read_exact(&mut [0; 4]).unwrap();
+        peer.write_all(reply).unwrap();
+        let _ = peer.read(&mut [0; 4]);
+    });
+    let opened = open(port, platform_port);
+    peer.join().unwrap();
+    opened
+}
+
+#[test]
+fn a_platform_channel_that_refuses_or_is_none_is_an_io_error() {
+    assert_eq!(open_with_reply(&[0, 0, 0, 1]).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open_with_reply(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff]).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open_with_reply(&[0, 0]).err(), Some(Rc::IO_ERROR));
+}

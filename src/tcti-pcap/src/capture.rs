@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The capture: pcapng (draft-ietf-opsawg-pcapng), appended to a file. A section begins with each context. Several
+//! processes may write at once, because a message is one write, and every packet refers to interface 0, which is the
+//! same in all sections.
+#![forbid(unsafe_code)]
+
+use crate::conversation::{Conversation, Direction};
+use crate::target::Target;
+use pcap_file::pcapng::PcapNgWriter;
+use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
+use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
+use pcap_file::{DataLink, PcapError};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tcti_core::io::write_all;
+use tcti_core::{Deadline, Result};
+
+/// How long the reader of a pipe may let us wait before we go on without it.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time stamps count billionths of a second, as this writer makes them. A TPM in memory answers within millionths.
+const NANOSECONDS: u8 = 9;
+
+/// An open capture.
+pub(crate) struct Capture {
+    target: Target,
+    /// None once it could not be written to.
+    file: Option<OwnedFd>,
+    /// Holds what is to be written next.
+    blocks: PcapNgWriter<Vec<u8>>,
+    conversation: Conversation,
+}
+
+impl Capture {
+    /// Opens the file and begins a section. `NOT_PERMITTED` or `IO_ERROR`: who asked for a capture learns at once that
+    /// there is none.
+    pub(crate) fn open(target: Target) -> Result<Capture> {
+        let file = target.open()?;
+        let begun = section().and_then(|mut blocks| {
+            write(&file, &core::mem::take(blocks.get_mut()))?;
+            Ok(blocks)
+        });
+        match begun {
+            Ok(blocks) => Ok(Capture { target, file: Some(file), blocks, conversation: Conversation::new() }),
+            Err(error) => Err(target.refused(&error)),
+        }
+    }
+
+    /// Adds a message, or a comment without one. What fails here must not cost the caller a response, so a capture
+    /// that cannot be written ends, and says so once.
+    pub(crate) fn record(&mut self, direction: Direction, message: &[u8], comment: Option<String>) {
+        let Some(file) = self.file.take() else { return };
+        let written = self.add(direction, message, comment).and_then(|blocks| write(&file, &blocks));
+        match written {
+            Ok(()) => self.file = Some(file),
+            Err(error) => {
+                log::warn!("cannot write the capture file {}: {error}. It ends here; the TPM goes on", self.target);
+            }
+        }
+    }
+
+    /// The blocks of one message; the comment is that of the first.
+    fn add(&mut self, direction: Direction, message: &[u8], mut comment: Option<String>) -> io::Result<Vec<u8>> {
+        // A clock before 1970 counts as 1970.
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        for packet in self.conversation.packets(direction, message).map_err(io::Error::other)? {
+            let comment = comment.take().map(|comment| EnhancedPacketOption::Comment(comment.into()));
+            let block = EnhancedPacketBlock {
+                interface_id: 0,
+                timestamp,
+                original_len: u32::try_from(packet.len()).map_err(io::Error::other)?,
+                data: packet.into(),
+                options: comment.into_iter().collect(),
+            };
+            self.blocks.write_pcapng_block(block).map_err(unwritable)?;
+        }
+        Ok(core::mem::take(self.blocks.get_mut()))
+    }
+}
+
+/// What opens a section: its header and the one interface.
+fn section() -> io::Result<PcapNgWriter<Vec<u8>>> {
+    let mut blocks = PcapNgWriter::new(Vec::new()).map_err(unwritable)?;
+    let mut interface = InterfaceDescriptionBlock::new(DataLink::IPV4, 0); // packets of any size
+    interface.options.push(InterfaceDescriptionOption::IfTsResol(NANOSECONDS));
+    blocks.write_pcapng_block(interface).map_err(unwritable)?;
+    Ok(blocks)
+}
+
+fn unwritable(error: PcapError) -> io::Error {
+    io::Error::other(error)
+}
+
+fn write(file: &OwnedFd, blocks: &[u8]) -> io::Result<()> {
+    write_all(file.as_fd(), blocks, &Deadline::within(PATIENCE))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

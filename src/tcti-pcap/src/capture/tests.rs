@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What another reader of pcapng finds in the file.
+
+use super::*;
+use etherparse::{SlicedPacket, TransportSlice};
+use pcap_file::pcapng::{Block, PcapNgReader};
+use std::fs::{self, File};
+use std::path::Path;
+use tcti_core::testing::{GET_RANDOM, OK};
+
+/// Messages and comments, in order, of all sections.
+pub(crate) fn read(path: &Path) -> Vec<(Vec<u8>, Option<String>)> {
+    let mut reader = PcapNgReader::new(File::open(path).unwrap()).unwrap();
+    let mut seen = Vec::new();
+    while let Some(block) = reader.next_block() {
+        let Block::EnhancedPacket(packet) = block.unwrap() else { continue };
+        assert_eq!(packet.interface_id, 0);
+        let Some(TransportSlice::Tcp(tcp)) = SlicedPacket::from_ip(&packet.data).unwrap().transport else {
+            panic!("no TCP")
+        };
+        let comment = packet.options.into_iter().find_map(|option| match option {
+            EnhancedPacketOption::Comment(text) => Some(text.into_owned()),
+            _ => None,
+        });
+        seen.push((tcp.payload().to_vec(), comment));
+    }
+    seen
+}
+
+impl Capture {
+    /// As after a failed write.
+    pub(crate) fn end(&mut self) {
+        self.file = None;
+    }
+}
+
+fn capture(path: &Path) -> Capture {
+    Capture::open(Target::Chosen(path.into())).unwrap()
+}
+
+#[test]
+fn messages_and_comments_come_back_as_they_went() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capture");
+    let mut capture = capture(&path);
+    capture.record(Direction::ToTpm, GET_RANDOM, None);
+    capture.record(Direction::ToHost, OK, Some("a comment".into()));
+    capture.record(Direction::ToTpm, &[], Some("cancel".into()));
+    assert_eq!(
+        read(&path),
+        [(GET_RANDOM.to_vec(), None), (OK.to_vec(), Some("a comment".into())), (Vec::new(), Some("cancel".into())),]
+    );
+}
+
+#[test]
+fn a_section_is_one_header_and_one_interface() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capture");
+    capture(&path);
+    let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
+    let Some(Ok(Block::InterfaceDescription(interface))) = reader.next_block() else { panic!("no interface") };
+    assert_eq!((interface.linktype, interface.snaplen), (DataLink::IPV4, 0));
+    assert_eq!(interface.options, [InterfaceDescriptionOption::IfTsResol(9)]);
+    assert!(reader.next_block().is_none());
+}
+
+#[test]
+fn captures_share_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capture");
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                for _ in 0..10 {
+                    let mut capture = capture(&path);
+                    for _ in 0..10 {
+                        capture.record(Direction::ToTpm, GET_RANDOM, None);
+                    }
+                }
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    let seen = read(&path);
+    assert_eq!(seen.len(), 400);
+    assert!(seen.iter().all(|(message, comment)| message == GET_RANDOM && comment.is_none()));
+}
+
+#[test]
+fn a_capture_that_cannot_be_written_ends() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut capture = Capture {
+        target: Target::Stdout,
+        file: Some(writer.into()),
+        blocks: section().unwrap(),
+        conversation: Conversation::new(),
+    };
+    capture.record(Direction::ToTpm, GET_RANDOM, None);
+    assert!(capture.file.is_some());
+    drop(reader);
+    capture.record(Direction::ToHost, OK, None);
+    assert!(capture.file.is_none(), "no more is tried");
+    capture.record(Direction::ToHost, OK, None);
+}
+
+#[test]
+fn a_full_disk_is_said_when_the_context_opens() {
+    let full = Path::new("/dev/full");
+    assert!(fs::metadata(full).is_ok());
+    assert_eq!(Capture::open(Target::Chosen(full.into())).err(), Some(tcti_core::Rc::IO_ERROR));
+}
