@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The TPM interface over a program's functions.
+#![forbid(unsafe_code)]
+
+use crate::sys::Platform;
+use tcti_core::{Module, Progress, Result, RxBuf, Transport, Wait};
+use tcti_tis::{MAGIC, Tis};
+
+/// A TPM that a program's functions reach.
+pub(crate) struct Helper(Tis<Platform>);
+
+impl Helper {
+    /// Opens it. From now on the platform is ours, so that its `finalize` is called at the end.
+    pub(crate) fn open(platform: Platform) -> Result<Helper> {
+        let mut tis = Tis::over(platform)?;
+        tis.bus_mut().keep();
+        Ok(Helper(tis))
+    }
+}
+
+impl Module for Helper {
+    const MAGIC: u64 = MAGIC;
+}
+
+impl Transport for Helper {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        self.0.send(command)
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
+        self.0.recv(rx, wait)
+    }
+
+    fn abandon(&mut self) {
+        self.0.abandon();
+    }
+}

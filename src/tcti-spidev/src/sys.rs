@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The ioctls of spidev (Linux `include/uapi/linux/spi/spidev.h`).
+#![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
+
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `struct spi_ioc_transfer`: 32 bytes everywhere. Zero leaves a setting as the device has it.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct SpiIocTransfer {
+    tx_buf: u64,
+    rx_buf: u64,
+    len: u32,
+    speed_hz: u32,
+    delay_usecs: u16,
+    bits_per_word: u8,
+    cs_change: u8,
+    tx_nbits: u8,
+    rx_nbits: u8,
+    word_delay_usecs: u8,
+    pad: u8,
+}
+
+const _: () = assert!(size_of::<SpiIocTransfer>() == 32);
+
+/// SPI_IOC_MAGIC.
+const MAGIC: u8 = b'k';
+
+nix::ioctl_write_buf!(spi_ioc_message, MAGIC, 0, SpiIocTransfer);
+nix::ioctl_write_ptr!(spi_ioc_wr_mode, MAGIC, 1, u8);
+nix::ioctl_write_ptr!(spi_ioc_wr_bits_per_word, MAGIC, 3, u8);
+nix::ioctl_write_ptr!(spi_ioc_wr_max_speed_hz, MAGIC, 4, u32);
+
+/// Sets clock polarity and phase.
+pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u8) -> Result<(), Errno> {
+    // SAFETY: the kernel reads one byte, which lives during the call.
+    unsafe { spi_ioc_wr_mode(fd.as_raw_fd(), &mode) }.map(drop)
+}
+
+/// Sets how many bits a word has.
+pub(crate) fn set_bits_per_word(fd: BorrowedFd<'_>, bits: u8) -> Result<(), Errno> {
+    // SAFETY: the kernel reads one byte, which lives during the call.
+    unsafe { spi_ioc_wr_bits_per_word(fd.as_raw_fd(), &bits) }.map(drop)
+}
+
+/// Sets the highest speed of transfers.
+pub(crate) fn set_max_speed(fd: BorrowedFd<'_>, hz: u32) -> Result<(), Errno> {
+    // SAFETY: the kernel reads four bytes, which live during the call.
+    unsafe { spi_ioc_wr_max_speed_hz(fd.as_raw_fd(), &hz) }.map(drop)
+}
+
+/// Sends a message of one transfer. Where both are there, `out` and `into` have the same length. With `stay_selected`
+/// the chip stays selected until the next message.
+pub(crate) fn transfer(
+    fd: BorrowedFd<'_>,
+    out: Option<&[u8]>,
+    into: Option<&mut [u8]>,
+    stay_selected: bool,
+) -> Result<(), Errno> {
+    let lengths = [out.map(<[u8]>::len), into.as_ref().map(|into| into.len())];
+    // The kernel writes as many bytes as it reads.
+    let len = lengths.into_iter().flatten().min().unwrap_or_default();
+    let message = SpiIocTransfer {
+        tx_buf: out.map_or(0, |out| address(out.as_ptr())),
+        rx_buf: into.map_or(0, |into| address(into.as_mut_ptr())),
+        len: u32::try_from(len).map_err(|_| Errno::EMSGSIZE)?,
+        // In the last transfer of a message this keeps the chip selected.
+        cs_change: stay_selected.into(),
+        ..SpiIocTransfer::default()
+    };
+    // SAFETY: the kernel reads the message and `len` bytes of `out`, and writes `len` bytes of `into`; all live and
+    // are ours during the call.
+    unsafe { spi_ioc_message(fd.as_raw_fd(), &[message]) }.map(drop)
+}
+
+/// A pointer for the kernel, which may come to write through it.
+fn address(pointer: *const u8) -> u64 {
+    pointer.expose_provenance() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn requests_are_numbered_as_in_the_kernel() {
+        assert_eq!(nix::request_code_write!(MAGIC, 0, size_of::<[SpiIocTransfer; 1]>()), 0x4020_6b00);
+        assert_eq!(nix::request_code_write!(MAGIC, 1, size_of::<u8>()), 0x4001_6b01);
+        assert_eq!(nix::request_code_write!(MAGIC, 4, size_of::<u32>()), 0x4004_6b04);
+    }
+
+    #[test]
+    fn what_is_not_of_spidev_answers_enotty() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(set_mode(null.as_fd(), 0), Err(Errno::ENOTTY));
+        assert_eq!(set_bits_per_word(null.as_fd(), 8), Err(Errno::ENOTTY));
+        assert_eq!(set_max_speed(null.as_fd(), 1), Err(Errno::ENOTTY));
+        assert_eq!(transfer(null.as_fd(), Some(&[0; 4]), Some(&mut [0; 4]), true), Err(Errno::ENOTTY));
+    }
+}

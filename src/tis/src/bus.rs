@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a module has to bring: a [`Bus`] that shifts bytes, with a clock. All else is [`Tis`](crate::Tis).
+
+use crate::clock::Clock;
+use tcti_core::{Conf, Result};
+
+/// How long the TPM stays selected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChipSelect {
+    /// During one transfer. Header and data go in one, and the TPM must insert no wait states.
+    PerTransfer,
+    /// From `select` to `deselect`. Wait states are honoured.
+    Held,
+}
+
+/// Bytes that go out and in at once. There are 1 to 68 of them; where both are present they are as many.
+pub struct Transfer<'a> {
+    /// What goes out; `None`: it does not matter, zeroes will do.
+    pub out: Option<&'a [u8]>,
+    /// Where what comes in is put; `None`: nobody wants it.
+    pub into: Option<&'a mut [u8]>,
+    /// Whether this is the last transfer of its transaction, after which the TPM may be deselected.
+    pub last: bool,
+}
+
+impl Transfer<'_> {
+    /// How many bytes are shifted.
+    pub fn len(&self) -> usize {
+        let into = self.into.as_ref().map_or(0, |bytes| bytes.len());
+        self.out.map_or(into, <[u8]>::len)
+    }
+
+    /// Whether nothing is shifted.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A SPI bus with a TPM at its end: mode 0, most significant bit first. An error is logged where it is known and ends
+/// the command; `IO_ERROR` is the usual one.
+pub trait Bus: Send + 'static {
+    /// Shifts bytes. With [`ChipSelect::PerTransfer`] this is a whole transaction: a header of 4 bytes and up to 64
+    /// bytes of data.
+    fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()>;
+
+    /// Times the waits.
+    fn clock(&mut self) -> &mut dyn Clock;
+
+    /// How long the TPM stays selected; the same during the life of the bus.
+    fn chip_select(&self) -> ChipSelect {
+        ChipSelect::PerTransfer
+    }
+
+    /// Begins a transaction: from now on the TPM is selected. Only called with [`ChipSelect::Held`].
+    fn select(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends a transaction. Called after each `select` that succeeded, also when a transfer failed.
+    fn deselect(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A bus that a configuration string opens.
+pub trait OpenBus: Bus + Sized {
+    /// Parses the whole configuration string first, then does its I/O.
+    fn open(conf: Conf<'_>) -> Result<Self>;
+}

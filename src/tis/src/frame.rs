@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One register access is one SPI transaction (PTP, SPI bit protocol): a header of four bytes, wait
+//! states if the TPM needs any, then 1 to 64 bytes of data.
+
+use crate::bus::{Bus, ChipSelect, Transfer};
+use crate::registers::{Register, TIMEOUT_C};
+use tcti_core::{Rc, Result, fail};
+
+/// Bytes of a header.
+pub const HEADER_SIZE: usize = 4;
+/// Most bytes of data in a transaction.
+pub const MAX_DATA: usize = 64;
+
+/// Set in the first byte of a header that reads.
+const READ: u8 = 0x80;
+/// The TPM in the 24-bit address space of the bus, upper byte; locality 0 comes first.
+const BASE: u8 = 0xd4;
+/// How many bytes of wait states are read at once, before each costs a millisecond.
+const WAIT_STATES_AT_ONCE: u32 = 64;
+
+/// Reads a register, 1 to 64 bytes.
+pub(crate) fn read<B: Bus>(bus: &mut B, register: Register, data: &mut [u8]) -> Result<()> {
+    let header = header(READ, register, data.len())?;
+    match bus.chip_select() {
+        ChipSelect::Held => held(bus, header, Transfer { out: None, into: Some(data), last: true }),
+        ChipSelect::PerTransfer => {
+            let out = Frame::new(header, data.len());
+            let mut into = Frame::new([0; HEADER_SIZE], data.len());
+            bus.transfer(Transfer { out: Some(out.bytes()), into: Some(into.bytes_mut()), last: true })?;
+            data.copy_from_slice(into.data_mut());
+            Ok(())
+        }
+    }
+}
+
+/// Writes a register, 1 to 64 bytes.
+pub(crate) fn write<B: Bus>(bus: &mut B, register: Register, data: &[u8]) -> Result<()> {
+    let header = header(0, register, data.len())?;
+    match bus.chip_select() {
+        ChipSelect::Held => held(bus, header, Transfer { out: Some(data), into: None, last: true }),
+        ChipSelect::PerTransfer => {
+            let mut out = Frame::new(header, data.len());
+            out.data_mut().copy_from_slice(data);
+            bus.transfer(Transfer { out: Some(out.bytes()), into: None, last: true })
+        }
+    }
+}
+
+fn header(direction: u8, register: Register, len: usize) -> Result<[u8; HEADER_SIZE]> {
+    let size = u8::try_from(len).ok().filter(|_| (1..=MAX_DATA).contains(&len)).ok_or(Rc::BAD_VALUE)?;
+    let [high, low] = (register as u16).to_be_bytes();
+    Ok([direction | (size - 1), BASE, high, low])
+}
+
+/// A transaction in one piece.
+struct Frame {
+    bytes: [u8; HEADER_SIZE + MAX_DATA],
+    len: usize,
+}
+
+impl Frame {
+    fn new(header: [u8; HEADER_SIZE], data: usize) -> Frame {
+        let mut frame = Frame { bytes: [0; HEADER_SIZE + MAX_DATA], len: HEADER_SIZE + data };
+        if let Some(start) = frame.bytes.first_chunk_mut() {
+            *start = header;
+        }
+        frame
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(..self.len).unwrap_or_default()
+    }
+
+    fn data_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(HEADER_SIZE..self.len).unwrap_or_default()
+    }
+}
+
+/// A transaction in pieces, during which the TPM stays selected.
+fn held<B: Bus>(bus: &mut B, header: [u8; HEADER_SIZE], data: Transfer<'_>) -> Result<()> {
+    bus.select()?;
+    let done = announce(bus, header).and_then(|()| bus.transfer(data));
+    let deselected = bus.deselect();
+    done.and(deselected)
+}
+
+/// Sends the header and sits out the wait states. They end with the first byte whose last bit is set; that of the
+/// header's last byte counts.
+fn announce<B: Bus>(bus: &mut B, header: [u8; HEADER_SIZE]) -> Result<()> {
+    let mut answer = [0; HEADER_SIZE];
+    bus.transfer(Transfer { out: Some(&header), into: Some(&mut answer), last: false })?;
+    let [.., mut byte] = answer;
+    let mut looks = 0;
+    while byte & 1 == 0 {
+        if looks >= WAIT_STATES_AT_ONCE + TIMEOUT_C {
+            return Err(fail!(
+                Rc::IO_ERROR,
+                "the TPM does not end its wait state within {TIMEOUT_C} ms. Is there a TPM at this chip select, does \
+                 it have power, and is the bus wired right?"
+            ));
+        }
+        if looks >= WAIT_STATES_AT_ONCE {
+            bus.clock().sleep(1)?;
+        }
+        looks += 1;
+        let mut answer = [0];
+        bus.transfer(Transfer { out: Some(&[0]), into: Some(&mut answer), last: false })?;
+        [byte] = answer;
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM on a SPI bus as a transport: registers and FIFO as of the TCG "PC Client Platform TPM Profile for TPM 2.0"
+//! (PTP). A module brings a [`Bus`]; [`Tis`] does the rest.
+#![forbid(unsafe_code)]
+
+mod bus;
+mod clock;
+mod fifo;
+mod frame;
+mod locality;
+mod registers;
+#[cfg(test)]
+mod tests;
+mod tis;
+
+pub use bus::{Bus, ChipSelect, OpenBus, Transfer};
+pub use clock::{Clock, SystemClock};
+pub use frame::{HEADER_SIZE, MAX_DATA};
+pub use tis::{MAGIC, Tis};

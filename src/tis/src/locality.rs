@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Locality 0: whoever has it may use the TPM. It is claimed when the context opens and given back when it ends.
+
+use crate::bus::Bus;
+use crate::clock::Patience;
+use crate::frame;
+use crate::registers::{Access, Register, TIMEOUT_A};
+use tcti_core::{Rc, Result, Wait, fail};
+
+/// Reads who made the TPM, which any TPM answers at any time, and logs it. On a dead line everything reads 0 or 0xff.
+pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
+    let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+    let did_vid = loop {
+        let mut did_vid = [0; 4];
+        frame::read(bus, Register::DidVid, &mut did_vid)?;
+        match u32::from_le_bytes(did_vid) {
+            // A TPM that is being reset reads like that, too.
+            dead @ (0 | u32::MAX) => {
+                if patience.pause(bus.clock())?.is_none() {
+                    return Err(fail!(
+                        Rc::IO_ERROR,
+                        "no TPM answers: its vendor reads {dead:#010x}. Is there a TPM at this chip select, does it \
+                         have power, and is its reset released?"
+                    ));
+                }
+            }
+            did_vid => break did_vid,
+        }
+    };
+    let mut rid = [0];
+    frame::read(bus, Register::Rid, &mut rid)?;
+    log::debug!("TPM of vendor {:#06x}, device {:#06x}, revision {:#04x}", did_vid & 0xffff, did_vid >> 16, rid[0]);
+    Ok(())
+}
+
+/// Claims the locality unless it is ours.
+pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
+    if access(bus)?.is_ours() {
+        return Ok(());
+    }
+    frame::write(bus, Register::Access, &[Access::REQUEST_USE])?;
+    let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+    loop {
+        let access = access(bus)?;
+        if access.is_ours() {
+            return Ok(());
+        }
+        if patience.pause(bus.clock())?.is_none() {
+            if !access.is_valid() {
+                return Err(fail!(
+                    Rc::IO_ERROR,
+                    "no TPM answers any more: its access register reads {:#04x}",
+                    access.0
+                ));
+            }
+            release(bus)?;
+            return Err(fail!(
+                Rc::IO_ERROR,
+                "the TPM does not give locality 0 within {TIMEOUT_A} ms (its access register reads {:#04x}). Another \
+                 program, or the kernel's driver, has another locality",
+                access.0
+            ));
+        }
+    }
+}
+
+/// Gives the locality back, or takes the request for it back.
+pub(crate) fn release<B: Bus>(bus: &mut B) -> Result<()> {
+    frame::write(bus, Register::Access, &[Access::ACTIVE_LOCALITY])
+}
+
+/// Reads the access register.
+pub(crate) fn access<B: Bus>(bus: &mut B) -> Result<Access> {
+    let mut access = [0];
+    frame::read(bus, Register::Access, &mut access)?;
+    Ok(Access(access[0]))
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What goes well, and what it costs.
+
+use super::*;
+
+/// Transactions of one exchange on an open context.
+fn cost(faults: Faults, command: &[u8]) -> u64 {
+    let bench = Bench::new(faults);
+    let mut session = bench.open(ChipSelect::PerTransfer);
+    run(&mut session, command).unwrap();
+    let before = bench.sim().transactions();
+    assert_eq!(run(&mut session, command).unwrap(), echo(0, command));
+    let cost = bench.sim().transactions() - before;
+    bench.polite();
+    cost
+}
+
+#[test]
+fn a_short_command_costs_eight_transactions() {
+    // Status, command, tpmGo, status, header, rest, status, commandReady.
+    assert_eq!(cost(Faults::default(), GET_RANDOM_16), 8);
+    // The header alone is the whole response.
+    assert_eq!(cost(Faults::default(), &command(12, 10, 0)), 7);
+}
+
+#[test]
+fn going_through_idle_costs_two_more() {
+    assert_eq!(cost(Faults { through_idle: true, ..Faults::default() }, GET_RANDOM_16), 10);
+}
+
+#[test]
+fn a_long_exchange_costs_a_status_per_burst() {
+    // 400 bytes in 7 bursts of 64 with a status each, tpmGo; then 1000 bytes: 10 + 54, 14 of 64 and 40, 17 statuses.
+    assert_eq!(cost(Faults::default(), &command(400, 1000, 0)), 7 + 7 + 1 + 17 + 17 + 1);
+    // A burst count beyond all need saves the statuses: the command in 7, the response in 1 + 16, 3 statuses.
+    assert_eq!(cost(Faults { burst: 4096, ..Faults::default() }, &command(400, 1000, 0)), 1 + 7 + 1 + 2 + 17 + 1);
+}
+
+#[test]
+fn every_size_of_a_burst_works() {
+    for chip_select in BOTH {
+        for burst in [1, 2, 7, 8, 9, 10, 11, 63, 64, 65, 4096, u16::MAX] {
+            let bench = Bench::new(Faults { burst, ..Faults::default() });
+            let mut session = bench.open(chip_select);
+            works(&mut session, 1);
+            works(&mut session, 2);
+            assert_eq!(run(&mut session, GET_RANDOM_16).unwrap().len(), 28);
+            drop(session);
+            bench.polite();
+        }
+    }
+}
+
+#[test]
+fn every_size_of_a_message_works() {
+    let bench = Bench::new(Faults { burst: 32, ..Faults::default() });
+    let mut session = bench.open(ChipSelect::Held);
+    for size in (12..140).chain([4095, 4096]) {
+        let command = command(size, u16::try_from(size).unwrap(), 7);
+        assert_eq!(run(&mut session, &command).unwrap(), echo(0, &command));
+    }
+    bench.polite();
+}
+
+#[test]
+fn a_busy_tpm_is_waited_for() {
+    let faults = Faults {
+        burst: 5,
+        burst_zero_every: 2,
+        ready_after: 3,
+        data_after: 20,
+        claim_after: 4,
+        wait_states: 3,
+        ..Faults::default()
+    };
+    for through_idle in [false, true] {
+        let bench = Bench::new(Faults { through_idle, ..faults.clone() });
+        let mut session = bench.open(ChipSelect::Held);
+        (0..3).for_each(|mark| works(&mut session, mark));
+        drop(session);
+        bench.polite();
+    }
+}
+
+#[test]
+fn long_wait_states_end_within_their_deadline() {
+    let bench = Bench::new(Faults { wait_states: 150, ..Faults::default() });
+    let mut session = bench.open(ChipSelect::Held);
+    works(&mut session, 1);
+    bench.set(Faults { wait_states: u32::MAX, ..Faults::default() });
+    let before = bench.time.now();
+    assert_eq!(run(&mut session, GET_RANDOM_16), Err(Rc::IO_ERROR));
+    assert!(bench.time.now() - before <= 200);
+    bench.set(Faults::default());
+    works(&mut session, 2);
+}
+
+#[test]
+fn a_look_does_not_wait_and_loses_nothing() {
+    let faults = Faults { burst: 3, burst_zero_every: 2, data_after: 5, ..Faults::default() };
+    for chip_select in BOTH {
+        let bench = Bench::new(faults.clone());
+        let mut session = bench.open(chip_select);
+        for mark in 0..2 {
+            let command = command(12, 77, mark);
+            session.transmit(&command).unwrap();
+            let before = bench.time.now();
+            let mut again = 0;
+            let response = loop {
+                match collect(&mut session, Wait::Millis(0)) {
+                    Err(Rc::TRY_AGAIN) => again += 1,
+                    other => break other.unwrap(),
+                }
+            };
+            assert_eq!(response, echo(0, &command));
+            assert!(again > 20, "asked again {again} times, at every point of the response");
+            assert_eq!(bench.time.now(), before, "nobody slept");
+        }
+        bench.polite();
+    }
+}
+
+#[test]
+fn a_wait_is_as_long_as_asked() {
+    let bench = Bench::new(Faults { data_after: 1000, ..Faults::default() });
+    let mut session = bench.open(ChipSelect::Held);
+    session.transmit(GET_RANDOM_16).unwrap();
+    for wait in [1, 2, 50, 333] {
+        let before = bench.time.now();
+        assert_eq!(session.receive(None, Wait::Millis(wait)), Err(Rc::TRY_AGAIN));
+        assert_eq!(bench.time.now() - before, u64::from(wait));
+    }
+    assert_eq!(collect(&mut session, Wait::Forever).unwrap(), echo(0, GET_RANDOM_16));
+    bench.polite();
+}
+
+#[test]
+fn polling_slows_down_to_a_few_milliseconds() {
+    let bench = Bench::new(Faults { data_after: 1000, ..Faults::default() });
+    let mut session = bench.open(ChipSelect::PerTransfer);
+    let before = bench.time.now();
+    run(&mut session, GET_RANDOM_16).unwrap();
+    let slept = bench.time.now() - before;
+    assert!((3900..=4000).contains(&slept), "{slept} ms for 1000 looks");
+}
+
+#[test]
+fn an_abandoned_exchange_does_not_meet_the_next_command() {
+    for statuses in [0, 1, 2, 3, 10] {
+        for (burst, through_idle) in [(64, false), (4, true)] {
+            let bench = Bench::new(Faults { data_after: 2, burst, through_idle, ..Faults::default() });
+            let mut session = bench.open(ChipSelect::Held);
+            session.transmit(&command(12, 99, 1)).unwrap();
+            for _ in 0..statuses {
+                let _ = session.receive(None, Wait::Millis(0));
+            }
+            // As a module's reset does: whatever is under way is given up.
+            session.preempt(|_| Ok(())).unwrap();
+            works(&mut session, 2);
+            bench.polite();
+        }
+    }
+}
+
+#[test]
+fn the_end_aborts_the_command_and_gives_the_locality_back() {
+    let bench = Bench::new(Faults { data_after: 5, ..Faults::default() });
+    let mut session = bench.open(ChipSelect::Held);
+    assert!(bench.sim().has_locality());
+    session.transmit(GET_RANDOM_16).unwrap();
+    drop(session);
+    assert!(bench.sim().is_at_rest() && !bench.sim().has_locality());
+    let mut session = bench.open(ChipSelect::Held);
+    works(&mut session, 1);
+    bench.polite();
+}
+
+#[test]
+fn what_a_spi_bus_cannot_do_is_not_implemented() {
+    let bench = Bench::new(Faults::default());
+    let mut session = bench.open(ChipSelect::Held);
+    assert_eq!(session.cancel(), Err(Rc::NOT_IMPLEMENTED));
+    assert_eq!(session.set_locality(1), Err(Rc::NOT_IMPLEMENTED));
+    assert_eq!(session.poll_handles().err(), Some(Rc::NOT_IMPLEMENTED));
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What goes wrong with a command: the right code, in time, and the next command works.
+
+use super::*;
+use sim_tis::Death;
+
+/// Runs one command under faults that begin with it, then one without. Gives the result and the milliseconds of the
+/// first.
+fn under(faults: Faults, chip_select: ChipSelect) -> (Result<Vec<u8>>, u64) {
+    let bench = Bench::new(Faults::default());
+    let mut session = bench.open(chip_select);
+    works(&mut session, 1);
+    bench.set(faults);
+    let before = bench.time.now();
+    let result = run(&mut session, &command(100, 200, 2));
+    let took = bench.time.now() - before;
+    bench.set(Faults::default());
+    works(&mut session, 3);
+    works(&mut session, 4);
+    bench.polite();
+    (result, took)
+}
+
+/// Transactions of such a command.
+const TRANSACTIONS: u32 = 2 + 2 + 1 + 5 + 5 + 1;
+
+#[test]
+fn every_error_of_the_bus_ends_one_command() {
+    for chip_select in BOTH {
+        for after in 0..TRANSACTIONS - 1 {
+            let (result, took) = under(Faults { error_after: Some(after), ..Faults::default() }, chip_select);
+            assert_eq!((result, took), (Err(Rc::IO_ERROR), 0), "transaction {after}");
+        }
+        // Only commandReady fails: the response is whole.
+        let (result, _) = under(Faults { error_after: Some(TRANSACTIONS - 1), ..Faults::default() }, chip_select);
+        assert_eq!(result, Ok(echo(0, &command(100, 200, 2))));
+    }
+}
+
+#[test]
+fn a_bus_that_dies_ends_the_command_in_time() {
+    for chip_select in BOTH {
+        for level in [0x00, 0xff] {
+            for after in 0..TRANSACTIONS - 1 {
+                let faults = Faults { death: Some(Death { after, level }), ..Faults::default() };
+                let (result, took) = under(faults, chip_select);
+                assert!(
+                    matches!(result, Err(Rc::IO_ERROR | Rc::MALFORMED_RESPONSE)),
+                    "after {after} transactions: {result:?}"
+                );
+                assert!(took <= 3000, "after {after} transactions: {took} ms");
+            }
+        }
+    }
+}
+
+#[test]
+fn garbage_in_the_status_ends_the_command_in_time() {
+    for garbage in [u32::MAX, 0x0000_0001, 0x0400_ffb3, 0xaaaa_aaaa] {
+        let (result, took) = under(Faults { garbage: Some(garbage), ..Faults::default() }, ChipSelect::Held);
+        assert_eq!(result, Err(Rc::IO_ERROR));
+        assert!(took <= 250, "{took} ms");
+    }
+    // Blank, but the TPM has our locality: it may be busy, up to the time-out of commandReady.
+    let (result, took) = under(Faults { garbage: Some(0), ..Faults::default() }, ChipSelect::Held);
+    assert_eq!((result, took), (Err(Rc::IO_ERROR), 2000));
+}
+
+#[test]
+fn garbage_while_a_response_is_awaited_ends_the_command() {
+    let bench = Bench::new(Faults::default());
+    let mut session = bench.open(ChipSelect::Held);
+    session.transmit(GET_RANDOM_16).unwrap();
+    bench.set(Faults { garbage: Some(u32::MAX), ..Faults::default() });
+    assert_eq!(session.receive(None, Wait::Millis(20)), Err(Rc::TRY_AGAIN), "it may pass");
+    assert_eq!(session.receive(None, Wait::Forever).err(), Some(Rc::IO_ERROR));
+    assert!(bench.time.now() <= 250);
+    bench.set(Faults::default());
+    works(&mut session, 2);
+}
+
+#[test]
+fn a_tpm_that_is_never_ready_ends_the_command() {
+    // The TPM was ready when the command came, so one that goes well comes first.
+    let bench = Bench::new(Faults::default());
+    let mut session = bench.open(ChipSelect::PerTransfer);
+    bench.set(Faults { ready_after: u32::MAX, ..Faults::default() });
+    works(&mut session, 1);
+    let before = bench.time.now();
+    assert_eq!(run(&mut session, GET_RANDOM_16), Err(Rc::IO_ERROR));
+    assert_eq!(bench.time.now() - before, 2000);
+    bench.set(Faults { ready_after: 7, ..Faults::default() });
+    bench.sim().reset();
+    works(&mut session, 2);
+}
+
+#[test]
+fn a_fifo_that_takes_nothing_ends_the_command() {
+    let (result, took) = under(Faults { burst: 0, ..Faults::default() }, ChipSelect::Held);
+    assert_eq!((result, took), (Err(Rc::IO_ERROR), 750));
+}
+
+#[test]
+fn bytes_that_are_lost_end_the_command() {
+    let (result, took) = under(Faults { lose: 1, ..Faults::default() }, ChipSelect::Held);
+    assert_eq!((result, took), (Err(Rc::IO_ERROR), 0));
+}
+
+#[test]
+fn a_response_that_stops_ends_the_command() {
+    for at in [0, 1, 9, 10, 11, 64, 199] {
+        let (result, took) = under(Faults { stall_at: Some(at), ..Faults::default() }, ChipSelect::Held);
+        assert_eq!(result, Err(Rc::IO_ERROR), "after {at} bytes");
+        assert!((750..760).contains(&took), "{took} ms");
+    }
+}
+
+#[test]
+fn a_response_that_breaks_off_is_malformed() {
+    for at in [1, 9, 10, 11, 64, 199] {
+        let (result, took) = under(Faults { cut_at: Some(at), ..Faults::default() }, ChipSelect::Held);
+        assert_eq!((result, took), (Err(Rc::MALFORMED_RESPONSE), 0), "after {at} bytes");
+    }
+}
+
+#[test]
+fn a_size_that_cannot_be_is_malformed() {
+    for size in [0_u32, 9, 11, 1 << 20 | 1, u32::MAX] {
+        let tpm = move |_: u8, command: &[u8]| match command {
+            GET_RANDOM_16 => [&[0x80, 0x01][..], &size.to_be_bytes(), &[0; 8]].concat(),
+            other => echo(0, other),
+        };
+        let sim = Arc::new(Mutex::new(Sim::new(tpm, Faults::default())));
+        let bench = Bench { sim, time: Time::default() };
+        let mut session = bench.open(ChipSelect::Held);
+        assert_eq!(run(&mut session, GET_RANDOM_16), Err(Rc::MALFORMED_RESPONSE));
+        works(&mut session, 1);
+        bench.polite();
+    }
+}
+
+#[test]
+fn a_tpm_that_was_reset_is_claimed_again() {
+    let bench = Bench::new(Faults { data_after: 3, ..Faults::default() });
+    let mut session = bench.open(ChipSelect::Held);
+    session.transmit(GET_RANDOM_16).unwrap();
+    bench.sim().reset();
+    assert_eq!(session.receive(None, Wait::Forever).err(), Some(Rc::IO_ERROR));
+    works(&mut session, 1);
+    bench.polite();
+    // Between two commands nobody notices before the next one, which fails.
+    bench.sim().reset();
+    assert_eq!(session.transmit(GET_RANDOM_16), Err(Rc::IO_ERROR));
+    works(&mut session, 2);
+}
+
+#[test]
+fn a_bus_that_stays_dead_stays_an_error() {
+    let bench = Bench::new(Faults::default());
+    let mut session = bench.open(ChipSelect::Held);
+    bench.set(Faults { death: Some(Death { after: 0, level: 0xff }), ..Faults::default() });
+    for _ in 0..3 {
+        assert_eq!(session.transmit(GET_RANDOM_16), Err(Rc::IO_ERROR));
+    }
+    bench.set(Faults::default());
+    bench.sim().reset();
+    works(&mut session, 1);
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport: when the TPM is made ready, when a command is aborted, and what is done at open and at the end. How
+//! bytes go through the FIFO is in `fifo`.
+
+use crate::bus::{Bus, OpenBus};
+use crate::clock::Patience;
+use crate::registers::{Register, Status, TIMEOUT_B};
+use crate::{frame, locality};
+use core::mem::replace;
+use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+
+/// Names the contexts of every module that reaches a TPM over SPI, as in the C modules.
+pub const MAGIC: u64 = 0x4d5c_6e8b_d481_1477;
+
+/// So many statuses in a row that no TPM gives mean that there is none any more. With the pauses between two looks they
+/// take about TIMEOUT_C.
+const MAX_DOUBTS: u32 = 50;
+
+/// A TPM on a SPI bus.
+pub struct Tis<B: Bus> {
+    pub(crate) bus: B,
+    state: State,
+    /// Statuses in a row that no TPM gives.
+    doubts: u32,
+    /// Milliseconds since the last byte of a response that has begun.
+    pub(crate) stalled: u32,
+}
+
+/// What is known of the TPM.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// The locality is not ours.
+    Foreign,
+    /// A command may be under way, or be left from an exchange that failed. The next one aborts it.
+    Unsettled,
+    /// Nothing is under way and commandReady was written.
+    Settled,
+}
+
+impl<B: Bus> Tis<B> {
+    /// Claims the TPM on `bus` and makes it ready. `IO_ERROR` when none answers or its locality is not to be had.
+    pub fn over(bus: B) -> Result<Tis<B>> {
+        let mut tis = Tis { bus, state: State::Foreign, doubts: 0, stalled: 0 };
+        locality::identify(&mut tis.bus)?;
+        tis.settle()?;
+        tis.state = State::Settled;
+        Ok(tis)
+    }
+
+    /// The bus.
+    pub fn bus_mut(&mut self) -> &mut B {
+        &mut self.bus
+    }
+
+    /// Aborts whatever is under way. The TPM may have been reset meanwhile, so the locality is looked at first.
+    fn settle(&mut self) -> Result<Status> {
+        locality::claim(&mut self.bus)?;
+        self.state = State::Unsettled;
+        self.write_status(Status::COMMAND_READY)?;
+        self.ready()
+    }
+
+    /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
+    /// commandReady.
+    fn ready(&mut self) -> Result<Status> {
+        let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
+        loop {
+            let status = self.status()?;
+            if status.is_ready() {
+                return Ok(status);
+            }
+            self.write_status(Status::COMMAND_READY)?;
+            if patience.pause(self.bus.clock())?.is_none() {
+                return Err(fail!(
+                    Rc::IO_ERROR,
+                    "the TPM is not ready for a command within {TIMEOUT_B} ms; its status is {status:#010x}. It may \
+                     still work on an earlier one"
+                ));
+            }
+        }
+    }
+
+    /// Reads flags and burst count at once. What no TPM gives passes for "not yet", but not for long.
+    pub(crate) fn status(&mut self) -> Result<Status> {
+        let mut bytes = [0; 4];
+        frame::read(&mut self.bus, Register::Status, &mut bytes)?;
+        let status = Status::from_register(bytes);
+        if status.is_possible() && !status.is_blank() {
+            self.doubts = 0;
+            return Ok(status);
+        }
+        self.doubts += 1;
+        if self.doubts >= MAX_DOUBTS {
+            self.doubts = 0;
+            let access = locality::access(&mut self.bus)?;
+            // A blank status is odd, but not impossible while a TPM is busy.
+            if !(access.is_ours() && status.is_blank()) {
+                return Err(fail!(
+                    Rc::IO_ERROR,
+                    "the TPM answers no more: its status reads {status:#010x}, its access register {:#04x}. It was \
+                     reset, or the bus fails",
+                    access.0
+                ));
+            }
+        }
+        Ok(status)
+    }
+
+    pub(crate) fn write_status(&mut self, flag: u8) -> Result<()> {
+        frame::write(&mut self.bus, Register::Status, &[flag])
+    }
+}
+
+impl<B: Bus> Transport for Tis<B> {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        let status = match replace(&mut self.state, State::Unsettled) {
+            State::Settled => self.ready()?,
+            State::Unsettled | State::Foreign => self.settle()?,
+        };
+        self.write_command(command, status)?;
+        (self.doubts, self.stalled) = (0, 0);
+        self.write_status(Status::GO)
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
+        let progress = self.read_response(rx, wait)?;
+        // The TPM prepares for the next command while the caller works on this response, which is whole whatever comes
+        // of it.
+        if progress == Progress::Complete && self.write_status(Status::COMMAND_READY).is_ok() {
+            self.state = State::Settled;
+        }
+        Ok(progress)
+    }
+
+    fn abandon(&mut self) {
+        self.state = State::Unsettled;
+    }
+}
+
+impl<B: OpenBus> Open for Tis<B> {
+    const MAGIC: u64 = MAGIC;
+
+    fn open(conf: Conf<'_>) -> Result<Tis<B>> {
+        Tis::over(B::open(conf)?)
+    }
+}
+
+impl<B: Bus> Drop for Tis<B> {
+    fn drop(&mut self) {
+        // Whatever fails here was tried; there is nobody left to tell but the log.
+        if self.state == State::Unsettled {
+            let _ = self.write_status(Status::COMMAND_READY);
+        }
+        if self.state != State::Foreign {
+            let _ = locality::release(&mut self.bus);
+        }
+    }
+}
