@@ -37,8 +37,11 @@ pub(crate) fn stale(project: &Project) -> Result<Vec<String>> {
 fn generate(project: &Project, library: &Library) -> Result<String> {
     let mut config = cbindgen::Config::from_file(project.root.join("cbindgen.toml")).map_err(anyhow::Error::msg)?;
     config.include_guard = Some(library.header().to_uppercase().replace('.', "_"));
-    let bindings =
-        cbindgen::Builder::new().with_config(config).with_src(project.root.join(library.face())).generate()?;
+    let face = project.root.join(library.face());
+    if fs::read_to_string(&face)?.contains("*mut bool") {
+        config.sys_includes.push("stdbool.h".to_owned());
+    }
+    let bindings = cbindgen::Builder::new().with_config(config).with_src(face).generate()?;
     let mut header = Vec::new();
     bindings.write(&mut header);
     let header = String::from_utf8(header)?;

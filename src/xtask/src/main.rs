@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `cargo xtask COMMAND`: everything the project does besides compiling.
 
+mod bench;
 mod check;
 mod demo;
 mod headers;
@@ -33,6 +34,14 @@ enum Command {
         /// Only what needs no other program: the unit tests.
         #[arg(long)]
         quick: bool,
+        #[command(flatten)]
+        install: Install,
+    },
+    /// Times the modules beside the C modules and the floor of each protocol.
+    Bench {
+        /// Commands per measurement.
+        #[arg(long, default_value_t = 3000)]
+        commands: usize,
         #[command(flatten)]
         install: Install,
     },
@@ -69,6 +78,7 @@ fn run(cli: &Cli) -> Result<()> {
     match &cli.command {
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
+        Command::Bench { commands, install } => bench::run(&project, *commands, install.no_install),
         Command::Check => check::run(&project),
         Command::Headers => headers::write(&project),
         Command::Stage => install::stage(&project).map(drop),

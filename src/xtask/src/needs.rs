@@ -14,6 +14,18 @@ pub(crate) const DEMO: &[Package] = &[Package("libtpms0", Some("libtpms")), Pack
 /// To run the unit tests.
 pub(crate) const QUICK: &[Package] = &[Package("libtpms0", Some("libtpms"))];
 
+/// To compare with the C modules.
+pub(crate) const BENCH: &[Package] = &[
+    Package("gcc", Some("gcc")),
+    Package("libtpms0", Some("libtpms")),
+    Package("libtss2-tcti-cmd0", Some("tpm2-tss")),
+    Package("libtss2-tcti-mssim0", None),
+    Package("libtss2-tcti-pcap0", None),
+    Package("libtss2-tcti-swtpm0", None),
+    Package("strace", Some("strace")),
+    Package("swtpm", Some("swtpm")),
+];
+
 /// To run every test.
 pub(crate) const TEST: &[Package] = &[
     Package("binutils", Some("binutils")),
@@ -23,14 +35,19 @@ pub(crate) const TEST: &[Package] = &[
     Package("libtpms0", Some("libtpms")),
     Package("libtss2-dev", Some("tpm2-tss-devel")),
     Package("libtss2-esys-3.0.2-0", None),
+    Package("libtss2-tcti-cmd0", None),
     Package("libtss2-tcti-device0", Some("tpm2-tss")),
+    Package("libtss2-tcti-mssim0", None),
     Package("libtss2-tcti-swtpm0", None),
     Package("libtss2-tctildr0", None),
     Package("mandoc", Some("mandoc")),
+    Package("openssh-client", Some("openssh-clients")),
+    Package("openssh-server", Some("openssh-server")),
     Package("openssl", Some("openssl")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("swtpm", Some("swtpm")),
     Package("tpm2-tools", Some("tpm2-tools")),
+    Package("tshark", Some("wireshark-cli")),
     Package("valgrind", Some("valgrind")),
 ];
 

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is timed: something that carries one TPM command and gives the response.
+
+use anyhow::{Context, Result, anyhow, ensure};
+use std::ffi::CString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use tcti_core::Wait;
+use tcti_loader::{Child, NameConf};
+
+/// A TPM command to send.
+#[derive(Clone, Copy)]
+pub(crate) enum Command {
+    /// 8 random bytes.
+    GetRandom,
+    /// The fixed properties, a response of some 400 bytes.
+    GetCapability,
+}
+
+impl Command {
+    pub(crate) fn bytes(self) -> &'static [u8] {
+        match self {
+            Command::GetRandom => &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8],
+            Command::GetCapability => {
+                &[0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 127]
+            }
+        }
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Command::GetRandom => "GetRandom",
+            Command::GetCapability => "GetCapability",
+        })
+    }
+}
+
+/// Carries a command; the answer is the size of the response.
+pub(crate) type Carrier = Box<dyn FnMut(&[u8]) -> Result<usize>>;
+
+/// Makes a carrier. A server may serve one connection at a time, so a subject connects for its turn only.
+pub(crate) type Subject = Box<dyn Fn() -> Result<Carrier>>;
+
+/// A module, used as libtss2-sys does: the size first, then the response.
+pub(crate) fn module(library: &Path, conf: &str) -> Subject {
+    let (library, conf) = (library.to_owned(), conf.to_owned());
+    Box::new(move || {
+        let mut child = open(&library, &conf)?;
+        let mut response = vec![0; 4096];
+        Ok(Box::new(move |command| {
+            let size = child
+                .transmit(command)
+                .and_then(|()| child.response_size(Wait::Forever))
+                .and_then(|_| child.receive(&mut response, Wait::Forever));
+            size.map_err(|rc| anyhow!("{rc:?}"))
+        }))
+    })
+}
+
+/// Carries one command.
+pub(crate) fn carry(carrier: &mut Carrier, command: Command) -> Result<()> {
+    let size = carrier(command.bytes())?;
+    ensure!(size > 10, "a response of {size} bytes");
+    Ok(())
+}
+
+/// Opens a module by the path of its library.
+pub(crate) fn open(library: &Path, conf: &str) -> Result<Child> {
+    let conf = CString::new(conf)?;
+    let library_name = CString::new(library.as_os_str().as_bytes())?;
+    let what = NameConf::new(Some(library_name), Some(&conf)).map_err(|rc| anyhow!("{rc:?}"))?;
+    tcti_loader::open(&what)
+        .map_err(|rc| anyhow!("{rc:?}"))
+        .with_context(|| format!("cannot open {}", library.display()))
+}
+
+/// Sends so many commands through one module.
+pub(crate) fn send(library: &Path, conf: &str, commands: usize) -> Result<()> {
+    let mut carrier = module(library, conf)()?;
+    (0..commands).try_for_each(|_| carry(&mut carrier, Command::GetRandom))
+}

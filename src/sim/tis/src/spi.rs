@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The bus: which bytes are a header, which are wait states and which are data (PTP, SPI bit protocol).
+#![forbid(unsafe_code)]
+
+use crate::faults::{Death, Faults};
+use crate::machine::Machine;
+use crate::tpm::Tpm;
+
+/// The bus reports an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusError;
+
+/// The TPM's place in the address space of the bus: upper byte.
+const BASE: u8 = 0xd4;
+const READ: u8 = 0x80;
+
+/// How far a transaction came.
+enum Phase {
+    Header(Vec<u8>),
+    Wait { frame: Frame, left: u32 },
+    Data(Frame),
+    Over,
+}
+
+/// What a header says.
+#[derive(Clone, Copy)]
+struct Frame {
+    register: u16,
+    reads: bool,
+    size: usize,
+    done: usize,
+    /// What the register reads; `None` for the FIFO.
+    answer: Option<[u8; 4]>,
+}
+
+/// A bus with a TPM at its end.
+pub struct Sim {
+    machine: Machine,
+    phase: Phase,
+    selected: bool,
+    /// This transaction fails.
+    fails: bool,
+    /// What all bytes of this transaction read, on a bus that is dead.
+    dead: Option<u8>,
+    transactions: u64,
+    bytes: u64,
+}
+
+impl Sim {
+    /// A TPM whose locality nobody has.
+    pub fn new(tpm: impl Tpm + 'static, faults: Faults) -> Sim {
+        Sim {
+            machine: Machine::new(Box::new(tpm), faults),
+            phase: Phase::Over,
+            selected: false,
+            fails: false,
+            dead: None,
+            transactions: 0,
+            bytes: 0,
+        }
+    }
+
+    /// What goes wrong from now on.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.machine.faults
+    }
+
+    /// Resets the TPM's interface, as power does.
+    pub fn reset(&mut self) {
+        self.machine.reset();
+    }
+
+    /// Transactions so far.
+    pub fn transactions(&self) -> u64 {
+        self.transactions
+    }
+
+    /// Bytes shifted so far, headers and wait states included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What the driver did that it should not.
+    pub fn offences(&self) -> &[String] {
+        &self.machine.offences
+    }
+
+    /// Whether the driver has the locality.
+    pub fn has_locality(&self) -> bool {
+        self.machine.has_locality()
+    }
+
+    /// Whether the driver has asked for the locality and not got it.
+    pub fn is_asked(&self) -> bool {
+        self.machine.is_asked()
+    }
+
+    /// Whether no command is under way and no response waits.
+    pub fn is_at_rest(&self) -> bool {
+        self.machine.is_at_rest()
+    }
+
+    /// Begins a transaction of several transfers.
+    pub fn select(&mut self) {
+        if self.selected {
+            self.machine.offences.push("selected twice".to_owned());
+        }
+        self.selected = true;
+        self.begin();
+    }
+
+    /// Ends it.
+    pub fn deselect(&mut self) {
+        if !self.selected {
+            self.machine.offences.push("deselected without a selection".to_owned());
+        }
+        self.selected = false;
+        self.end();
+    }
+
+    /// Shifts `count` bytes out of `out`, or zeroes, and into `into`. Without a selection this is a whole transaction.
+    pub fn transfer(&mut self, out: Option<&[u8]>, into: Option<&mut [u8]>, count: usize) -> Result<(), BusError> {
+        if !self.selected {
+            self.begin();
+        }
+        let answer: Vec<u8> =
+            (0..count).map(|at| self.shift(out.and_then(|out| out.get(at)).copied().unwrap_or_default())).collect();
+        if let Some(into) = into {
+            into.iter_mut().zip(&answer).for_each(|(into, byte)| *into = *byte);
+        }
+        if !self.selected {
+            self.end();
+        }
+        match self.fails {
+            true => Err(BusError),
+            false => Ok(()),
+        }
+    }
+
+    fn begin(&mut self) {
+        self.transactions += 1;
+        self.phase = Phase::Header(Vec::new());
+        let faults = &mut self.machine.faults;
+        self.fails = faults.error_after == Some(0);
+        faults.error_after = faults.error_after.and_then(|after| after.checked_sub(1));
+        self.dead = faults.death.filter(|death| death.after == 0).map(|death| death.level);
+        if let Some(Death { after, .. }) = &mut faults.death {
+            *after = after.saturating_sub(1);
+        }
+    }
+
+    fn end(&mut self) {
+        let cut = match core::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Header(_) | Phase::Wait { .. } => true,
+            Phase::Data(frame) => frame.done < frame.size,
+            Phase::Over => false,
+        };
+        // A driver that gives up over endless wait states cuts its transaction short, and may.
+        if cut && !self.fails && self.dead.is_none() && self.machine.faults.wait_states < 64 {
+            self.machine.offences.push("a transaction that was cut short".to_owned());
+        }
+    }
+
+    fn shift(&mut self, out: u8) -> u8 {
+        self.bytes += 1;
+        if let Some(level) = self.dead {
+            return level;
+        }
+        if self.fails {
+            return 0xff;
+        }
+        match core::mem::replace(&mut self.phase, Phase::Over) {
+            Phase::Header(header) => self.header(header, out),
+            Phase::Wait { frame, left: 0 } => {
+                self.phase = Phase::Data(frame);
+                1
+            }
+            Phase::Wait { frame, left } => {
+                self.phase = Phase::Wait { frame, left: left - 1 };
+                0
+            }
+            Phase::Data(frame) => self.data(frame, out),
+            Phase::Over => {
+                self.machine.offences.push("more bytes than the header says".to_owned());
+                0xff
+            }
+        }
+    }
+
+    fn header(&mut self, mut header: Vec<u8>, out: u8) -> u8 {
+        header.push(out);
+        let [direction, base, high, low] = *header else {
+            self.phase = Phase::Header(header);
+            return 0;
+        };
+        if base != BASE || direction & 0x40 != 0 {
+            self.machine.offences.push(format!("a header {direction:#04x} {base:#04x}"));
+        }
+        let (register, reads) = (u16::from_be_bytes([high, low]), direction & READ != 0);
+        let frame = Frame {
+            register,
+            reads,
+            size: usize::from(direction & 0x3f) + 1,
+            done: 0,
+            answer: if reads { self.machine.begin_read(register) } else { None },
+        };
+        match self.machine.faults.wait_states.checked_sub(1) {
+            Some(left) => {
+                self.phase = Phase::Wait { frame, left };
+                0
+            }
+            None => {
+                self.phase = Phase::Data(frame);
+                1
+            }
+        }
+    }
+
+    fn data(&mut self, mut frame: Frame, out: u8) -> u8 {
+        if frame.done >= frame.size {
+            self.machine.offences.push("more bytes than the header says".to_owned());
+            return 0xff;
+        }
+        let byte = match (frame.reads, frame.answer) {
+            (true, Some(answer)) => answer.get(frame.done).copied().unwrap_or(0xff),
+            (true, None) => self.machine.read_fifo(),
+            (false, _) => {
+                self.machine.write(frame.register, out);
+                0xff
+            }
+        };
+        frame.done += 1;
+        self.phase = Phase::Data(frame);
+        byte
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Modules side by side: ours, the distribution's, and the floor, on one core.
+
+use crate::project::Project;
+use crate::{install, needs};
+use anyhow::Result;
+use xshell::cmd;
+
+/// Writes target/bench.md.
+pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Result<()> {
+    needs::install(project, needs::BENCH, no_install)?;
+    let ours = install::stage(project)?.join("lib");
+    let shell = project.shell()?;
+    cmd!(shell, "cargo build --quiet --release --locked --package tss2-bench --package sim-mssim").quiet().run()?;
+    let target = project.target();
+    let (bench, server) = (target.join("release/side-by-side"), target.join("release/mssim-server"));
+    let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
+    let theirs = format!("/usr/lib/{multiarch}");
+    let output = target.join("bench.md");
+    let commands = commands.to_string();
+    // Pinned: client and server on two cores jump between two speeds.
+    cmd!(
+        shell,
+        "taskset --cpu-list 0 {bench} table --ours {ours} --theirs {theirs} --mssim-server {server} --commands {commands} --output {output}"
+    )
+    .quiet()
+    .run()?;
+    println!("written to {}", output.display());
+    Ok(())
+}
