@@ -21,23 +21,33 @@ struct module {
     int mute;                  /* NOT_IMPLEMENTED is the answer to every call */
     int locality;
     int handles;
+    int cancels;
+    int counts;                /* its contexts count the calls inside */
+    int alone;                 /* what only its own contexts and sizes do is in its transcript */
     int remembers;             /* what stands for its device keeps a response that nobody collected */
 };
 
 #define A_HUNDRED "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 
+#define BAD_ADDRESSES                                                                                                  \
+    {"nonsense", "unknown=1", "port", "port=", "port=0", "port=65536", "port=65535", "port=1x", "port=-1", "host=",    \
+     "path=", "path=/" A_HUNDRED "/socket"}
+
 static const struct module modules[] = {
     {"tcti-device", 0x89205e72e319e5bb, {"/dev/no-such-tpm", "/", "/nonexistent/directory/tpm"}, TSS2_TCTI_RC_IO_ERROR,
      .size_optional = 1, .handles = 1, .remembers = 1},
-    {"tcti-swtpm", 0x496e66696e656f6e,
-     {"nonsense", "unknown=1", "port", "port=", "port=0", "port=65536", "port=65535", "port=1x", "port=-1", "host=",
-      "path=", "path=/" A_HUNDRED "/socket"},
-     TSS2_TCTI_RC_BAD_VALUE, .locality = 1, .handles = 1},
+    {"tcti-swtpm", 0x496e66696e656f6e, BAD_ADDRESSES, TSS2_TCTI_RC_BAD_VALUE, .locality = 1, .handles = 1},
+    {"tcti-socket", 0xf05b04cd9f02728d, BAD_ADDRESSES, TSS2_TCTI_RC_BAD_VALUE, .locality = 1, .handles = 1,
+     .cancels = 1},
+    {"tcti-cmd", 0xf05b04cd9f02728d, {""}, TSS2_TCTI_RC_BAD_VALUE, .handles = 1, .alone = 1},
     {"tcti-libtpms", 0x49e299a554504d32, {"/nonexistent/tpm", "/", "/dev/null"}, TSS2_TCTI_RC_IO_ERROR, .locality = 1},
     {"tcti-null", 0x9af45c5d7d9d0d3f, {NULL}, 0, .size_optional = 1, .mute = 1},
+    /* With a simulator behind it. */
+    {"tcti-pcap", 0x9cf45c5d7d9d0d3f, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
+     .handles = 1, .cancels = 1},
     /* With a swtpm behind it. */
     {"tctildr", 0xbc44a31ca74b4aaf, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
-     .handles = 1},
+     .handles = 1, .counts = 1},
 };
 
 static const struct module *module;

@@ -20,7 +20,7 @@ static void init_tells_the_size_first(void)
 {
     size_t size = 0;
     code("Init(NULL, &size)", init(NULL, &size, conf), TSS2_RC_SUCCESS);
-    that("size", size == sizeof(TSS2_TCTI_CONTEXT_COMMON_V2) + sizeof(void *));
+    that("size", size == sizeof(TSS2_TCTI_CONTEXT_COMMON_V2) + sizeof(void *) * (module->counts ? 2 : 1));
     size = 0;
     code("Init(NULL, &size, NULL)", init(NULL, &size, NULL), TSS2_RC_SUCCESS);
     code("Init(NULL, NULL)", init(NULL, NULL, conf), TSS2_TCTI_RC_BAD_VALUE);
@@ -81,6 +81,8 @@ static void init_fails_and_leaves_nothing(void)
 
 static void no_call_takes_null(void)
 {
+    if (transcript() && module->alone)
+        return;
     TSS2_TCTI_CONTEXT *ctx = opened();
     TSS2_TCTI_CONTEXT_COMMON_V2 *f = head(ctx);
     size_t size = 16, count = 1;
@@ -105,6 +107,8 @@ static void no_call_takes_null(void)
 
 static void another_magic_is_another_module(void)
 {
+    if (transcript() && module->alone)
+        return;
     TSS2_TCTI_CONTEXT *ctx = opened();
     size_t bytes = context_size(), size = 16, count = 1;
     uint32_t handle = 0x80000000;

@@ -3,10 +3,13 @@
 //! ([`need`]), TPMs to talk to ([`server`], [`pty`]) and C programs to do it with ([`program`]).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+pub mod behind;
+pub mod mssim;
 pub mod need;
 pub mod output;
 pub mod program;
 pub mod pty;
 pub mod server;
+pub mod ssh;
 pub mod stage;
 pub mod suite;

@@ -58,6 +58,14 @@ pub const RELEASE: Need = Need::Release("3.2.1");
 pub const C_DEVICE: Need = Need::Library("libtss2-tcti-device.so.0", "libtss2-tcti-device0");
 /// The distribution's module for swtpm.
 pub const C_SWTPM: Need = Need::Library("libtss2-tcti-swtpm.so.0", "libtss2-tcti-swtpm0");
+/// The distribution's module for the simulators.
+pub const C_MSSIM: Need = Need::Library("libtss2-tcti-mssim.so.0", "libtss2-tcti-mssim0");
+/// The distribution's module for commands.
+pub const C_CMD: Need = Need::Library("libtss2-tcti-cmd.so.0", "libtss2-tcti-cmd0");
+/// An ssh server, and its client.
+pub const SSHD: Need = Need::File("/usr/sbin/sshd", "openssh-server");
+/// The client.
+pub const SSH: Need = Need::Program("ssh", "openssh-client");
 /// The distribution's loader.
 pub const C_TCTILDR: Need = Need::Library("libtss2-tctildr.so.0", "libtss2-tctildr0");
 

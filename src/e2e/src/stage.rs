@@ -35,6 +35,11 @@ pub fn library(name: &str) -> PathBuf {
     lib().join(format!("libtss2-{name}.so.0"))
 }
 
+/// A program of `src/sim`, which `cargo xtask test` builds. `TSS2_SIM` names another directory than `target/release`.
+pub fn sim(name: &str) -> PathBuf {
+    env::var_os("TSS2_SIM").map_or_else(|| repository().join("target/release"), PathBuf::from).join(name)
+}
+
 /// The directory of the staged headers.
 pub fn include() -> PathBuf {
     root().join("include")

@@ -2,7 +2,9 @@
 //! `c-tests/conformance.c` on every module with every kind of TPM behind it, once as it is and once under valgrind.
 
 use std::process::Command;
-use tss2_e2e::need::{CC, LIBTPMS, Need, SWTPM, VALGRIND};
+use tss2_e2e::behind;
+use tss2_e2e::mssim::Mssim;
+use tss2_e2e::need::{CC, LIBTPMS, Need, SWTPM, TPM2_TOOLS, VALGRIND};
 use tss2_e2e::pty::PtyDevice;
 use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
@@ -49,9 +51,22 @@ fn device() -> (Box<dyn Tpm>, String) {
 }
 
 const LIBTPMS_INIT: &str = "Tss2_Tcti_Libtpms_Init";
+const MSSIM_INIT: &str = "Tss2_Tcti_Mssim_Init";
 const SWTPM_INIT: &str = "Tss2_Tcti_Swtpm_Init";
 
-const CASES: [Case; 8] = [
+fn mssim(socket: Socket, prefix: &str) -> (Box<dyn Tpm>, String) {
+    let mssim = Mssim::start(socket, 0);
+    let conf = format!("{prefix}{}", mssim.conf());
+    (Box::new(mssim), conf)
+}
+
+fn command() -> (Box<dyn Tpm>, String) {
+    let tpm = behind::command();
+    let conf = tpm.name_conf().strip_prefix("cmd:").unwrap().to_owned();
+    (tpm, conf)
+}
+
+const CASES: [Case; 12] = [
     Case {
         name: "libtpms_in_memory",
         library: "tcti-libtpms",
@@ -101,6 +116,38 @@ const CASES: [Case; 8] = [
         start: device,
     },
     Case {
+        name: "mssim_over_tcp",
+        library: "tcti-mssim",
+        init: MSSIM_INIT,
+        needs: &[LIBTPMS],
+        checks: 150,
+        start: || mssim(Socket::Tcp, ""),
+    },
+    Case {
+        name: "mssim_over_a_unix_socket",
+        library: "tcti-mssim",
+        init: MSSIM_INIT,
+        needs: &[LIBTPMS],
+        checks: 150,
+        start: || mssim(Socket::Unix, ""),
+    },
+    Case {
+        name: "a_command",
+        library: "tcti-cmd",
+        init: "Tss2_Tcti_Cmd_Init",
+        needs: &[SWTPM, TPM2_TOOLS],
+        checks: 150,
+        start: command,
+    },
+    Case {
+        name: "pcap_with_mssim",
+        library: "tcti-pcap",
+        init: "Tss2_Tcti_Pcap_Init",
+        needs: &[LIBTPMS],
+        checks: 150,
+        start: || mssim(Socket::Unix, "mssim:"),
+    },
+    Case {
         name: "tctildr_with_swtpm",
         library: "tctildr",
         init: "Tss2_Tcti_TctiLdr_Init",
@@ -137,8 +184,13 @@ pub(crate) fn tests(suite: &mut Suite) {
 fn check(case: &Case, mut command: impl std::borrow::BorrowMut<Command>) {
     let (_tpm, conf) = (case.start)();
     let command: &mut Command = command.borrow_mut();
-    let output =
-        output::run(command.arg(stage::library(case.library)).args([case.init, &conf]).env("TSS2_LOG", "all+none"));
+    let output = output::run(
+        command
+            .arg(stage::library(case.library))
+            .args([case.init, &conf])
+            .env("TSS2_LOG", "all+none")
+            .env("TCTI_PCAP_FILE", "/dev/null"),
+    );
     let summary = output::stdout(&output);
     assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
     let passed: u32 = summary.trim().strip_suffix(" passed, 0 failed").expect(&summary).parse().unwrap();

@@ -6,20 +6,26 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tss2_e2e::need::{self, C_DEVICE, C_SWTPM, C_TCTILDR, CC, PKG_CONFIG, RELEASE, SWTPM};
+use tss2_e2e::behind;
+use tss2_e2e::mssim::Mssim;
+use tss2_e2e::need::{
+    self, C_CMD, C_DEVICE, C_MSSIM, C_SWTPM, C_TCTILDR, CC, LIBTPMS, PKG_CONFIG, RELEASE, SWTPM, TPM2_TOOLS,
+};
 use tss2_e2e::program::Link;
 use tss2_e2e::pty::PtyDevice;
 use tss2_e2e::server::{Socket, Swtpm};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage};
 
-const MODULES: [&str; 3] = ["device", "swtpm", "tctildr"];
+const MODULES: [&str; 5] = ["device", "swtpm", "tctildr", "mssim", "cmd"];
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("differential::each_allowed_difference_names_a_module", &[], each_names_a_module);
     suite.test("differential::swtpm_over_tcp", &[CC, SWTPM, C_SWTPM, RELEASE], || swtpm(Socket::Tcp));
     suite.test("differential::swtpm_over_a_unix_socket", &[CC, SWTPM, C_SWTPM, RELEASE], || swtpm(Socket::Unix));
     suite.test("differential::device", &[CC, SWTPM, C_DEVICE, RELEASE], device);
+    suite.test("differential::mssim", &[CC, LIBTPMS, C_MSSIM, RELEASE], mssim);
+    suite.test("differential::cmd", &[CC, SWTPM, TPM2_TOOLS, C_CMD, RELEASE], cmd);
     suite.test("differential::tctildr", &[CC, PKG_CONFIG, SWTPM, C_SWTPM, C_TCTILDR, RELEASE], tctildr);
 }
 
@@ -86,6 +92,19 @@ fn device() {
         transcript(library, "Tss2_Tcti_Device_Init", device.path().to_str().unwrap())
     };
     compare(MODULES[0], &run(&c_library("tcti-device")), &run(&stage::library("tcti-device")));
+}
+
+fn mssim() {
+    let run = |library: &Path| transcript(library, "Tss2_Tcti_Mssim_Init", &Mssim::start(Socket::Tcp, 0).conf());
+    compare(MODULES[3], &run(&c_library("tcti-mssim")), &run(&stage::library("tcti-mssim")));
+}
+
+fn cmd() {
+    let run = |library: &Path| {
+        let tpm = behind::command();
+        transcript(library, "Tss2_Tcti_Cmd_Init", tpm.name_conf().strip_prefix("cmd:").unwrap())
+    };
+    compare(MODULES[4], &run(&c_library("tcti-cmd")), &run(&stage::library("tcti-cmd")));
 }
 
 fn loader_program() -> std::path::PathBuf {

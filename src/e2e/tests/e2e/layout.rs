@@ -18,6 +18,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("headers::each_alone_as_c99", &[CC], || each_alone("cc", "c", "c99", &[]));
     suite.test("headers::each_alone_as_c11", &[CC], || each_alone("cc", "c", "c11", &["-pedantic"]));
     suite.test("headers::each_alone_as_cxx17", &[CXX], || each_alone("c++", "c++", "c++17", &["-pedantic"]));
+    suite.test("headers::codes_of_the_distribution", &[CC, TSS2_HEADERS], codes_of_the_distribution);
     suite.test("headers::beside_the_distribution", &[CC, CXX, TSS2_HEADERS], beside_the_distribution);
 }
 
@@ -81,6 +82,36 @@ fn each_alone(compiler: &str, language: &str, standard: &str, flags: &[&str]) {
     for header in headers() {
         only_from(&stage::include(), &compile(compiler, language, &flags, &[&header]));
     }
+}
+
+/// Every code that libtss2-dev's base header defines, ours does too, with the same value.
+fn codes_of_the_distribution() {
+    let dir = tempfile::tempdir().unwrap();
+    let include = |include: &Path| format!("-I{}", include.join("tss2").display());
+    let (ours, theirs) = (include(&stage::include()), include(Path::new("/usr/include")));
+    let macros = output::succeed(Command::new("cc").args([
+        "-dM",
+        "-E",
+        &theirs,
+        "-include",
+        "tss2_common.h",
+        "-xc",
+        "/dev/null",
+    ]));
+    let name = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+    let codes: Vec<String> =
+        macros.lines().filter_map(name).filter(|name| name.contains("_RC_") && !name.contains('(')).collect();
+    assert!(codes.len() > 100, "{macros}");
+    let print: String = codes.iter().map(|code| format!("printf(\"{code} %x\\n\", (unsigned)({code}));\n")).collect();
+    let source = dir.path().join("codes.c");
+    fs::write(&source, format!("#include <stdio.h>\n#include <tss2_common.h>\nint main(void) {{\n{print}}}\n"))
+        .unwrap();
+    let values = |include: &str| {
+        let program = dir.path().join("codes");
+        output::succeed(Command::new("cc").arg(include).arg("-o").arg(&program).arg(&source));
+        output::succeed(&mut Command::new(program))
+    };
+    output::assert_same("the codes differ", &values(&ours), &values(&theirs));
 }
 
 fn beside_the_distribution() {

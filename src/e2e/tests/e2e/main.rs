@@ -10,6 +10,7 @@ mod linked;
 mod loader;
 mod log;
 mod messages;
+mod pcap;
 mod survival;
 mod tools;
 
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
     loader::tests(&mut suite);
     log::tests(&mut suite);
     messages::tests(&mut suite);
+    pcap::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());

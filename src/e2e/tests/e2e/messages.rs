@@ -2,6 +2,7 @@
 //! What a person reads on stderr when something is wrong, line for line, and that nothing is printed when all is well.
 
 use std::fs::{self, Permissions};
+use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
@@ -106,6 +107,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         suite.test(format!("messages::{name}"), &BUILD, move || says(open(&[opened]), code, part, text));
     }
     suite.test("messages::nothing_listens", &BUILD, nothing_listens);
+    suite.test("messages::no_control_channel", &BUILD, no_control_channel);
     suite.test("messages::no_device", &[&BUILD[..], &[Need::NoTpm]].concat(), no_device);
     suite.test("messages::no_default_opens", &[&BUILD[..], &[Need::NoTpm]].concat(), no_default_opens);
     suite.test("messages::no_permission", &[&BUILD[..], &[SETPRIV, SWTPM, Need::Root]].concat(), no_permission);
@@ -145,6 +147,17 @@ fn nothing_listens() {
         "cannot connect to 127.0.0.1:{port}: Connection refused. Is the simulator running, and is this its address?"
     );
     says(open(&[&format!("swtpm:host=127.0.0.1,port={port}")]), IO_ERROR, "endpoint", &text);
+}
+
+fn no_control_channel() {
+    let data = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, control) = (data.local_addr().unwrap().port(), free_port());
+    let text = format!(
+        "cannot connect to 127.0.0.1:{control}: Connection refused. This is the control channel: start the simulator \
+         with one there (swtpm: --ctrl), or say where it is with ctrl_port= or ctrl_path="
+    );
+    let conf = format!("swtpm:host=127.0.0.1,port={port},ctrl_port={control}");
+    says(open(&[&conf]), IO_ERROR, "endpoint", &text);
 }
 
 /// What the kernel has is said as it is on this machine.

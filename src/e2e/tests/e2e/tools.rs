@@ -1,30 +1,46 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The distribution's tpm2-tools, unmodified, on our loader and modules: `c-tests/tpm2-tools.sh`.
 
+use std::fs;
 use std::path::Path;
-use tss2_e2e::need::{LIBTPMS, Need, OPENSSL, SWTPM, TPM2_TOOLS};
+use std::process::{Command, Stdio};
+use tss2_e2e::behind;
+use tss2_e2e::mssim::Mssim;
+use tss2_e2e::need::{CC, LIBTPMS, Need, OPENSSL, PKG_CONFIG, SSH, SSHD, SWTPM, TPM2_TOOLS, VALGRIND};
 use tss2_e2e::pty::PtyDevice;
 use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, stage};
 
 /// The transport, what it needs and how it starts.
-type Case = (&'static str, Need, fn() -> Box<dyn Tpm>);
+type Case = (&'static str, &'static [Need], fn() -> Box<dyn Tpm>);
 
-const CASES: [Case; 4] = [
-    ("libtpms", LIBTPMS, || Box::new(StateFile::new())),
-    ("swtpm_over_tcp", SWTPM, || Box::new(Swtpm::start(Socket::Tcp))),
-    ("swtpm_over_a_unix_socket", SWTPM, || Box::new(Swtpm::start(Socket::Unix))),
-    ("device", SWTPM, || Box::new(PtyDevice::start())),
+const CASES: [Case; 10] = [
+    ("libtpms", &[LIBTPMS], || Box::new(StateFile::new())),
+    ("swtpm_over_tcp", &[SWTPM], || Box::new(Swtpm::start(Socket::Tcp))),
+    ("swtpm_over_a_unix_socket", &[SWTPM], || Box::new(Swtpm::start(Socket::Unix))),
+    ("device", &[SWTPM], || Box::new(PtyDevice::start())),
+    ("mssim_over_tcp", &[LIBTPMS], || Box::new(Mssim::start(Socket::Tcp, 0))),
+    ("mssim_over_a_unix_socket", &[LIBTPMS], || Box::new(Mssim::start(Socket::Unix, 0))),
+    ("a_command", &[SWTPM], behind::command),
+    ("ssh", &[SWTPM, SSHD, SSH], behind::ssh),
+    ("spi_with_wait_states", &[LIBTPMS, CC, PKG_CONFIG], || behind::spi("held burst=7,wait_states=2,data_after=2")),
+    ("spi_in_whole_frames", &[LIBTPMS, CC, PKG_CONFIG], || behind::spi("whole")),
 ];
 
 pub(crate) fn tests(suite: &mut Suite) {
-    for (name, need, start) in CASES {
-        suite.test(format!("tools::all_steps_on_{name}"), &[need, TPM2_TOOLS, OPENSSL], move || all_steps(&*start()));
-        suite.test(format!("tools::our_libraries_serve_{name}"), &[need, TPM2_TOOLS], move || {
-            our_libraries_serve(&*start());
-        });
+    for (name, needs, start) in CASES {
+        let needs = [needs, &[TPM2_TOOLS, OPENSSL]].concat();
+        suite.test(format!("tools::all_steps_on_{name}"), &needs, move || all_steps(&*start()));
+        suite.test(format!("tools::our_libraries_serve_{name}"), &needs, move || our_libraries_serve(&*start()));
     }
+    let spi = [CC, PKG_CONFIG, LIBTPMS];
+    suite.test("spi::the_functions_of_a_program", &spi, || spi_check(&mut stage::command(behind::spi_program())));
+    suite.test("spi::the_functions_of_a_program_under_valgrind", &[&spi[..], &[VALGRIND]].concat(), || {
+        let mut valgrind = stage::command("valgrind");
+        valgrind.args(["-q", "--error-exitcode=99", "--leak-check=full"]).arg(behind::spi_program());
+        spi_check(&mut valgrind);
+    });
     suite.test("tools::libtpms_in_memory_gives_random_bytes", &[LIBTPMS, TPM2_TOOLS], || random("libtpms:"));
     suite.test("tools::libtpms_without_a_colon_too", &[LIBTPMS, TPM2_TOOLS], || random("libtpms"));
 }
@@ -42,10 +58,14 @@ fn all_steps(tpm: &dyn Tpm) {
 fn our_libraries_serve(tpm: &dyn Tpm) {
     let name_conf = tpm.name_conf();
     let mut tool = stage::command("tpm2_getrandom");
-    tool.args(["--hex", "8", "-T", &name_conf]).env("LD_DEBUG", "libs");
-    let output = output::run(&mut tool);
+    let dir = tempfile::tempdir().unwrap();
+    tool.args(["--hex", "8", "-T", &name_conf]).env("LD_DEBUG", "libs").env("LD_DEBUG_OUTPUT", dir.path().join("of"));
+    let child = tool.stdout(Stdio::piped()).spawn().unwrap();
+    // Each process has a report of its own: that of the tool, not those of what it starts.
+    let report = dir.path().join(format!("of.{}", child.id()));
+    let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", output::show(&output));
-    let report = output::stderr(&output);
+    let report = fs::read_to_string(report).unwrap();
     let files: Vec<&Path> =
         report.lines().filter_map(|line| line.split_once("calling init: ")).map(|(_, file)| Path::new(file)).collect();
     let loaded = |name: &str| -> Vec<&Path> {
@@ -55,6 +75,14 @@ fn our_libraries_serve(tpm: &dyn Tpm) {
     let module = name_conf.split(':').next().unwrap();
     assert_eq!(loaded("libtss2-tctildr.so"), [stage::library("tctildr")]);
     assert_eq!(loaded("libtss2-tcti-"), [stage::library(&format!("tcti-{module}"))]);
+}
+
+/// Every function of the program missing, failing and working.
+fn spi_check(command: &mut Command) {
+    let output = output::run(command.args(["check", "libtpms:"]).env("TSS2_LOG", "all+none"));
+    assert!(output.status.success(), "{}", output::show(&output));
+    assert!(output::stdout(&output).ends_with("\n0 checks failed\n"), "{}", output::show(&output));
+    assert!(output::stdout(&output).contains("GetRandom in 8 transactions"), "{}", output::show(&output));
 }
 
 fn random(name_conf: &str) {

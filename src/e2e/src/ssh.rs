@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A real sshd on the loopback, with keys and configuration of its own.
+
+use crate::output;
+use crate::server::free_port;
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A running sshd that lets its own key in, as whoever runs the test.
+pub struct Sshd {
+    child: Child,
+    dir: TempDir,
+    port: u16,
+}
+
+impl Sshd {
+    /// Starts one on a free port.
+    pub fn start() -> Sshd {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["host", "user"] {
+            let key = dir.path().join(name);
+            output::succeed(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key));
+        }
+        // sshd wants its directory, which only its service makes.
+        let _ = fs::create_dir_all("/run/sshd");
+        let port = free_port();
+        let path = |name: &str| dir.path().join(name).display().to_string();
+        let conf = format!(
+            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nUsePAM no\n\
+             StrictModes no\nPermitRootLogin yes\nAcceptEnv LD_LIBRARY_PATH\n",
+            path("host"),
+            path("user.pub")
+        );
+        fs::write(path("sshd_config"), conf).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "/usr/sbin/sshd", "-D", "-e", "-f", &path("sshd_config")]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let sshd = Sshd { child, dir, port };
+        let since = Instant::now();
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert!(since.elapsed() < Duration::from_secs(30), "sshd does not listen");
+            thread::sleep(Duration::from_millis(2)); // only how often to ask
+        }
+        sshd
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A shell command that runs `command` on the other side, with our libraries there too.
+    pub fn command(&self, command: &str) -> String {
+        format!(
+            "ssh -p {} -i {} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile={} -o LogLevel=ERROR \
+             -o SendEnv=LD_LIBRARY_PATH 127.0.0.1 {command}",
+            self.port,
+            self.path("user").display(),
+            self.path("known_hosts").display()
+        )
+    }
+}
+
+impl Drop for Sshd {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.wait();
+    }
+}
