@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+
+#ifndef TSS2_TCTI_SPI_HELPER_H
+#define TSS2_TCTI_SPI_HELPER_H
+
+/* Made by `cargo xtask headers`; do not edit. */
+
+#include <stdbool.h>
+#include "tss2_tcti.h"
+
+/**
+ * Sleeps so many milliseconds.
+ */
+typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SLEEP_MS_FUNC)(void *user_data, int milliseconds);
+
+/**
+ * Starts the one timer there is, which expires in so many milliseconds; an earlier start is forgotten.
+ */
+typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_START_TIMEOUT_FUNC)(void *user_data, int milliseconds);
+
+/**
+ * Writes to `result` whether the timer has expired.
+ */
+typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_TIMEOUT_EXPIRED_FUNC)(void *user_data, bool *result);
+
+/**
+ * Takes the bus and selects the TPM, which stays selected over several transfers.
+ */
+typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_ACQUIRE_FUNC)(void *user_data);
+
+/**
+ * Deselects the TPM and gives the bus back.
+ */
+typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_RELEASE_FUNC)(void *user_data);
+
+/**
+ * Shifts `cnt` bytes, 1 to 68, out of `data_out` while `data_in` is filled. One of both may be NULL: zeroes go out, or
+ * nobody wants what comes in.
+ */
+typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC)(void *user_data,
+                                                                   const void *data_out,
+                                                                   void *data_in,
+                                                                   size_t cnt);
+
+/**
+ * Frees what belongs to `user_data`.
+ */
+typedef void (*TSS2_TCTI_SPI_HELPER_PLATFORM_FINALIZE)(void *user_data);
+
+/**
+ * The functions of the program. Each gets `user_data` and answers `TSS2_RC_SUCCESS`, or anything else for an error,
+ * which ends the command.
+ *
+ * `spi_acquire` and `spi_release` are both there or both NULL. With them the TPM may insert wait states: header, wait
+ * states and data are transfers of their own between the two. Without them each transfer is a whole transaction, and
+ * the TPM must insert no wait states. `finalize` may be NULL; all else is required.
+ */
+typedef struct TSS2_TCTI_SPI_HELPER_PLATFORM {
+  /**
+   * Passed to each function.
+   */
+  void *user_data;
+  /**
+   * Sleeps.
+   */
+  TSS2_TCTI_SPI_HELPER_PLATFORM_SLEEP_MS_FUNC sleep_ms;
+  /**
+   * Starts the timer.
+   */
+  TSS2_TCTI_SPI_HELPER_PLATFORM_START_TIMEOUT_FUNC start_timeout;
+  /**
+   * Looks at the timer.
+   */
+  TSS2_TCTI_SPI_HELPER_PLATFORM_TIMEOUT_EXPIRED_FUNC timeout_expired;
+  /**
+   * Begins a transaction, or NULL.
+   */
+  TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_ACQUIRE_FUNC spi_acquire;
+  /**
+   * Ends a transaction, or NULL.
+   */
+  TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_RELEASE_FUNC spi_release;
+  /**
+   * Shifts bytes.
+   */
+  TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC spi_transfer;
+  /**
+   * Called once, in Finalize; not when Init fails. Or NULL.
+   */
+  TSS2_TCTI_SPI_HELPER_PLATFORM_FINALIZE finalize;
+} TSS2_TCTI_SPI_HELPER_PLATFORM;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Opens the TPM on a SPI bus that the functions of `platform_conf` drive. With a NULL `tctiContext`, writes the size
+ * of a context in bytes to `size`; `platform_conf` may be NULL then.
+ *
+ * The structure is copied. `TSS2_TCTI_RC_BAD_VALUE` when a function that is required is missing,
+ * `TSS2_TCTI_RC_IO_ERROR` when one fails or no TPM answers. After a failure `user_data` is still the caller's:
+ * `finalize` is not called.
+ *
+ * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `platform_conf` is
+ * NULL or points to a structure whose functions may be called until Finalize, from the thread that uses the context.
+ */
+TSS2_RC Tss2_Tcti_Spi_Helper_Init(TSS2_TCTI_CONTEXT *tctiContext,
+                                  size_t *size,
+                                  struct TSS2_TCTI_SPI_HELPER_PLATFORM *platform_conf);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* TSS2_TCTI_SPI_HELPER_H */
