@@ -123,3 +123,18 @@ fn send_enveloped(peer: &mut impl Write, command: &[u8]) -> io::Result<()> {
     let parts = [IoSlice::new(&[0, 0, 0, 8, 3]), IoSlice::new(&size), IoSlice::new(command)];
     peer.write_vectored(&parts).map(drop)
 }
+
+/// The same, with each message appended to a file.
+pub(crate) fn recorded(subject: Subject) -> Subject {
+    Box::new(move || {
+        let mut carrier = subject()?;
+        let mut file = tempfile::tempfile()?;
+        let response = [0; 4096];
+        Ok(Box::new(move |command| {
+            file.write_all(command)?;
+            let size = carrier(command)?;
+            file.write_all(response.get(..size).unwrap_or_default())?;
+            Ok(size)
+        }))
+    })
+}

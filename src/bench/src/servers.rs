@@ -159,10 +159,17 @@ pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
     let unix_case = case("mssim Unix socket", "mssim", conf, kept);
     let mssim_unix = Case { socket, theirs: None, _server: Some(server), ..unix_case };
 
+    // Around the same C module for both, so that recording is what differs.
+    let (server, socket) = swtpm_unix()?;
+    let child = module(&parts.theirs, "swtpm");
+    let conf = format!("{}:path={}", child.display(), socket.display());
+    let recorded = |case: &Case| floor::recorded(floor::unix_each(case.socket.clone()));
+    let pcap = Case { socket, _server: Some(server), ..case("pcap, swtpm Unix socket", "pcap", conf, recorded) };
+
     let responder = format!("exec {} respond", std::env::current_exe()?.display());
     let pipes = |case: &Case| floor::pipes(case.conf.clone());
     let cmd = case("cmd", "cmd", responder, pipes);
-    Ok(vec![tcp, unix, keep, mssim_tcp, mssim_unix, cmd])
+    Ok(vec![tcp, unix, keep, mssim_tcp, mssim_unix, pcap, cmd])
 }
 
 /// Answers each command on standard input: GetCapability with 400 bytes, anything else with 20.

@@ -12,7 +12,7 @@ pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Resul
     let ours = install::stage(project)?.join("lib");
     let shell = project.shell()?;
     cmd!(shell, "cargo build --quiet --release --locked --package tss2-bench --package sim-mssim").quiet().run()?;
-    let target = project.target();
+    let target = project.target()?;
     let (bench, server) = (target.join("release/side-by-side"), target.join("release/mssim-server"));
     let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
     let theirs = format!("/usr/lib/{multiarch}");
@@ -23,6 +23,7 @@ pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Resul
         shell,
         "taskset --cpu-list 0 {bench} table --ours {ours} --theirs {theirs} --mssim-server {server} --commands {commands} --output {output}"
     )
+    .env("TCTI_PCAP_FILE", target.join("bench.pcap"))
     .quiet()
     .run()?;
     println!("written to {}", output.display());

@@ -57,7 +57,7 @@ impl Options {
 
 /// Builds and lays out `target/stage`; gives its path.
 pub(crate) fn stage(project: &Project) -> Result<PathBuf> {
-    let stage = project.stage();
+    let stage = project.stage()?;
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("cannot empty {}", stage.display()))?;
     }
@@ -79,8 +79,9 @@ pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
     let shell = project.shell()?;
     let packages = libraries.iter().flat_map(|library| ["--package".to_owned(), library.name()]);
     cmd!(shell, "cargo build --quiet --release --locked {packages...}").quiet().run()?;
+    let built = project.target()?.join("release");
     for library in &libraries {
-        install_library(project, library, options)?;
+        install_library(project, &built, library, options)?;
     }
     install_headers(project, options)?;
     install_manual(project, options)?;
@@ -89,11 +90,11 @@ pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn install_library(project: &Project, library: &Library, options: &Options) -> Result<()> {
+fn install_library(project: &Project, built: &Path, library: &Library, options: &Options) -> Result<()> {
     let name = library.name();
     let libdir = options.dest(&options.libdir());
     // Cargo allows no '-' in the name of a library.
-    let built = project.target().join("release").join(format!("lib{}.so", name.replace('-', "_")));
+    let built = built.join(format!("lib{}.so", name.replace('-', "_")));
     let real = format!("lib{name}.so.0.0.0");
     copy(&built, &libdir.join(&real), 0o755)?;
     link(&real, &libdir.join(format!("lib{name}.so.0")))?;

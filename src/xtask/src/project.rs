@@ -32,12 +32,17 @@ impl Project {
         Ok(shell)
     }
 
-    pub(crate) fn target(&self) -> PathBuf {
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), |dir| self.root.join(dir))
+    /// Where cargo builds, as its settings and the environment have it.
+    pub(crate) fn target(&self) -> Result<PathBuf> {
+        let shell = self.shell()?;
+        let metadata = xshell::cmd!(shell, "cargo metadata --format-version 1 --no-deps --offline").quiet().read()?;
+        let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+        let dir = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+        Ok(dir.context("cargo metadata names no target directory")?.into())
     }
 
-    pub(crate) fn stage(&self) -> PathBuf {
-        self.target().join("stage")
+    pub(crate) fn stage(&self) -> Result<PathBuf> {
+        Ok(self.target()?.join("stage"))
     }
 
     /// The shared libraries, in alphabetical order.

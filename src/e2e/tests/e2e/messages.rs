@@ -75,7 +75,7 @@ const CASES: [Case; 12] = [
         "no_port_for_the_control_channel",
         "swtpm:port=65535",
         BAD_VALUE,
-        "endpoint",
+        "channels",
         "port=65535 leaves no port for the control channel, which is the next one; set ctrl_port=",
     ),
     (
@@ -97,7 +97,7 @@ const CASES: [Case; 12] = [
         "a_path_and_a_port",
         "swtpm:path=/socket,port=2321",
         BAD_VALUE,
-        "endpoint",
+        "channels",
         "the configuration string has path= and host= or port=: a simulator has one address",
     ),
 ];

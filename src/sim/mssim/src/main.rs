@@ -45,8 +45,9 @@ fn main() -> Result<()> {
         Some(path) => {
             let platform = PathBuf::from(format!("{}.ctrl", path.display()));
             let bind = |path: &PathBuf| UnixListener::bind(path).with_context(|| format!("cannot listen at {path:?}"));
+            let (commands, platform) = (bind(path)?, bind(&platform)?);
             println!("listening at {}", path.display());
-            (Channel::Unix(bind(path)?), Channel::Unix(bind(&platform)?))
+            (Channel::Unix(commands), Channel::Unix(platform))
         }
         None => {
             let next = if options.port == 0 { 0 } else { options.port.saturating_add(1) };
