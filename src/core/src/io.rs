@@ -6,8 +6,10 @@ use crate::deadline::Deadline;
 use crate::rc::{Rc, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::write;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 pub use crate::sys::runs_with_foreign_rights;
 
@@ -32,11 +34,43 @@ pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     fd.try_clone() // std promises a number of 3 or more
 }
 
+/// A descriptor to write to again and again.
+pub struct Outlet {
+    fd: OwnedFd,
+    /// A regular file raises no SIGPIPE, so that a write needs no guard.
+    is_file: bool,
+}
+
+impl Outlet {
+    /// Looks once what the descriptor is.
+    pub fn new(fd: OwnedFd) -> Outlet {
+        let is_file = fstat(&fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits());
+        Outlet { fd, is_file }
+    }
+
+    /// As [`write_all`].
+    pub fn write_all(&self, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+        match self.is_file {
+            true => write_parts(self.fd.as_fd(), bytes, deadline, |fd, part| Ok(write(fd, part)?)),
+            false => write_all(self.fd.as_fd(), bytes, deadline),
+        }
+    }
+}
+
 /// Writes all bytes, in one `write(2)` where the descriptor takes them in one. A reader that is gone is EPIPE and no
 /// SIGPIPE. A descriptor that does not block is waited for until `deadline`.
-pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
+    write_parts(fd, bytes, deadline, crate::sys::write_without_sigpipe)
+}
+
+fn write_parts(
+    fd: BorrowedFd<'_>,
+    mut bytes: &[u8],
+    deadline: &Deadline,
+    write: impl Fn(BorrowedFd<'_>, &[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
     while !bytes.is_empty() {
-        match crate::sys::write_without_sigpipe(fd, bytes) {
+        match write(fd, bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -55,7 +89,6 @@ pub fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadline) -> i
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
     /// A stream that does not block and takes no more, and its other end.

@@ -11,9 +11,8 @@ use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPa
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::{DataLink, PcapError};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tcti_core::io::write_all;
+use tcti_core::io::Outlet;
 use tcti_core::{Deadline, Result};
 
 /// How long the reader of a pipe may let us wait before we go on without it.
@@ -25,7 +24,7 @@ const NANOSECONDS: u8 = 9;
 pub(crate) struct Capture {
     target: Target,
     /// None once it could not be written to.
-    file: Option<OwnedFd>,
+    file: Option<Outlet>,
     /// Holds what is to be written next.
     blocks: PcapNgWriter<Vec<u8>>,
     conversation: Conversation,
@@ -35,7 +34,7 @@ impl Capture {
     /// Opens the file and begins a section. `NOT_PERMITTED` or `IO_ERROR`: who asked for a capture learns at once that
     /// there is none.
     pub(crate) fn open(target: Target) -> Result<Capture> {
-        let file = target.open()?;
+        let file = Outlet::new(target.open()?);
         let begun = section().and_then(|mut blocks| {
             write(&file, &core::mem::take(blocks.get_mut()))?;
             Ok(blocks)
@@ -91,8 +90,8 @@ fn unwritable(error: PcapError) -> io::Error {
     io::Error::other(error)
 }
 
-fn write(file: &OwnedFd, blocks: &[u8]) -> io::Result<()> {
-    write_all(file.as_fd(), blocks, &Deadline::within(PATIENCE))
+fn write(file: &Outlet, blocks: &[u8]) -> io::Result<()> {
+    file.write_all(blocks, &Deadline::within(PATIENCE))
 }
 
 #[cfg(test)]

@@ -89,10 +89,10 @@ fn captures_share_a_file() {
 
 #[test]
 fn a_capture_that_cannot_be_written_ends() {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
     let mut capture = Capture {
         target: Target::Stdout,
-        file: Some(writer.into()),
+        file: Some(Outlet::new(writer)),
         blocks: section().unwrap(),
         conversation: Conversation::new(),
     };
