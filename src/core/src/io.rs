@@ -6,6 +6,7 @@ use crate::deadline::Deadline;
 use crate::rc::{Rc, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 use std::io;
@@ -37,48 +38,62 @@ pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 /// A descriptor to write to again and again.
 pub struct Outlet {
     fd: OwnedFd,
-    /// A regular file raises no SIGPIPE, so that a write needs no guard.
-    is_file: bool,
+    kind: Kind,
+}
+
+/// What a write may do to us.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Nothing: a regular file whose size has no limit.
+    File,
+    /// Block, or raise a signal: a pipe, a socket, a terminal, a file with a limit.
+    Other,
+}
+
+impl Kind {
+    fn of(fd: BorrowedFd<'_>) -> Kind {
+        let is_file = fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits());
+        let unlimited = getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY);
+        if is_file && unlimited { Kind::File } else { Kind::Other }
+    }
 }
 
 impl Outlet {
     /// Looks once what the descriptor is.
     pub fn new(fd: OwnedFd) -> Outlet {
-        let is_file = fstat(&fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits());
-        Outlet { fd, is_file }
+        let kind = Kind::of(fd.as_fd());
+        Outlet { fd, kind }
     }
 
     /// As [`write_all`].
     pub fn write_all(&self, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
-        match self.is_file {
-            true => write_parts(self.fd.as_fd(), bytes, deadline, |fd, part| Ok(write(fd, part)?)),
-            false => write_all(self.fd.as_fd(), bytes, deadline),
-        }
+        write_as(self.kind, self.fd.as_fd(), bytes, deadline)
     }
 }
 
-/// Writes all bytes, in one `write(2)` where the descriptor takes them in one. A reader that is gone is EPIPE and no
-/// SIGPIPE. A descriptor that does not block is waited for until `deadline`.
+/// Writes all bytes; to a file in one `write(2)`, to a pipe in as few as never block. Raises no signal: a reader that is
+/// gone is EPIPE, a limit EFBIG. One that does not read is waited for until `deadline`, then it is EAGAIN.
 pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
-    write_parts(fd, bytes, deadline, crate::sys::write_without_sigpipe)
+    write_as(Kind::of(fd), fd, bytes, deadline)
 }
 
-fn write_parts(
-    fd: BorrowedFd<'_>,
-    mut bytes: &[u8],
-    deadline: &Deadline,
-    write: impl Fn(BorrowedFd<'_>, &[u8]) -> io::Result<usize>,
-) -> io::Result<()> {
+fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
     while !bytes.is_empty() {
-        match write(fd, bytes) {
+        let written = match kind {
+            Kind::File => write(fd, bytes).map_err(io::Error::from),
+            Kind::Other => {
+                if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                // A pipe that polls writable takes so much without blocking (pipe(7)).
+                crate::sys::write_without_signal(fd, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes))
+            }
+        };
+        match written {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
-                    return Err(error);
-                }
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !deadline.has_passed() => {}
             Err(error) => return Err(error),
         }
     }
@@ -95,7 +110,7 @@ mod tests {
     fn full() -> (UnixStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        while crate::sys::write_without_sigpipe(ours.as_fd(), &[0; 4096]).is_ok() {}
+        while crate::sys::write_without_signal(ours.as_fd(), &[0; 4096]).is_ok() {}
         (ours, theirs)
     }
 

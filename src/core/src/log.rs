@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
 
 /// Logs an error and gives its return code: `fail!(Rc::IO_ERROR, "cannot open {path}: {error}")`.
 #[macro_export]
@@ -57,6 +58,9 @@ pub fn init() {
         }
     });
 }
+
+/// How long a reader of the log may keep the program waiting; then the line is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 const DEFAULT_LEVEL: LevelFilter = LevelFilter::Warn;
 
@@ -154,7 +158,7 @@ fn line(record: &Record<'_>) -> String {
 }
 
 fn write(fd: BorrowedFd<'_>, line: &str) -> io::Result<()> {
-    crate::io::write_all(fd, line.as_bytes(), &Deadline::Now)
+    crate::io::write_all(fd, line.as_bytes(), &Deadline::within(PATIENCE))
 }
 
 #[cfg(test)]

@@ -40,38 +40,46 @@ pub(crate) fn set_quickack(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-/// `write(2)` that answers EPIPE instead of raising SIGPIPE, leaving the signal mask and a SIGPIPE that was pending
-/// before as they were.
-pub(crate) fn write_without_sigpipe(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    let sigpipe = sigpipe_alone();
+/// `write(2)` that answers EPIPE or EFBIG instead of raising SIGPIPE or SIGXFSZ, leaving the signal mask and a signal
+/// that was pending before as they were.
+pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let both = set_of(&[libc::SIGPIPE, libc::SIGXFSZ]);
     let mut pending = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: the kernel fills the set that we own.
     unsafe { libc::sigpending(pending.as_mut_ptr()) };
-    // SAFETY: sigpending filled the set; it fails only for a bad address.
-    let was_pending = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1;
-
     let mut before = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: both sets are ours; only this thread's mask changes, until the end of this function.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &sigpipe, before.as_mut_ptr()) };
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &both, before.as_mut_ptr()) };
     // SAFETY: `bytes` is readable for its length.
     let written = unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
     let result = usize::try_from(written).map_err(|_| io::Error::last_os_error());
-    if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EPIPE)) && !was_pending {
-        let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the set and the time are ours; no details of the signal are wanted.
-        unsafe { libc::sigtimedwait(&sigpipe, ptr::null_mut(), &at_once) };
+    let raised = match result.as_ref().err().and_then(io::Error::raw_os_error) {
+        Some(libc::EPIPE) => Some(libc::SIGPIPE),
+        Some(libc::EFBIG) => Some(libc::SIGXFSZ),
+        _ => None,
+    };
+    if let Some(signal) = raised {
+        // SAFETY: sigpending filled the set; it fails only for a bad address.
+        let was_pending = unsafe { libc::sigismember(pending.as_ptr(), signal) } == 1;
+        if !was_pending {
+            let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: the set and the time are ours; no details of the signal are wanted.
+            unsafe { libc::sigtimedwait(&set_of(&[signal]), ptr::null_mut(), &at_once) };
+        }
     }
     // SAFETY: pthread_sigmask filled the set above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     result
 }
 
-fn sigpipe_alone() -> libc::sigset_t {
+fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::uninit();
     // SAFETY: sigemptyset initialises the set that we own.
     unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-    // SAFETY: the set is initialised.
-    unsafe { libc::sigaddset(set.as_mut_ptr(), libc::SIGPIPE) };
+    for signal in signals {
+        // SAFETY: the set is initialised.
+        unsafe { libc::sigaddset(set.as_mut_ptr(), *signal) };
+    }
     // SAFETY: the set is initialised.
     unsafe { set.assume_init() }
 }
@@ -84,12 +92,12 @@ mod tests {
     #[test]
     fn a_broken_pipe_is_an_error_and_no_signal() {
         let (reader, writer) = nix::unistd::pipe().unwrap();
-        assert_eq!(write_without_sigpipe(writer.as_fd(), b"abc").unwrap(), 3);
+        assert_eq!(write_without_signal(writer.as_fd(), b"abc").unwrap(), 3);
         drop(reader);
-        let sigpipe = sigpipe_alone();
+        let sigpipe = set_of(&[libc::SIGPIPE]);
         // SAFETY: the set is initialised; the default action would end this test.
         unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-        let error = write_without_sigpipe(writer.as_fd(), b"abc").unwrap_err();
+        let error = write_without_signal(writer.as_fd(), b"abc").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EPIPE));
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: the set and the time are ours.

@@ -22,6 +22,9 @@ use tcti_core::{Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, 
 /// How long a command may take to end by itself after its input was closed, and again after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// The same where the caller is in the middle of an exchange.
+const HASTE: Duration = Duration::from_millis(20);
+
 /// How long a command may leave its input unread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -98,6 +101,11 @@ impl Process {
         (waiting == self.sent && read(&stdin.reader, &mut command).ok()? == self.sent).then_some(command)
     }
 
+    /// Whether nothing waits to be read.
+    fn is_quiet(&self) -> bool {
+        ioctl_fionread(&self.stdout).is_ok_and(|waiting| waiting == 0)
+    }
+
     /// Adds what one read gives to `rx`.
     fn read(&self, rx: &mut RxBuf, wait: Wait, deadline: &Deadline) -> Result<Arrival> {
         loop {
@@ -131,12 +139,12 @@ impl Process {
     }
 }
 
-/// The end of a command: first its input closes, which ends any well-behaved one, then SIGTERM, then SIGKILL.
-impl Drop for Process {
-    fn drop(&mut self) {
+impl Process {
+    /// Ends the command: its input closes, which ends any well-behaved one, then SIGTERM, then SIGKILL.
+    fn stop(&mut self, patience: Duration) {
         self.stdin = None;
         for signal in [Signal::TERM, Signal::KILL] {
-            if self.ended(PATIENCE).is_some() {
+            if self.ended(patience).is_some() {
                 return;
             }
             if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
@@ -144,7 +152,13 @@ impl Drop for Process {
                 let _ = kill_process(pid, signal);
             }
         }
-        self.ended(PATIENCE);
+        self.ended(patience);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop(PATIENCE);
     }
 }
 
@@ -179,8 +193,9 @@ impl Cmd {
     }
 
     /// The error of a command that ended before its answer did.
-    fn died(&mut self, rx: &RxBuf) -> Rc {
-        let status = self.process.as_mut().and_then(|process| process.ended(PATIENCE));
+    fn died(&mut self, rx: &RxBuf, deadline: &Deadline) -> Rc {
+        let patience = deadline.remaining().map_or(PATIENCE, |left| left.clamp(HASTE, PATIENCE));
+        let status = self.process.as_mut().and_then(|process| process.ended(patience));
         let how = match status {
             Some(Some(status)) => format!("ended ({status})"),
             Some(None) => "ended".to_owned(),
@@ -215,6 +230,10 @@ impl Open for Cmd {
 
 impl Transport for Cmd {
     fn send(&mut self, command: &[u8]) -> Result<()> {
+        // What it printed unasked would be taken for the response.
+        if self.process.as_ref().is_some_and(|process| !process.is_quiet()) {
+            self.abandon();
+        }
         if self.process.is_none() {
             self.start()?;
         }
@@ -229,7 +248,7 @@ impl Transport for Cmd {
                 Arrival::Bytes => {}
                 Arrival::Nothing => return Ok(Progress::Pending),
                 Arrival::End if rx.is_empty() && self.revive()? => {}
-                Arrival::End => return Err(self.died(rx)),
+                Arrival::End => return Err(self.died(rx, &deadline)),
             }
         }
         if let Some(process) = &mut self.process {
@@ -240,7 +259,9 @@ impl Transport for Cmd {
     }
 
     fn abandon(&mut self) {
-        self.process = None;
+        if let Some(mut process) = self.process.take() {
+            process.stop(HASTE);
+        }
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|cmd| {

@@ -99,7 +99,7 @@ impl Open for Libtpms {
         })?;
         let blobs = match resumed {
             true => {
-                locked.keep();
+                locked.keep()?;
                 blobs
             }
             false => {

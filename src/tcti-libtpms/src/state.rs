@@ -9,12 +9,12 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, Metadata, OpenOptions, canonicalize, remove_file, rename};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tcti_core::io::above_stdio;
+use tcti_core::io::{above_stdio, write_all};
 use tcti_core::{Deadline, Rc, Result, diagnosis, fail};
 
 /// Largest state file we read, in bytes. That of libtpms 0.9 is some 100 KiB with all its NV memory in use.
@@ -23,11 +23,27 @@ const MAX_SIZE: u64 = 16 << 20;
 /// How long to wait for other processes, each of which holds the file for one command.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A state file, known by the inode that we wrote or read last.
+/// A state file, and which state of it we know.
 pub(crate) struct StateFile {
     path: PathBuf,
+    known: Option<Known>,
+}
+
+/// The file that we wrote or read last, as it was then.
+struct Known {
     /// Held open, so that its inode number is given to no other file.
-    known: Option<File>,
+    _file: File,
+    stamp: Stamp,
+}
+
+/// Tells a file from another, and from itself after a change: device, inode, size and time of the last change.
+#[derive(PartialEq, Eq)]
+struct Stamp(u64, u64, u64, i64, i64);
+
+impl Stamp {
+    fn of(metadata: &Metadata) -> Stamp {
+        Stamp(metadata.dev(), metadata.ino(), metadata.size(), metadata.mtime(), metadata.mtime_nsec())
+    }
 }
 
 /// The state file while no other process can touch it. The lock ends with it.
@@ -35,8 +51,17 @@ pub(crate) struct Locked<'a> {
     state: &'a mut StateFile,
     file: File,
     metadata: Metadata,
-    /// Whether locking made the file: then a failure removes it.
+    /// Whether locking made the file, and nothing is in it yet.
     made: bool,
+}
+
+/// A file that we made and did not fill is of no use to anybody.
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if self.made {
+            let _ = remove_file(&self.state.path);
+        }
+    }
 }
 
 impl StateFile {
@@ -74,16 +99,20 @@ impl StateFile {
     fn open(&self) -> io::Result<(File, bool)> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-        let opened = match options.open(&self.path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                match options.create_new(true).mode(0o600).open(&self.path) {
-                    Err(error) if error.kind() == ErrorKind::AlreadyExists => return self.open(),
-                    made => (made?, true),
-                }
-            }
-            opened => (opened?, false),
+        let missing = match options.open(&self.path) {
+            Ok(file) => return Ok((keep_off_stdio(file)?, false)),
+            Err(error) if error.kind() == ErrorKind::NotFound => error,
+            Err(error) => return Err(error),
         };
-        Ok((keep_off_stdio(opened.0)?, opened.1))
+        match options.clone().create_new(true).mode(0o600).open(&self.path) {
+            Ok(file) => Ok((keep_off_stdio(file)?, true)),
+            // Another process has made it meanwhile; or it is a link that leads nowhere.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                let file = options.open(&self.path).map_err(|_| missing)?;
+                Ok((keep_off_stdio(file)?, false))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn failed(&self, what: &str, path: &Path, error: &io::Error) -> Rc {
@@ -100,8 +129,8 @@ impl StateFile {
 impl Locked<'_> {
     /// The state in the file, when it is another than we know; empty blobs for an empty file, which is a new TPM.
     pub(crate) fn news(&mut self) -> Result<Option<Blobs>> {
-        let known = self.state.known.as_ref().and_then(|known| known.metadata().ok());
-        if known.is_some_and(|known| same(&known, &self.metadata) || self.made || self.metadata.len() == 0) {
+        let stamp = Stamp::of(&self.metadata);
+        if self.state.known.as_ref().is_some_and(|known| known.stamp == stamp || self.metadata.len() == 0) {
             return Ok(None); // a file that was removed is made anew from what we hold
         }
         let mut bytes = Vec::new();
@@ -122,50 +151,52 @@ impl Locked<'_> {
     }
 
     /// The state that was read has become ours without a change.
-    pub(crate) fn keep(self) {
-        let _ = flock(&self.file, FlockOperation::Unlock); // it stays open, so closing does not end the lock
-        self.state.known = Some(self.file);
+    pub(crate) fn keep(mut self) -> Result<()> {
+        let file = self.file.try_clone();
+        let file = file.map_err(|error| self.state.failed("keep", &self.state.path, &error))?;
+        // The clone stays open, so closing does not end the lock.
+        let _ = flock(&self.file, FlockOperation::Unlock);
+        self.made = false;
+        self.state.known = Some(Known { _file: file, stamp: Stamp::of(&self.metadata) });
+        Ok(())
     }
 
     /// Replaces the state; on an error the file is as before.
-    pub(crate) fn store(self, blobs: &Blobs) -> Result<()> {
+    pub(crate) fn store(mut self, blobs: &Blobs) -> Result<()> {
         // A link is followed, not replaced.
         let path = canonicalize(&self.state.path).unwrap_or_else(|_| self.state.path.clone());
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let next = path.with_file_name(format!(".{name}.tcti-libtpms.new"));
-        match self.replace(&path, &next, blobs) {
-            Ok(file) => {
-                self.state.known = Some(file);
-                Ok(())
-            }
-            Err(error) => {
-                if self.made {
-                    let _ = remove_file(&self.state.path); // empty, and of no use to anybody
-                }
-                Err(self.state.failed("replace", &next, &error))
-            }
-        }
+        let known = self.replace(&path, &next, blobs);
+        self.state.known = Some(known.map_err(|error| self.state.failed("replace", &next, &error))?);
+        self.made = false;
+        Ok(())
     }
 
-    fn replace(&self, path: &Path, next: &Path, blobs: &Blobs) -> io::Result<File> {
+    fn replace(&self, path: &Path, next: &Path, blobs: &Blobs) -> io::Result<Known> {
         let bytes = encode(blobs)?;
         // What a killed process left. Only a file that we made ourselves is written to.
         let _ = remove_file(next);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        let mut file = keep_off_stdio(options.open(next)?)?;
+        let file = keep_off_stdio(options.open(next)?)?;
         let written = self
             .give_owner(&file)
-            .and_then(|()| file.write_all(&bytes))
+            .and_then(|()| write_all(file.as_fd(), &bytes, &Deadline::Never))
             .and_then(|()| file.sync_data())
-            .and_then(|()| rename(next, path));
-        if let Err(error) = written {
-            let _ = remove_file(next);
-            return Err(error);
+            .and_then(|()| file.metadata())
+            .and_then(|metadata| rename(next, path).map(|()| metadata));
+        match written {
+            Ok(metadata) => {
+                // Done. That the new name survives a power cut, too, is more than some file systems can.
+                let _ = File::open(path.parent().unwrap_or(Path::new("/"))).and_then(|dir| dir.sync_all());
+                Ok(Known { _file: file, stamp: Stamp::of(&metadata) })
+            }
+            Err(error) => {
+                let _ = remove_file(next);
+                Err(error)
+            }
         }
-        // The new name survives a power cut, too.
-        File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()?;
-        Ok(file)
     }
 
     /// A state file stays its owner's, whoever uses it.

@@ -10,6 +10,7 @@ use crate::{
 };
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 use tcti_core::net::{Arrival, Channels, Stream};
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
@@ -24,11 +25,16 @@ const DEFAULT_LOCALITY: u8 = 3;
 const SIZE: usize = 4;
 const TRAILER: usize = 4;
 
+/// How long Finalize waits for the simulator's last reply.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// A simulator.
 pub(crate) struct Mssim {
     channels: Channels,
     link: Link,
     locality: u8,
+    /// Whether the simulator cancels commands, or may: until it has acknowledged that it does not.
+    cancelling: bool,
     /// What has arrived of the response in its envelope.
     envelope: RxBuf,
 }
@@ -37,80 +43,123 @@ pub(crate) struct Mssim {
 enum Link {
     /// None: an exchange failed. The next command connects anew.
     Down,
-    /// Both.
-    Up { data: Stream, platform: Stream },
-    /// Both; the command under way was cancelled and its response is still to come.
-    Cancelled { data: Stream, platform: Stream },
+    /// None, and they went with a command under way, whose response will not come.
+    Lost,
+    /// Both, and what happens on them.
+    Up { data: Stream, platform: Stream, exchange: Exchange },
+}
+
+/// What happens on the data channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exchange {
+    None,
+    /// A response is due.
+    Due,
+    /// A response is due, and nobody wants it any more.
+    Cancelled,
 }
 
 impl Link {
     fn streams(&self) -> Option<(&Stream, &Stream)> {
         match self {
-            Link::Down => None,
-            Link::Up { data, platform } | Link::Cancelled { data, platform } => Some((data, platform)),
+            Link::Down | Link::Lost => None,
+            Link::Up { data, platform, .. } => Some((data, platform)),
+        }
+    }
+
+    fn exchange(&self) -> Exchange {
+        match self {
+            Link::Down => Exchange::None,
+            Link::Lost => Exchange::Due,
+            Link::Up { exchange, .. } => *exchange,
+        }
+    }
+
+    fn set(&mut self, now: Exchange) {
+        if let Link::Up { exchange, .. } = self {
+            *exchange = now;
         }
     }
 }
 
 impl Mssim {
-    /// Sends one platform command and waits for its reply.
+    /// Sends one platform command and waits for its reply. `IO_ERROR` when the simulator refuses it, which costs the
+    /// command under way nothing, and when the connection is lost, which costs it too.
     pub(crate) fn platform(&mut self, code: u32) -> Result<()> {
-        if self.link.streams().is_none() {
+        if matches!(self.link, Link::Down) {
             self.connect()?;
         }
-        let Some((_, platform)) = self.link.streams() else { return Err(Rc::IO_ERROR) };
-        let result = signal(&self.channels, platform, code);
-        if result.is_err() {
-            self.abandon(); // a late reply must not be taken for the next one
+        let Some((_, platform)) = self.link.streams() else { return Err(self.lost()) };
+        match signal(&self.channels, platform, code, self.channels.control.timeout()) {
+            Ok(reply) => accepted(&self.channels, code, reply),
+            Err(rc) => {
+                // A late reply must not be taken for the next one.
+                let lost = self.link.exchange() == Exchange::Due;
+                self.abandon();
+                self.link = if lost { Link::Lost } else { Link::Down };
+                Err(rc)
+            }
         }
-        result
+    }
+
+    fn lost(&self) -> Rc {
+        fail!(Rc::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
     }
 
     /// Connects both channels and switches the simulator on, which does nothing to one that is on.
     fn connect(&mut self) -> Result<()> {
         let data = self.channels.connect_data()?;
         let platform = self.channels.control.connect()?;
-        signal(&self.channels, &platform, MS_SIM_POWER_ON)?;
-        signal(&self.channels, &platform, MS_SIM_NV_ON)?;
-        self.link = Link::Up { data, platform };
+        let off = self.cancelling.then_some(MS_SIM_CANCEL_OFF);
+        for code in [MS_SIM_POWER_ON, MS_SIM_NV_ON].into_iter().chain(off) {
+            let reply = signal(&self.channels, &platform, code, self.channels.control.timeout())?;
+            accepted(&self.channels, code, reply)?;
+        }
+        self.cancelling = false;
+        self.link = Link::Up { data, platform, exchange: Exchange::None };
         Ok(())
     }
 
     /// Reads and drops the response to a cancelled command, so that it meets no other, and ends the cancellation.
     fn settle(&mut self) -> Result<()> {
-        let (data, platform) = match core::mem::replace(&mut self.link, Link::Down) {
-            Link::Cancelled { data, platform } => (data, platform),
-            other => {
-                self.link = other;
-                return Ok(());
-            }
+        let Some((data, _)) = self.link.streams().filter(|_| self.link.exchange() == Exchange::Cancelled) else {
+            return Ok(());
         };
-        let deadline = Deadline::within(self.channels.data.timeout());
-        let whole = collect(&data, &mut self.envelope, &deadline);
+        let whole = collect(data, &mut self.envelope, &Deadline::within(self.channels.data.timeout()));
         self.envelope.clear();
-        signal(&self.channels, &platform, MS_SIM_CANCEL_OFF)?;
+        self.link.set(Exchange::None);
+        let ended = self.platform(MS_SIM_CANCEL_OFF);
+        self.cancelling &= ended.is_err();
         // Without the whole response the connection is of no use any more, and the next command makes another.
-        if whole.is_ok_and(|progress| progress == Progress::Complete) {
-            self.link = Link::Up { data, platform };
+        if !whole.is_ok_and(|progress| progress == Progress::Complete) {
+            self.abandon();
         }
-        Ok(())
+        ended
     }
 }
 
-/// Sends a platform command and reads its reply.
-fn signal(channels: &Channels, platform: &Stream, code: u32) -> Result<()> {
-    let name = channels.control.name();
-    let reply = channels.control.ask(platform, &mut [IoSlice::new(&code.to_be_bytes())], size_of::<u32>())?;
+/// Sends a platform command and gives its reply; an error when that does not come or is none.
+fn signal(channels: &Channels, platform: &Stream, code: u32, timeout: Duration) -> Result<u32> {
+    let code = code.to_be_bytes();
+    let parts = &mut [IoSlice::new(&code)];
+    let reply = channels.control.ask(platform, parts, size_of::<u32>(), timeout)?;
     match *reply.as_slice() {
-        [0, 0, 0, 0] => Ok(()),
-        [a, b, c, d] => Err(fail!(
-            Rc::IO_ERROR,
-            "the simulator answers platform command {code} on {name} with error {}",
-            u32::from_be_bytes([a, b, c, d])
-        )),
+        [a, b, c, d] => Ok(u32::from_be_bytes([a, b, c, d])),
         _ => Err(fail!(
             Rc::IO_ERROR,
-            "{name} is no platform channel of a simulator; it answers like the control channel of a swtpm: use TCTI swtpm"
+            "{} is no platform channel of a simulator; it answers like the control channel of a swtpm: use TCTI swtpm",
+            channels.control.name()
+        )),
+    }
+}
+
+fn accepted(channels: &Channels, code: u32, reply: u32) -> Result<()> {
+    match reply {
+        0 => Ok(()),
+        error => Err(fail!(
+            Rc::IO_ERROR,
+            "the simulator answers platform command {code} on {} with error {error}",
+            channels.control.name()
         )),
     }
 }
@@ -146,7 +195,8 @@ impl Open for Mssim {
 
     fn open(conf: Conf<'_>) -> Result<Mssim> {
         let channels = Channels::parse(conf, |_, _| None)?;
-        let mut mssim = Mssim { channels, link: Link::Down, locality: DEFAULT_LOCALITY, envelope: RxBuf::new() };
+        let mut mssim =
+            Mssim { channels, link: Link::Down, locality: DEFAULT_LOCALITY, cancelling: false, envelope: RxBuf::new() };
         mssim.connect()?;
         Ok(mssim)
     }
@@ -170,13 +220,12 @@ impl Transport for Mssim {
         if self.channels.data.is_tcp() {
             data.acknowledge_at_once()?;
         }
+        self.link.set(Exchange::Due);
         Ok(())
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some((data, _)) = self.link.streams() else {
-            return Err(fail!(Rc::IO_ERROR, "the connection to {} was lost", self.channels.data.name()));
-        };
+        let Some((data, _)) = self.link.streams() else { return Err(self.lost()) };
         let progress = collect(data, &mut self.envelope, &Deadline::after(wait))?;
         if progress == Progress::Complete {
             let bytes = self.envelope.as_slice();
@@ -187,6 +236,7 @@ impl Transport for Mssim {
             }
             rx.extend(body);
             self.envelope.clear();
+            self.link.set(Exchange::None);
         }
         Ok(progress)
     }
@@ -197,11 +247,9 @@ impl Transport for Mssim {
     }
 
     const CANCEL: Option<Cancel<Self>> = Some(|mssim| {
+        mssim.cancelling = true; // even when the reply is lost
         mssim.platform(MS_SIM_CANCEL_ON)?;
-        mssim.link = match core::mem::replace(&mut mssim.link, Link::Down) {
-            Link::Up { data, platform } => Link::Cancelled { data, platform },
-            other => other,
-        };
+        mssim.link.set(Exchange::Cancelled);
         Ok(())
     });
 
@@ -217,11 +265,17 @@ impl Transport for Mssim {
 }
 
 impl Drop for Mssim {
+    /// Says goodbye and waits for nothing but the end of a cancellation, which would meet other programs' commands.
     fn drop(&mut self) {
-        let _ = self.settle();
+        if self.cancelling && matches!(self.link, Link::Down | Link::Lost) {
+            let _ = self.connect();
+        }
         if let Some((data, platform)) = self.link.streams() {
-            let end = TPM_SESSION_END.to_be_bytes();
             // A simulator that is gone needs no goodbye.
+            if self.cancelling {
+                let _ = signal(&self.channels, platform, MS_SIM_CANCEL_OFF, FAREWELL);
+            }
+            let end = TPM_SESSION_END.to_be_bytes();
             let _ = data.send(&mut [IoSlice::new(&end)]);
             let _ = platform.send(&mut [IoSlice::new(&end)]);
         }

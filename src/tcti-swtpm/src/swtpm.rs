@@ -52,7 +52,8 @@ impl Swtpm {
         let stream = self.channels.control.connect()?;
         let code = (command as u32).to_be_bytes();
         let parts = &mut [IoSlice::new(&code), IoSlice::new(payload)];
-        let reply = self.channels.control.ask(&stream, parts, size_of::<u32>())?;
+        let timeout = self.channels.control.timeout();
+        let reply = self.channels.control.ask(&stream, parts, size_of::<u32>(), timeout)?;
         let result = reply.as_slice().first_chunk().map_or(u32::MAX, |result| u32::from_be_bytes(*result));
         if result != 0 {
             return Err(fail!(

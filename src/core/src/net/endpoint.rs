@@ -41,7 +41,7 @@ pub struct Endpoint {
     /// What the name resolved to, the address that answered last in front; empty until first needed.
     resolved: Vec<Resolved>,
     /// A TCP socket that is not connected, from the last connection to the first address.
-    spare: Option<OwnedFd>,
+    spare: Option<Spare>,
     /// The address as messages name it.
     name: Arc<str>,
     /// What a person can do when it does not answer.
@@ -71,9 +71,9 @@ impl Endpoint {
     }
 
     /// Sends a control command and collects its reply, of at least `least` bytes. `IO_ERROR` when it does not come.
-    pub fn ask(&self, stream: &Stream, parts: &mut [IoSlice<'_>], least: usize) -> Result<RxBuf> {
+    pub fn ask(&self, stream: &Stream, parts: &mut [IoSlice<'_>], least: usize, timeout: Duration) -> Result<RxBuf> {
         stream.send(parts)?;
-        let deadline = Deadline::within(self.timeout);
+        let deadline = Deadline::within(timeout);
         let mut reply = RxBuf::new();
         while reply.len() < least {
             match stream.recv_some(&mut reply, &deadline)? {
@@ -83,7 +83,7 @@ impl Endpoint {
                         Rc::IO_ERROR,
                         "no reply from {} within {} ms. {}",
                         self.name,
-                        self.timeout.as_millis(),
+                        timeout.as_millis(),
                         self.remedy
                     ));
                 }
@@ -109,13 +109,18 @@ impl Endpoint {
         if let (true, Some(Resolved::Tcp(address))) = (host == other_host, other.resolved.first()) {
             let mut address = *address;
             address.set_port(*port);
-            self.resolved = vec![Resolved::Tcp(address)];
+            let address = Resolved::Tcp(address);
+            if self.resolved.first() != Some(&address) {
+                self.spare = None; // it may be of another family
+                self.resolved = vec![address];
+            }
         }
     }
 
     /// Ends a connection to here, without TIME_WAIT and without a new socket for the next one, where TCP has it.
     pub fn release(&mut self, stream: Stream) {
-        self.spare = if self.is_tcp() { stream.disconnect() } else { None };
+        let fd = if self.is_tcp() { stream.disconnect() } else { None };
+        self.spare = fd.map(|fd| Spare { fd, owner: std::process::id() });
     }
 
     fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
@@ -126,9 +131,13 @@ impl Endpoint {
         for index in 0..self.resolved.len() {
             let Some(address) = self.resolved.get(index) else { break };
             let address_c = address.to_sockaddr();
-            let attempt = match self.spare.take() {
-                Some(fd) => Stream::reconnect(fd, &*address_c, self.timeout, &self.name),
-                None => Stream::connect(&*address_c, self.timeout, &self.name),
+            let new = || Stream::connect(&*address_c, self.timeout, &self.name);
+            let attempt = match self.spare.take().and_then(Spare::take) {
+                Some(fd) => match Stream::reconnect(fd, &*address_c, self.timeout, &self.name) {
+                    Err(error) if error != Errno::ECONNREFUSED && error != Errno::ETIMEDOUT => new(),
+                    other => other,
+                },
+                None => new(),
             };
             match attempt {
                 Ok(stream) => {
@@ -147,6 +156,20 @@ impl Endpoint {
             }
         }
         Err(reason)
+    }
+}
+
+/// A socket to use again.
+#[derive(Debug)]
+struct Spare {
+    fd: OwnedFd,
+    /// The process that made it: one that forked off shares the socket, and must not use it.
+    owner: u32,
+}
+
+impl Spare {
+    fn take(self) -> Option<OwnedFd> {
+        (self.owner == std::process::id()).then_some(self.fd)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Stream {
     fd: OwnedFd,
     /// The address as messages name it.
     peer: Arc<str>,
+    /// How long the peer may leave what we send unread.
+    timeout: Duration,
 }
 
 impl AsFd for Stream {
@@ -50,7 +52,7 @@ impl Stream {
         let family = address.family().unwrap_or(AddressFamily::Unspec);
         let fd = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
         let fd = above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
-        set_send_timeout(&fd, timeout)?;
+        set_connect_timeout(&fd, timeout)?;
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
         }
@@ -71,7 +73,7 @@ impl Stream {
                 // Interrupted, a Unix socket is as before; a TCP socket goes on connecting by itself.
                 Err(Errno::EINTR) if address.family() == Some(AddressFamily::Unix) => {
                     let left = deadline.remaining().filter(|left| !left.is_zero()).ok_or(Errno::ETIMEDOUT)?;
-                    set_send_timeout(&fd, left)?;
+                    set_connect_timeout(&fd, left)?;
                 }
                 Err(Errno::EINTR) => {
                     finish_connecting(fd.as_fd(), &deadline)?;
@@ -82,7 +84,7 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Stream { fd, peer: Arc::clone(peer) })
+        Ok(Stream { fd, peer: Arc::clone(peer), timeout })
     }
 
     /// Resets a TCP connection, so that it leaves no TIME_WAIT behind and a program that connects once per command does
@@ -94,7 +96,7 @@ impl Stream {
 
     /// Wraps a connected socket; `peer` names it in messages.
     pub fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
-        Stream { fd, peer: peer.into() }
+        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30) }
     }
 
     /// Whether nothing waits to be read and the peer is there: a kept connection may carry the next command. What came
@@ -112,13 +114,17 @@ impl Stream {
 
     /// Sends all parts, one after the other, gathered into as few writes as the socket takes.
     pub fn send(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        let deadline = Deadline::within(self.timeout);
+        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         let mut rest = parts;
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
-            let sent = socket::sendmsg::<()>(self.fd.as_raw_fd(), rest, &[], MsgFlags::MSG_NOSIGNAL, None);
-            match sent {
+            match socket::sendmsg::<()>(self.fd.as_raw_fd(), rest, &[], flags, None) {
                 Ok(count) => IoSlice::advance_slices(&mut rest, count),
                 Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if !deadline.has_passed() => {
+                    wait_for(self.as_fd(), PollFlags::POLLOUT, &deadline)?;
+                }
                 Err(error) => return Err(self.failed("cannot send to", error)),
             }
         }
@@ -172,8 +178,8 @@ impl Stream {
     }
 }
 
-/// Bounds connect and send.
-fn set_send_timeout(fd: &OwnedFd, timeout: Duration) -> core::result::Result<(), Errno> {
+/// Bounds connect; `send` has a deadline of its own.
+fn set_connect_timeout(fd: &OwnedFd, timeout: Duration) -> core::result::Result<(), Errno> {
     let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
     socket::setsockopt(fd, sockopt::SendTimeout, &TimeVal::microseconds(micros.max(1000)))
 }

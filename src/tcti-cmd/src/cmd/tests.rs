@@ -80,6 +80,33 @@ fn what_a_command_has_read_is_not_sent_again() {
 }
 
 #[test]
+fn what_is_printed_unasked_never_meets_a_command() {
+    let dir = tempfile::tempdir().unwrap();
+    let (go, done) = (dir.path().join("go"), dir.path().join("done"));
+    let mut late = OK.to_vec();
+    late[12] ^= 0xff;
+    let wait =
+        format!("[ -e {done} ] || {{ while [ ! -e {go} ]; do :; done; ", go = go.display(), done = done.display());
+    let unasked = format!("{wait}{}; touch {}; }}", print(&late), done.display());
+    let mut session = open(&format!("{}; {unasked}; cat >/dev/null", after_command(&print(OK))));
+    assert_eq!(run(&mut session).unwrap(), OK);
+    std::fs::write(&go, "").unwrap();
+    while !done.exists() {
+        std::thread::yield_now();
+    }
+    assert_eq!(run(&mut session).unwrap(), OK);
+}
+
+#[test]
+fn a_receive_that_may_not_wait_does_not() {
+    let mut session = open(&after_command("trap '' TERM; exec >&- 2>&-; exec sleep 600"));
+    session.transmit(GET_RANDOM).unwrap();
+    let start = Instant::now();
+    while session.receive(None, Wait::Millis(0)) == Err(Rc::TRY_AGAIN) {}
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
 fn an_end_at_any_offset_is_an_error() {
     for cut in [0, 1, 9, 10, 19] {
         assert_eq!(run(&mut open(&after_command(&print(&OK[..cut])))), Err(Rc::IO_ERROR), "{cut}");

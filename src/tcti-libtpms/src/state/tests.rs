@@ -23,6 +23,7 @@ fn the_file_is_two_blobs_with_their_lengths_and_mode_0600() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     assert!(load(&path).unwrap() == Blobs::default(), "a new TPM");
+    assert!(!path.exists(), "nothing was stored");
     store(&path, &blobs());
     assert_eq!(std::fs::read(&path).unwrap(), BYTES);
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
@@ -62,7 +63,7 @@ fn what_another_has_stored_is_news_and_what_we_stored_is_not() {
     store(&path, &other);
     let mut locked = ours.lock().unwrap();
     assert!(locked.news().unwrap() == Some(other));
-    locked.keep();
+    locked.keep().unwrap();
     assert!(ours.lock().unwrap().news().unwrap().is_none());
 }
 
@@ -91,6 +92,25 @@ fn a_file_that_was_removed_is_made_anew() {
     assert!(locked.news().unwrap().is_none());
     locked.store(&blobs()).unwrap();
     assert!(load(&path).unwrap() == blobs());
+}
+
+#[test]
+fn a_file_that_was_restored_in_its_place_is_news() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut state = StateFile::new(&path);
+    state.lock().unwrap().store(&blobs()).unwrap();
+    let other = Blobs { permanent: vec![9, 9, 9], volatile: vec![8, 8, 8] };
+    std::fs::write(&path, encode(&other).unwrap()).unwrap(); // as cp does
+    assert!(state.lock().unwrap().news().unwrap() == Some(other));
+}
+
+#[test]
+fn a_link_that_leads_nowhere_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+    assert_eq!(StateFile::new(&link).lock().err(), Some(Rc::IO_ERROR));
 }
 
 #[test]
