@@ -5,6 +5,7 @@
 use crate::deadline::Deadline;
 use crate::rc::{Rc, Result};
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::stat::{SFlag, fstat};
@@ -46,15 +47,22 @@ pub struct Outlet {
 enum Kind {
     /// Nothing: a regular file whose size has no limit.
     File,
-    /// Block, or raise a signal: a pipe, a socket, a terminal, a file with a limit.
-    Other,
+    /// Raise a signal.
+    NonBlocking,
+    /// Block, and raise a signal: a pipe, a socket, a terminal, a file with a limit.
+    Blocking,
 }
 
 impl Kind {
     fn of(fd: BorrowedFd<'_>) -> Kind {
         let is_file = fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits());
         let unlimited = getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY);
-        if is_file && unlimited { Kind::File } else { Kind::Other }
+        let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
+        match is_file && unlimited {
+            true => Kind::File,
+            false if flags.contains(OFlag::O_NONBLOCK) => Kind::NonBlocking,
+            false => Kind::Blocking,
+        }
     }
 }
 
@@ -81,7 +89,8 @@ fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadlin
     while !bytes.is_empty() {
         let written = match kind {
             Kind::File => write(fd, bytes).map_err(io::Error::from),
-            Kind::Other => {
+            Kind::NonBlocking => crate::sys::write_without_signal(fd, bytes),
+            Kind::Blocking => {
                 if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
@@ -93,7 +102,11 @@ fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadlin
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !deadline.has_passed() => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
+                    return Err(error);
+                }
+            }
             Err(error) => return Err(error),
         }
     }
