@@ -122,7 +122,11 @@ impl StateFile {
             _ => Rc::IO_ERROR,
         };
         let reason = errno.map_or_else(|| error.to_string(), |errno| diagnosis::reason(path, errno));
-        fail!(code, "cannot {what} the TPM state file {}: {reason}", self.path.display())
+        let at = match path == self.path {
+            true => String::new(), // the reason names it
+            false => format!("{}: ", self.path.display()),
+        };
+        fail!(code, "cannot {what} the TPM state file {at}{reason}")
     }
 }
 
