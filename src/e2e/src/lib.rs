@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 pub mod behind;
+pub mod every;
 pub mod mssim;
 pub mod need;
 pub mod output;

@@ -9,32 +9,18 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use tss2_e2e::behind;
-use tss2_e2e::mssim::Mssim;
-use tss2_e2e::need::{
-    C_DEVICE, C_SWTPM, CC, LIBTPMS, Need, OPENSSL, PKG_CONFIG, SSH, SSHD, SWTPM, TPM2_TOOLS, distribution_library,
-};
+use tss2_e2e::every::{Case, EVERY};
+use tss2_e2e::need::{C_DEVICE, C_SWTPM, LIBTPMS, Need, OPENSSL, SWTPM, TPM2_TOOLS, distribution_library};
 use tss2_e2e::pty::PtyDevice;
-use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
+use tss2_e2e::server::{Socket, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, stage};
 
 /// Wireshark without its windows.
 const TSHARK: Need = Need::Program("tshark", "tshark");
 
-/// The transport, what it needs and how it starts.
-type Case = (&'static str, &'static [Need], fn() -> Box<dyn Tpm>);
-
-const CASES: [Case; 11] = [
-    ("libtpms", &[LIBTPMS], || Box::new(StateFile::new())),
-    ("swtpm_over_tcp", &[SWTPM], || Box::new(Swtpm::start(Socket::Tcp))),
-    ("swtpm_over_a_unix_socket", &[SWTPM], || Box::new(Swtpm::start(Socket::Unix))),
-    ("device", &[SWTPM], || Box::new(PtyDevice::start())),
-    ("mssim_over_tcp", &[LIBTPMS], || Box::new(Mssim::start(Socket::Tcp, 0))),
-    ("mssim_over_a_unix_socket", &[LIBTPMS], || Box::new(Mssim::start(Socket::Unix, 0))),
-    ("a_command", &[SWTPM], behind::command),
-    ("ssh", &[SWTPM, SSHD, SSH], behind::ssh),
-    ("spi", &[LIBTPMS, CC, PKG_CONFIG], || behind::spi("held")),
+/// The distribution's modules, which a capture may be of, too.
+const C_MODULES: [Case; 2] = [
     ("the_c_module_for_swtpm", &[SWTPM, C_SWTPM], || Box::new(C(Box::new(Swtpm::start(Socket::Unix))))),
     ("the_c_module_for_devices", &[SWTPM, C_DEVICE], || Box::new(C(Box::new(PtyDevice::start())))),
 ];
@@ -51,7 +37,7 @@ const TOOLS: [(&str, &str); 5] = [
 pub(crate) fn tests(suite: &mut Suite) {
     let needs = [TPM2_TOOLS, TSHARK, SWTPM];
     suite.test("pcap::tshark_lists_the_commands_that_were_run", &needs, commands_that_were_run);
-    for (name, needs, start) in CASES {
+    for (name, needs, start) in EVERY.into_iter().chain(C_MODULES) {
         let needs = [needs, &[TPM2_TOOLS, OPENSSL, TSHARK]].concat();
         suite.test(format!("pcap::all_steps_around_{name}"), &needs, move || all_steps(&*start()));
     }

@@ -5,31 +5,14 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use tss2_e2e::behind;
-use tss2_e2e::mssim::Mssim;
-use tss2_e2e::need::{CC, LIBTPMS, Need, OPENSSL, PKG_CONFIG, SSH, SSHD, SWTPM, TPM2_TOOLS, VALGRIND};
-use tss2_e2e::pty::PtyDevice;
-use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
+use tss2_e2e::every::EVERY;
+use tss2_e2e::need::{CC, LIBTPMS, OPENSSL, PKG_CONFIG, TPM2_TOOLS, VALGRIND};
+use tss2_e2e::server::Tpm;
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, stage};
 
-/// The transport, what it needs and how it starts.
-type Case = (&'static str, &'static [Need], fn() -> Box<dyn Tpm>);
-
-const CASES: [Case; 10] = [
-    ("libtpms", &[LIBTPMS], || Box::new(StateFile::new())),
-    ("swtpm_over_tcp", &[SWTPM], || Box::new(Swtpm::start(Socket::Tcp))),
-    ("swtpm_over_a_unix_socket", &[SWTPM], || Box::new(Swtpm::start(Socket::Unix))),
-    ("device", &[SWTPM], || Box::new(PtyDevice::start())),
-    ("mssim_over_tcp", &[LIBTPMS], || Box::new(Mssim::start(Socket::Tcp, 0))),
-    ("mssim_over_a_unix_socket", &[LIBTPMS], || Box::new(Mssim::start(Socket::Unix, 0))),
-    ("a_command", &[SWTPM], behind::command),
-    ("ssh", &[SWTPM, SSHD, SSH], behind::ssh),
-    ("spi_with_wait_states", &[LIBTPMS, CC, PKG_CONFIG], || behind::spi("held burst=7,wait_states=2,data_after=2")),
-    ("spi_in_whole_frames", &[LIBTPMS, CC, PKG_CONFIG], || behind::spi("whole")),
-];
-
 pub(crate) fn tests(suite: &mut Suite) {
-    for (name, needs, start) in CASES {
+    for (name, needs, start) in EVERY {
         let needs = [needs, &[TPM2_TOOLS, OPENSSL]].concat();
         suite.test(format!("tools::all_steps_on_{name}"), &needs, move || all_steps(&*start()));
         suite.test(format!("tools::our_libraries_serve_{name}"), &needs, move || our_libraries_serve(&*start()));
