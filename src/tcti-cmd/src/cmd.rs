@@ -40,8 +40,8 @@ struct Process {
     /// Closed first when the command is to end.
     stdin: Option<Stdin>,
     stdout: OwnedFd,
-    /// Responses so far.
-    answered: u64,
+    /// Whether it has given a response: then it is no command that cannot work at all.
+    has_answered: bool,
     /// Bytes of the TPM command under way; 0 when there is none.
     sent: usize,
 }
@@ -70,7 +70,7 @@ impl Process {
             child,
             stdin: Some(Stdin { writer, reader: above_stdio(stdin)? }),
             stdout: above_stdio(stdout)?,
-            answered: 0,
+            has_answered: false,
             sent: 0,
         })
     }
@@ -174,7 +174,7 @@ impl Cmd {
     /// Starts a command anew that ended between two TPM commands, as ssh does when its connection is idle, and sends it
     /// what its predecessor has not read. `false` when that is not how it ended.
     fn revive(&mut self) -> Result<bool> {
-        let ended = self.process.as_ref().filter(|process| process.answered > 0);
+        let ended = self.process.as_ref().filter(|process| process.has_answered);
         let Some(command) = ended.and_then(Process::unread) else { return Ok(false) };
         self.start()?;
         self.write(&command)?;
@@ -252,7 +252,7 @@ impl Transport for Cmd {
             }
         }
         if let Some(process) = &mut self.process {
-            process.answered += 1;
+            process.has_answered = true;
             process.sent = 0;
         }
         Ok(Progress::Complete)

@@ -95,7 +95,8 @@ impl Stream {
     }
 
     /// Wraps a connected socket; `peer` names it in messages.
-    pub fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
+    #[cfg(test)]
+    fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
         Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30) }
     }
 

@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
@@ -22,6 +22,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     let libtpms = [&BUILD[..], &[LIBTPMS, TPM2_TOOLS]].concat();
     suite.test("survival::a_killed_process_leaves_a_state_that_loads", &libtpms, killed_processes);
     suite.test("survival::processes_share_a_state_file_one_after_the_other", &libtpms, shared_state_file);
+    suite.test("survival::a_state_file_stays_its_owners", &[&libtpms[..], &[Need::Root]].concat(), owner);
     suite.test("survival::a_pipe_line_of_tools_on_one_state_file", &libtpms, pipe_line);
     suite.test("survival::closed_streams_leave_the_state_file_alone", &libtpms, closed_streams);
     let tcp = [CC, PKG_CONFIG, SWTPM];
@@ -154,6 +155,17 @@ fn full_disk() {
     output::succeed(&mut unshare);
     let message = fs::read_to_string(results.path().join("message")).unwrap();
     assert!(message.contains("No space left on device"), "{message}");
+}
+
+/// Root uses a file of somebody else, as people do with sudo.
+fn owner() {
+    let file = StateFile::new();
+    let use_it = || output::succeed(stage::command("tpm2_getrandom").args(["--hex", "8", "-T", &file.name_conf()]));
+    use_it();
+    chown(file.path(), Some(65534), Some(65534)).unwrap();
+    use_it();
+    let metadata = fs::metadata(file.path()).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (65534, 65534, 0o600));
 }
 
 /// The tool on the right opens its TPM first and waits for what the one on the left prints.

@@ -154,20 +154,6 @@ fn a_failed_first_store_leaves_nothing() {
 }
 
 #[test]
-fn a_state_file_stays_its_owners() {
-    if !geteuid().is_root() {
-        return; // only root can give a file away; the end-to-end tests say when they do not run as root
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state");
-    std::fs::write(&path, BYTES).unwrap();
-    std::os::unix::fs::chown(&path, Some(65534), Some(65534)).unwrap();
-    store(&path, &blobs());
-    let metadata = std::fs::metadata(&path).unwrap();
-    assert_eq!((metadata.uid(), metadata.gid()), (65534, 65534));
-}
-
-#[test]
 fn what_is_no_file_is_refused() {
     for path in ["/dev/null", "/nonexistent/state", "/"] {
         assert_eq!(StateFile::new(Path::new(path)).lock().err(), Some(Rc::IO_ERROR), "{path}");

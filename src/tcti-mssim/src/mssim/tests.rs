@@ -138,13 +138,8 @@ fn what_is_no_envelope_costs_one_command() {
         let size = u32::try_from(response.len()).unwrap();
         [&size.to_be_bytes()[..], &response, &[0; 4]].concat()
     };
-    for bytes in malformed().into_iter().map(inside) {
-        let broken = vec![Step::Read(COMMAND), Step::write(&bytes)];
-        let (mut session, _data, _platform) = session(vec![broken, exchange()]);
-        assert_eq!(run(&mut session), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
-        assert_eq!(run(&mut session).unwrap(), OK);
-    }
-    for bytes in [vec![0xff; 4], vec![0; 8], trailing, reported, disagreeing, vec![0, 0x10, 0, 1]] {
+    let envelopes = [vec![0xff; 4], vec![0; 8], trailing, reported, disagreeing, vec![0, 0x10, 0, 1]];
+    for bytes in malformed().into_iter().map(inside).chain(envelopes) {
         let broken = vec![Step::Read(COMMAND), Step::write(&bytes)];
         let (mut session, _data, _platform) = session(vec![broken, exchange()]);
         assert_eq!(run(&mut session), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
