@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Build script of every library that C loads. The package name is the library's name: it gives the SONAME.
 
-fn main() {
+pub(crate) fn main() {
     println!("cargo::rerun-if-changed=../build-cdylib.rs");
     let name = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,lib{name}.so.0");

@@ -36,6 +36,19 @@ pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     fd.try_clone() // std promises a number of 3 or more
 }
 
+/// Takes the numbers of standard streams that are closed, for as long as the value lives: what another library opens
+/// meanwhile lands above them.
+pub fn hold_stdio() -> Vec<OwnedFd> {
+    let mut held = Vec::new();
+    while let Ok(null) = std::fs::File::open("/dev/null") {
+        if null.as_raw_fd() > 2 {
+            break;
+        }
+        held.push(null.into());
+    }
+    held
+}
+
 /// A descriptor to write to again and again.
 pub struct Outlet {
     fd: OwnedFd,

@@ -51,6 +51,12 @@ pub trait Bus: Send + 'static {
         ChipSelect::PerTransfer
     }
 
+    /// Called before each command: a bus that lost its device looks for it. Whether it has another one now, or the
+    /// same one after a loss of power; the TPM is then claimed anew. A bus without its device fails every transfer.
+    fn revive(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+
     /// Begins a transaction: from now on the TPM is selected. Only called with [`ChipSelect::Held`].
     fn select(&mut self) -> Result<()> {
         Ok(())

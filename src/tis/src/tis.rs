@@ -113,6 +113,10 @@ impl<B: Bus> Tis<B> {
 
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
+        if self.bus.revive()? {
+            self.state = State::Foreign;
+            locality::identify(&mut self.bus)?;
+        }
         let status = match replace(&mut self.state, State::Unsettled) {
             State::Settled => self.ready()?,
             State::Unsettled | State::Foreign => self.settle()?,

@@ -9,10 +9,19 @@ use xshell::{Shell, cmd};
 pub(crate) struct Package(&'static str, Option<&'static str>);
 
 /// To show a TPM that answers.
-pub(crate) const DEMO: &[Package] = &[Package("libtpms0", Some("libtpms")), Package("tpm2-tools", Some("tpm2-tools"))];
+pub(crate) const DEMO: &[Package] = &[
+    Package("libtpms0", Some("libtpms")),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+    Package("tpm2-tools", Some("tpm2-tools")),
+];
 
 /// To run the unit tests.
-pub(crate) const QUICK: &[Package] = &[Package("libtpms0", Some("libtpms"))];
+pub(crate) const QUICK: &[Package] = &[
+    Package("libtpms0", Some("libtpms")),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+];
 
 /// To compare with the C modules.
 pub(crate) const BENCH: &[Package] = &[
@@ -22,6 +31,8 @@ pub(crate) const BENCH: &[Package] = &[
     Package("libtss2-tcti-mssim0", None),
     Package("libtss2-tcti-pcap0", None),
     Package("libtss2-tcti-swtpm0", None),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("strace", Some("strace")),
     Package("swtpm", Some("swtpm")),
 ];
@@ -40,6 +51,7 @@ pub(crate) const TEST: &[Package] = &[
     Package("libtss2-tcti-mssim0", None),
     Package("libtss2-tcti-swtpm0", None),
     Package("libtss2-tctildr0", None),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
     Package("mandoc", Some("mandoc")),
     Package("openssh-client", Some("openssh-clients")),
     Package("openssh-server", Some("openssh-server")),

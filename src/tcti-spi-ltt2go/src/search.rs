@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Which stick is meant: the first that opens and whose serial number matches. When none does, one message says what
+//! is wrong with each.
+#![forbid(unsafe_code)]
+
+use crate::bridge::Find;
+use crate::ere::Ere;
+use crate::stick::{OpenStick, UsbStick};
+use nix::errno::Errno;
+use rusb::{Context, Device, DeviceDescriptor, Error, UsbContext};
+use std::path::PathBuf;
+use tcti_core::io::hold_stdio;
+use tcti_core::{Conf, Rc, Result, diagnosis, fail};
+
+/// As the C module has it: pi3g, LetsTrust-TPM2Go.
+const VENDOR: u16 = 0x365d;
+const PRODUCT: u16 = 0x1337;
+
+/// The stick that a configuration string means.
+pub(crate) struct Search {
+    serial: Option<Ere>,
+}
+
+/// Why a stick is not the one, the nearest to success last.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Miss {
+    Serial(String),
+    Broken(String),
+    Busy(String),
+    Denied(String),
+}
+
+impl Miss {
+    fn of(device: &Device<Context>, error: Error) -> Miss {
+        // As usbfs has it; the way of messages about other devices.
+        let path = PathBuf::from(format!("/dev/bus/usb/{:03}/{:03}", device.bus_number(), device.address()));
+        match error {
+            Error::Access => Miss::Denied(diagnosis::reason(&path, Errno::EACCES)),
+            Error::Busy => Miss::Busy(format!("{} is in use by another program", path.display())),
+            error => Miss::Broken(format!("{}: {error}", path.display())),
+        }
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Miss::Serial(text) | Miss::Broken(text) | Miss::Busy(text) | Miss::Denied(text) => text,
+        }
+    }
+
+    fn remedy(&self) -> &'static str {
+        match self {
+            Miss::Serial(_) => "Plug that stick in, or correct the serial number",
+            Miss::Broken(_) => "Unplug it and plug it in again",
+            Miss::Busy(_) => "End that program, or share the stick through tpm2-abrmd",
+            Miss::Denied(_) => {
+                "Install the udev rules that give the stick to group tss and to the user at the seat, then plug it in \
+                 again; or add yourself to group tss (usermod -a -G tss USER, then log in anew)"
+            }
+        }
+    }
+}
+
+impl Search {
+    /// Opens a stick; `None`: it was unplugged just now.
+    fn open(
+        &self,
+        device: &Device<Context>,
+        descriptor: &DeviceDescriptor,
+        same: Option<&str>,
+    ) -> Option<core::result::Result<UsbStick, Miss>> {
+        let opened = OpenStick::open(device, descriptor);
+        Some(match opened {
+            Err(Error::NoDevice | Error::NotFound) => return None,
+            Err(error) => Err(Miss::of(device, error)),
+            Ok(opened) if !self.is_wanted(opened.serial(), same) => {
+                Err(Miss::Serial(format!("one has \"{}\"", opened.serial())))
+            }
+            Ok(opened) => opened.claim().map_err(|error| Miss::of(device, error)),
+        })
+    }
+
+    /// Why none opens.
+    fn none(&self, misses: &[Miss], same: Option<&str>) -> Rc {
+        let wanted = match (same, &self.serial) {
+            (Some(serial), _) => format!(" with the serial number \"{serial}\""),
+            (None, Some(ere)) => format!(" whose serial number matches \"{}\"", ere.text()),
+            (None, None) => String::new(),
+        };
+        let Some(nearest) = misses.iter().max() else {
+            return fail!(
+                Rc::IO_ERROR,
+                "no LetsTrust-TPM2Go{wanted} is plugged in (lsusb -d {VENDOR:04x}:{PRODUCT:04x} lists them). Without \
+                 one, use a simulator: TCTI swtpm or libtpms"
+            );
+        };
+        let reasons: Vec<&str> = misses.iter().map(Miss::text).collect();
+        let code = match nearest {
+            Miss::Denied(_) => Rc::NOT_PERMITTED,
+            Miss::Serial(_) | Miss::Broken(_) | Miss::Busy(_) => Rc::IO_ERROR,
+        };
+        fail!(code, "no LetsTrust-TPM2Go{wanted} opens: {}. {}", reasons.join("; "), nearest.remedy())
+    }
+
+    fn is_wanted(&self, serial: &str, same: Option<&str>) -> bool {
+        match same {
+            Some(same) => serial == same,
+            None => self.serial.as_ref().is_none_or(|ere| ere.matches(serial)),
+        }
+    }
+}
+
+impl Find for Search {
+    type Stick = UsbStick;
+
+    fn parse(conf: Conf<'_>) -> Result<Search> {
+        Ok(Search { serial: conf.c_str().map(Ere::parse).transpose()? })
+    }
+
+    fn find(&self, same: Option<&str>) -> Result<UsbStick> {
+        let no_usb = |error| fail!(Rc::IO_ERROR, "libusb does not start: {error}. Is /dev/bus/usb there?");
+        let _held = hold_stdio();
+        // A context of our own, and a new one each time: it lists what is plugged in now.
+        let devices = Context::new().and_then(|context| context.devices()).map_err(no_usb)?;
+        let mut misses = Vec::new();
+        for device in devices.iter() {
+            let Ok(descriptor) = device.device_descriptor() else { continue };
+            if (descriptor.vendor_id(), descriptor.product_id()) != (VENDOR, PRODUCT) {
+                continue;
+            }
+            match self.open(&device, &descriptor, same) {
+                Some(Ok(stick)) => return Ok(stick),
+                Some(Err(miss)) => misses.push(miss),
+                None => {}
+            }
+        }
+        Err(self.none(&misses, same))
+    }
+}
