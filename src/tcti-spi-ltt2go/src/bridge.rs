@@ -149,3 +149,6 @@ impl<F: Find> Bus for Bridge<F> {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The bus on a simulated stick, without libusb: what a command costs, what goes wrong, and what is left of it.
+
+use super::*;
+use sim_tpm2go::{Counters, ENDPOINT_IN, ENDPOINT_OUT, Faults, Reply, When};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tcti_core::session::Received;
+use tcti_core::{Session, Wait};
+use tcti_tis::Tis;
+
+/// TPM2_GetRandom of 16 bytes.
+const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+
+/// A socket for a stick, and what the tests look at.
+#[derive(Clone, Default)]
+struct Socket(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    plugged: Option<(String, sim_tpm2go::Stick)>,
+    /// A program has the interface.
+    claimed: bool,
+    /// Turns of the bus: calls that wait for it.
+    turns: u32,
+    /// The bridge gives at most so many bytes at once.
+    piece: Option<usize>,
+}
+
+/// Answers 28 bytes, the last of which is the last of the command.
+fn tpm(_locality: u8, command: &[u8]) -> Vec<u8> {
+    let mut response = vec![0x80, 0x01, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16];
+    response.resize(28, command.last().copied().unwrap_or_default());
+    response
+}
+
+impl Socket {
+    fn with(serial: &str, faults: Faults) -> Socket {
+        let socket = Socket::default();
+        socket.plug(serial, faults);
+        socket
+    }
+
+    fn plug(&self, serial: &str, faults: Faults) {
+        let mut stick = sim_tpm2go::Stick::new(serial, tpm, faults);
+        assert_eq!(stick.control([0, 9, 1, 0, 0, 0, 0, 0]), Reply::Data(Vec::new()));
+        self.state().plugged = Some((serial.to_owned(), stick));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    fn counters(&self) -> Counters {
+        self.stick(|stick| stick.counters())
+    }
+
+    fn stick<T>(&self, look: impl FnOnce(&mut sim_tpm2go::Stick) -> T) -> T {
+        look(&mut self.state().plugged.as_mut().unwrap().1)
+    }
+
+    fn set(&self, faults: Faults) {
+        self.stick(|stick| *stick.faults() = faults);
+    }
+
+    fn open(&self) -> Result<Session<Tis<Bridge<Here>>>> {
+        let bridge = Bridge { find: Here(self.clone()), stick: None, serial: String::new(), clock: SystemClock::new() };
+        let stick = Bridge::connect(&bridge.find, None)?;
+        let serial = stick.serial().to_owned();
+        Tis::over(Bridge { stick: Some(stick), serial, ..bridge }).map(Session::new)
+    }
+}
+
+/// Finds the stick in the socket.
+struct Here(Socket);
+
+impl Find for Here {
+    type Stick = Claimed;
+
+    fn parse(_conf: Conf<'_>) -> Result<Here> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    fn find(&self, same: Option<&str>) -> Result<Claimed> {
+        let mut state = self.0.state();
+        let serial = state.plugged.as_ref().map(|(serial, _)| serial.clone());
+        let serial = serial.filter(|serial| same.is_none_or(|same| same == serial)).ok_or(Rc::IO_ERROR)?;
+        assert!(!state.claimed, "claimed twice");
+        state.claimed = true;
+        Ok(Claimed { socket: self.0.clone(), serial })
+    }
+}
+
+/// The stick while it is claimed.
+struct Claimed {
+    socket: Socket,
+    serial: String,
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        self.socket.state().claimed = false;
+    }
+}
+
+impl Claimed {
+    /// One turn of the bus.
+    fn turn<T>(&self, work: impl FnOnce(&mut sim_tpm2go::Stick) -> rusb::Result<T>) -> rusb::Result<T> {
+        let mut state = self.socket.state();
+        state.turns += 1;
+        work(&mut state.plugged.as_mut().ok_or(Error::NoDevice)?.1)
+    }
+}
+
+fn data(reply: Reply) -> rusb::Result<Vec<u8>> {
+    match reply {
+        Reply::Data(data) => Ok(data),
+        Reply::Stall => Err(Error::Pipe),
+        Reply::Overflow => Err(Error::Overflow),
+        Reply::Nak | Reply::Silence => Err(Error::Timeout),
+        Reply::Gone => Err(Error::NoDevice),
+    }
+}
+
+fn fetch(stick: &mut sim_tpm2go::Stick, into: &mut [u8], piece: Option<usize>) -> rusb::Result<usize> {
+    let most = piece.unwrap_or(into.len()).min(into.len());
+    let came = data(stick.bulk_in(ENDPOINT_IN, most))?;
+    into[..came.len()].copy_from_slice(&came);
+    Ok(came.len())
+}
+
+impl Stick for Claimed {
+    fn serial(&self) -> &str {
+        &self.serial
+    }
+
+    fn announce(&mut self, count: u16) -> rusb::Result<()> {
+        let [low, high] = count.to_le_bytes();
+        self.turn(|stick| data(stick.control([0xc0, 0xca, 3, 0, low, high, 0, 0])).map(drop))
+    }
+
+    fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> rusb::Result<usize> {
+        let piece = self.socket.state().piece;
+        self.turn(|stick| {
+            data(stick.bulk_out(ENDPOINT_OUT, out))?;
+            fetch(stick, into, piece)
+        })
+    }
+
+    fn read(&mut self, into: &mut [u8], _timeout: Duration) -> rusb::Result<usize> {
+        let piece = self.socket.state().piece;
+        self.turn(|stick| fetch(stick, into, piece))
+    }
+}
+
+fn run(session: &mut Session<Tis<Bridge<Here>>>, mark: u8) -> Result<()> {
+    let mut command = GET_RANDOM_16.to_vec();
+    command[11] = mark;
+    session.transmit(&command)?;
+    match session.receive(Some(4096), Wait::Millis(2000))? {
+        Received::Response(response) => assert_eq!((response.len(), response[27]), (28, mark)),
+        other => panic!("{other:?}"),
+    }
+    Ok(())
+}
+
+#[test]
+fn a_short_command_costs_eight_transactions_and_sixteen_turns() {
+    let socket = Socket::with("1", Faults::default());
+    let mut session = socket.open().unwrap();
+    socket.stick(sim_tpm2go::Stick::reset_counters);
+    socket.state().turns = 0;
+    run(&mut session, 16).unwrap();
+    let counters = socket.counters();
+    assert_eq!((counters.spi, counters.control, counters.bulk_out, counters.bulk_in), (8, 8, 8, 8));
+    assert_eq!(socket.state().turns, 16);
+}
+
+#[test]
+fn the_end_gives_the_locality_and_the_interface_back() {
+    let socket = Socket::with("1", Faults::default());
+    let session = socket.open().unwrap();
+    assert!(socket.state().claimed && socket.stick(|stick| stick.has_locality()));
+    drop(session);
+    assert!(!socket.state().claimed && !socket.stick(|stick| stick.has_locality()));
+    assert_eq!(socket.stick(|stick| stick.offences()), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_killed_program_left_is_dropped() {
+    let socket = Socket::with("1", Faults { whole_packets: true, ..Faults::default() });
+    for _ in 0..2 {
+        let mut killed = Here(socket.clone()).find(None).unwrap();
+        killed.announce(68).unwrap();
+        let read_64 = [&[0xbf, 0xd4, 0x0f, 0x00][..], &[0; 64]].concat();
+        killed.turn(|stick| data(stick.bulk_out(ENDPOINT_OUT, &read_64))).unwrap();
+        // Another one was killed in the middle of its bytes.
+        drop(killed);
+        let mut killed = Here(socket.clone()).find(None).unwrap();
+        killed.announce(68).unwrap();
+        killed.turn(|stick| data(stick.bulk_out(ENDPOINT_OUT, &[0x80]))).unwrap();
+        drop(killed);
+        let mut session = socket.open().unwrap();
+        run(&mut session, 1).unwrap();
+        run(&mut session, 2).unwrap();
+    }
+}
+
+#[test]
+fn bytes_may_come_in_pieces() {
+    let socket = Socket::with("1", Faults::default());
+    let mut session = socket.open().unwrap();
+    socket.state().piece = Some(3);
+    run(&mut session, 1).unwrap();
+    run(&mut session, 2).unwrap();
+}
+
+/// Faults that end a command, one for each way of a transfer.
+fn fatal(when: When) -> Vec<(&'static str, Faults)> {
+    let none = Faults::default;
+    vec![
+        ("stall_control", Faults { stall_control: when, ..none() }),
+        ("nak_control", Faults { nak_control: when, ..none() }),
+        ("stall_out", Faults { stall_out: when, ..none() }),
+        ("nak_out", Faults { nak_out: when, ..none() }),
+        ("stall_in", Faults { stall_in: when, ..none() }),
+        ("nak_in", Faults { nak_in: when, ..none() }),
+        ("short_in", Faults { short_in: when, ..none() }),
+        ("long_in", Faults { long_in: when, ..none() }),
+    ]
+}
+
+#[test]
+fn a_fault_at_any_transfer_costs_one_command() {
+    for at in 0..8 {
+        for (name, faults) in fatal(When::Once(at)) {
+            let socket = Socket::with("1", Faults::default());
+            let mut session = socket.open().unwrap();
+            socket.set(faults);
+            let got = run(&mut session, 1);
+            // The last transfer prepares for the next command; the response is whole by then.
+            let wanted = if at == 7 { Ok(()) } else { Err(Rc::IO_ERROR) };
+            assert_eq!(got, wanted, "{name} at {at}");
+            assert!(!socket.state().claimed, "{name} at {at}");
+            assert_eq!(run(&mut session, 2), Ok(()), "{name} at {at}");
+            assert_eq!(run(&mut session, 3), Ok(()), "{name} at {at}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_packet_is_waited_out() {
+    let socket = Socket::with("1", Faults::default());
+    let mut session = socket.open().unwrap();
+    socket.set(Faults { empty_in: When::Once(3), ..Faults::default() });
+    assert_eq!(run(&mut session, 1), Ok(()));
+}
+
+#[test]
+fn endless_empty_packets_end_in_an_error() {
+    let socket = Socket::with("1", Faults::default());
+    let mut session = socket.open().unwrap();
+    socket.set(Faults { empty_in: When::From(3), ..Faults::default() });
+    let begin = Instant::now();
+    assert_eq!(run(&mut session, 1), Err(Rc::IO_ERROR));
+    assert!(begin.elapsed() + Duration::from_millis(1) >= TIMEOUT && !socket.state().claimed);
+    socket.set(Faults::default());
+    assert_eq!(run(&mut session, 2), Ok(()));
+}
+
+#[test]
+fn what_does_not_open_is_claimed_by_nobody() {
+    for (name, faults) in fatal(When::From(0)) {
+        let socket = Socket::with("1", faults);
+        assert_eq!(socket.open().err(), Some(Rc::IO_ERROR), "{name}");
+        assert!(!socket.state().claimed, "{name}");
+    }
+    for faults in ["garbage_in=0+", "empty_in=0+", "dead_after=2", "claim_after=1000000", "ready_after=1000000"] {
+        let socket = Socket::with("1", Faults::parse(faults).unwrap());
+        assert_eq!(socket.open().err(), Some(Rc::IO_ERROR), "{faults}");
+        assert!(!socket.state().claimed, "{faults}");
+    }
+}
+
+#[test]
+fn an_unplugged_stick_is_no_connection_until_it_is_back() {
+    for at in 0..21 {
+        let socket = Socket::with("1", Faults::default());
+        let mut session = socket.open().unwrap();
+        socket.set(Faults { unplug: When::Once(at), ..Faults::default() });
+        assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION), "at {at}");
+        assert!(!socket.state().claimed);
+        socket.state().plugged = None;
+        assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION), "at {at}");
+        // Another stick is not taken for it.
+        socket.plug("2", Faults::default());
+        assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION), "at {at}");
+        socket.plug("1", Faults::default());
+        assert_eq!(run(&mut session, 2), Ok(()), "at {at}");
+    }
+}
+
+#[test]
+fn a_context_of_an_unplugged_stick_ends_quietly() {
+    let socket = Socket::with("1", Faults::default());
+    let mut session = socket.open().unwrap();
+    socket.state().plugged = None;
+    assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION));
+    socket.plug("1", Faults::default());
+    drop(session);
+    assert_eq!(socket.counters().total(), 0);
+}
