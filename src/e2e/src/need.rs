@@ -4,6 +4,7 @@
 
 use nix::unistd::geteuid;
 use std::env;
+use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,6 +27,8 @@ pub enum Need {
     Mount,
     /// A machine on which no TPM answers unless it is named.
     NoTpm,
+    /// A machine without a LetsTrust-TPM2Go.
+    NoStick,
 }
 
 /// The emulator.
@@ -79,6 +82,7 @@ impl Need {
             Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
             Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Mount => return (!may_mount()).then(|| "needs the right to mount".to_owned()),
+            Need::NoStick => return has_stick().then(|| "needs a machine without a LetsTrust-TPM2Go".to_owned()),
             Need::NoTpm => return tpm().map(|tpm| format!("needs a machine without {tpm}")),
         };
         package.map(|package| format!("needs package {package}"))
@@ -107,6 +111,14 @@ fn tpm() -> Option<&'static str> {
     let device =
         ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"].into_iter().find(|path| Path::new(path).exists());
     device.or_else(|| TcpStream::connect(("localhost", 2321)).is_ok().then_some("a simulator on port 2321"))
+}
+
+fn has_stick() -> bool {
+    let devices = fs::read_dir("/sys/bus/usb/devices").into_iter().flatten().flatten();
+    devices.into_iter().any(|device| {
+        let id = |name| fs::read_to_string(device.path().join(name)).unwrap_or_default();
+        (id("idVendor").trim(), id("idProduct").trim()) == ("365d", "1337")
+    })
 }
 
 fn find_program(name: &str) -> Option<PathBuf> {

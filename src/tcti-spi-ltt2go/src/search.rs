@@ -7,6 +7,7 @@ use crate::bridge::Find;
 use crate::ere::Ere;
 use crate::stick::{OpenStick, UsbStick};
 use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use rusb::{Context, Device, DeviceDescriptor, Error, UsbContext};
 use std::path::PathBuf;
 use tcti_core::io::hold_stdio;
@@ -15,6 +16,15 @@ use tcti_core::{Conf, Rc, Result, diagnosis, fail};
 /// As the C module has it: pi3g, LetsTrust-TPM2Go.
 const VENDOR: u16 = 0x365d;
 const PRODUCT: u16 = 0x1337;
+
+/// A context of our own. libusb has a thread that watches for devices; it is born with all signals blocked, so that it
+/// gets none of the program's.
+fn context() -> rusb::Result<Context> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|_| Error::Other)?;
+    let context = Context::new();
+    before.thread_set_mask().map_err(|_| Error::Other)?;
+    context
+}
 
 /// The stick that a configuration string means.
 pub(crate) struct Search {
@@ -119,8 +129,8 @@ impl Find for Search {
     fn find(&self, same: Option<&str>) -> Result<UsbStick> {
         let no_usb = |error| fail!(Rc::IO_ERROR, "libusb does not start: {error}. Is /dev/bus/usb there?");
         let _held = hold_stdio();
-        // A context of our own, and a new one each time: it lists what is plugged in now.
-        let devices = Context::new().and_then(|context| context.devices()).map_err(no_usb)?;
+        // A new one each time: it lists what is plugged in now.
+        let devices = context().and_then(|context| context.devices()).map_err(no_usb)?;
         let mut misses = Vec::new();
         for device in devices.iter() {
             let Ok(descriptor) = device.device_descriptor() else { continue };

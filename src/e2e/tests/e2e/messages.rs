@@ -24,7 +24,7 @@ const NOT_SUPPORTED: i32 = 0x15;
 /// What is opened, the code, the part that logs it and what it says.
 type Case = (&'static str, &'static str, i32, &'static str, &'static str);
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 13] = [
     (
         "a_name_without_a_library",
         "no-such-tcti:conf",
@@ -94,6 +94,13 @@ const CASES: [Case; 12] = [
         "/etc/passwd is a regular file, not a character device such as /dev/tpmrm0",
     ),
     (
+        "no_expression_for_a_serial_number",
+        "spi-ltt2go:^00(42",
+        BAD_VALUE,
+        "ere",
+        "\"^00(42\" is no extended regular expression for a serial number: Unmatched ( or \\(",
+    ),
+    (
         "a_path_and_a_port",
         "swtpm:path=/socket,port=2321",
         BAD_VALUE,
@@ -110,6 +117,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("messages::no_control_channel", &BUILD, no_control_channel);
     suite.test("messages::no_device", &[&BUILD[..], &[Need::NoTpm]].concat(), no_device);
     suite.test("messages::no_default_opens", &[&BUILD[..], &[Need::NoTpm]].concat(), no_default_opens);
+    suite.test("messages::no_stick", &[&BUILD[..], &[Need::NoStick]].concat(), no_stick);
     suite.test("messages::no_permission", &[&BUILD[..], &[SETPRIV, SWTPM, Need::Root]].concat(), no_permission);
     let libtpms = [&BUILD[..], &[LIBTPMS]].concat();
     suite.test("messages::a_damaged_state_file", &libtpms, damaged_state_file);
@@ -172,6 +180,14 @@ fn kernel() -> String {
 fn no_device() {
     let text = format!("cannot open /dev/no-such-tpm: No such file or directory. {}", kernel());
     says(open(&["device:/dev/no-such-tpm"]), IO_ERROR, "device", &text);
+}
+
+fn no_stick() {
+    let hint = "(lsusb -d 365d:1337 lists them). Without one, use a simulator: TCTI swtpm or libtpms";
+    let text = format!("no LetsTrust-TPM2Go is plugged in {hint}");
+    says(open(&["spi-ltt2go"]), IO_ERROR, "search", &text);
+    let text = format!("no LetsTrust-TPM2Go whose serial number matches \"^0042$\" is plugged in {hint}");
+    says(open(&["spi-ltt2go:^0042$"]), IO_ERROR, "search", &text);
 }
 
 fn no_default_opens() {
