@@ -10,6 +10,7 @@ mod descriptors;
 mod faults;
 mod setup;
 mod stick;
+pub mod usbip;
 
 pub use counters::Counters;
 pub use descriptors::{PRODUCT_ID, VENDOR_ID};
