@@ -57,8 +57,8 @@ impl Link {
     }
 
     /// Whether the socket is to be polled for writing, too.
-    pub fn is_behind(&mut self) -> bool {
-        !self.responder.output().is_empty()
+    pub fn is_behind(&self) -> bool {
+        self.responder.has_output()
     }
 
     /// When [`Link::serve`] is to be called at the latest; `None`: when the socket is readable.

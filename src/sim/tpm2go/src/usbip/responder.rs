@@ -76,6 +76,11 @@ impl Responder {
         &mut self.output
     }
 
+    /// Whether the kernel is to get something.
+    pub fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// Gives back the first URB that can be; URBs of one endpoint go one after the other.
     fn step(&mut self, stick: &mut Stick, now: Instant) -> bool {
         let mut busy = Vec::new();

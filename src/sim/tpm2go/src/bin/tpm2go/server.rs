@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The loop: the kernel's URBs, the commands on stdin, and the kernel's news of what is plugged in.
+#![forbid(unsafe_code)]
+
+use crate::command::Command;
+use crate::console::Console;
+use crate::uevents::Uevents;
+use crate::vhci;
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::prctl::set_timerslack;
+use nix::sys::time::TimeSpec;
+use sim_tpm2go::usbip::Link;
+use sim_tpm2go::{Faults, Stick};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+/// What a command waits for; those after it wait, too.
+enum Wait {
+    /// The kernel has enumerated the stick at this port.
+    Arrival(u32),
+    /// The kernel has no device at this port any more.
+    Departure(u32),
+}
+
+pub(crate) struct Server {
+    stick: Stick,
+    /// While the stick is plugged in, and its port.
+    link: Option<(Link, u32)>,
+    wait: Option<Wait>,
+    console: Console,
+    uevents: Uevents,
+}
+
+impl Server {
+    /// Plugs the stick in.
+    pub(crate) fn new(stick: Stick) -> Result<Server> {
+        // A latency is to be what it says, not 50 us more.
+        set_timerslack(1).context("cannot set the timer slack")?;
+        let (console, uevents) = (Console::new().context("cannot use stdin")?, Uevents::new()?);
+        let mut server = Server { stick, link: None, wait: None, console, uevents };
+        server.plug()?;
+        Ok(server)
+    }
+
+    /// Serves until neither the kernel nor stdin is there.
+    pub(crate) fn run(mut self) -> Result<()> {
+        loop {
+            self.serve()?;
+            self.settle()?;
+            while self.wait.is_none() {
+                let Some(line) = self.console.line() else { break };
+                self.obey(&line);
+            }
+            if self.link.is_none() && self.console.fd().is_none() {
+                return Ok(());
+            }
+            self.poll()?;
+        }
+    }
+
+    fn plug(&mut self) -> Result<()> {
+        let (ours, kernel) = UnixStream::pair().context("cannot make a pair of sockets")?;
+        let port = vhci::attach(&OwnedFd::from(kernel))?;
+        self.stick.plug();
+        self.link = Some((Link::new(ours).context("cannot use a socket")?, port));
+        self.wait = Some(Wait::Arrival(port));
+        Ok(())
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        let Some((link, _)) = &mut self.link else { return Ok(()) };
+        match link.serve(&mut self.stick) {
+            Ok(()) if self.stick.is_plugged() => {}
+            Ok(()) => self.link = None,
+            Err(error) if error.kind() == ErrorKind::InvalidData => return Err(error.into()),
+            // The kernel has let go of the stick.
+            Err(_) => {
+                self.stick.unplug();
+                self.link = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether what is waited for has come.
+    fn settle(&mut self) -> Result<()> {
+        match self.wait {
+            Some(Wait::Arrival(_)) if self.link.is_none() => bail!("the kernel did not take the stick, see dmesg"),
+            Some(Wait::Arrival(port)) if vhci::is_ready(port, self.stick.serial()) => {
+                self.wait = None;
+                Console::answer(&format!("ready {port}"));
+            }
+            Some(Wait::Departure(port)) if vhci::device(port).is_none() => {
+                self.wait = None;
+                Console::answer("ok");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn obey(&mut self, line: &str) {
+        let answer = match Command::parse(line) {
+            Ok(Command::Counters) => self.counters(),
+            Ok(Command::ResetCounters) => {
+                self.stick.reset_counters();
+                "ok".to_owned()
+            }
+            Ok(Command::Faults(faults)) => {
+                let latency = self.stick.faults().latency;
+                *self.stick.faults() = Faults { latency, ..*faults };
+                "ok".to_owned()
+            }
+            Ok(Command::Latency(latency)) => {
+                self.stick.faults().latency = latency;
+                "ok".to_owned()
+            }
+            Ok(Command::Unplug) => match self.link.take() {
+                Some((_, port)) => {
+                    self.stick.unplug();
+                    self.wait = Some(Wait::Departure(port));
+                    return;
+                }
+                None => "ok".to_owned(),
+            },
+            Ok(Command::Plug) => match &self.link {
+                Some((_, port)) => format!("ready {port}"),
+                None => match self.plug() {
+                    Ok(()) => return,
+                    Err(error) => format!("error {error:#}"),
+                },
+            },
+            Ok(Command::Locality) => u8::from(self.stick.has_locality()).to_string(),
+            Ok(Command::Offences) => {
+                let offences = self.stick.offences();
+                format!("{} {}", offences.len(), offences.join("; ")).trim_end().to_owned()
+            }
+            Err(wrong) => format!("error {wrong}"),
+        };
+        Console::answer(&answer);
+    }
+
+    fn counters(&self) -> String {
+        let (counters, offences) = (self.stick.counters(), self.stick.offences().len());
+        format!(
+            "control={} out={} in={} spi={} bytes={} offences={offences} standard={}",
+            counters.control, counters.bulk_out, counters.bulk_in, counters.spi, counters.bytes, counters.standard
+        )
+    }
+
+    /// Waits for the kernel, a command, a change in sysfs or the time of a transfer.
+    fn poll(&mut self) -> Result<()> {
+        let mut deadline = None;
+        let mut fds = vec![PollFd::new(self.uevents.as_fd(), PollFlags::POLLIN)];
+        if let Some((link, _)) = &self.link {
+            deadline = link.deadline();
+            let more = if link.is_behind() { PollFlags::POLLOUT } else { PollFlags::empty() };
+            fds.push(PollFd::new(link.as_fd(), PollFlags::POLLIN | more));
+        }
+        let timeout = deadline.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
+        // Lines that cannot be obeyed yet are not read, either; the end of stdin is no news then.
+        let of_console = self.console.fd().filter(|_| self.wait.is_none());
+        let has_console = of_console.is_some();
+        fds.extend(of_console.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        match ppoll(&mut fds, timeout, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("cannot poll"),
+        }
+        let has_come = |fd: Option<&PollFd>| fd.and_then(PollFd::any).unwrap_or(false);
+        let (uevents, console) = (has_come(fds.first()), has_console && has_come(fds.last()));
+        drop(fds);
+        if uevents {
+            self.uevents.drain();
+        }
+        if console {
+            self.console.read();
+        }
+        Ok(())
+    }
+}
