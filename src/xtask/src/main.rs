@@ -11,6 +11,7 @@ mod project;
 mod readme;
 mod test;
 mod unsafety;
+mod vm;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -53,6 +54,13 @@ enum Command {
     Stage,
     /// Builds and installs.
     Install(install::Options),
+    /// Runs a command in a virtual machine that has a TPM and sees the files of this one.
+    Vm {
+        #[command(flatten)]
+        options: vm::Options,
+        #[command(flatten)]
+        install: Install,
+    },
 }
 
 /// What to do about missing programs and libraries.
@@ -65,7 +73,7 @@ struct Install {
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -73,9 +81,10 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: &Cli) -> Result<()> {
+fn run(cli: &Cli) -> Result<ExitCode> {
     let project = Project::find()?;
-    match &cli.command {
+    let done = match &cli.command {
+        Command::Vm { options, install } => return vm::run(&project, options, install.no_install),
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
         Command::Bench { commands, install } => bench::run(&project, *commands, install.no_install),
@@ -83,5 +92,6 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Headers => headers::write(&project),
         Command::Stage => install::stage(&project).map(drop),
         Command::Install(options) => install::install(&project, options),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -37,6 +37,15 @@ pub(crate) const BENCH: &[Package] = &[
     Package("swtpm", Some("swtpm")),
 ];
 
+/// To boot the virtual machine.
+pub(crate) const VM: &[Package] = &[
+    Package("busybox-static", None),
+    Package("kmod", Some("kmod")),
+    Package("qemu-system-x86", Some("qemu-system-x86-core")),
+    Package("swtpm", Some("swtpm")),
+    Package("xz-utils", Some("xz")),
+];
+
 /// To run every test.
 pub(crate) const TEST: &[Package] = &[
     Package("binutils", Some("binutils")),

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One run of QEMU: boots, runs a command, prints what it prints, gives its exit status.
+
+use crate::initramfs;
+use crate::kernel::Kernel;
+use crate::script::{self, EXIT_PORT, SHARE, STATUS};
+use crate::tpm::Tpm;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How QEMU ends when the guest writes 0 to the port of isa-debug-exit. When the guest panics it ends with 0.
+const ORDERLY: i32 = 1;
+
+/// A machine to be booted.
+pub struct Machine {
+    /// Its memory in megabytes; 310 is enough for programs of a few megabytes.
+    pub memory: u32,
+    /// Whether it has a TPM, a new one each time.
+    pub tpm: bool,
+    /// How long it may take; then it is killed.
+    pub limit: Duration,
+    /// Where the command runs. It is visible in the guest under the same path, as are all files of the host.
+    pub directory: PathBuf,
+    /// Other paths that have to be visible, wherever on the host they are.
+    pub paths: Vec<PathBuf>,
+    /// What the command has in its environment besides PATH and HOME.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Machine {
+    /// Runs a command and gives its exit status; what it prints goes to `out` as it comes. One word is a command line
+    /// for the shell, several are a program and its arguments. An error is one of the machine.
+    pub fn run(&self, kernel: &Kernel, words: &[String], out: &mut dyn Write) -> Result<i32> {
+        let work = tempfile::tempdir()?;
+        let dir = |name: &str| -> Result<PathBuf> {
+            let dir = work.path().join(name);
+            fs::create_dir(&dir)?;
+            Ok(dir)
+        };
+        let archive = work.path().join("initramfs");
+        initramfs::write(kernel, &dir("initramfs.d")?, &archive)?;
+        let share = dir("share")?;
+        fs::write(share.join("start"), script::start(words, &self.directory, &self.environment))?;
+        fs::write(share.join("paths"), self.visible(kernel))?;
+        let tpm = if self.tpm { Some(Tpm::start(&dir("tpm")?)?) } else { None };
+
+        let mut command = self.qemu(&kernel.image(), &archive, &share)?;
+        if let Some(tpm) = &tpm {
+            command.args(tpm.arguments());
+        }
+        let log = work.path().join("qemu");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
+        let mut child = command.spawn().context("cannot run setpriv; is util-linux installed?")?;
+        let ended = self.watch(&mut child, out);
+        if ended.is_err() {
+            let _ = child.kill(); // it may have ended by itself
+        }
+        let status = child.wait()?;
+        ended?;
+        result(status, &share.join(STATUS), &log)
+    }
+
+    /// The paths for `init.sh`; the first is that of the modules.
+    fn visible(&self, kernel: &Kernel) -> String {
+        let modules = kernel.modules();
+        let paths = [&modules, &self.directory].into_iter().chain(&self.paths);
+        paths.map(|path| format!("{}\n", path.display())).collect()
+    }
+
+    fn qemu(&self, kernel: &Path, archive: &Path, share: &Path) -> Result<Command> {
+        // QEMU's own way of loading an initramfs puts it over the ACPI tables when there is a TPM and the kernel is
+        // booted by PVH. So it goes to the 128th megabyte, and the kernel is told.
+        let size = fs::metadata(archive)?.len();
+        ensure!(size <= 16 << 20, "the initramfs has {size} bytes; 16 MiB are kept for it");
+        ensure!(self.memory >= 192, "the machine needs 192 MB of memory at least");
+        let append = format!(
+            "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic mitigations=off cryptomgr.notests \
+             initrdmem=0x8000000,{size} memmap=16M$128M"
+        );
+        let share_device = format!("local,id=share,path={},security_model=none", share.display());
+        let initramfs = format!("loader,file={},addr=0x8000000,force-raw=on", archive.display());
+        let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1");
+        // A machine does not outlive who started it.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
+        command.args("-accel tcg -machine q35 -cpu max -nodefaults -display none -no-reboot -serial stdio".split(' '));
+        command.args(["-m", &self.memory.to_string(), "-append", &append, "-kernel"]).arg(kernel);
+        command.args(["-device", &initramfs, "-device", &exit]);
+        // The host's file systems may have files of equal numbers.
+        command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
+        command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
+        command.args(["-fsdev", &share_device, "-device", "virtio-9p-pci,fsdev=share,mount_tag=share"]);
+        Ok(command)
+    }
+
+    /// Hands on what the machine prints until it ends.
+    fn watch(&self, child: &mut Child, out: &mut dyn Write) -> Result<()> {
+        let since = Instant::now();
+        let console = child.stdout.take().context("no console")?;
+        let (sender, printed) = sync_channel(16);
+        // It ends with the machine, or when nobody listens any more.
+        thread::spawn(move || forward(console, &sender));
+        loop {
+            match printed.recv_timeout(self.limit.saturating_sub(since.elapsed())) {
+                Ok(bytes) => out.write_all(&bytes).and_then(|()| out.flush()).context("cannot print")?,
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("the machine was killed: it was not done after {} s", self.limit.as_secs());
+                }
+            }
+        }
+    }
+}
+
+fn forward(mut console: ChildStdout, sender: &SyncSender<Vec<u8>>) {
+    let mut piece = [0; 4096];
+    while let Ok(count @ 1..) = console.read(&mut piece) {
+        if sender.send(piece.get(..count).unwrap_or_default().to_vec()).is_err() {
+            return;
+        }
+    }
+}
+
+/// What the command's status was; an error unless both QEMU and the guest's script came to their end.
+fn result(status: ExitStatus, file: &Path, log: &Path) -> Result<i32> {
+    let complaint = fs::read_to_string(log).unwrap_or_default();
+    if status.code() != Some(ORDERLY) || !file.exists() {
+        let how = match status.code() {
+            Some(0) => "the guest's kernel panicked, or the guest switched itself off".to_owned(),
+            Some(127) => "it cannot be started; is qemu-system-x86 installed?".to_owned(),
+            _ => format!("QEMU ended with {status}"),
+        };
+        bail!("the machine did not come to its end: {how}. {}", complaint.trim());
+    }
+    let text = fs::read_to_string(file).with_context(|| format!("nothing in {SHARE}/{STATUS}"))?;
+    text.trim().parse().with_context(|| format!("the guest's status is \"{}\"", text.trim()))
+}
