@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C programs of `c-tests`, each compiled once per run of the tests.
+//! The C programs of `c-tests`, each compiled once per run of the tests. `TSS2_PROGRAMS` names a directory in which they
+//! stay: those that are there already are taken as they are.
 
 use crate::output;
 use crate::stage;
 use std::collections::HashMap;
+use std::env;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -15,8 +17,26 @@ use tempfile::TempDir;
 static BUILT: Mutex<Option<Built>> = Mutex::new(None);
 
 struct Built {
-    dir: TempDir,
+    dir: Dir,
     programs: HashMap<&'static str, PathBuf>,
+}
+
+enum Dir {
+    Kept(PathBuf),
+    Temporary(TempDir),
+}
+
+impl Dir {
+    fn new() -> Dir {
+        env::var_os("TSS2_PROGRAMS").map_or_else(|| Dir::Temporary(readable_dir()), |dir| Dir::Kept(dir.into()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Dir::Kept(dir) => dir,
+            Dir::Temporary(dir) => dir.path(),
+        }
+    }
 }
 
 /// Flags for everything that is compiled here.
@@ -34,11 +54,14 @@ pub enum Link {
 /// Compiles `c-tests/NAME.c` and gives the program.
 pub fn build(name: &'static str, link: Link, more: &[&str]) -> PathBuf {
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    let built = built.get_or_insert_with(|| Built { dir: readable_dir(), programs: HashMap::new() });
+    let built = built.get_or_insert_with(|| Built { dir: Dir::new(), programs: HashMap::new() });
     if let Some(program) = built.programs.get(name) {
         return program.clone();
     }
     let program = built.dir.path().join(name);
+    if program.exists() {
+        return program;
+    }
     let mut cc = Command::new("cc");
     cc.args(FLAGS).arg("-o").arg(&program).arg(stage::c_tests(&format!("{name}.c")));
     match link {

@@ -12,6 +12,7 @@ mod readme;
 mod test;
 mod unsafety;
 mod vm;
+mod vm_test;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -61,6 +62,13 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
+    /// Runs the tests that need a kernel of their own, in virtual machines.
+    VmTest {
+        /// Only tests with this in their names.
+        filter: Option<String>,
+        #[command(flatten)]
+        install: Install,
+    },
 }
 
 /// What to do about missing programs and libraries.
@@ -85,6 +93,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let project = Project::find()?;
     let done = match &cli.command {
         Command::Vm { options, install } => return vm::run(&project, options, install.no_install),
+        Command::VmTest { filter, install } => vm_test::run(&project, filter.as_deref(), install.no_install),
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
         Command::Bench { commands, install } => bench::run(&project, *commands, install.no_install),

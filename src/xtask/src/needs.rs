@@ -46,6 +46,23 @@ pub(crate) const VM: &[Package] = &[
     Package("xz-utils", Some("xz")),
 ];
 
+/// To run the tests in virtual machines.
+pub(crate) const VM_TEST: &[Package] = &[
+    Package("busybox-static", None),
+    Package("cryptsetup-bin", Some("cryptsetup")),
+    Package("gcc", Some("gcc")),
+    Package("kmod", Some("kmod")),
+    Package("libtpms0", Some("libtpms")),
+    Package("openssl", Some("openssl")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+    Package("qemu-system-x86", Some("qemu-system-x86-core")),
+    Package("swtpm", Some("swtpm")),
+    Package("systemd", Some("systemd")),
+    Package("tpm2-tools", Some("tpm2-tools")),
+    Package("udev", Some("systemd-udev")),
+    Package("xz-utils", Some("xz")),
+];
+
 /// To run every test.
 pub(crate) const TEST: &[Package] = &[
     Package("binutils", Some("binutils")),

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
+
+use crate::device;
+use tss2_e2e::suite::Suite;
+
+/// Tests that run in one machine, and what that machine has.
+pub(crate) struct Topic {
+    pub(crate) name: &'static str,
+    /// Megabytes.
+    memory: u32,
+    /// Whether the kernel has a TPM.
+    tpm: bool,
+    pub(crate) tests: fn(&mut Suite),
+}
+
+/// The longest come first, so that two machines at a time are done early.
+pub(crate) const TOPICS: [Topic; 1] = [Topic { name: "device", memory: 310, tpm: true, tests: device::tests }];
+
+/// Prints name, memory and `tpm` or `no-tpm` of each.
+pub(crate) fn print() {
+    for Topic { name, memory, tpm, .. } in TOPICS {
+        println!("{name} {memory} {}", if tpm { "tpm" } else { "no-tpm" });
+    }
+}

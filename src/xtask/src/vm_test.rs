@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The tests in virtual machines: one machine per topic of `src/guest`, as many at a time as there are processors.
+
+use crate::project::Project;
+use crate::{install, needs, vm};
+use anyhow::{Context, Result, bail};
+use std::collections::VecDeque;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Instant;
+use tss2_vm::{Kernel, Machine, kernel};
+use xshell::cmd;
+
+/// Seconds for one topic.
+const LIMIT: u64 = 600;
+
+/// One line of `guest-tests topics`.
+struct Topic {
+    name: String,
+    memory: u32,
+    tpm: bool,
+}
+
+/// Builds what the tests need and runs them.
+pub(crate) fn run(project: &Project, filter: Option<&str>, no_install: bool) -> Result<()> {
+    needs::install(project, needs::VM_TEST, no_install)?;
+    install::stage(project)?;
+    test(project, filter)
+}
+
+/// Runs the tests on the stage that is there.
+pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
+    if let Some(reason) = kernel::unavailable() {
+        if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
+            bail!("the tests in virtual machines cannot run: {reason}");
+        }
+        println!("skipped the tests in virtual machines: {reason}");
+        return Ok(());
+    }
+    let guest = Guest::build(project)?;
+    let topics = guest.topics(project, filter)?;
+    if topics.is_empty() {
+        bail!("no test in the virtual machines has {} in its name", filter.unwrap_or_default());
+    }
+    let kernel = vm::kernel(project)?;
+    let queue = Mutex::new(VecDeque::from(topics));
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(topic) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) {
+            if let Err(error) = guest.run(project, &kernel, &topic, filter) {
+                let report = format!("{}: {error:#}", topic.name);
+                failed.lock().map(|mut failed| failed.push(report)).unwrap_or_default();
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    match failed.is_empty() {
+        true => Ok(()),
+        false => bail!("tests in virtual machines failed: {}", failed.join("; ")),
+    }
+}
+
+/// The program with the tests and what it finds.
+struct Guest {
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Guest {
+    fn build(project: &Project) -> Result<Guest> {
+        let shell = project.shell()?;
+        cmd!(shell, "cargo build --quiet --locked --package tss2-guest").quiet().run()?;
+        cmd!(shell, "cargo build --quiet --release --locked --package sim-mssim --package sim-tis").quiet().run()?;
+        let target = project.target()?;
+        let programs = target.join("guest");
+        if programs.exists() {
+            std::fs::remove_dir_all(&programs)?;
+        }
+        std::fs::create_dir(&programs)?;
+        let mut environment: Vec<(String, String)> =
+            [("TSS2_STAGE", project.stage()?), ("TSS2_SIM", target.join("release")), ("TSS2_PROGRAMS", programs)]
+                .map(|(name, path)| (name.to_owned(), path.display().to_string()))
+                .to_vec();
+        environment.extend(std::env::var("CI").ok().map(|value| ("CI".to_owned(), value)));
+        let guest = Guest { program: target.join("debug/guest-tests"), environment };
+        guest.ask(project, &["programs"], None)?;
+        Ok(guest)
+    }
+
+    /// What it says here on the host.
+    fn ask(&self, project: &Project, arguments: &[&str], topic: Option<&str>) -> Result<String> {
+        let (shell, program) = (project.shell()?, &self.program);
+        let environment =
+            self.environment.iter().cloned().chain(topic.map(|name| ("TSS2_TOPIC".to_owned(), name.to_owned())));
+        Ok(cmd!(shell, "{program} {arguments...}").envs(environment).quiet().read()?)
+    }
+
+    /// The topics that have a test which the filter lets pass.
+    fn topics(&self, project: &Project, filter: Option<&str>) -> Result<Vec<Topic>> {
+        let mut topics = Vec::new();
+        for line in self.ask(project, &["topics"], None)?.lines() {
+            let [name, memory, tpm] = line.split(' ').collect::<Vec<_>>()[..] else { bail!("a topic is {line}") };
+            let listed = self.ask(project, &[&["--list"], filter.as_slice()].concat(), Some(name))?;
+            if listed.contains("::") {
+                topics.push(Topic { name: name.to_owned(), memory: memory.parse()?, tpm: tpm == "tpm" });
+            }
+        }
+        Ok(topics)
+    }
+
+    /// Boots a machine for the topic, and prints what it printed.
+    fn run(&self, project: &Project, kernel: &Kernel, topic: &Topic, filter: Option<&str>) -> Result<()> {
+        let since = Instant::now();
+        let mut machine = Machine { memory: topic.memory, tpm: topic.tpm, ..vm::machine(project, LIMIT)? };
+        machine.environment.extend(self.environment.iter().cloned());
+        machine.environment.push(("TSS2_TOPIC".to_owned(), topic.name.clone()));
+        let program = self.program.to_str().context("the target directory is not UTF-8")?;
+        let words = [&[program, "--color", "never"], filter.as_slice()].concat();
+        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        let mut printed = Vec::new();
+        let ended = machine.run(kernel, &words, &mut printed);
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "\n{} in a virtual machine, {:.0} s:", topic.name, since.elapsed().as_secs_f32())?;
+        stdout.write_all(&printed)?;
+        match ended? {
+            0 => Ok(()),
+            status => bail!("exit status {status}"),
+        }
+    }
+}
