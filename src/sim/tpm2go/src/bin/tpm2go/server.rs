@@ -90,7 +90,7 @@ impl Server {
     fn settle(&mut self) -> Result<()> {
         match self.wait {
             Some(Wait::Arrival(_)) if self.link.is_none() => bail!("the kernel did not take the stick, see dmesg"),
-            Some(Wait::Arrival(port)) if vhci::is_ready(port, self.stick.serial()) => {
+            Some(Wait::Arrival(port)) if vhci::is_ready(port) => {
                 self.wait = None;
                 Console::answer(&format!("ready {port}"));
             }

@@ -59,10 +59,12 @@ pub(crate) fn device(port: u32) -> Option<PathBuf> {
     })
 }
 
-/// Whether the kernel has enumerated the stick at this port and configured it.
-pub(crate) fn is_ready(port: u32, serial: &str) -> bool {
-    let Some(device) = device(port) else { return false };
-    let is_ours = fs::read_to_string(device.join("serial")).is_ok_and(|text| text.trim_end_matches('\n') == serial);
-    let interface = device.file_name().map(|name| device.join(format!("{}:1.0", name.to_string_lossy())));
-    is_ours && interface.is_some_and(|interface| interface.is_dir())
+/// Whether the kernel has enumerated the stick at this port and configured it. The serial number is not looked at: the
+/// kernel lets nobody read it until it has configured the device, for which it waits for this very program.
+pub(crate) fn is_ready(port: u32) -> bool {
+    let interface = |device: PathBuf| {
+        let name = device.file_name()?.to_str()?;
+        Some(device.join(format!("{name}:1.0")))
+    };
+    device(port).and_then(interface).is_some_and(|interface| interface.is_dir())
 }
