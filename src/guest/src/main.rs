@@ -9,6 +9,8 @@
 
 mod device;
 mod programs;
+mod simulator;
+mod stick;
 mod topic;
 
 use std::env;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
-use crate::device;
+use crate::{device, stick};
 use tss2_e2e::suite::Suite;
 
 /// Tests that run in one machine, and what that machine has.
@@ -15,7 +15,10 @@ pub(crate) struct Topic {
 }
 
 /// The longest come first, so that two machines at a time are done early.
-pub(crate) const TOPICS: [Topic; 1] = [Topic { name: "device", memory: 310, tpm: true, tests: device::tests }];
+pub(crate) const TOPICS: [Topic; 2] = [
+    Topic { name: "stick", memory: 310, tpm: false, tests: stick::tests },
+    Topic { name: "device", memory: 310, tpm: true, tests: device::tests },
+];
 
 /// Prints name, memory and `tpm` or `no-tpm` of each.
 pub(crate) fn print() {

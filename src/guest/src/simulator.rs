@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A simulated LetsTrust-TPM2Go in this machine, with libtpms as its TPM: the program of `src/sim/tpm2go`.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use tss2_e2e::{output, stage};
+
+/// A stick that is plugged in until the value ends.
+pub(crate) struct Simulator {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// What passed over the USB.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Counters {
+    pub(crate) control: u32,
+    pub(crate) bulk_out: u32,
+    pub(crate) bulk_in: u32,
+    /// Transactions on the SPI bus.
+    pub(crate) spi: u32,
+}
+
+impl Simulator {
+    /// Plugs a stick in; what it answers commands with lasts as long as the value.
+    pub(crate) fn plug_in(serial: &str) -> Simulator {
+        output::succeed(Command::new("modprobe").arg("vhci-hcd"));
+        let mut command = stage::command(stage::sim("tpm2go"));
+        command.args(["--serial", serial, "--tpm", "libtpms:"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut simulator = Simulator { child, stdin, stdout };
+        assert!(simulator.answer().starts_with("ready "));
+        simulator
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// One command of the simulator, and its answer.
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        writeln!(self.stdin, "{command}").unwrap();
+        self.answer()
+    }
+
+    /// What goes wrong from now on.
+    pub(crate) fn set(&mut self, faults: &str) {
+        assert_eq!(self.ask(&format!("faults {faults}")), "ok");
+    }
+
+    /// What passed since [`Simulator::reset_counters`]. No driver did what it should not.
+    pub(crate) fn counters(&mut self) -> Counters {
+        let line = self.ask("counters");
+        let value = |key: &str| {
+            let part = line.split(' ').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+            part.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
+        };
+        assert_eq!(value("offences"), 0, "{}", self.ask("offences"));
+        let [control, bulk_out, bulk_in, spi] = ["control", "out", "in", "spi"].map(value);
+        Counters { control, bulk_out, bulk_in, spi }
+    }
+
+    pub(crate) fn reset_counters(&mut self) {
+        assert_eq!(self.ask("reset-counters"), "ok");
+    }
+
+    /// Ends it as a crash would, in the middle of whatever it does: the stick is pulled out.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        // The kernel tells later.
+        while !interfaces().is_empty() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.wait();
+    }
+}
+
+/// The interfaces of sticks that the kernel has, in sysfs.
+fn interfaces() -> Vec<PathBuf> {
+    let devices = fs::read_dir("/sys/bus/usb/devices").unwrap().map(|entry| entry.unwrap().path());
+    let id = |device: &PathBuf| fs::read_to_string(device.join("idVendor")).unwrap_or_default();
+    let sticks = devices.filter(|device| id(device).trim() == "365d");
+    sticks.map(|stick| stick.join(format!("{}:1.0", stick.file_name().unwrap().to_string_lossy()))).collect()
+}
+
+/// How many sticks are claimed by a program: the kernel's driver for that has their interface.
+pub(crate) fn claimed() -> usize {
+    interfaces().iter().filter(|interface| interface.join("driver").exists()).count()
+}

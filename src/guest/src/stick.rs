@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The module for the LetsTrust-TPM2Go through libusb and the kernel's USB stack, with a simulated stick behind them.
+
+mod faults;
+mod sharing;
+
+use crate::simulator::{Counters, Simulator, claimed};
+use std::ffi::CString;
+use tcti_core::{Result, Wait};
+use tcti_loader::{Child, NameConf};
+use tss2_e2e::need::{CC, LIBTPMS, Need, OPENSSL, TPM2_TOOLS, VALGRIND};
+use tss2_e2e::suite::Suite;
+use tss2_e2e::{output, program, stage};
+
+const NEEDS: [Need; 3] = [LIBTPMS, TPM2_TOOLS, OPENSSL];
+
+pub(crate) fn tests(suite: &mut Suite) {
+    suite.test("stick::a_tool_gets_random_bytes", &NEEDS, a_tool_gets_random_bytes);
+    suite.test("stick::all_steps", &NEEDS, all_steps);
+    suite.test("stick::a_short_command_takes_eight_transactions", &NEEDS, a_short_command);
+    suite.test("stick::all_calls_in_all_states", &[LIBTPMS, CC], conformance);
+    suite.test("stick::no_memory_error", &[LIBTPMS, CC, VALGRIND], no_memory_error);
+    sharing::tests(suite);
+    faults::tests(suite);
+}
+
+/// Opens the stick in this process.
+fn open(conf: &str) -> Result<Child> {
+    let name_conf = CString::new(format!("spi-ltt2go:{conf}")).unwrap();
+    tcti_loader::open(&NameConf::parse(Some(&name_conf))?)
+}
+
+/// TPM2_GetRandom of 16 bytes, at most two seconds.
+fn random(tpm: &mut Child) -> Result<[u8; 16]> {
+    let mut response = [0; 64];
+    tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?;
+    let size = tpm.receive(&mut response, Wait::Millis(2000))?;
+    assert_eq!((size, &response[..12]), (28, &[0x80, 0x01, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16][..]));
+    Ok(response[12..28].try_into().unwrap())
+}
+
+fn a_tool_gets_random_bytes() {
+    let _stick = Simulator::plug_in("0042");
+    for name in ["spi-ltt2go", "spi-ltt2go:", "spi-ltt2go:42", "spi-ltt2go:^0042$", "libtss2-tcti-spi-ltt2go.so.0"] {
+        let output = output::run(stage::command("tpm2_getrandom").args(["-T", name, "--hex", "16"]));
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+        assert_eq!(output.stdout.len(), 32);
+    }
+    assert_eq!(claimed(), 0);
+}
+
+fn all_steps() {
+    let mut stick = Simulator::plug_in("0042");
+    let dir = tempfile::tempdir().unwrap();
+    let mut script = stage::command("sh");
+    script.arg(stage::c_tests("tpm2-tools.sh")).arg(dir.path()).env("TPM2TOOLS_TCTI", "spi-ltt2go");
+    let printed = output::succeed(&mut script);
+    let steps = printed.lines().last().and_then(|line| line.strip_suffix(" steps")).unwrap_or_default();
+    assert!(steps.parse().is_ok_and(|steps: u32| steps >= 25), "{printed}");
+    stick.counters();
+    assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
+}
+
+fn a_short_command() {
+    let mut stick = Simulator::plug_in("0042");
+    let mut tpm = open("").unwrap();
+    for _ in 0..3 {
+        stick.reset_counters();
+        random(&mut tpm).unwrap();
+        // Bulk OUT and IN of a transaction are under way together: 16 turns of the bus.
+        assert_eq!(stick.counters(), Counters { control: 8, bulk_out: 8, bulk_in: 8, spi: 8 });
+    }
+}
+
+fn conformance() {
+    let _stick = Simulator::plug_in("0042");
+    let mut command = stage::command(program::conformance());
+    command.arg(stage::library("tcti-spi-ltt2go")).args(["Tss2_Tcti_Spi_Ltt2go_Init", "^0042$"]);
+    let printed = output::succeed(command.env("TSS2_LOG", "all+none"));
+    let passed = printed.trim().strip_suffix(" passed, 0 failed").unwrap_or_else(|| panic!("{printed}"));
+    assert!(passed.parse::<u32>().unwrap() >= 100, "{passed} checks are too few");
+}
+
+fn no_memory_error() {
+    let mut stick = Simulator::plug_in("0042");
+    let valgrind = || {
+        let mut valgrind = stage::command("valgrind");
+        valgrind.args(["-q", "--error-exitcode=99", "--leak-check=full"]).arg(program::link_tctildr());
+        output::run(valgrind.arg("spi-ltt2go").env("TSS2_LOG", "all+none"))
+    };
+    let output = valgrind();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+    // An error in the middle of a transfer: both directions are taken back.
+    stick.set("stall_out=9");
+    let output = valgrind();
+    assert!(output.status.code() == Some(0xa) && output.stderr.is_empty(), "{}", output::show(&output));
+}

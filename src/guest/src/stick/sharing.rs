@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Several sticks, several programs, and those who may not.
+
+use super::{NEEDS, open, random};
+use crate::simulator::{Simulator, claimed};
+use std::process::{Command, Stdio};
+use tcti_core::Rc;
+use tss2_e2e::need::{CC, LIBTPMS, Need, SETPRIV};
+use tss2_e2e::suite::Suite;
+use tss2_e2e::{output, program, stage};
+
+const ABRMD: Need = Need::Program("tpm2-abrmd", "tpm2-abrmd");
+const DBUS: Need = Need::Program("dbus-run-session", "dbus-daemon");
+
+pub(crate) fn tests(suite: &mut Suite) {
+    suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
+    suite.test("stick::one_in_use_does_not_hide_the_other", &NEEDS, one_in_use);
+    suite.test("stick::messages_say_what_is_wrong", &[LIBTPMS, CC, SETPRIV], messages);
+    suite.test("stick::a_killed_program_leaves_nothing", &NEEDS, a_killed_program);
+    suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS]].concat(), abrmd);
+}
+
+/// A tool that has to succeed.
+fn tool(program: &str, arguments: &[&str]) -> String {
+    output::succeed(stage::command(program).args(arguments))
+}
+
+fn two_by_serial_number() {
+    let _sticks = [Simulator::plug_in("0042"), Simulator::plug_in("0043")];
+    for serial in ["0042", "0043"] {
+        tool("tpm2_nvdefine", &["-T", &format!("spi-ltt2go:^{serial}$"), "-Q", "-C", "o", "-s", "4", "0x1500001"]);
+        let mut write = stage::command("sh");
+        write.args(["-c", "printf \"$1\" | tpm2_nvwrite -T \"spi-ltt2go:^$1$\" -Q -C o -i - 0x1500001", "sh", serial]);
+        output::succeed(&mut write);
+    }
+    let read =
+        |conf: &str| tool("tpm2_nvread", &["-T", &format!("spi-ltt2go:{conf}"), "-C", "o", "-s", "4", "0x1500001"]);
+    assert_eq!((read("^0042$").as_str(), read("0043").as_str()), ("0042", "0043"));
+    assert_eq!((read("^00(43|99)$").as_str(), read("2$").as_str()), ("0043", "0042"));
+    assert_eq!(open("^004$").err(), Some(Rc::IO_ERROR));
+    assert_eq!(claimed(), 0);
+}
+
+fn one_in_use() {
+    let _sticks = [Simulator::plug_in("0042"), Simulator::plug_in("0043")];
+    let mut first = open("").unwrap();
+    let mut second = open("").unwrap();
+    assert_eq!(claimed(), 2);
+    assert_ne!(random(&mut first).unwrap(), random(&mut second).unwrap());
+    assert_eq!(open("").err(), Some(Rc::IO_ERROR));
+    drop(first);
+    let mut third = open("").unwrap();
+    assert_ne!(random(&mut third).unwrap(), random(&mut second).unwrap());
+}
+
+/// The code of the layer and the text of the one line that a program logs.
+fn logged(mut command: Command) -> (Option<i32>, String) {
+    let output = output::run(&mut command);
+    let line = output::stderr(&output);
+    let text = line.trim_end().split_once("() ").unwrap_or_else(|| panic!("{line}")).1;
+    (output.status.code(), text.to_owned())
+}
+
+fn messages() {
+    let _stick = Simulator::plug_in("0042");
+    let open_it = |conf: &str| {
+        let mut command = stage::command(program::link_tctildr());
+        command.arg(format!("spi-ltt2go:{conf}"));
+        command
+    };
+    let (code, text) = logged(open_it("^0043$"));
+    assert_eq!(code, Some(0xa));
+    assert_eq!(
+        text,
+        "no LetsTrust-TPM2Go whose serial number matches \"^0043$\" opens: one has \"0042\". Plug that stick in, or \
+         correct the serial number"
+    );
+
+    let held = open("").unwrap();
+    let (code, text) = logged(open_it(""));
+    assert_eq!(code, Some(0xa));
+    let (before, after) = text.split_once("/dev/bus/usb/").unwrap_or_else(|| panic!("{text}"));
+    assert_eq!(before, "no LetsTrust-TPM2Go opens: ");
+    assert!(after.ends_with("is in use by another program. End that program, or share the stick through tpm2-abrmd"));
+    drop(held);
+
+    let mut command = stage::command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr()).arg("spi-ltt2go");
+    let (code, text) = logged(command);
+    assert_eq!(code, Some(0xc));
+    assert!(text.contains(": Permission denied (mode 0664, owner root:root, we are nobody:nogroup). Install the udev rules that give the stick to group tss"), "{text}");
+}
+
+/// Whenever a program is killed, the next one gets its own answers.
+fn a_killed_program() {
+    let mut stick = Simulator::plug_in("0042");
+    assert_eq!(stick.ask("latency-us 3000"), "ok");
+    for spi in 1..12 {
+        stick.reset_counters();
+        let mut tool = stage::command("tpm2_getrandom");
+        tool.args(["-T", "spi-ltt2go", "16"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut tool = tool.spawn().unwrap();
+        while stick.counters().spi < spi {
+            std::thread::yield_now();
+        }
+        tool.kill().unwrap();
+        tool.wait().unwrap();
+        random(&mut open("").unwrap()).unwrap();
+    }
+}
+
+/// The resource manager has the stick; its clients do not know.
+fn abrmd() {
+    let _stick = Simulator::plug_in("0042");
+    let script = "tpm2-abrmd --session --allow-root --tcti=spi-ltt2go & daemon=$!\n\
+                  until dbus-send --session --print-reply --dest=org.freedesktop.DBus / \
+                  org.freedesktop.DBus.NameHasOwner string:com.intel.tss2.Tabrmd | grep -q true; do :; done\n\
+                  export TPM2TOOLS_TCTI=tabrmd:bus_type=session\n\
+                  cd \"$1\"\n\
+                  for client in 1 2 3; do\n\
+                  (tpm2_createprimary -Q -C o -G ecc -c $client.ctx && tpm2_getrandom --hex 16 >$client.random) &\n\
+                  clients=\"$clients $!\"\n\
+                  done\n\
+                  for client in $clients; do wait $client || exit 1; done\n\
+                  kill $daemon\nwait $daemon\ncat *.random\n";
+    let dir = tempfile::tempdir().unwrap();
+    let mut session = stage::command("dbus-run-session");
+    session.args(["--", "sh", "-c", script, "sh"]).arg(dir.path());
+    let printed = output::succeed(&mut session);
+    assert_eq!(printed.trim().len(), 3 * 32, "{printed}");
+    assert_eq!(claimed(), 0);
+}
