@@ -16,7 +16,8 @@ pub(crate) fn run(project: &Project, quick: bool, no_install: bool) -> Result<()
         return Ok(());
     }
     let stage = install::stage(project)?;
-    cmd!(shell, "cargo build --quiet --release --locked --package sim-mssim --package sim-tis").quiet().run()?;
+    let sims = ["--package", "sim-mssim", "--package", "sim-tis", "--package", "sim-tpm2go"];
+    cmd!(shell, "cargo build --quiet --release --locked {sims...}").quiet().run()?;
     let sim = project.target()?.join("release");
     let tests = cmd!(shell, "cargo test --locked --package tss2-e2e");
     tests.env("TSS2_STAGE", &stage).env("TSS2_SIM", sim).run()?;
