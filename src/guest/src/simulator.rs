@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A simulated LetsTrust-TPM2Go in this machine, with libtpms as its TPM: the program of `src/sim/tpm2go`.
+//! A simulated LetsTrust-TPM2Go in this machine, with a swtpm as its TPM: the program of `src/sim/tpm2go`.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use tss2_e2e::server::{Socket, Swtpm};
 use tss2_e2e::{output, stage};
 
 /// A stick that is plugged in until the value ends.
@@ -12,6 +13,8 @@ pub(crate) struct Simulator {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
+    /// Works while the USB does something else, as a chip does.
+    _tpm: Swtpm,
 }
 
 /// What passed over the USB.
@@ -25,14 +28,16 @@ pub(crate) struct Counters {
 }
 
 impl Simulator {
-    /// Plugs a stick in; what it answers commands with lasts as long as the value.
+    /// Plugs a stick in, with a new TPM that is started.
     pub(crate) fn plug_in(serial: &str) -> Simulator {
         output::succeed(Command::new("modprobe").arg("vhci-hcd"));
+        let tpm = Swtpm::start(Socket::Unix);
+        let name_conf = format!("swtpm:{},keep=true", tpm.conf());
         let mut command = stage::command(stage::sim("tpm2go"));
-        command.args(["--serial", serial, "--tpm", "libtpms:"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.args(["--serial", serial, "--tpm", &name_conf]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (stdin, stdout) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut simulator = Simulator { child, stdin, stdout };
+        let mut simulator = Simulator { child, stdin, stdout, _tpm: tpm };
         assert!(simulator.answer().starts_with("ready "));
         simulator
     }

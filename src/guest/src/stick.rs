@@ -8,18 +8,18 @@ use crate::simulator::{Counters, Simulator, claimed};
 use std::ffi::CString;
 use tcti_core::{Result, Wait};
 use tcti_loader::{Child, NameConf};
-use tss2_e2e::need::{CC, LIBTPMS, Need, OPENSSL, TPM2_TOOLS, VALGRIND};
+use tss2_e2e::need::{CC, Need, OPENSSL, SWTPM, TPM2_TOOLS, VALGRIND};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage};
 
-const NEEDS: [Need; 3] = [LIBTPMS, TPM2_TOOLS, OPENSSL];
+const NEEDS: [Need; 3] = [SWTPM, TPM2_TOOLS, OPENSSL];
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::a_tool_gets_random_bytes", &NEEDS, a_tool_gets_random_bytes);
     suite.test("stick::all_steps", &NEEDS, all_steps);
     suite.test("stick::a_short_command_takes_eight_transactions", &NEEDS, a_short_command);
-    suite.test("stick::all_calls_in_all_states", &[LIBTPMS, CC], conformance);
-    suite.test("stick::no_memory_error", &[LIBTPMS, CC, VALGRIND], no_memory_error);
+    suite.test("stick::all_calls_in_all_states", &[SWTPM, CC], conformance);
+    suite.test("stick::no_memory_error", &[SWTPM, CC, VALGRIND], no_memory_error);
     sharing::tests(suite);
     faults::tests(suite);
 }

@@ -46,6 +46,7 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
             return Ok(());
         }
         if patience.pause(bus.clock())?.is_none() {
+            release(bus)?;
             if !access.is_valid() {
                 return Err(fail!(
                     Rc::IO_ERROR,
@@ -53,7 +54,6 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
                     access.0
                 ));
             }
-            release(bus)?;
             return Err(fail!(
                 Rc::IO_ERROR,
                 "the TPM does not give locality 0 within {TIMEOUT_A} ms (its access register reads {:#04x}). Another \

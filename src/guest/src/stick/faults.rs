@@ -55,6 +55,11 @@ fn costs_one_command(faults: &str, stay_claimed: usize) {
     assert!(begin.elapsed() < LIMIT, "{:?}", begin.elapsed());
     assert_eq!(claimed(), stay_claimed);
     stick.set("");
+    if faults.starts_with("ready_after") {
+        // That takes another TPM.
+        assert!(stick.ask("unplug") == "ok" && stick.ask("plug").starts_with("ready "));
+        assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    }
     random(&mut tpm).unwrap();
     drop(tpm);
     assert_eq!(claimed(), 0);

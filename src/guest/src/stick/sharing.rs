@@ -5,7 +5,7 @@ use super::{NEEDS, open, random};
 use crate::simulator::{Simulator, claimed};
 use std::process::{Command, Stdio};
 use tcti_core::Rc;
-use tss2_e2e::need::{CC, LIBTPMS, Need, SETPRIV};
+use tss2_e2e::need::{CC, Need, SETPRIV, SWTPM};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage};
 
@@ -15,7 +15,7 @@ const DBUS: Need = Need::Program("dbus-run-session", "dbus-daemon");
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
     suite.test("stick::one_in_use_does_not_hide_the_other", &NEEDS, one_in_use);
-    suite.test("stick::messages_say_what_is_wrong", &[LIBTPMS, CC, SETPRIV], messages);
+    suite.test("stick::messages_say_what_is_wrong", &[SWTPM, CC, SETPRIV], messages);
     suite.test("stick::a_killed_program_leaves_nothing", &NEEDS, a_killed_program);
     suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS]].concat(), abrmd);
 }
@@ -88,7 +88,7 @@ fn messages() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr()).arg("spi-ltt2go");
     let (code, text) = logged(command);
     assert_eq!(code, Some(0xc));
-    assert!(text.contains(": Permission denied (mode 0664, owner root:root, we are nobody:nogroup). Install the udev rules that give the stick to group tss"), "{text}");
+    assert!(text.contains(": Permission denied (mode 0600, owner root:root, we are nobody:nogroup). Install the udev rules that give the stick to group tss"), "{text}");
 }
 
 /// Whenever a program is killed, the next one gets its own answers.

@@ -36,8 +36,8 @@ enum State {
     Preparing(u32),
     Ready,
     Reception(Vec<u8>),
-    /// The response, and how many more statuses are read before it is there.
-    Execution(Vec<u8>, u32),
+    /// The response, once the TPM has it, and how many more statuses are read before it is there.
+    Execution(Option<Vec<u8>>, u32),
     Completion {
         response: Vec<u8>,
         read: usize,
@@ -174,7 +174,9 @@ impl Machine {
         match &mut self.state {
             State::Preparing(0) => self.state = State::Ready,
             State::Execution(response, 0) => {
-                self.state = State::Completion { response: core::mem::take(response), read: 0 };
+                if let Some(response) = response.take().or_else(|| self.tpm.response()) {
+                    self.state = State::Completion { response, read: 0 };
+                }
             }
             State::Preparing(statuses) | State::Execution(_, statuses) => *statuses -= 1,
             State::Idle | State::Ready | State::Reception(_) | State::Completion { .. } => {}
@@ -232,10 +234,9 @@ impl Machine {
             }
             (GO, State::Reception(command)) if is_whole(command) => {
                 let command = core::mem::take(command);
-                let response = self.tpm.execute(0, &command);
-                self.state = match self.faults.data_after {
-                    0 => State::Completion { response, read: 0 },
-                    statuses => State::Execution(response, statuses),
+                self.state = match (self.tpm.begin(0, &command), self.faults.data_after) {
+                    (Some(response), 0) => State::Completion { response, read: 0 },
+                    (response, statuses) => State::Execution(response, statuses),
                 };
             }
             // A TPM does not begin with a command that is not whole.
