@@ -95,7 +95,7 @@ fn messages() {
 fn a_killed_program() {
     let mut stick = Simulator::plug_in("0042");
     assert_eq!(stick.ask("latency-us 3000"), "ok");
-    for spi in 1..12 {
+    for spi in [1, 4, 9] {
         stick.reset_counters();
         let mut tool = stage::command("tpm2_getrandom");
         tool.args(["-T", "spi-ltt2go", "16"]).stdout(Stdio::null()).stderr(Stdio::null());
