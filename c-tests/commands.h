@@ -24,6 +24,26 @@ static const uint8_t SELF_TEST[] = {0x80, 0x01, 0, 0, 0, 11, 0, 0, 0x01, 0x43, 1
 /* GetTestResult: the shortest command, nothing but its header. */
 static const uint8_t GET_TEST_RESULT[] = {0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x7c};
 
+/* CreatePrimary in the owner hierarchy of a storage key without a password. An RSA key takes a while, and the same while
+ * each time, for its seed stays. The handle of the key is the first field of the response. */
+#define CREATE_PRIMARY(type, ...)                                                                                      \
+    {0x80, 0x02, 0, 0, 0, 67, 0, 0, 0x01, 0x31, 0x40, 0, 0, 0x01, 0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0, 0, 4,   \
+     0, 0, 0, 0, 0, 26, 0, type, 0, 0x0b, 0, 0x03, 0x04, 0x72, 0, 0, 0, 0x06, 0, 128, 0, 0x43, __VA_ARGS__, 0, 0, 0, 0, \
+     0, 0}
+/* No scheme, 2048 bits, the default exponent, nothing unique. */
+static const uint8_t CREATE_RSA[] = CREATE_PRIMARY(0x01, 0, 0x10, 0x08, 0, 0, 0, 0, 0, 0, 0);
+/* No scheme, NIST P-256, no key derivation, nothing unique. */
+static const uint8_t CREATE_ECC[] = CREATE_PRIMARY(0x23, 0, 0x10, 0, 0x03, 0, 0x10, 0, 0, 0, 0);
+
+_Static_assert(sizeof(CREATE_RSA) == 67 && sizeof(CREATE_ECC) == 67, "the size in the header");
+
+/* A command that has a handle and nothing else. */
+#define WITH_HANDLE(code, handle)                                                                                      \
+    {0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, code, (handle) >> 24 & 0xff, (handle) >> 16 & 0xff, (handle) >> 8 & 0xff,    \
+     (handle) & 0xff}
+#define FLUSH_CONTEXT 0x65
+#define READ_PUBLIC 0x73
+
 static inline uint32_t be32(const uint8_t *bytes)
 {
     return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];

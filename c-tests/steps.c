@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* One context, driven step by step: steps NAME:CONF reads "transmit", "receive", "random" (both) and "locality" from
- * stdin, a word per line, and prints the code of each at once, so that a test can do something to the TPM in between. */
+/* One context, driven step by step: steps [NAME:CONF], without it the loader's default. Reads "transmit", "receive",
+ * "random" (both) and "locality" from stdin, a word per line, and prints the code of each at once, so that a test can do
+ * something to the TPM in between. */
 
 #include <stdio.h>
 #include <string.h>
@@ -26,9 +27,7 @@ int main(int argc, char **argv)
     TSS2_TCTI_CONTEXT *ctx = NULL;
     char word[32];
     begin(1);
-    if (argc != 2)
-        return 2;
-    TSS2_RC rc = Tss2_TctiLdr_Initialize(argv[1], &ctx);
+    TSS2_RC rc = Tss2_TctiLdr_Initialize(argc > 1 ? argv[1] : NULL, &ctx);
     puts(name_of(rc));
     while (rc == TSS2_RC_SUCCESS && scanf("%31s", word) == 1) {
         TSS2_RC answer = TSS2_TCTI_RC_BAD_VALUE;

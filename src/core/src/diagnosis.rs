@@ -46,8 +46,8 @@ pub fn remedy(errors: &[Errno]) -> String {
     } else if errors.iter().all(|error| *error == Errno::EISDIR) {
         "Wanted is a character device such as /dev/tpmrm0".to_owned()
     } else if any(is_denial) {
-        "Add yourself to the group that owns it (usermod -a -G tss USER, then log in anew), or install the udev rules \
-         that give /dev/tpmrm0 to group tss"
+        "Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then \
+         log in anew)"
             .to_owned()
     } else {
         let found = fs::read_dir("/sys/class/tpm").map_or(0, |entries| entries.flatten().count());
@@ -65,6 +65,19 @@ pub fn of_write(error: Errno) -> String {
         Errno::E2BIG => ": the driver takes at most 4096 bytes",
         Errno::EINVAL => ": the driver holds it for no TPM command",
         Errno::EBUSY => ": the driver still works on an earlier command",
+        Errno::EPIPE | Errno::ENODEV => ": the TPM was removed",
+        Errno::ETIME | Errno::ETIMEDOUT => ": the TPM does not answer the driver",
+        _ => "",
+    };
+    format!("{}{hint}", error.desc())
+}
+
+/// Why the driver gave no response (Linux `tpm2_map_command`).
+pub fn of_read(error: Errno) -> String {
+    let hint = match error {
+        Errno::EINVAL | Errno::ENOENT => {
+            ": the command names an object or a session that this connection to the resource manager has not"
+        }
         Errno::EPIPE | Errno::ENODEV => ": the TPM was removed",
         Errno::ETIME | Errno::ETIMEDOUT => ": the TPM does not answer the driver",
         _ => "",

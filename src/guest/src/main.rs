@@ -14,6 +14,7 @@ mod programs;
 mod simulator;
 mod stick;
 mod topic;
+mod user;
 
 use std::env;
 use std::process::ExitCode;

@@ -2,11 +2,28 @@
 //! The C programs that the topics use. `TSS2_PROGRAMS` names the directory in which they are kept.
 
 use std::path::PathBuf;
-use tss2_e2e::program;
+use tss2_e2e::program::{self, Link};
+
+const LOADER: Link = Link::Staged("tss2-tctildr");
+
+/// What a program meets on the kernel's devices.
+pub(crate) fn device() -> PathBuf {
+    program::build("device", LOADER, &[])
+}
+
+/// The program that holds keys until its input ends.
+pub(crate) fn holds() -> PathBuf {
+    program::build("holds", LOADER, &[])
+}
+
+/// The program that is driven step by step.
+pub(crate) fn steps() -> PathBuf {
+    program::build("steps", LOADER, &[])
+}
 
 /// Compiles all of them, on the host.
 pub(crate) fn build() {
-    for program in [program::conformance, program::link_tctildr] {
+    for program in [program::conformance, program::link_tctildr, device, holds, steps] {
         let _: PathBuf = program();
     }
 }

@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The kernel's TPM driver as a transport: one write per command, one read per response (Linux
 //! `drivers/char/tpm/tpm-dev-common.c`). The descriptor is non-blocking, which makes the driver work in the
-//! background and `poll(2)` tell when it is done.
+//! background; how to learn that it is done is the part of `line`.
 #![forbid(unsafe_code)]
 
+use crate::line::Line;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::poll::PollFlags;
-use nix::sys::stat::Mode;
 use nix::unistd::{read, write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use tcti_core::io::{above_stdio, wait_for};
 use tcti_core::{
     Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, diagnosis, fail,
 };
@@ -23,23 +20,17 @@ const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tc
 pub(crate) struct Device {
     path: PathBuf,
     /// Absent after an exchange that failed, until the next command: closing makes the driver forget it.
-    fd: Option<OwnedFd>,
+    line: Option<Line>,
 }
 
 impl Device {
-    fn open_path(path: &Path) -> core::result::Result<OwnedFd, Errno> {
-        let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let fd = open(path, flags, Mode::empty())?;
-        above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
-    }
-
     /// The first default device that opens; if none does, one error that names them all.
     fn open_default() -> Result<Device> {
         let mut reasons = Vec::new();
         let mut errors = Vec::new();
         for path in DEFAULTS.map(Path::new) {
-            match Device::open_path(path) {
-                Ok(fd) => return Ok(Device { path: path.to_owned(), fd: Some(fd) }),
+            match Line::open(path) {
+                Ok(line) => return Ok(Device { path: path.to_owned(), line: Some(line) }),
                 Err(error) => {
                     reasons.push(diagnosis::reason(path, error));
                     errors.push(error);
@@ -50,12 +41,12 @@ impl Device {
         Err(fail!(code(&errors), "no TPM device opens: {}. {remedy}", reasons.join("; ")))
     }
 
-    fn fd(&mut self) -> Result<&OwnedFd> {
-        match &mut self.fd {
-            Some(fd) => Ok(fd),
+    fn line(&mut self) -> Result<&mut Line> {
+        match &mut self.line {
+            Some(line) => Ok(line),
             closed => {
-                let fd = Device::open_path(&self.path).map_err(|error| refused(&self.path, error))?;
-                Ok(closed.insert(fd))
+                let line = Line::open(&self.path).map_err(|error| refused(&self.path, error))?;
+                Ok(closed.insert(line))
             }
         }
     }
@@ -79,9 +70,8 @@ impl Open for Device {
 
     fn open(conf: Conf<'_>) -> Result<Device> {
         let Some(path) = conf.path() else { return Device::open_default() };
-        let mut device = Device { path: path.to_owned(), fd: None };
-        let fd = device.fd()?;
-        let kind = diagnosis::kind(fd.as_fd());
+        let mut device = Device { path: path.to_owned(), line: None };
+        let kind = diagnosis::kind(device.line()?.as_fd());
         if kind != diagnosis::CHARACTER_DEVICE {
             return Err(fail!(
                 Rc::IO_ERROR,
@@ -95,15 +85,18 @@ impl Open for Device {
 
 impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        let fd = self.fd()?;
+        let line = self.line()?;
         let sent = loop {
-            match write(fd, command) {
+            match write(&*line, command) {
                 Err(Errno::EINTR) => {}
                 sent => break sent,
             }
         };
         match sent {
-            Ok(count) if count == command.len() => Ok(()),
+            Ok(count) if count == command.len() => {
+                line.at_work = true;
+                Ok(())
+            }
             Ok(count) => {
                 Err(fail!(Rc::IO_ERROR, "{} took {count} bytes of a command of {}", self.path.display(), command.len()))
             }
@@ -118,24 +111,31 @@ impl Transport for Device {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some(fd) = &self.fd else { return Err(Rc::BAD_SEQUENCE) };
+        let Some(line) = &mut self.line else { return Err(Rc::BAD_SEQUENCE) };
         let deadline = Deadline::after(wait);
         loop {
             // Before its first byte the driver has to be polled; after it, an empty read is the end of the response.
-            if rx.is_empty() && !wait_for(fd.as_fd(), PollFlags::POLLIN, &deadline)? {
+            if rx.is_empty() && !line.wait(&deadline)? {
                 return Ok(Progress::Pending);
             }
             // The driver drops the rest of a response that is not read in one go (before Linux 5.0), so the room is
             // for the largest there is.
-            match rx.read_with(|room| read(fd, room)) {
+            match rx.read_with(|room| read(&*line, room)) {
                 Ok(0) if rx.is_empty() => {
-                    return Err(fail!(Rc::NO_CONNECTION, "{} went away: end of file", self.path.display()));
+                    return Err(fail!(
+                        Rc::NO_CONNECTION,
+                        "{} has no response: it went away, or nobody read the response for the 120 seconds that the \
+                         driver keeps it",
+                        self.path.display()
+                    ));
                 }
-                Ok(0) => return Ok(Progress::Complete),
-                Ok(_) if rx.missing()? == 0 => return Ok(Progress::Complete),
+                Ok(count) if count == 0 || rx.missing()? == 0 => {
+                    line.at_work = false;
+                    return Ok(Progress::Complete);
+                }
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => {
-                    if !wait_for(fd.as_fd(), PollFlags::POLLIN, &deadline)? {
+                    if !line.wait(&deadline)? {
                         return Ok(Progress::Pending);
                     }
                 }
@@ -144,7 +144,7 @@ impl Transport for Device {
                         Rc::IO_ERROR,
                         "cannot read the response from {}: {}",
                         self.path.display(),
-                        error.desc()
+                        diagnosis::of_read(error)
                     ));
                 }
             }
@@ -152,11 +152,11 @@ impl Transport for Device {
     }
 
     fn abandon(&mut self) {
-        self.fd = None;
+        self.line = None;
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|device| {
-        let fd = device.fd.as_ref().map_or(-1, AsRawFd::as_raw_fd);
+        let fd = device.line.as_ref().map_or(-1, |line| line.pollable().as_raw_fd());
         Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
     });
 }

@@ -218,8 +218,8 @@ fn no_permission() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr());
     command.arg(device.name_conf()).env("LD_LIBRARY_PATH", copy.path());
     let text = format!(
-        "cannot open {}: Permission denied (mode 0000, owner {}, we are nobody:nogroup). Add yourself to the group that \
-         owns it (usermod -a -G tss USER, then log in anew), or install the udev rules that give /dev/tpmrm0 to group tss",
+        "cannot open {}: Permission denied (mode 0000, owner {}, we are nobody:nogroup). Install the udev rules that \
+         give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then log in anew)",
         device.path().display(),
         owner(device.path())
     );

@@ -2,14 +2,17 @@
 //! The transport against a pseudo-terminal, a character device whose other end the test holds.
 
 use super::*;
+use nix::poll::PollFlags;
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::ttyname;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::Session;
+use tcti_core::io::wait_for;
 use tcti_core::session::Received;
 use tcti_core::testing::{GET_RANDOM, OK};
 

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* What a program meets that knows the kernel's driver: device /dev/tpm0|/dev/tpmrm0. Prints each check that fails and a
+ * summary. */
+
+#include <poll.h>
+#include <string.h>
+#include <tss2/tss2_tctildr.h>
+#include "commands.h"
+#include "report.h"
+
+static const char *device;
+static int is_shared; /* by the kernel's resource manager */
+
+#define SEND(ctx, command) Tss2_Tcti_Transmit(ctx, sizeof(command), command)
+
+static TSS2_TCTI_CONTEXT *opened(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = NULL;
+    char name_conf[64];
+    snprintf(name_conf, sizeof(name_conf), "device:%s", device);
+    must("open", Tss2_TctiLdr_Initialize(name_conf, &ctx));
+    return ctx;
+}
+
+/* The code of the call that fails, or of the TPM. */
+static TSS2_RC collect(TSS2_TCTI_CONTEXT *ctx, uint32_t *handle)
+{
+    uint8_t response[4096];
+    size_t size = sizeof(response);
+    TSS2_RC rc = Tss2_Tcti_Receive(ctx, &size, response, TSS2_TCTI_TIMEOUT_BLOCK);
+    if (rc == TSS2_RC_SUCCESS && handle != NULL && size > 14)
+        *handle = be32(response + 10);
+    return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
+}
+
+static TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t length, const uint8_t *command)
+{
+    TSS2_RC rc = Tss2_Tcti_Transmit(ctx, length, command);
+    return rc == TSS2_RC_SUCCESS ? collect(ctx, NULL) : rc;
+}
+
+static void flush(TSS2_TCTI_CONTEXT *ctx, uint32_t handle)
+{
+    const uint8_t command[] = WITH_HANDLE(FLUSH_CONTEXT, handle);
+    code("flush", exchange(ctx, sizeof(command), command), TSS2_RC_SUCCESS);
+}
+
+static void still_works(TSS2_TCTI_CONTEXT *ctx)
+{
+    code("the next command", exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM), TSS2_RC_SUCCESS);
+}
+
+/* Whether poll tells what the module asks it for. */
+static int poll_for(TSS2_TCTI_CONTEXT *ctx, short events, int milliseconds)
+{
+    TSS2_TCTI_POLL_HANDLE handle = {-1, 0, 0};
+    size_t count = 1;
+    code("poll handles", Tss2_Tcti_GetPollHandles(ctx, &handle, &count), TSS2_RC_SUCCESS);
+    that("one, and its event", count == 1 && handle.events == events);
+    return poll(&handle, 1, milliseconds) == 1 && handle.revents == events;
+}
+
+static void a_program_polls_and_then_receives_without_waiting(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    uint8_t response[4096];
+    uint32_t handle = 0;
+    size_t size = sizeof(response);
+    must("transmit", SEND(ctx, CREATE_RSA));
+    that("poll tells nothing yet", !poll_for(ctx, POLLIN, 0));
+    code("receive at once", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_TCTI_RC_TRY_AGAIN);
+    that("poll tells that it is there", poll_for(ctx, POLLIN, 60000));
+    size = sizeof(response);
+    code("receive then", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_RC_SUCCESS);
+    code("the key", response_code(response), TSS2_RC_SUCCESS);
+    handle = be32(response + 10);
+    flush(ctx, handle);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+static void a_slow_command_outlasts_short_time_outs(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    uint8_t response[4096];
+    uint32_t handle = 0;
+    size_t size = sizeof(response);
+    must("transmit", SEND(ctx, CREATE_RSA));
+    code("receive without time", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_TCTI_RC_TRY_AGAIN);
+    code("receive within 1 ms", Tss2_Tcti_Receive(ctx, &size, response, 1), TSS2_TCTI_RC_TRY_AGAIN);
+    code("the size without time", Tss2_Tcti_Receive(ctx, &size, NULL, 0), TSS2_TCTI_RC_TRY_AGAIN);
+    code("receive", collect(ctx, &handle), TSS2_RC_SUCCESS);
+    flush(ctx, handle);
+    still_works(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+/* The driver holds a response until it is read, for 120 seconds. */
+static void a_response_is_read_late_and_in_pieces(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    uint8_t response[4096];
+    size_t exact = 0, size = 0;
+    must("transmit", SEND(ctx, GET_CAPABILITY));
+    that("poll tells that it is there", poll_for(ctx, POLLIN, 60000));
+    if (is_shared) {
+        TSS2_TCTI_CONTEXT *other = opened();
+        still_works(other);
+        Tss2_TctiLdr_Finalize(&other);
+    }
+    code("size", Tss2_Tcti_Receive(ctx, &exact, NULL, 0), TSS2_RC_SUCCESS);
+    size = exact - 1;
+    code("too short", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_TCTI_RC_INSUFFICIENT_BUFFER);
+    that("the size is told", size == exact);
+    that("poll returns at once", poll_for(ctx, POLLOUT, 0));
+    size = exact;
+    code("receive", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_RC_SUCCESS);
+    that("all of it", size == exact && exact > 100 && response_size(response) == exact && response_code(response) == 0);
+    still_works(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+static void a_context_is_closed_while_a_response_is_due(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    must("transmit", SEND(ctx, CREATE_RSA));
+    Tss2_TctiLdr_Finalize(&ctx);
+    ctx = opened();
+    still_works(ctx);
+    if (!is_shared) /* the key stays in a bare TPM */
+        flush(ctx, 0x80000000);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+/* There is no command 0. The resource manager answers in the TPM's place, in its own layer. */
+static void an_unknown_command_is_answered(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    static const uint8_t nothing[] = {0x80, 0x01, 0, 0, 0, 10, 0, 0, 0, 0};
+    code("command 0", exchange(ctx, sizeof(nothing), nothing), is_shared ? 0xb0143 : 0x143);
+    still_works(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+static void a_command_too_large_for_the_driver_is_refused(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    static uint8_t large[4097] = {0x80, 0x01, 0, 0, 0x10, 0x01, 0, 0, 0x01, 0x7b};
+    code("4097 bytes", Tss2_Tcti_Transmit(ctx, sizeof(large), large), TSS2_TCTI_RC_IO_ERROR);
+    still_works(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+static void a_command_whose_size_is_wrong_is_refused(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    code("a size too small", Tss2_Tcti_Transmit(ctx, 11, GET_RANDOM), TSS2_TCTI_RC_BAD_VALUE);
+    code("no header", Tss2_Tcti_Transmit(ctx, 9, GET_RANDOM), TSS2_TCTI_RC_BAD_VALUE);
+    still_works(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+/* The resource manager knows the objects of each connection, and gives an error of the system for others. */
+static void a_handle_of_nobody_is_refused(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    const uint8_t command[] = WITH_HANDLE(READ_PUBLIC, 0x80000002u);
+    code("ReadPublic", exchange(ctx, sizeof(command), command), is_shared ? TSS2_TCTI_RC_IO_ERROR : 0x910);
+    still_works(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+#define SCENARIO(name) {#name, name}
+static const struct {
+    const char *name;
+    void (*run)(void);
+} scenarios[] = {
+    SCENARIO(a_program_polls_and_then_receives_without_waiting),
+    SCENARIO(a_slow_command_outlasts_short_time_outs),
+    SCENARIO(a_response_is_read_late_and_in_pieces),
+    SCENARIO(a_context_is_closed_while_a_response_is_due),
+    SCENARIO(an_unknown_command_is_answered),
+    SCENARIO(a_command_too_large_for_the_driver_is_refused),
+    SCENARIO(a_command_whose_size_is_wrong_is_refused),
+    SCENARIO(a_handle_of_nobody_is_refused),
+};
+
+int main(int argc, char **argv)
+{
+    if (argc != 2)
+        return 2;
+    device = argv[1];
+    is_shared = strstr(device, "rm") != NULL;
+    begin(0);
+    for (size_t i = 0; i < sizeof(scenarios) / sizeof(*scenarios); i++) {
+        scenario(scenarios[i].name);
+        scenarios[i].run();
+    }
+    return summary();
+}
