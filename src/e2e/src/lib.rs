@@ -5,6 +5,7 @@
 
 pub mod behind;
 pub mod every;
+pub mod linker;
 pub mod mssim;
 pub mod need;
 pub mod output;

@@ -13,7 +13,9 @@ mod device;
 mod programs;
 mod simulator;
 mod stick;
+mod systemd;
 mod topic;
+mod udev;
 mod user;
 
 use std::env;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
-use crate::{device, stick};
+use crate::{device, stick, systemd, udev};
 use tss2_e2e::suite::Suite;
 
 /// Tests that run in one machine, and what that machine has.
@@ -15,9 +15,11 @@ pub(crate) struct Topic {
 }
 
 /// The longest come first, so that two machines at a time are done early.
-pub(crate) const TOPICS: [Topic; 2] = [
+pub(crate) const TOPICS: [Topic; 4] = [
     Topic { name: "stick", memory: 310, tpm: false, tests: stick::tests },
     Topic { name: "device", memory: 310, tpm: true, tests: device::tests },
+    Topic { name: "systemd", memory: 768, tpm: true, tests: systemd::tests },
+    Topic { name: "udev", memory: 310, tpm: true, tests: udev::tests },
 ];
 
 /// Prints name, memory and `tpm` or `no-tpm` of each.

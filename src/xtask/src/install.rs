@@ -149,13 +149,17 @@ fn install_manual(project: &Project, options: &Options) -> Result<()> {
 
 /// udev rules, users and directories, laid out in `dist` as they are installed.
 fn install_system_files(project: &Project, options: &Options) -> Result<()> {
-    for (from, to) in [("udev", "udev/rules.d"), ("sysusers.d", "sysusers.d"), ("tmpfiles.d", "tmpfiles.d")] {
+    let system = options.systemdir();
+    let places = [
+        ("udev", system.join("udev/rules.d")),
+        // Rules that somebody has to want: udev does not look here.
+        ("udev-optional", options.prefix.join("share/tss2-tcti/udev")),
+        ("sysusers.d", system.join("sysusers.d")),
+    ];
+    for (from, to) in places {
         let from = project.root.join("dist").join(from);
-        if !from.is_dir() {
-            continue;
-        }
         for name in names_in(&from)? {
-            copy(&from.join(&name), &options.dest(&options.systemdir()).join(to).join(&name), 0o644)?;
+            copy(&from.join(&name), &options.dest(&to).join(&name), 0o644)?;
         }
     }
     Ok(())

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The distribution's tpm2-tools, unmodified, on our loader and modules: `c-tests/tpm2-tools.sh`.
 
-use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tss2_e2e::behind;
 use tss2_e2e::every::EVERY;
 use tss2_e2e::need::{CC, LIBTPMS, OPENSSL, PKG_CONFIG, TPM2_TOOLS, VALGRIND};
 use tss2_e2e::server::Tpm;
 use tss2_e2e::suite::Suite;
-use tss2_e2e::{output, stage};
+use tss2_e2e::{linker, output, stage};
 
 pub(crate) fn tests(suite: &mut Suite) {
     for (name, needs, start) in EVERY {
@@ -37,27 +35,14 @@ fn all_steps(tpm: &dyn Tpm) {
     assert!(steps.parse::<u32>().unwrap() >= 25, "{printed}");
 }
 
-/// The dynamic linker's own report of the files it initialised.
 fn our_libraries_serve(tpm: &dyn Tpm) {
     let name_conf = tpm.name_conf();
     let mut tool = stage::command("tpm2_getrandom");
-    let dir = tempfile::tempdir().unwrap();
-    tool.args(["--hex", "8", "-T", &name_conf]).env("LD_DEBUG", "libs").env("LD_DEBUG_OUTPUT", dir.path().join("of"));
-    let child = tool.stdout(Stdio::piped()).spawn().unwrap();
-    // Each process has a report of its own: that of the tool, not those of what it starts.
-    let report = dir.path().join(format!("of.{}", child.id()));
-    let output = child.wait_with_output().unwrap();
+    let (output, files) = linker::run(tool.args(["--hex", "8", "-T", &name_conf]));
     assert!(output.status.success(), "{}", output::show(&output));
-    let report = fs::read_to_string(report).unwrap();
-    let files: Vec<&Path> =
-        report.lines().filter_map(|line| line.split_once("calling init: ")).map(|(_, file)| Path::new(file)).collect();
-    let loaded = |name: &str| -> Vec<&Path> {
-        let is = |file: &&&Path| file.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
-        files.iter().filter(is).copied().collect()
-    };
     let module = name_conf.split(':').next().unwrap();
-    assert_eq!(loaded("libtss2-tctildr.so"), [stage::library("tctildr")]);
-    assert_eq!(loaded("libtss2-tcti-"), [stage::library(&format!("tcti-{module}"))]);
+    assert_eq!(linker::named(&files, "libtss2-tctildr.so"), [stage::library("tctildr")]);
+    assert_eq!(linker::named(&files, "libtss2-tcti-"), [&stage::library(&format!("tcti-{module}"))]);
 }
 
 /// Every function of the program missing, failing and working.

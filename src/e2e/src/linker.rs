@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The dynamic linker's own report of the files it initialised, those of dlopen among them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Runs a program to its end; also gives the libraries that it loaded.
+pub fn run(command: &mut Command) -> (Output, Vec<PathBuf>) {
+    let dir = tempfile::tempdir().unwrap();
+    command.env("LD_DEBUG", "libs").env("LD_DEBUG_OUTPUT", dir.path().join("of"));
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    // Each process has a report of its own: that of the program, not those of what it starts.
+    let report = dir.path().join(format!("of.{}", child.id()));
+    let output = child.wait_with_output().unwrap();
+    let report = fs::read_to_string(report).unwrap();
+    let files = report.lines().filter_map(|line| line.split_once("calling init: ")).map(|(_, file)| file.into());
+    (output, files.collect())
+}
+
+/// The files whose names begin like this.
+pub fn named<'a>(files: &'a [PathBuf], start: &str) -> Vec<&'a Path> {
+    let is = |file: &&Path| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(start));
+    files.iter().map(PathBuf::as_path).filter(is).collect()
+}

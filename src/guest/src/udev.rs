@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The udev rules and the sysusers file of `dist`, as they are staged, with a real udevd: who may open what.
+
+use crate::user::Copy;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use tss2_e2e::need::{Need, SETPRIV};
+use tss2_e2e::suite::Suite;
+use tss2_e2e::{output, stage};
+
+const UDEV: [Need; 4] =
+    [Need::Program("udevadm", "udev"), Need::Program("systemd-sysusers", "systemd"), SETPRIV, Need::Root];
+
+/// Where an administrator puts rules.
+const RULES: &str = "/etc/udev/rules.d";
+/// The distribution's rules for TPMs.
+const DISTRIBUTION: &str = "60-tpm-udev.rules";
+/// Code of the TCTI layer as `link-tctildr` exits.
+const NOT_PERMITTED: i32 = 0xc;
+
+/// In this order: what udev has once given, it does not take back.
+pub(crate) fn tests(suite: &mut Suite) {
+    suite.test("udev::sysusers_make_the_user_and_the_group", &UDEV, sysusers);
+    suite.test("udev::the_rules_give_each_device_to_whom_it_is_for", &UDEV, || owners(false));
+    suite.test("udev::the_rules_hold_beside_those_of_the_distribution", &UDEV, || owners(true));
+    suite.test("udev::the_message_to_a_user_outside_the_group", &UDEV, message);
+    suite.test("udev::the_seat_has_no_access_unless_wanted", &UDEV, || seat(false));
+    suite.test("udev::the_seat_has_access_when_wanted", &UDEV, || seat(true));
+}
+
+/// A system with our user and group, and with udevd.
+static SYSTEM: LazyLock<()> = LazyLock::new(|| {
+    // From the distribution's packages, and not on every machine.
+    for command in [["userdel", "tss"], ["groupdel", "tss"]] {
+        output::run(Command::new(command[0]).arg(command[1]));
+    }
+    output::succeed(Command::new("systemd-sysusers").arg(staged("lib/sysusers.d/tss2-tcti.conf")));
+    fs::create_dir_all(RULES).unwrap();
+    output::succeed(Command::new("/lib/systemd/systemd-udevd").arg("--daemon"));
+});
+
+fn staged(path: &str) -> PathBuf {
+    stage::root().join(path)
+}
+
+/// Has udevd apply these rules, and none of the distribution's for TPMs.
+fn apply(rules: &[PathBuf], distribution: bool) {
+    LazyLock::force(&SYSTEM);
+    for old in fs::read_dir(RULES).unwrap().flatten() {
+        fs::remove_file(old.path()).unwrap();
+    }
+    for rule in rules {
+        symlink(rule, Path::new(RULES).join(rule.file_name().unwrap())).unwrap();
+    }
+    if !distribution {
+        symlink("/dev/null", Path::new(RULES).join(DISTRIBUTION)).unwrap();
+    }
+    output::succeed(Command::new("udevadm").args(["control", "--reload"]));
+    let trigger = ["trigger", "--action=add", "--subsystem-match=tpm", "--subsystem-match=tpmrm"];
+    output::succeed(Command::new("udevadm").args(trigger));
+    output::succeed(Command::new("udevadm").arg("settle"));
+}
+
+fn ours() -> PathBuf {
+    staged("lib/udev/rules.d/60-tss2-tcti.rules")
+}
+
+fn sysusers() {
+    LazyLock::force(&SYSTEM);
+    let user = output::succeed(Command::new("getent").args(["passwd", "tss"]));
+    assert!(user.contains(":TPM software stack:") && user.ends_with("nologin\n"), "{user}");
+    output::succeed(Command::new("getent").args(["group", "tss"]));
+}
+
+fn owners(distribution: bool) {
+    apply(&[ours()], distribution);
+    let stat = |device: &str| output::succeed(Command::new("stat").args(["-c", "%a %U:%G", device]));
+    assert_eq!(stat("/dev/tpm0"), "660 tss:root\n");
+    assert_eq!(stat("/dev/tpmrm0"), "660 tss:tss\n");
+    let copy = Copy::new();
+    for (user, group, bare, shared) in [
+        ("root", "root", true, true),
+        ("tss", "tss", true, true),
+        ("nobody", "tss", false, true),
+        ("nobody", "nogroup", false, false),
+    ] {
+        for (device, may) in [("/dev/tpm0", bare), ("/dev/tpmrm0", shared)] {
+            let output = output::run(&mut copy.open(user, group, &format!("device:{device}")));
+            let code = if may { 0 } else { NOT_PERMITTED };
+            assert_eq!(output.status.code(), Some(code), "{user}:{group} {device}\n{}", output::show(&output));
+        }
+    }
+}
+
+fn message() {
+    apply(&[ours()], false);
+    let output = output::run(&mut Copy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"));
+    let text = "cannot open /dev/tpmrm0: Permission denied (mode 0660, owner tss:tss, we are nobody:nogroup). Install \
+                the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then log \
+                in anew)";
+    assert_eq!(output::stderr(&output).trim_end().split_once("() ").map(|(_, text)| text), Some(text));
+}
+
+/// Somebody sits at the machine, as logind would note it.
+fn seat(wanted: bool) {
+    fs::create_dir_all("/run/systemd/seats").unwrap();
+    let nobody = output::succeed(Command::new("id").args(["-u", "nobody"]));
+    fs::write("/run/systemd/seats/seat0", format!("ACTIVE=1\nACTIVE_UID={nobody}")).unwrap();
+    let both = [ours(), staged("share/tss2-tcti/udev/60-tss2-tcti-seat.rules")];
+    apply(if wanted { &both } else { &both[..1] }, false);
+    for (device, may) in [("/dev/tpm0", false), ("/dev/tpmrm0", wanted)] {
+        let tags = output::succeed(Command::new("udevadm").args(["info", "--query=property", device]));
+        assert_eq!(tags.contains(":uaccess:"), may, "{device}: {tags}");
+        let output = output::run(&mut Copy::new().open("nobody", "nogroup", &format!("device:{device}")));
+        assert_eq!(output.status.code(), Some(if may { 0 } else { NOT_PERMITTED }), "{}", output::show(&output));
+    }
+}
