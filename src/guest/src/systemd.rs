@@ -2,10 +2,11 @@
 //! systemd's programs, which load a module by themselves: credentials, and an encrypted volume that the TPM unlocks. The
 //! steps are for every module; `tpm2_device` is what systemd takes, and `module` the library that has to serve it.
 
+use crate::simulator::Simulator;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tss2_e2e::need::Need;
+use tss2_e2e::need::{Need, SWTPM};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{linker, output, stage};
 
@@ -16,9 +17,9 @@ const CRYPTSETUP: Need = Need::Program("cryptsetup", "cryptsetup-bin");
 const ATTACH: &str = "/lib/systemd/systemd-cryptsetup";
 
 /// What [`credential`] needs.
-pub(crate) const CREDENTIAL: [Need; 2] = [CREDS, Need::Root];
+const CREDENTIAL: [Need; 2] = [CREDS, Need::Root];
 /// What [`volume`] needs.
-pub(crate) const VOLUME: [Need; 4] = [CRYPTENROLL, CRYPTSETUP, Need::File(ATTACH, "systemd"), Need::Root];
+const VOLUME: [Need; 4] = [CRYPTENROLL, CRYPTSETUP, Need::File(ATTACH, "systemd"), Need::Root];
 
 pub(crate) fn tests(suite: &mut Suite) {
     for (name, tpm2_device) in [("its_path", "/dev/tpmrm0"), ("the_module", "device:/dev/tpmrm0")] {
@@ -27,6 +28,14 @@ pub(crate) fn tests(suite: &mut Suite) {
         });
     }
     suite.test("systemd::a_volume_that_the_tpm_unlocks", &VOLUME, || volume("/dev/tpmrm0", "tcti-device"));
+    suite.test("systemd::a_credential_with_the_stick", &[&CREDENTIAL[..], &[SWTPM]].concat(), || {
+        let _stick = Simulator::plug_in("0042");
+        credential("spi-ltt2go:", "tcti-spi-ltt2go");
+    });
+    suite.test("systemd::a_volume_that_the_stick_unlocks", &[&VOLUME[..], &[SWTPM]].concat(), || {
+        let _sticks = [Simulator::plug_in("0042"), Simulator::plug_in("0043")];
+        volume("spi-ltt2go:^0043$", "tcti-spi-ltt2go");
+    });
 }
 
 /// Runs a program that has to succeed with our module and no other.
@@ -37,7 +46,7 @@ fn with_ours(command: &mut Command, module: &str) {
 }
 
 /// Seals a secret with the TPM and gets it back.
-pub(crate) fn credential(tpm2_device: &str, module: &str) {
+fn credential(tpm2_device: &str, module: &str) {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
     fs::write(path("secret"), "a secret").unwrap();
@@ -53,7 +62,7 @@ pub(crate) fn credential(tpm2_device: &str, module: &str) {
 }
 
 /// An encrypted volume in a file, which the TPM unlocks without a password.
-pub(crate) fn volume(tpm2_device: &str, module: &str) {
+fn volume(tpm2_device: &str, module: &str) {
     const NAME: &str = "tpm-volume";
     const PASSWORD: &str = "a password";
     output::succeed(Command::new("modprobe").args(["--all", "loop", "dm-crypt"]));

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The udev rules and the sysusers file of `dist`, as they are staged, with a real udevd: who may open what.
 
+use crate::simulator::Simulator;
 use crate::user::Copy;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
-use tss2_e2e::need::{Need, SETPRIV};
+use tss2_e2e::need::{Need, SETPRIV, SWTPM};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, stage};
 
@@ -27,6 +28,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("udev::the_rules_give_each_device_to_whom_it_is_for", &UDEV, || owners(false));
     suite.test("udev::the_rules_hold_beside_those_of_the_distribution", &UDEV, || owners(true));
     suite.test("udev::the_message_to_a_user_outside_the_group", &UDEV, message);
+    suite.test("udev::a_stick_is_for_the_group", &[&UDEV[..], &[SWTPM]].concat(), stick);
     suite.test("udev::the_seat_has_no_access_unless_wanted", &UDEV, || seat(false));
     suite.test("udev::the_seat_has_access_when_wanted", &UDEV, || seat(true));
 }
@@ -61,6 +63,11 @@ fn apply(rules: &[PathBuf], distribution: bool) {
     output::succeed(Command::new("udevadm").args(["control", "--reload"]));
     let trigger = ["trigger", "--action=add", "--subsystem-match=tpm", "--subsystem-match=tpmrm"];
     output::succeed(Command::new("udevadm").args(trigger));
+    settle();
+}
+
+/// Waits until udevd has done all its work.
+fn settle() {
     output::succeed(Command::new("udevadm").arg("settle"));
 }
 
@@ -104,6 +111,24 @@ fn message() {
     assert_eq!(output::stderr(&output).trim_end().split_once("() ").map(|(_, text)| text), Some(text));
 }
 
+fn stick() {
+    apply(&[ours()], false);
+    let mut simulator = Simulator::plug_in("0042");
+    for _ in 0..2 {
+        settle();
+        let copy = Copy::new();
+        for (user, group, may) in
+            [("root", "root", true), ("tss", "tss", true), ("nobody", "tss", true), ("nobody", "nogroup", false)]
+        {
+            let output = output::run(&mut copy.open(user, group, "spi-ltt2go:^0042$"));
+            let code = if may { 0 } else { NOT_PERMITTED };
+            assert_eq!(output.status.code(), Some(code), "{user}:{group}\n{}", output::show(&output));
+        }
+        // Each time that it is plugged in.
+        assert!(simulator.ask("unplug") == "ok" && simulator.ask("plug").starts_with("ready "));
+    }
+}
+
 /// Somebody sits at the machine, as logind would note it.
 fn seat(wanted: bool) {
     fs::create_dir_all("/run/systemd/seats").unwrap();
@@ -111,6 +136,11 @@ fn seat(wanted: bool) {
     fs::write("/run/systemd/seats/seat0", format!("ACTIVE=1\nACTIVE_UID={nobody}")).unwrap();
     let both = [ours(), staged("share/tss2-tcti/udev/60-tss2-tcti-seat.rules")];
     apply(if wanted { &both } else { &both[..1] }, false);
+    let stick = Simulator::plug_in("0042");
+    settle();
+    // The stick is theirs in any case.
+    assert!(Copy::new().open("nobody", "nogroup", "spi-ltt2go").status().unwrap().success());
+    drop(stick);
     for (device, may) in [("/dev/tpm0", false), ("/dev/tpmrm0", wanted)] {
         let tags = output::succeed(Command::new("udevadm").args(["info", "--query=property", device]));
         assert_eq!(tags.contains(":uaccess:"), may, "{device}: {tags}");

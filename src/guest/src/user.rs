@@ -7,14 +7,14 @@ use std::process::Command;
 use tempfile::TempDir;
 use tss2_e2e::{program, stage};
 
-/// Everybody's copy of the loader, the module for devices, and a program that opens what its arguments name.
+/// Everybody's copy of the loader, the modules for devices and the stick, and a program that opens what its arguments name.
 pub(crate) struct Copy(TempDir);
 
 impl Copy {
     pub(crate) fn new() -> Copy {
         let copy = Copy(program::readable_dir());
         copy.add(&program::link_tctildr());
-        for library in ["tctildr", "tcti-device"] {
+        for library in ["tctildr", "tcti-device", "tcti-spi-ltt2go"] {
             copy.add(&stage::library(library));
         }
         copy
