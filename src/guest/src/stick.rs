@@ -30,10 +30,13 @@ pub(crate) fn open(conf: &str) -> Result<Child> {
     tcti_loader::open(&NameConf::parse(Some(&name_conf))?)
 }
 
-/// TPM2_GetRandom of 16 bytes, at most two seconds.
+/// TPM2_GetRandom of 16 bytes.
+const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+
+/// Its answer, after two seconds at most.
 fn random(tpm: &mut Child) -> Result<[u8; 16]> {
     let mut response = [0; 64];
-    tpm.transmit(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16])?;
+    tpm.transmit(GET_RANDOM_16)?;
     let size = tpm.receive(&mut response, Wait::Millis(2000))?;
     assert_eq!((size, &response[..12]), (28, &[0x80, 0x01, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16][..]));
     Ok(response[12..28].try_into().unwrap())

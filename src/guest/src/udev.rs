@@ -139,7 +139,7 @@ fn seat(wanted: bool) {
     let stick = Simulator::plug_in("0042");
     settle();
     // The stick is theirs in any case.
-    assert!(Copy::new().open("nobody", "nogroup", "spi-ltt2go").status().unwrap().success());
+    assert!(output::run(&mut Copy::new().open("nobody", "nogroup", "spi-ltt2go")).status.success());
     drop(stick);
     for (device, may) in [("/dev/tpm0", false), ("/dev/tpmrm0", wanted)] {
         let tags = output::succeed(Command::new("udevadm").args(["info", "--query=property", device]));

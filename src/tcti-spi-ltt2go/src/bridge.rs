@@ -31,6 +31,12 @@ pub(crate) trait Stick: Send + 'static {
     fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> rusb::Result<usize>;
     /// Reads more of what came back; `Timeout` when there is nothing.
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> rusb::Result<usize>;
+    /// Whether it still is ours.
+    fn is_ours(&self) -> bool {
+        true
+    }
+    /// Whether a command is under way on it from now on.
+    fn at_work(&mut self, _at_work: bool) {}
 }
 
 /// How a stick is found.
@@ -58,6 +64,12 @@ impl<F: Find> Bridge<F> {
         let mut stick = find.find(same)?;
         drain(&mut stick).map_err(|error| broken(stick.serial(), "does not stop sending", error))?;
         Ok(stick)
+    }
+
+    fn set_at_work(&mut self, at_work: bool) {
+        if let Some(stick) = &mut self.stick {
+            stick.at_work(at_work);
+        }
     }
 }
 
@@ -96,6 +108,7 @@ fn broken(serial: &str, what: &str, error: Error) -> Rc {
             "{stick} was unplugged. Plug it in again; the next command looks for it, and its TPM has to be started \
              (TPM2_Startup)"
         ),
+        Error::Busy => fail!(Rc::IO_ERROR, "another context of this program has taken {stick} over"),
         Error::Timeout => fail!(
             Rc::IO_ERROR,
             "{stick} {what} within {} ms. The next command opens it anew; if that does not help, unplug it and plug it \
@@ -137,16 +150,22 @@ impl<F: Find> Bus for Bridge<F> {
         &mut self.clock
     }
 
-    fn revive(&mut self) -> Result<bool> {
-        if self.stick.is_some() {
-            return Ok(false);
+    fn begin(&mut self) -> Result<bool> {
+        let is_new = !self.stick.as_ref().is_some_and(Stick::is_ours);
+        if is_new {
+            self.stick = None;
+            let stick = Bridge::connect(&self.find, Some(&self.serial)).map_err(|error| match error {
+                Rc::IO_ERROR => Rc::NO_CONNECTION,
+                error => error,
+            })?;
+            self.stick = Some(stick);
         }
-        let stick = Bridge::connect(&self.find, Some(&self.serial)).map_err(|error| match error {
-            Rc::IO_ERROR => Rc::NO_CONNECTION,
-            error => error,
-        })?;
-        self.stick = Some(stick);
-        Ok(true)
+        self.set_at_work(true);
+        Ok(is_new)
+    }
+
+    fn end(&mut self) {
+        self.set_at_work(false);
     }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `libtss2-tcti-spi-ltt2go.so.0`: the TPM on a LetsTrust-TPM2Go, a USB stick. The bus is in [`bridge`], the stick as
-//! libusb has it in [`stick`], and which one is meant in [`search`].
+//! libusb has it in [`stick`], which one is meant in [`search`], and which context has it in [`lease`].
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
 mod bridge;
 mod ere;
+mod lease;
 mod search;
 mod stick;
 

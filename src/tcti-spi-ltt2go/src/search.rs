@@ -5,7 +5,8 @@
 
 use crate::bridge::Find;
 use crate::ere::Ere;
-use crate::stick::{OpenStick, UsbStick};
+use crate::lease::Lease;
+use crate::stick::OpenStick;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rusb::{Context, Device, DeviceDescriptor, Error, UsbContext};
@@ -24,6 +25,15 @@ fn context() -> rusb::Result<Context> {
     let context = Context::new();
     before.thread_set_mask().map_err(|_| Error::Other)?;
     context
+}
+
+/// Claims a stick, or takes it over when a context of this process has it.
+fn claim(device: &Device<Context>, opened: OpenStick) -> rusb::Result<Lease> {
+    let place = (device.bus_number(), device.address());
+    match opened.claim() {
+        Err(Error::Busy) => Lease::take_over(place).ok_or(Error::Busy),
+        claimed => claimed.map(|stick| Lease::new(stick, place)),
+    }
 }
 
 /// The stick that a configuration string means.
@@ -77,7 +87,7 @@ impl Search {
         device: &Device<Context>,
         descriptor: &DeviceDescriptor,
         same: Option<&str>,
-    ) -> Option<core::result::Result<UsbStick, Miss>> {
+    ) -> Option<core::result::Result<Lease, Miss>> {
         let opened = OpenStick::open(device, descriptor);
         Some(match opened {
             Err(Error::NoDevice | Error::NotFound) => return None,
@@ -85,7 +95,7 @@ impl Search {
             Ok(opened) if !self.is_wanted(opened.serial(), same) => {
                 Err(Miss::Serial(format!("one has \"{}\"", opened.serial())))
             }
-            Ok(opened) => opened.claim().map_err(|error| Miss::of(device, error)),
+            Ok(opened) => claim(device, opened).map_err(|error| Miss::of(device, error)),
         })
     }
 
@@ -120,13 +130,13 @@ impl Search {
 }
 
 impl Find for Search {
-    type Stick = UsbStick;
+    type Stick = Lease;
 
     fn parse(conf: Conf<'_>) -> Result<Search> {
         Ok(Search { serial: conf.c_str().map(Ere::parse).transpose()? })
     }
 
-    fn find(&self, same: Option<&str>) -> Result<UsbStick> {
+    fn find(&self, same: Option<&str>) -> Result<Lease> {
         let no_usb = |error| fail!(Rc::IO_ERROR, "libusb does not start: {error}. Is /dev/bus/usb there?");
         let _held = hold_stdio();
         // A new one each time: it lists what is plugged in now.

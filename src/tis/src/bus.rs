@@ -51,11 +51,14 @@ pub trait Bus: Send + 'static {
         ChipSelect::PerTransfer
     }
 
-    /// Called before each command: a bus that lost its device looks for it. Whether it has another one now, or the
-    /// same one after a loss of power; the TPM is then claimed anew. A bus without its device fails every transfer.
-    fn revive(&mut self) -> Result<bool> {
+    /// A command begins. A bus that lost its device looks for it; the answer is whether it has another one now, or the
+    /// same one after a loss of power, which has to be claimed anew. A bus without its device fails every transfer.
+    fn begin(&mut self) -> Result<bool> {
         Ok(false)
     }
+
+    /// The command is over: its response is whole, or it failed. Also called when the TPM was claimed at the start.
+    fn end(&mut self) {}
 
     /// Begins a transaction: from now on the TPM is selected. Only called with [`ChipSelect::Held`].
     fn select(&mut self) -> Result<()> {

@@ -44,6 +44,7 @@ impl<B: Bus> Tis<B> {
         locality::identify(&mut tis.bus)?;
         tis.settle()?;
         tis.state = State::Settled;
+        tis.bus.end();
         Ok(tis)
     }
 
@@ -113,7 +114,7 @@ impl<B: Bus> Tis<B> {
 
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        if self.bus.revive()? {
+        if self.bus.begin()? {
             self.state = State::Foreign;
             locality::identify(&mut self.bus)?;
         }
@@ -130,14 +131,18 @@ impl<B: Bus> Transport for Tis<B> {
         let progress = self.read_response(rx, wait)?;
         // The TPM prepares for the next command while the caller works on this response, which is whole whatever comes
         // of it.
-        if progress == Progress::Complete && self.write_status(Status::COMMAND_READY).is_ok() {
-            self.state = State::Settled;
+        if progress == Progress::Complete {
+            if self.write_status(Status::COMMAND_READY).is_ok() {
+                self.state = State::Settled;
+            }
+            self.bus.end();
         }
         Ok(progress)
     }
 
     fn abandon(&mut self) {
         self.state = State::Unsettled;
+        self.bus.end();
     }
 }
 

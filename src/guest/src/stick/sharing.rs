@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Several sticks, several programs, and those who may not.
 
-use super::{NEEDS, open, random};
+use super::{GET_RANDOM_16, NEEDS, open, random};
+use crate::programs;
 use crate::simulator::{Simulator, claimed};
-use std::process::{Command, Stdio};
-use tcti_core::Rc;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use tcti_core::{Rc, Wait};
 use tss2_e2e::need::{CC, Need, SETPRIV, SWTPM};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage};
@@ -14,7 +16,8 @@ const DBUS: Need = Need::Program("dbus-run-session", "dbus-daemon");
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
-    suite.test("stick::one_in_use_does_not_hide_the_other", &NEEDS, one_in_use);
+    suite.test("stick::one_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
+    suite.test("stick::a_context_that_was_never_finalized_does_not_keep_it", &[SWTPM], forgotten);
     suite.test("stick::messages_say_what_is_wrong", &[SWTPM, CC, SETPRIV], messages);
     suite.test("stick::a_killed_program_leaves_nothing", &NEEDS, a_killed_program);
     suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS]].concat(), abrmd);
@@ -43,14 +46,58 @@ fn two_by_serial_number() {
 
 fn one_in_use() {
     let _sticks = [Simulator::plug_in("0042"), Simulator::plug_in("0043")];
+    let mut holder = Holder::open("^0042$");
+    random(&mut open("").unwrap()).unwrap();
+    random(&mut open("43").unwrap()).unwrap();
+    assert_eq!(open("42").err(), Some(Rc::IO_ERROR));
+    holder.release();
+    random(&mut open("42").unwrap()).unwrap();
+}
+
+/// Another program that holds a stick.
+struct Holder(Child);
+
+impl Holder {
+    fn open(conf: &str) -> Holder {
+        let mut steps = stage::command(programs::steps());
+        steps.arg(format!("spi-ltt2go:{conf}")).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = steps.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "SUCCESS\n");
+        Holder(child)
+    }
+
+    fn release(&mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+/// As systemd's programs do: memory is freed, or lost, without Tss2_Tcti_Finalize.
+fn forgotten() {
+    let mut stick = Simulator::plug_in("0042");
+    for _ in 0..3 {
+        let mut tpm = open("").unwrap();
+        random(&mut tpm).unwrap();
+        std::mem::forget(tpm);
+    }
     let mut first = open("").unwrap();
-    let mut second = open("").unwrap();
-    assert_eq!(claimed(), 2);
-    assert_ne!(random(&mut first).unwrap(), random(&mut second).unwrap());
-    assert_eq!(open("").err(), Some(Rc::IO_ERROR));
+    let mut second = open("0042").unwrap();
+    // Both live: each takes it back, but not from the middle of a command.
+    for _ in 0..3 {
+        random(&mut first).unwrap();
+        random(&mut second).unwrap();
+    }
+    first.transmit(GET_RANDOM_16).unwrap();
+    assert_eq!(random(&mut second).err(), Some(Rc::NO_CONNECTION));
+    first.receive(&mut [0; 64], Wait::Forever).unwrap();
+    random(&mut second).unwrap();
     drop(first);
-    let mut third = open("").unwrap();
-    assert_ne!(random(&mut third).unwrap(), random(&mut second).unwrap());
+    random(&mut second).unwrap();
+    drop(second);
+    stick.counters();
+    assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
 }
 
 /// The code of the layer and the text of the one line that a program logs.
@@ -76,13 +123,13 @@ fn messages() {
          correct the serial number"
     );
 
-    let held = open("").unwrap();
+    let mut holder = Holder::open("");
     let (code, text) = logged(open_it(""));
     assert_eq!(code, Some(0xa));
     let (before, after) = text.split_once("/dev/bus/usb/").unwrap_or_else(|| panic!("{text}"));
     assert_eq!(before, "no LetsTrust-TPM2Go opens: ");
     assert!(after.ends_with("is in use by another program. End that program, or share the stick through tpm2-abrmd"));
-    drop(held);
+    holder.release();
 
     let mut command = stage::command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr()).arg("spi-ltt2go");
