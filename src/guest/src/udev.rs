@@ -26,11 +26,13 @@ const NOT_PERMITTED: i32 = 0xc;
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("udev::sysusers_make_the_user_and_the_group", &UDEV, sysusers);
     suite.test("udev::the_rules_give_each_device_to_whom_it_is_for", &UDEV, || owners(false));
-    suite.test("udev::the_rules_hold_beside_those_of_the_distribution", &UDEV, || owners(true));
+    let both = [&UDEV[..], &[Need::File("/lib/udev/rules.d/60-tpm-udev.rules", "tpm-udev")]].concat();
+    suite.test("udev::the_rules_hold_beside_those_of_the_distribution", &both, || owners(true));
     suite.test("udev::the_message_to_a_user_outside_the_group", &UDEV, message);
     suite.test("udev::a_stick_is_for_the_group", &[&UDEV[..], &[SWTPM]].concat(), stick);
     suite.test("udev::the_seat_has_no_access_unless_wanted", &UDEV, || seat(false));
     suite.test("udev::the_seat_has_access_when_wanted", &UDEV, || seat(true));
+    suite.test("udev::the_rules_are_read_without_complaint", &UDEV, complaints);
 }
 
 /// A system with our user and group, and with udevd.
@@ -73,6 +75,22 @@ fn settle() {
 
 fn ours() -> PathBuf {
     staged("lib/udev/rules.d/60-tss2-tcti.rules")
+}
+
+fn for_the_seat() -> PathBuf {
+    staged("share/tss2-tcti/udev/60-tss2-tcti-seat.rules")
+}
+
+fn complaints() {
+    let all = [ours(), for_the_seat()];
+    apply(&all, false);
+    let test = output::run(Command::new("udevadm").args(["test", "--action=add", "/sys/class/tpmrm/tpmrm0"]));
+    let said = output::stderr(&test);
+    for path in all.map(|rules| Path::new(RULES).join(rules.file_name().unwrap())) {
+        let path = path.to_str().unwrap();
+        assert!(said.contains(&format!("Reading rules file: {path}")), "{said}");
+        assert!(!said.lines().any(|line| line.starts_with(path)), "{said}"); // a complaint begins with FILE:LINE
+    }
 }
 
 fn sysusers() {
@@ -134,7 +152,7 @@ fn seat(wanted: bool) {
     fs::create_dir_all("/run/systemd/seats").unwrap();
     let nobody = output::succeed(Command::new("id").args(["-u", "nobody"]));
     fs::write("/run/systemd/seats/seat0", format!("ACTIVE=1\nACTIVE_UID={nobody}")).unwrap();
-    let both = [ours(), staged("share/tss2-tcti/udev/60-tss2-tcti-seat.rules")];
+    let both = [ours(), for_the_seat()];
     apply(if wanted { &both } else { &both[..1] }, false);
     let stick = Simulator::plug_in("0042");
     settle();

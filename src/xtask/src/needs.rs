@@ -3,9 +3,11 @@
 
 use crate::project::Project;
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use xshell::{Shell, cmd};
 
 /// A package of the distribution: its name in Debian and in Fedora (`None` where Fedora has it in another one).
+#[derive(Clone, Copy)]
 pub(crate) struct Package(&'static str, Option<&'static str>);
 
 /// To show a TPM that answers.
@@ -58,6 +60,7 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("qemu-system-x86", Some("qemu-system-x86-core")),
     Package("swtpm", Some("swtpm")),
     Package("systemd", Some("systemd")),
+    Package("tpm-udev", None),
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("udev", Some("systemd-udev")),
     Package("xz-utils", Some("xz")),
@@ -146,7 +149,8 @@ pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool)
         return Ok(());
     };
     let names = packages.iter().filter_map(|package| manager.name(package));
-    let missing: Vec<&str> = names.filter(|name| !manager.has(&shell, name)).collect();
+    let names: BTreeSet<&str> = names.collect();
+    let missing: Vec<&str> = names.into_iter().filter(|name| !manager.has(&shell, name)).collect();
     if missing.is_empty() {
         return Ok(());
     }

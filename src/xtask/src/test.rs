@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! All tests, one after the other: units, then programs against the staged tree, then the commands of the README.
+//! All tests, one after the other: units, programs against the staged tree, those that need a kernel of their own, the
+//! commands of the README.
 
 use crate::project::Project;
-use crate::{install, needs, readme};
+use crate::{install, needs, readme, vm_test};
 use anyhow::Result;
 use xshell::cmd;
 
 /// Fails with the first that fails. `quick`: the unit tests alone.
 pub(crate) fn run(project: &Project, quick: bool, no_install: bool) -> Result<()> {
-    needs::install(project, if quick { needs::QUICK } else { needs::TEST }, no_install)?;
+    let packages = if quick { needs::QUICK.to_vec() } else { [needs::TEST, needs::VM_TEST].concat() };
+    needs::install(project, &packages, no_install)?;
     let shell = project.shell()?;
     cmd!(shell, "cargo test --locked --workspace --exclude tss2-e2e").run()?;
     if quick {
@@ -21,6 +23,7 @@ pub(crate) fn run(project: &Project, quick: bool, no_install: bool) -> Result<()
     let sim = project.target()?.join("release");
     let tests = cmd!(shell, "cargo test --locked --package tss2-e2e");
     tests.env("TSS2_STAGE", &stage).env("TSS2_SIM", sim).run()?;
+    vm_test::test(project, None)?;
     readme::run(project)?;
     println!("all tests passed");
     Ok(())
