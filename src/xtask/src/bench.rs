@@ -2,13 +2,16 @@
 //! Modules side by side: ours, the distribution's, and the floor, on one core.
 
 use crate::project::Project;
-use crate::{install, needs};
+use crate::{install, needs, vm_test};
 use anyhow::Result;
+use std::fs::OpenOptions;
+use std::io::Write;
 use xshell::cmd;
 
 /// Writes target/bench.md.
 pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Result<()> {
     needs::install(project, needs::BENCH, no_install)?;
+    needs::install(project, needs::VM, no_install)?;
     let ours = install::stage(project)?.join("lib");
     let shell = project.shell()?;
     cmd!(shell, "cargo build --quiet --release --locked --package tss2-bench --package sim-mssim").quiet().run()?;
@@ -26,6 +29,13 @@ pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Resul
     .env("TCTI_PCAP_FILE", target.join("bench.pcap"))
     .quiet()
     .run()?;
+    let stick = vm_test::stick_bench(project)?;
+    print!("{stick}");
+    let mut file = OpenOptions::new().append(true).open(&output)?;
+    write!(
+        file,
+        "\n# The LetsTrust-TPM2Go\n\nSimulated behind the kernel's USB stack, in a virtual machine.\n\n{stick}"
+    )?;
     println!("written to {}", output.display());
     Ok(())
 }

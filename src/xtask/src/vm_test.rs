@@ -3,7 +3,7 @@
 
 use crate::project::Project;
 use crate::{install, needs, vm};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
@@ -67,6 +67,17 @@ pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
     }
 }
 
+/// The table of what a command costs on the simulated stick.
+pub(crate) fn stick_bench(project: &Project) -> Result<String> {
+    let guest = Guest::build(project)?;
+    let mut printed = Vec::new();
+    let machine = Machine { tpm: false, ..vm::machine(project, LIMIT)? };
+    let ended = guest.boot(&vm::kernel(project)?, machine, &["bench"], &mut printed)?;
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    ensure!(ended == 0, "the bench in the virtual machine ended with {ended}: {printed}");
+    Ok(printed)
+}
+
 /// The program with the tests and what it finds.
 struct Guest {
     program: PathBuf,
@@ -121,13 +132,9 @@ impl Guest {
     fn run(&self, project: &Project, kernel: &Kernel, topic: &Topic, filter: Option<&str>) -> Result<()> {
         let since = Instant::now();
         let mut machine = Machine { memory: topic.memory, tpm: topic.tpm, ..vm::machine(project, LIMIT)? };
-        machine.environment.extend(self.environment.iter().cloned());
         machine.environment.push(("TSS2_TOPIC".to_owned(), topic.name.clone()));
-        let program = self.program.to_str().context("the target directory is not UTF-8")?;
-        let words = [&[program, "--color", "never"], filter.as_slice()].concat();
-        let words: Vec<String> = words.into_iter().map(str::to_owned).collect();
         let mut printed = Vec::new();
-        let ended = machine.run(kernel, &words, &mut printed);
+        let ended = self.boot(kernel, machine, &[&["--color", "never"], filter.as_slice()].concat(), &mut printed);
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "\n{} in a virtual machine, {:.0} s:", topic.name, since.elapsed().as_secs_f32())?;
         stdout.write_all(&printed)?;
@@ -135,5 +142,13 @@ impl Guest {
             0 => Ok(()),
             status => bail!("exit status {status}"),
         }
+    }
+
+    /// Runs the program in a machine; gives its exit status.
+    fn boot(&self, kernel: &Kernel, mut machine: Machine, arguments: &[&str], out: &mut dyn Write) -> Result<i32> {
+        machine.environment.extend(self.environment.iter().cloned());
+        let program = self.program.to_str().context("the target directory is not UTF-8")?;
+        let words: Vec<String> = [&[program], arguments].concat().into_iter().map(str::to_owned).collect();
+        machine.run(kernel, &words, out)
     }
 }
