@@ -120,7 +120,13 @@ impl Transport for Device {
             }
             // The driver drops the rest of a response that is not read in one go (before Linux 5.0), so the room is
             // for the largest there is.
-            match rx.read_with(|room| read(&*line, room)) {
+            let count = loop {
+                match rx.read_with(|room| read(&*line, room)) {
+                    Err(Errno::EINTR) => {}
+                    count => break count,
+                }
+            };
+            match count {
                 Ok(0) if rx.is_empty() => {
                     return Err(fail!(
                         Rc::NO_CONNECTION,
@@ -133,7 +139,9 @@ impl Transport for Device {
                     line.at_work = false;
                     return Ok(Progress::Complete);
                 }
-                Ok(_) | Err(Errno::EINTR) => {}
+                Ok(_) => {}
+                // One read for each report: of two waits in a row the second would wait for another one.
+                Err(Errno::EAGAIN) if rx.is_empty() => {}
                 Err(Errno::EAGAIN) => {
                     if !line.wait(&deadline)? {
                         return Ok(Progress::Pending);
