@@ -6,7 +6,7 @@
 //! * `guest-tests programs`, on the host: compiles the C programs, which takes long in the machine
 //! * `guest-tests bench`, in the machine: prints a table for `cargo xtask bench`
 //! * `guest-tests [FILTER]`, in the machine: runs the tests of the topic that `TSS2_TOPIC` names
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod bench;
 mod device;

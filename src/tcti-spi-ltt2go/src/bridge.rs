@@ -79,6 +79,7 @@ fn drain(stick: &mut impl Stick) -> rusb::Result<()> {
         match stick.read(&mut [0; STALE], DRAIN) {
             Ok(count) => log::debug!("{count} stale bytes from an earlier program"),
             Err(Error::Timeout) => return Ok(()),
+            Err(Error::Pipe) => log::debug!("an endpoint that an earlier program left halted"),
             Err(error) => return Err(error),
         }
     }

@@ -49,10 +49,6 @@ impl OpenStick {
             Err(error) => return Err(error),
         }
         self.handle.claim_interface(INTERFACE)?;
-        // A transfer that an earlier program left broken.
-        for endpoint in [OUT, IN] {
-            self.handle.clear_halt(endpoint)?;
-        }
         Ok(UsbStick { pair: Pair::new(self.handle, [OUT, IN])?, serial: self.serial })
     }
 }
@@ -61,6 +57,18 @@ impl OpenStick {
 pub(crate) struct UsbStick {
     pair: Pair<MAX_TRANSFER>,
     serial: String,
+}
+
+impl UsbStick {
+    /// Ends the halt of an endpoint that refused a transfer (stall); the next one may go well.
+    fn heal<T>(&self, result: Result<T>) -> Result<T> {
+        if matches!(result, Err(Error::Pipe)) {
+            for endpoint in [OUT, IN] {
+                let _ = self.pair.handle().clear_halt(endpoint); // else the next transfer says so
+            }
+        }
+        result
+    }
 }
 
 impl Stick for UsbStick {
@@ -73,10 +81,11 @@ impl Stick for UsbStick {
     }
 
     fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> Result<usize> {
-        self.pair.exchange(out, into, TIMEOUT)
+        let exchanged = self.pair.exchange(out, into, TIMEOUT);
+        self.heal(exchanged)
     }
 
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> Result<usize> {
-        self.pair.handle().read_bulk(IN, into, timeout)
+        self.heal(self.pair.handle().read_bulk(IN, into, timeout))
     }
 }
