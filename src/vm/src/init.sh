@@ -45,7 +45,7 @@ while read -r path; do
         $b mount --bind "/root/run/tree$path" "/root$path"
     fi
 done <run/vm/paths
-$b mount --bind "/root$($b head -n 1 run/vm/paths)" lib/modules
+$b mount --bind "/root$($b tail -n 1 run/vm/paths)" lib/modules
 
 $b ip link set lo up
 # Bytes go out as they are.

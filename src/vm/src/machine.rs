@@ -66,10 +66,10 @@ impl Machine {
         result(status, &share.join(STATUS), &log)
     }
 
-    /// The paths for `init.sh`; the first is that of the modules.
+    /// The paths for `init.sh`. The last is that of the modules, which may be below another.
     fn visible(&self, kernel: &Kernel) -> String {
         let modules = kernel.modules();
-        let paths = [&modules, &self.directory].into_iter().chain(&self.paths);
+        let paths = self.paths.iter().chain([&self.directory, &modules]);
         paths.map(|path| format!("{}\n", path.display())).collect()
     }
 
