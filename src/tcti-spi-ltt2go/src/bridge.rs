@@ -31,12 +31,8 @@ pub(crate) trait Stick: Send + 'static {
     fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> rusb::Result<usize>;
     /// Reads more of what came back; `Timeout` when there is nothing.
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> rusb::Result<usize>;
-    /// Whether it still is ours.
-    fn is_ours(&self) -> bool {
-        true
-    }
-    /// Whether a command is under way on it from now on.
-    fn at_work(&mut self, _at_work: bool) {}
+    /// Whether a command is under way from now on. The answer is whether the stick still is ours.
+    fn set_at_work(&mut self, at_work: bool) -> bool;
 }
 
 /// How a stick is found.
@@ -45,7 +41,8 @@ pub(crate) trait Find: Sized + Send + 'static {
     type Stick: Stick;
     /// From the configuration string.
     fn parse(conf: Conf<'_>) -> Result<Self>;
-    /// Opens the first stick that matches, or the one with the serial number `same`. `IO_ERROR`: there is none.
+    /// Opens the first stick that matches, or the one with the serial number `same`. When there is none, the answer is
+    /// `IO_ERROR` for the first and `NO_CONNECTION` for the second.
     fn find(&self, same: Option<&str>) -> Result<Self::Stick>;
 }
 
@@ -64,12 +61,6 @@ impl<F: Find> Bridge<F> {
         let mut stick = find.find(same)?;
         drain(&mut stick).map_err(|error| broken(stick.serial(), "does not stop sending", error))?;
         Ok(stick)
-    }
-
-    fn set_at_work(&mut self, at_work: bool) {
-        if let Some(stick) = &mut self.stick {
-            stick.at_work(at_work);
-        }
     }
 }
 
@@ -109,7 +100,6 @@ fn broken(serial: &str, what: &str, error: Error) -> Rc {
             "{stick} was unplugged. Plug it in again; the next command looks for it, and its TPM has to be started \
              (TPM2_Startup)"
         ),
-        Error::Busy => fail!(Rc::IO_ERROR, "another context of this program has taken {stick} over"),
         Error::Timeout => fail!(
             Rc::IO_ERROR,
             "{stick} {what} within {} ms. The next command opens it anew; if that does not help, unplug it and plug it \
@@ -143,7 +133,11 @@ impl<F: Find> Bus for Bridge<F> {
         let (Some(out), Some(into)) = (out, into) else { return Err(Rc::BAD_VALUE) };
         shift(stick, out, into).map_err(|(what, error)| {
             self.stick = None;
-            broken(&self.serial, what, error)
+            match error {
+                // Only at the end of a context whose stick has another one by now.
+                Error::Busy => Rc::NO_CONNECTION,
+                error => broken(&self.serial, what, error),
+            }
         })
     }
 
@@ -152,21 +146,18 @@ impl<F: Find> Bus for Bridge<F> {
     }
 
     fn begin(&mut self) -> Result<bool> {
-        let is_new = !self.stick.as_ref().is_some_and(Stick::is_ours);
-        if is_new {
-            self.stick = None;
-            let stick = Bridge::connect(&self.find, Some(&self.serial)).map_err(|error| match error {
-                Rc::IO_ERROR => Rc::NO_CONNECTION,
-                error => error,
-            })?;
-            self.stick = Some(stick);
+        if self.stick.as_mut().is_some_and(|stick| stick.set_at_work(true)) {
+            return Ok(false);
         }
-        self.set_at_work(true);
-        Ok(is_new)
+        self.stick = None;
+        self.stick = Some(Bridge::connect(&self.find, Some(&self.serial))?);
+        Ok(true)
     }
 
     fn end(&mut self) {
-        self.set_at_work(false);
+        if let Some(stick) = &mut self.stick {
+            stick.set_at_work(false);
+        }
     }
 }
 

@@ -3,31 +3,49 @@
 //! them, and then open the next one: the stick is still claimed, by nobody who could give it back. So a context takes a
 //! stick over from another one of the same process, unless that has a command under way. One that is still alive takes
 //! it back with its next command.
+//!
+//! What a child process inherits is its parent's: the child neither uses it nor gives it back.
 #![forbid(unsafe_code)]
 
 use crate::bridge::Stick;
-use crate::stick::UsbStick;
 use rusb::{Error, Result};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
-
-/// All that were not given back yet.
-static LEASES: Mutex<Vec<Weak<Mutex<Holder>>>> = Mutex::new(Vec::new());
 
 /// Numbers of the bus and of the device on it.
 pub(crate) type Place = (u8, u8);
 
-struct Holder {
-    /// Absent when another context took it over.
-    stick: Option<UsbStick>,
+/// All that were not given back yet.
+pub(crate) struct Leases<S>(Mutex<Vec<Entry<S>>>);
+
+struct Entry<S> {
     place: Place,
+    process: u32,
+    holder: Weak<Mutex<Holder<S>>>,
+}
+
+struct Holder<S> {
+    /// Absent when another context took it over.
+    stick: Option<S>,
     at_work: bool,
 }
 
+/// Of an attempt to take a stick over.
+pub(crate) enum Takeover<S: Stick> {
+    /// It is ours now.
+    Taken(Lease<S>),
+    /// A context of this process has a command under way on it.
+    AtWork,
+    /// No context of this process has it.
+    NotHere,
+}
+
 /// A stick, until it is given back or taken over.
-pub(crate) struct Lease {
-    holder: Arc<Mutex<Holder>>,
+pub(crate) struct Lease<S: Stick> {
+    holder: Arc<Mutex<Holder<S>>>,
     serial: String,
+    process: u32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -35,33 +53,65 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Lease {
+impl<S: Stick> Leases<S> {
+    pub(crate) const fn new() -> Leases<S> {
+        Leases(Mutex::new(Vec::new()))
+    }
+
     /// Of a stick that was just claimed. It counts as at work until the TPM is claimed, too.
-    pub(crate) fn new(stick: UsbStick, place: Place) -> Lease {
-        let serial = stick.serial().to_owned();
-        let holder = Arc::new(Mutex::new(Holder { stick: Some(stick), place, at_work: true }));
-        let mut leases = lock(&LEASES);
-        leases.retain(|lease| lease.strong_count() > 0);
-        leases.push(Arc::downgrade(&holder));
-        Lease { holder, serial }
+    pub(crate) fn lease(&self, stick: S, place: Place) -> Lease<S> {
+        let (serial, process) = (stick.serial().to_owned(), process::id());
+        let holder = Arc::new(Mutex::new(Holder { stick: Some(stick), at_work: true }));
+        let mut entries = lock(&self.0);
+        entries.retain(|entry| entry.holder.strong_count() > 0);
+        entries.push(Entry { place, process, holder: Arc::downgrade(&holder) });
+        Lease { holder, serial, process }
     }
 
-    /// Takes the stick at `place` over; `None` when no context of this process has it without a command under way.
-    pub(crate) fn take_over(place: Place) -> Option<Lease> {
-        let holders: Vec<_> = lock(&LEASES).iter().filter_map(Weak::upgrade).collect();
-        let stick = holders.iter().find_map(|holder| {
-            let mut holder = lock(holder);
-            if holder.place == place && !holder.at_work { holder.stick.take() } else { None }
-        });
-        stick.map(|stick| Lease::new(stick, place))
-    }
-
-    fn with_stick<T>(&self, work: impl FnOnce(&mut UsbStick) -> Result<T>) -> Result<T> {
-        lock(&self.holder).stick.as_mut().map_or(Err(Error::Busy), work)
+    /// Takes over the stick that is at `place`.
+    pub(crate) fn take_over(&self, place: Place) -> Takeover<S> {
+        let process = process::id();
+        let is_there = |entry: &&Entry<S>| (entry.place, entry.process) == (place, process);
+        let holders: Vec<_> =
+            lock(&self.0).iter().filter(is_there).filter_map(|entry| entry.holder.upgrade()).collect();
+        for holder in holders {
+            let mut holder = match holder.try_lock() {
+                Ok(holder) => holder,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                // In the middle of a transfer.
+                Err(TryLockError::WouldBlock) => return Takeover::AtWork,
+            };
+            match holder.stick.take() {
+                None => {}
+                stick if holder.at_work => {
+                    holder.stick = stick;
+                    return Takeover::AtWork;
+                }
+                Some(stick) => {
+                    drop(holder);
+                    return Takeover::Taken(self.lease(stick, place));
+                }
+            }
+        }
+        Takeover::NotHere
     }
 }
 
-impl Stick for Lease {
+impl<S: Stick> Lease<S> {
+    fn with_stick<T>(&self, work: impl FnOnce(&mut S) -> Result<T>) -> Result<T> {
+        if self.is_inherited() {
+            return Err(Error::Busy);
+        }
+        lock(&self.holder).stick.as_mut().map_or(Err(Error::Busy), work)
+    }
+
+    /// Whether it is the parent's. Another thread of that may have been inside at the fork.
+    fn is_inherited(&self) -> bool {
+        self.process != process::id()
+    }
+}
+
+impl<S: Stick> Stick for Lease<S> {
     fn serial(&self) -> &str {
         &self.serial
     }
@@ -78,11 +128,23 @@ impl Stick for Lease {
         self.with_stick(|stick| stick.read(into, timeout))
     }
 
-    fn is_ours(&self) -> bool {
-        lock(&self.holder).stick.is_some()
-    }
-
-    fn at_work(&mut self, at_work: bool) {
-        lock(&self.holder).at_work = at_work;
+    fn set_at_work(&mut self, at_work: bool) -> bool {
+        if self.is_inherited() {
+            return false;
+        }
+        let mut holder = lock(&self.holder);
+        holder.at_work = at_work;
+        holder.stick.is_some()
     }
 }
+
+impl<S: Stick> Drop for Lease<S> {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            core::mem::forget(Arc::clone(&self.holder));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,11 +5,12 @@
 
 use crate::bridge::Find;
 use crate::ere::Ere;
-use crate::lease::Lease;
-use crate::stick::OpenStick;
+use crate::lease::{Lease, Leases, Takeover};
+use crate::stick::{OpenStick, UsbStick};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use rusb::{Context, Device, DeviceDescriptor, Error, UsbContext};
+use std::fs;
 use std::path::PathBuf;
 use tcti_core::io::hold_stdio;
 use tcti_core::{Conf, Rc, Result, diagnosis, fail};
@@ -27,13 +28,33 @@ fn context() -> rusb::Result<Context> {
     context
 }
 
+/// The sticks that contexts of this process have.
+static LEASES: Leases<UsbStick> = Leases::new();
+
 /// Claims a stick, or takes it over when a context of this process has it.
-fn claim(device: &Device<Context>, opened: OpenStick) -> rusb::Result<Lease> {
+fn claim(device: &Device<Context>, opened: OpenStick) -> core::result::Result<Lease<UsbStick>, Miss> {
     let place = (device.bus_number(), device.address());
     match opened.claim() {
-        Err(Error::Busy) => Lease::take_over(place).ok_or(Error::Busy),
-        claimed => claimed.map(|stick| Lease::new(stick, place)),
+        Ok(stick) => Ok(LEASES.lease(stick, place)),
+        Err(Error::Busy) => match LEASES.take_over(place) {
+            Takeover::Taken(lease) => Ok(lease),
+            Takeover::AtWork => Err(Miss::Busy(format!("{} is at work for this program", path(device).display()))),
+            Takeover::NotHere => Err(Miss::of(device, Error::Busy)),
+        },
+        Err(error) => Err(Miss::of(device, error)),
     }
+}
+
+/// The stick in usbfs, as in messages about other devices.
+fn path(device: &Device<Context>) -> PathBuf {
+    PathBuf::from(format!("/dev/bus/usb/{:03}/{:03}", device.bus_number(), device.address()))
+}
+
+/// What the kernel read when the stick was plugged in. That takes no rights.
+fn known_serial(device: &Device<Context>) -> Option<String> {
+    let ports: Vec<String> = device.port_numbers().ok()?.iter().map(u8::to_string).collect();
+    let path = format!("/sys/bus/usb/devices/{}-{}/serial", device.bus_number(), ports.join("."));
+    fs::read_to_string(path).ok().map(|serial| serial.trim_end_matches('\n').to_owned())
 }
 
 /// The stick that a configuration string means.
@@ -52,8 +73,7 @@ enum Miss {
 
 impl Miss {
     fn of(device: &Device<Context>, error: Error) -> Miss {
-        // As usbfs has it; the way of messages about other devices.
-        let path = PathBuf::from(format!("/dev/bus/usb/{:03}/{:03}", device.bus_number(), device.address()));
+        let path = path(device);
         match error {
             Error::Access => Miss::Denied(diagnosis::reason(&path, Errno::EACCES)),
             Error::Busy => Miss::Busy(format!("{} is in use by another program", path.display())),
@@ -71,7 +91,7 @@ impl Miss {
         match self {
             Miss::Serial(_) => "Plug that stick in, or correct the serial number",
             Miss::Broken(_) => "Unplug it and plug it in again",
-            Miss::Busy(_) => "End that program, or share the stick through tpm2-abrmd",
+            Miss::Busy(_) => "Wait for it or end it, or share the stick through tpm2-abrmd",
             Miss::Denied(_) => {
                 "Install the udev rules that give the stick to group tss and to the user at the seat, then plug it in \
                  again; or add yourself to group tss (usermod -a -G tss USER, then log in anew)"
@@ -87,16 +107,17 @@ impl Search {
         device: &Device<Context>,
         descriptor: &DeviceDescriptor,
         same: Option<&str>,
-    ) -> Option<core::result::Result<Lease, Miss>> {
-        let opened = OpenStick::open(device, descriptor);
-        Some(match opened {
-            Err(Error::NoDevice | Error::NotFound) => return None,
-            Err(error) => Err(Miss::of(device, error)),
-            Ok(opened) if !self.is_wanted(opened.serial(), same) => {
-                Err(Miss::Serial(format!("one has \"{}\"", opened.serial())))
-            }
-            Ok(opened) => claim(device, opened).map_err(|error| Miss::of(device, error)),
-        })
+    ) -> Option<core::result::Result<Lease<UsbStick>, Miss>> {
+        let other = |serial: &str| Some(Err(Miss::Serial(format!("one has \"{serial}\""))));
+        match OpenStick::open(device, descriptor) {
+            Err(Error::NoDevice | Error::NotFound) => None,
+            Err(error) => match known_serial(device) {
+                Some(serial) if !self.is_wanted(&serial, same) => other(&serial),
+                _ => Some(Err(Miss::of(device, error))),
+            },
+            Ok(opened) if !self.is_wanted(opened.serial(), same) => other(opened.serial()),
+            Ok(opened) => Some(claim(device, opened)),
+        }
     }
 
     /// Why none opens.
@@ -106,9 +127,10 @@ impl Search {
             (None, Some(ere)) => format!(" whose serial number matches \"{}\"", ere.text()),
             (None, None) => String::new(),
         };
+        let absent = if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR };
         let Some(nearest) = misses.iter().max() else {
             return fail!(
-                Rc::IO_ERROR,
+                absent,
                 "no LetsTrust-TPM2Go{wanted} is plugged in (lsusb -d {VENDOR:04x}:{PRODUCT:04x} lists them). Without \
                  one, use a simulator: TCTI swtpm or libtpms"
             );
@@ -116,7 +138,8 @@ impl Search {
         let reasons: Vec<&str> = misses.iter().map(Miss::text).collect();
         let code = match nearest {
             Miss::Denied(_) => Rc::NOT_PERMITTED,
-            Miss::Serial(_) | Miss::Broken(_) | Miss::Busy(_) => Rc::IO_ERROR,
+            Miss::Serial(_) => absent,
+            Miss::Broken(_) | Miss::Busy(_) => Rc::IO_ERROR,
         };
         fail!(code, "no LetsTrust-TPM2Go{wanted} opens: {}. {}", reasons.join("; "), nearest.remedy())
     }
@@ -130,13 +153,13 @@ impl Search {
 }
 
 impl Find for Search {
-    type Stick = Lease;
+    type Stick = Lease<UsbStick>;
 
     fn parse(conf: Conf<'_>) -> Result<Search> {
         Ok(Search { serial: conf.c_str().map(Ere::parse).transpose()? })
     }
 
-    fn find(&self, same: Option<&str>) -> Result<Lease> {
+    fn find(&self, same: Option<&str>) -> Result<Lease<UsbStick>> {
         let no_usb = |error| fail!(Rc::IO_ERROR, "libusb does not start: {error}. Is /dev/bus/usb there?");
         let _held = hold_stdio();
         // A new one each time: it lists what is plugged in now.

@@ -88,4 +88,9 @@ impl Stick for UsbStick {
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> Result<usize> {
         self.heal(self.pair.handle().read_bulk(IN, into, timeout))
     }
+
+    /// It is until it is dropped.
+    fn set_at_work(&mut self, _at_work: bool) -> bool {
+        true
+    }
 }

@@ -90,7 +90,7 @@ fn forgotten() {
         random(&mut second).unwrap();
     }
     first.transmit(GET_RANDOM_16).unwrap();
-    assert_eq!(random(&mut second).err(), Some(Rc::NO_CONNECTION));
+    assert_eq!(random(&mut second).err(), Some(Rc::IO_ERROR));
     first.receive(&mut [0; 64], Wait::Forever).unwrap();
     random(&mut second).unwrap();
     drop(first);
@@ -128,7 +128,9 @@ fn messages() {
     assert_eq!(code, Some(0xa));
     let (before, after) = text.split_once("/dev/bus/usb/").unwrap_or_else(|| panic!("{text}"));
     assert_eq!(before, "no LetsTrust-TPM2Go opens: ");
-    assert!(after.ends_with("is in use by another program. End that program, or share the stick through tpm2-abrmd"));
+    assert!(
+        after.ends_with("is in use by another program. Wait for it or end it, or share the stick through tpm2-abrmd")
+    );
     holder.release();
 
     let mut command = stage::command("setpriv");

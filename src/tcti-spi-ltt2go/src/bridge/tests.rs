@@ -81,9 +81,10 @@ impl Find for Here {
     }
 
     fn find(&self, same: Option<&str>) -> Result<Claimed> {
+        let absent = if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR };
         let mut state = self.0.state();
         let serial = state.plugged.as_ref().map(|(serial, _)| serial.clone());
-        let serial = serial.filter(|serial| same.is_none_or(|same| same == serial)).ok_or(Rc::IO_ERROR)?;
+        let serial = serial.filter(|serial| same.is_none_or(|same| same == serial)).ok_or(absent)?;
         assert!(!state.claimed, "claimed twice");
         state.claimed = true;
         Ok(Claimed { socket: self.0.clone(), serial })
@@ -149,6 +150,10 @@ impl Stick for Claimed {
     fn read(&mut self, into: &mut [u8], _timeout: Duration) -> rusb::Result<usize> {
         let piece = self.socket.state().piece;
         self.turn(|stick| fetch(stick, into, piece))
+    }
+
+    fn set_at_work(&mut self, _at_work: bool) -> bool {
+        true
     }
 }
 

@@ -17,10 +17,12 @@ use libusb1_sys::{
     libusb_submit_transfer, libusb_transfer,
 };
 use rusb::{Context, DeviceHandle, Error, Result, UsbContext};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// libusb looks at its own timers in between, so this is no time-out.
-const TURN: libc::timeval = libc::timeval { tv_sec: 1, tv_usec: 0 };
+const TURN: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 250_000 };
+/// How long libusb may take to give a transfer back whose time is over; then how long, when it was told to.
+const GRACE: Duration = Duration::from_secs(1);
 /// So often may libusb fail to handle events before we give its transfers up.
 const MAX_FAILURES: u32 = 16;
 
@@ -107,8 +109,7 @@ impl<const N: usize> Bulk<N> {
         }
     }
 
-    /// How an idle transfer ended: how many bytes were moved. Those of one that failed do not
-    /// count.
+    /// How an idle transfer ended: how many bytes were moved. Those of one that failed do not count.
     fn outcome(&self) -> Result<usize> {
         // SAFETY: the transfer is idle.
         let transfer = unsafe { self.transfer.as_ref() };
@@ -167,7 +168,7 @@ impl<const N: usize> Pair<N> {
         if started.is_err() {
             self.out.cancel();
         }
-        self.settle()?;
+        self.settle(timeout)?;
         started?;
         let (sent, count) = (self.out.outcome()?, self.into.outcome()?);
         let came = self.into.buffer().get(..count).ok_or(Error::Overflow)?;
@@ -176,27 +177,25 @@ impl<const N: usize> Pair<N> {
     }
 
     /// Waits until both transfers are back. When the one out failed nothing will come in.
-    fn settle(&mut self) -> Result<()> {
-        let mut failures = 0;
-        let mut cancelled = false;
+    fn settle(&mut self, timeout: Duration) -> Result<()> {
+        let begin = Instant::now();
+        let (mut failures, mut cancelled) = (0, false);
         while !(self.out.is_idle() && self.into.is_idle()) {
-            if !cancelled && self.out.is_idle() && self.out.outcome().is_err() {
+            let is_vain = failures > 0 || begin.elapsed() > timeout + GRACE;
+            if !cancelled && (is_vain || self.out.is_idle() && self.out.outcome().is_err()) {
+                self.out.cancel();
                 self.into.cancel();
                 cancelled = true;
+            }
+            if failures > MAX_FAILURES || begin.elapsed() > timeout + 2 * GRACE {
+                return Err(Error::Io);
             }
             let context = self.handle.context().as_raw();
             // SAFETY: the context lives as long as the handle, and libusb reads the time; it takes a NULL for a flag
             // that nobody else sets.
             match unsafe { libusb_handle_events_timeout_completed(context, &TURN, null_mut()) } {
                 0 | LIBUSB_ERROR_INTERRUPTED => {}
-                error => {
-                    failures += 1;
-                    if failures >= MAX_FAILURES {
-                        return Err(of_code(error));
-                    }
-                    self.out.cancel();
-                    self.into.cancel();
-                }
+                _ => failures += 1,
             }
         }
         Ok(())
