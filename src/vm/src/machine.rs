@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -101,21 +101,26 @@ impl Machine {
 
     /// Hands on what the machine prints until it ends.
     fn watch(&self, child: &mut Child, out: &mut dyn Write) -> Result<()> {
-        let since = Instant::now();
         let console = child.stdout.take().context("no console")?;
         let (sender, printed) = sync_channel(16);
         // It ends with the machine, or when nobody listens any more.
         thread::spawn(move || forward(console, &sender));
-        loop {
-            match printed.recv_timeout(self.limit.saturating_sub(since.elapsed())) {
-                Ok(bytes) => out.write_all(&bytes).and_then(|()| out.flush()).context("cannot print")?,
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("the machine was killed: it was not done after {} s", self.limit.as_secs());
-                }
-            }
+        hand_on(&printed, self.limit, out)
+    }
+}
+
+/// Writes what comes until nobody sends any more. It is an error when that takes longer than the limit.
+fn hand_on(printed: &Receiver<Vec<u8>>, limit: Duration, out: &mut dyn Write) -> Result<()> {
+    let since = Instant::now();
+    // Without time left, recv_timeout still gives what waits: a machine that never falls silent would not be noticed.
+    while let Some(left) = limit.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+        match printed.recv_timeout(left) {
+            Ok(bytes) => out.write_all(&bytes).and_then(|()| out.flush()).context("cannot print")?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            Err(RecvTimeoutError::Timeout) => break,
         }
     }
+    bail!("the machine was killed: it was not done after {} s", limit.as_secs())
 }
 
 fn forward(mut console: ChildStdout, sender: &SyncSender<Vec<u8>>) {
@@ -140,4 +145,30 @@ fn result(status: ExitStatus, file: &Path, log: &Path) -> Result<i32> {
     }
     let text = fs::read_to_string(file).with_context(|| format!("nothing in {SHARE}/{STATUS}"))?;
     text.trim().parse().with_context(|| format!("the guest's status is \"{}\"", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_holds_while_the_machine_prints_without_a_pause() {
+        let (sender, printed) = sync_channel(16);
+        let printing = thread::spawn(move || while sender.send(vec![b'x']).is_ok() {});
+        let error = hand_on(&printed, Duration::from_millis(20), &mut std::io::sink()).unwrap_err();
+        assert!(error.to_string().contains("was not done after"), "{error}");
+        drop(printed);
+        printing.join().unwrap();
+    }
+
+    #[test]
+    fn all_that_a_machine_printed_before_its_end_is_handed_on() {
+        let (sender, printed) = sync_channel(2);
+        sender.send(b"first ".to_vec()).unwrap();
+        sender.send(b"last".to_vec()).unwrap();
+        drop(sender);
+        let mut out = Vec::new();
+        hand_on(&printed, Duration::from_secs(600), &mut out).unwrap();
+        assert_eq!(out, b"first last");
+    }
 }
