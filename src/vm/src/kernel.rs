@@ -17,11 +17,20 @@ pub struct Kernel {
     release: String,
 }
 
-/// Why there can be no virtual machine here, whatever is installed; `None` when there can.
-pub fn unavailable() -> Option<String> {
+/// Why there can be no virtual machine here, whatever is installed; `None` when there can. A kernel that is in `cache`
+/// does not have to be downloaded.
+pub fn unavailable(cache: &Path) -> Option<String> {
     if !cfg!(target_arch = "x86_64") {
         return Some("the virtual machine runs the programs of an x86-64 host, which this is not".to_owned());
     }
+    match Kernel::newest(cache) {
+        Ok(None) => not_to_be_had(),
+        Ok(Some(_)) | Err(_) => None,
+    }
+}
+
+/// Why the kernel cannot be downloaded; `None` when it can.
+fn not_to_be_had() -> Option<String> {
     let about = Command::new("apt-cache").args(["show", PACKAGE]).stderr(Stdio::null()).output();
     match about {
         Err(_) => Some("the kernel of the virtual machine comes by apt-get, which is not here".to_owned()),
@@ -39,7 +48,7 @@ impl Kernel {
         if let Some(kernel) = Kernel::newest(cache)? {
             return Ok(kernel);
         }
-        if let Some(reason) = unavailable() {
+        if let Some(reason) = unavailable(cache) {
             bail!("{reason}");
         }
         fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
@@ -202,5 +211,13 @@ mod tests {
         assert!(Kernel::newest(cache.path()).unwrap().is_none());
         fs::create_dir_all(cache.path().join("linux-image-1/lib/modules/1-amd64")).unwrap();
         assert_eq!(Kernel::newest(cache.path()).unwrap().unwrap().release, "1-amd64");
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_kernel_that_is_there_needs_no_list_of_packages() {
+        let cache = tempfile::tempdir().unwrap();
+        fs::create_dir_all(cache.path().join("linux-image-1/lib/modules/1-amd64")).unwrap();
+        assert_eq!(unavailable(cache.path()), None);
     }
 }

@@ -5,6 +5,7 @@ use crate::needs;
 use crate::project::Project;
 use anyhow::{Result, bail};
 use clap::Args;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tss2_vm::{Kernel, Machine};
@@ -40,7 +41,12 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
 
 /// The kernel, prepared below target/vm.
 pub(crate) fn kernel(project: &Project) -> Result<Kernel> {
-    Kernel::prepare(&project.target()?.join("vm"))
+    Kernel::prepare(&cache(project)?)
+}
+
+/// Where kernels are kept.
+pub(crate) fn cache(project: &Project) -> Result<PathBuf> {
+    Ok(project.target()?.join("vm"))
 }
 
 /// A machine that sees the tree, what is built of it and, if there is one, the stage.

@@ -32,7 +32,7 @@ pub(crate) fn run(project: &Project, filter: Option<&str>, no_install: bool) -> 
 
 /// Runs the tests on the stage that is there.
 pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
-    if let Some(reason) = kernel::unavailable() {
+    if let Some(reason) = kernel::unavailable(&vm::cache(project)?) {
         if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
             bail!("the tests in virtual machines cannot run: {reason}");
         }
