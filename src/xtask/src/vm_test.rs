@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 use tss2_vm::{Kernel, Machine, kernel};
@@ -47,11 +47,13 @@ pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
     let kernel = vm::kernel(project)?;
     let queue = Mutex::new(VecDeque::from(topics));
     let failed = Mutex::new(Vec::new());
+    // A function, so that the lock is not held while the topic runs.
+    let next = || locked(&queue).pop_front();
     let work = || {
-        while let Some(topic) = queue.lock().ok().and_then(|mut queue| queue.pop_front()) {
+        while let Some(topic) = next() {
             if let Err(error) = guest.run(project, &kernel, &topic, filter) {
                 let report = format!("{}: {error:#}", topic.name);
-                failed.lock().map(|mut failed| failed.push(report)).unwrap_or_default();
+                locked(&failed).push(report);
             }
         }
     };
@@ -60,11 +62,15 @@ pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
             scope.spawn(work);
         }
     });
-    let failed = failed.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     match failed.is_empty() {
         true => Ok(()),
         false => bail!("tests in virtual machines failed: {}", failed.join("; ")),
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The table of what a command costs on the simulated stick.
