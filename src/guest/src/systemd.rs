@@ -6,7 +6,7 @@ use crate::simulator::Simulator;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tss2_e2e::need::{Need, SWTPM, TPM2_TOOLS};
+use tss2_e2e::need::{ESYS, Need, SWTPM, TPM2_TOOLS};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{linker, output, stage};
 
@@ -17,9 +17,9 @@ const CRYPTSETUP: Need = Need::Program("cryptsetup", "cryptsetup-bin");
 const ATTACH: &str = "/lib/systemd/systemd-cryptsetup";
 
 /// What [`credential`] needs.
-const CREDENTIAL: [Need; 2] = [CREDS, Need::Root];
+const CREDENTIAL: [Need; 3] = [CREDS, ESYS, Need::Root];
 /// What [`volume`] needs.
-const VOLUME: [Need; 4] = [CRYPTENROLL, CRYPTSETUP, Need::File(ATTACH, "systemd"), Need::Root];
+const VOLUME: [Need; 5] = [CRYPTENROLL, CRYPTSETUP, Need::File(ATTACH, "systemd"), ESYS, Need::Root];
 
 pub(crate) fn tests(suite: &mut Suite) {
     for (name, tpm2_device) in [("its_path", "/dev/tpmrm0"), ("the_module", "device:/dev/tpmrm0")] {

@@ -10,8 +10,7 @@ use xshell::cmd;
 
 /// Writes target/bench.md.
 pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Result<()> {
-    needs::install(project, needs::BENCH, no_install)?;
-    needs::install(project, needs::VM, no_install)?;
+    needs::install(project, &[needs::BENCH, needs::VM].concat(), no_install)?;
     let ours = install::stage(project)?.join("lib");
     let shell = project.shell()?;
     cmd!(shell, "cargo build --quiet --release --locked --package tss2-bench --package sim-mssim").quiet().run()?;

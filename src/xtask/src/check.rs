@@ -2,7 +2,7 @@
 //! The conventions of the tree, held by machine.
 
 use crate::project::{Project, names_in};
-use crate::{Cli, headers, unsafety};
+use crate::{Cli, headers, needs, unsafety};
 use anyhow::{Result, bail};
 use clap::CommandFactory;
 use regex::Regex;
@@ -23,6 +23,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     wrong.extend(files_of_libraries(project)?);
     wrong.extend(headers::stale(project)?);
     wrong.extend(long_files(project)?);
+    wrong.extend(needs::forgotten(project)?);
     wrong.extend(documents(project)?);
     for line in &wrong {
         println!("{line}");

@@ -3,7 +3,9 @@
 
 use crate::project::Project;
 use anyhow::{Context, Result, bail};
+use regex::Regex;
 use std::collections::BTreeSet;
+use std::fs;
 use xshell::{Shell, cmd};
 
 /// A package of the distribution: its name in Debian and in Fedora (`None` where Fedora has it in another one).
@@ -25,7 +27,7 @@ pub(crate) const QUICK: &[Package] = &[
     Package("pkg-config", Some("pkgconf-pkg-config")),
 ];
 
-/// To compare with the C modules.
+/// To compare with the C modules, besides [`VM`].
 pub(crate) const BENCH: &[Package] = &[
     Package("gcc", Some("gcc")),
     Package("libtpms0", Some("libtpms")),
@@ -36,7 +38,6 @@ pub(crate) const BENCH: &[Package] = &[
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("strace", Some("strace")),
-    Package("swtpm", Some("swtpm")),
 ];
 
 /// To boot the virtual machine.
@@ -45,28 +46,29 @@ pub(crate) const VM: &[Package] = &[
     Package("kmod", Some("kmod")),
     Package("qemu-system-x86", Some("qemu-system-x86-core")),
     Package("swtpm", Some("swtpm")),
+    Package("util-linux", Some("util-linux")),
     Package("xz-utils", Some("xz")),
 ];
 
-/// To run the tests in virtual machines.
+/// To build and run the tests in virtual machines, besides [`VM`].
 pub(crate) const VM_TEST: &[Package] = &[
-    Package("busybox-static", None),
     Package("cryptsetup-bin", Some("cryptsetup")),
+    Package("dbus-daemon", Some("dbus-daemon")),
     Package("gcc", Some("gcc")),
-    Package("kmod", Some("kmod")),
-    Package("libtpms0", Some("libtpms")),
+    Package("libtss2-esys-3.0.2-0", None),
+    Package("libtss2-tcti-tabrmd0", None),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
     Package("openssl", Some("openssl")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
-    Package("qemu-system-x86", Some("qemu-system-x86-core")),
-    Package("swtpm", Some("swtpm")),
     Package("systemd", Some("systemd")),
     Package("tpm-udev", None),
+    Package("tpm2-abrmd", Some("tpm2-abrmd")),
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("udev", Some("systemd-udev")),
-    Package("xz-utils", Some("xz")),
+    Package("valgrind", Some("valgrind")),
 ];
 
-/// To run every test.
+/// To run every test but those in virtual machines.
 pub(crate) const TEST: &[Package] = &[
     Package("binutils", Some("binutils")),
     Package("g++", Some("gcc-c++")),
@@ -89,6 +91,7 @@ pub(crate) const TEST: &[Package] = &[
     Package("swtpm", Some("swtpm")),
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("tshark", Some("wireshark-cli")),
+    Package("util-linux", Some("util-linux")),
     Package("valgrind", Some("valgrind")),
 ];
 
@@ -171,4 +174,29 @@ pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool)
         bail!("not installed, as asked: {}", missing.join(" "));
     }
     Ok(())
+}
+
+/// Packages that tests say they need, and that are not installed for them. `src/e2e/src/need.rs` has those which many
+/// tests need as constants.
+pub(crate) fn forgotten(project: &Project) -> Result<Vec<String>> {
+    let named = Regex::new(r#"(?:const (\w+): Need = )?Need::(?:Program|Library|File)\([^,()]+,\s*"([^"]+)"\)"#)?;
+    let constants = fs::read_to_string(project.root.join("src/e2e/src/need.rs"))?;
+    let mut wrong = Vec::new();
+    for (dir, lists) in [("src/e2e", &[TEST][..]), ("src/guest", &[VM, VM_TEST])] {
+        let mut text = String::new();
+        for path in project.files(dir)? {
+            text += &fs::read_to_string(project.root.join(path))?;
+        }
+        let words: BTreeSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+        let used =
+            named.captures_iter(&constants).filter(|found| found.get(1).is_some_and(|it| words.contains(it.as_str())));
+        let packages = named.captures_iter(&text).chain(used).filter_map(|found| found.get(2));
+        let packages: BTreeSet<&str> = packages.map(|package| package.as_str()).collect();
+        let installed = |name: &&str| lists.iter().copied().flatten().any(|package| package.0 == *name);
+        let missing = packages.into_iter().filter(|name| !installed(name));
+        wrong.extend(
+            missing.map(|name| format!("{dir} needs package {name}; src/xtask/src/needs.rs has to install it")),
+        );
+    }
+    Ok(wrong)
 }

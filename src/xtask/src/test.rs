@@ -9,7 +9,7 @@ use xshell::cmd;
 
 /// Fails with the first that fails. `quick`: the unit tests alone.
 pub(crate) fn run(project: &Project, quick: bool, no_install: bool) -> Result<()> {
-    let packages = if quick { needs::QUICK.to_vec() } else { [needs::TEST, needs::VM_TEST].concat() };
+    let packages = if quick { needs::QUICK.to_vec() } else { [needs::TEST, needs::VM, needs::VM_TEST].concat() };
     needs::install(project, &packages, no_install)?;
     let shell = project.shell()?;
     cmd!(shell, "cargo test --locked --workspace --exclude tss2-e2e").run()?;

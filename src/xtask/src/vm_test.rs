@@ -25,7 +25,7 @@ struct Topic {
 
 /// Builds what the tests need and runs them.
 pub(crate) fn run(project: &Project, filter: Option<&str>, no_install: bool) -> Result<()> {
-    needs::install(project, needs::VM_TEST, no_install)?;
+    needs::install(project, &[needs::VM, needs::VM_TEST].concat(), no_install)?;
     install::stage(project)?;
     test(project, filter)
 }

@@ -15,12 +15,14 @@ const ABRMD: Need = Need::Program("tpm2-abrmd", "tpm2-abrmd");
 const DBUS: Need = Need::Program("dbus-run-session", "dbus-daemon");
 
 pub(crate) fn tests(suite: &mut Suite) {
+/// The module of its clients.
+const TABRMD: Need = Need::Library("libtss2-tcti-tabrmd.so.0", "libtss2-tcti-tabrmd0");
     suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
     suite.test("stick::one_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
     suite.test("stick::a_context_that_was_never_finalized_does_not_keep_it", &[SWTPM], forgotten);
     suite.test("stick::messages_say_what_is_wrong", &[SWTPM, CC, SETPRIV], messages);
     suite.test("stick::a_killed_program_leaves_nothing", &NEEDS, a_killed_program);
-    suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS]].concat(), abrmd);
+    suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS, TABRMD]].concat(), abrmd);
 }
 
 /// A tool that has to succeed.
