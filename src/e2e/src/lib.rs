@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Equipment of the end-to-end tests in `tests/e2e`: where the staged libraries are ([`stage`]), what a test needs
-//! ([`need`]), TPMs to talk to ([`server`], [`pty`]) and C programs to do it with ([`program`]).
+//! ([`need`]), TPMs to talk to ([`server`], [`pty`]) and programs to do it with ([`program`], [`tools`]).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 pub mod behind;
@@ -15,3 +15,4 @@ pub mod server;
 pub mod ssh;
 pub mod stage;
 pub mod suite;
+pub mod tools;

@@ -31,6 +31,12 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Holds the last line of a C test against the fewest checks that it has: a program that skips them does not pass.
+pub fn passes(printed: &str, least: u32) {
+    let passed = printed.trim().strip_suffix(" passed, 0 failed").and_then(|count| count.parse().ok());
+    assert!(passed.is_some_and(|passed: u32| passed >= least), "wanted {least} checks at least\n{printed}");
+}
+
 /// Compares two texts line by line and shows where they differ.
 pub fn assert_same(what: &str, found: &str, expected: &str) {
     let diff = TextDiff::from_lines(expected, found);

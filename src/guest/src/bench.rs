@@ -3,7 +3,7 @@
 //! transfer. A table for `cargo xtask bench`.
 
 use crate::simulator::{Counters, Simulator};
-use crate::stick;
+use crate::stick::{self, GET_RANDOM_16};
 use std::time::{Duration, Instant};
 use tcti_core::Wait;
 use tcti_loader::Child;
@@ -16,9 +16,9 @@ const COMMANDS: usize = 51;
 /// after the last byte.
 const PLAIN_TRANSACTIONS: u32 = 13;
 
-/// Name and bytes of each command: TPM2_GetRandom of 16 bytes, TPM2_GetCapability of the fixed properties.
+/// Name and bytes of each command. TPM2_GetCapability asks for the fixed properties.
 const MEASURED: [(&str, &[u8]); 2] = [
-    ("GetRandom 16", &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16]),
+    ("GetRandom 16", GET_RANDOM_16),
     ("GetCapability", &[0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 127]),
 ];
 

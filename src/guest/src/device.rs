@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use tss2_e2e::need::{Need, OPENSSL, SETPRIV, TPM2_TOOLS};
 use tss2_e2e::suite::Suite;
-use tss2_e2e::{output, program, stage};
+use tss2_e2e::{output, program, stage, tools};
 
 /// Codes of the TCTI layer as `link-tctildr` exits.
 const IO_ERROR: i32 = 0xa;
@@ -20,7 +20,9 @@ pub(crate) fn tests(suite: &mut Suite) {
     for device in ["tpm0", "tpmrm0"] {
         suite.test(format!("device::what_a_program_meets_on_{device}"), &[], move || scenarios(device));
         suite.test(format!("device::conformance_on_{device}"), &[], move || conformance(device));
-        suite.test(format!("device::all_steps_on_{device}"), &[TPM2_TOOLS, OPENSSL], move || all_steps(device));
+        suite.test(format!("device::all_steps_on_{device}"), &[TPM2_TOOLS, OPENSSL], move || {
+            tools::all_steps(&format!("device:/dev/{device}"));
+        });
     }
     suite.test("device::eight_programs_hold_their_keys_at_the_same_time", &[], eight_programs);
     suite.test("device::the_bare_tpm_is_for_one_program", &[], second_open);
@@ -54,29 +56,13 @@ fn line(child: &mut Child) -> String {
 fn scenarios(device: &str) {
     let mut command = stage::command(programs::device());
     command.arg(format!("/dev/{device}")).env("TSS2_LOG", "all+none");
-    passes(&mut command, 39);
+    output::passes(&output::succeed(&mut command), 39);
 }
 
 fn conformance(device: &str) {
     let mut command = stage::command(program::conformance());
     command.arg(stage::library("tcti-device")).args(["Tss2_Tcti_Device_Init", &format!("/dev/{device}")]);
-    passes(command.env("TSS2_LOG", "all+none"), 150);
-}
-
-/// At least so many checks.
-fn passes(command: &mut Command, least: u32) {
-    let summary = output::succeed(command);
-    let passed = summary.trim().strip_suffix(" passed, 0 failed").and_then(|count| count.parse().ok());
-    assert!(passed.is_some_and(|passed: u32| passed >= least), "{summary}");
-}
-
-fn all_steps(device: &str) {
-    let dir = tempfile::tempdir().unwrap();
-    let mut script = stage::command("sh");
-    script.arg(stage::c_tests("tpm2-tools.sh")).arg(dir.path()).env("TPM2TOOLS_TCTI", format!("device:/dev/{device}"));
-    let printed = output::succeed(&mut script);
-    let steps = printed.lines().last().and_then(|line| line.strip_suffix(" steps")).unwrap_or_default();
-    assert!(steps.parse().is_ok_and(|steps: u32| steps >= 25), "{printed}");
+    output::passes(&output::succeed(command.env("TSS2_LOG", "all+none")), 150);
 }
 
 /// Sixteen keys, where the TPM has room for three.
