@@ -43,7 +43,10 @@ pub(crate) fn print() {
         }
     }
     let (transfers, plain) = (3 * PLAIN_TRANSACTIONS, PLAIN_TRANSACTIONS);
-    println!("\nThe plain way for GetRandom 16 is {plain} transactions, {transfers} transfers, {transfers} turns.");
+    println!(
+        "\nGetRandom 16 the plain way would be {plain} transactions, {transfers} transfers, {transfers} turns. That is \
+         computed, not measured."
+    );
 }
 
 fn carry(tpm: &mut Child, command: &[u8]) {
