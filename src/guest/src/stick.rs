@@ -40,7 +40,7 @@ const ANSWER: Wait = Wait::Millis(30_000);
 fn random(tpm: &mut Child) -> Result<[u8; 16]> {
     let mut response = [0; 64];
     tpm.transmit(GET_RANDOM_16)?;
-    let size = tpm.receive(&mut response, Wait::Millis(2000))?;
+    let size = tpm.receive(&mut response, ANSWER)?;
     assert_eq!((size, &response[..12]), (28, &[0x80, 0x01, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16][..]));
     Ok(response[12..28].try_into().unwrap())
 }
