@@ -22,21 +22,20 @@ static TSS2_TCTI_CONTEXT *opened(void)
     return ctx;
 }
 
-/* The code of the call that fails, or of the TPM. */
-static TSS2_RC collect(TSS2_TCTI_CONTEXT *ctx, uint32_t *handle)
+static TSS2_RC receive(TSS2_TCTI_CONTEXT *ctx, uint8_t response[4096], int32_t timeout)
 {
-    uint8_t response[4096];
-    size_t size = sizeof(response);
-    TSS2_RC rc = Tss2_Tcti_Receive(ctx, &size, response, TSS2_TCTI_TIMEOUT_BLOCK);
-    if (rc == TSS2_RC_SUCCESS && handle != NULL && size > 14)
-        *handle = be32(response + 10);
-    return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
+    size_t size = 4096;
+    return Tss2_Tcti_Receive(ctx, &size, response, timeout);
 }
 
+/* The code of the call that fails, or of the TPM. */
 static TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t length, const uint8_t *command)
 {
+    uint8_t response[4096];
     TSS2_RC rc = Tss2_Tcti_Transmit(ctx, length, command);
-    return rc == TSS2_RC_SUCCESS ? collect(ctx, NULL) : rc;
+    if (rc == TSS2_RC_SUCCESS)
+        rc = receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK);
+    return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
 }
 
 static void flush(TSS2_TCTI_CONTEXT *ctx, uint32_t handle)
@@ -60,21 +59,30 @@ static int poll_for(TSS2_TCTI_CONTEXT *ctx, short events, int milliseconds)
     return poll(&handle, 1, milliseconds) == 1 && handle.revents == events;
 }
 
+/* The TPM is outside of the machine, and may be done with a key before a program in it that lost the processor asks:
+ * so often a key is made until the program is early enough. */
+#define TRIES 20
+
 static void a_program_polls_and_then_receives_without_waiting(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
     uint8_t response[4096];
-    uint32_t handle = 0;
-    size_t size = sizeof(response);
-    must("transmit", SEND(ctx, CREATE_RSA));
-    that("poll tells nothing yet", !poll_for(ctx, POLLIN, 0));
-    code("receive at once", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_TCTI_RC_TRY_AGAIN);
-    that("poll tells that it is there", poll_for(ctx, POLLIN, 60000));
-    size = sizeof(response);
-    code("receive then", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_RC_SUCCESS);
-    code("the key", response_code(response), TSS2_RC_SUCCESS);
-    handle = be32(response + 10);
-    flush(ctx, handle);
+    int early = 0;
+    for (int i = 0; i < TRIES && !early; i++) {
+        must("transmit", SEND(ctx, CREATE_RSA));
+        int told = poll_for(ctx, POLLIN, 0);
+        TSS2_RC rc = receive(ctx, response, 0);
+        that("what poll tells is there", !told || rc == TSS2_RC_SUCCESS);
+        if (rc == TSS2_TCTI_RC_TRY_AGAIN) {
+            early = 1;
+            that("poll tells that it is there", poll_for(ctx, POLLIN, 60000));
+            rc = receive(ctx, response, 0);
+        }
+        code("receive then", rc, TSS2_RC_SUCCESS);
+        code("the key", response_code(response), TSS2_RC_SUCCESS);
+        flush(ctx, be32(response + 10));
+    }
+    that("poll and receive tell that it is not there yet", early);
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
@@ -82,14 +90,24 @@ static void a_slow_command_outlasts_short_time_outs(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
     uint8_t response[4096];
-    uint32_t handle = 0;
-    size_t size = sizeof(response);
-    must("transmit", SEND(ctx, CREATE_RSA));
-    code("receive without time", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_TCTI_RC_TRY_AGAIN);
-    code("receive within 1 ms", Tss2_Tcti_Receive(ctx, &size, response, 1), TSS2_TCTI_RC_TRY_AGAIN);
-    code("the size without time", Tss2_Tcti_Receive(ctx, &size, NULL, 0), TSS2_TCTI_RC_TRY_AGAIN);
-    code("receive", collect(ctx, &handle), TSS2_RC_SUCCESS);
-    flush(ctx, handle);
+    int early = 0;
+    for (int i = 0; i < TRIES && !early; i++) {
+        size_t size = 0;
+        must("transmit", SEND(ctx, CREATE_RSA));
+        TSS2_RC rc = receive(ctx, response, 0);
+        if (rc == TSS2_TCTI_RC_TRY_AGAIN)
+            rc = receive(ctx, response, 1);
+        if (rc == TSS2_TCTI_RC_TRY_AGAIN) {
+            rc = Tss2_Tcti_Receive(ctx, &size, NULL, 0);
+            early = rc == TSS2_TCTI_RC_TRY_AGAIN;
+            that("the size, or not yet", early || rc == TSS2_RC_SUCCESS);
+            rc = receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK);
+        }
+        code("receive", rc, TSS2_RC_SUCCESS);
+        code("the key", response_code(response), TSS2_RC_SUCCESS);
+        flush(ctx, be32(response + 10));
+    }
+    that("receive without time, within 1 ms, and the size without time: not yet", early);
     still_works(ctx);
     Tss2_TctiLdr_Finalize(&ctx);
 }
