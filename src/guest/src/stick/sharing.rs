@@ -3,8 +3,10 @@
 
 use super::{GET_RANDOM_16, NEEDS, open, random};
 use crate::programs;
-use crate::simulator::{Simulator, claimed};
+use crate::simulator::{Counters, Simulator, claimed};
+use nix::libc::SIGKILL;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use tcti_core::{Rc, Wait};
 use tss2_e2e::need::{CC, Need, SETPRIV, SWTPM};
@@ -13,10 +15,10 @@ use tss2_e2e::{output, program, stage};
 
 const ABRMD: Need = Need::Program("tpm2-abrmd", "tpm2-abrmd");
 const DBUS: Need = Need::Program("dbus-run-session", "dbus-daemon");
-
-pub(crate) fn tests(suite: &mut Suite) {
 /// The module of its clients.
 const TABRMD: Need = Need::Library("libtss2-tcti-tabrmd.so.0", "libtss2-tcti-tabrmd0");
+
+pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
     suite.test("stick::one_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
     suite.test("stick::a_context_that_was_never_finalized_does_not_keep_it", &[SWTPM], forgotten);
@@ -142,20 +144,35 @@ fn messages() {
     assert!(text.contains(": Permission denied (mode 0600, owner root:root, we are nobody:nogroup). Install the udev rules that give the stick to group tss"), "{text}");
 }
 
-/// Whenever a program is killed, the next one gets its own answers.
+/// A program is killed in the middle of a transaction, whose bytes stay in the stick. The next one gets its own
+/// answers.
 fn a_killed_program() {
     let mut stick = Simulator::plug_in("0042");
-    assert_eq!(stick.ask("latency-us 3000"), "ok");
-    for spi in [1, 4, 9] {
+    // The tool has more transactions than that.
+    for before in [0, 3, 8] {
         stick.reset_counters();
+        stick.set(&format!("nak_in={before}"));
         let mut tool = stage::command("tpm2_getrandom");
-        tool.args(["-T", "spi-ltt2go", "16"]).stdout(Stdio::null()).stderr(Stdio::null());
+        tool.args(["-T", "spi-ltt2go", "16"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut tool = tool.spawn().unwrap();
-        while stick.counters().spi < spi {
-            std::thread::yield_now();
+        // All has been written then, and what comes back is held for longer than the kill takes.
+        while stick.counters().bulk_out <= before {
+            if tool.try_wait().unwrap().is_some() {
+                panic!("{}", output::show(&tool.wait_with_output().unwrap()));
+            }
         }
         tool.kill().unwrap();
-        tool.wait().unwrap();
+        let ended = tool.wait_with_output().unwrap();
+        assert_eq!(ended.status.signal(), Some(SIGKILL), "{}", output::show(&ended));
+        let Counters { bulk_out, bulk_in, .. } = stick.counters();
+        assert_eq!((bulk_out, bulk_in), (before + 1, before));
+        stick.set("");
+
+        let mut next = stage::command("tpm2_getrandom");
+        next.args(["-T", "spi-ltt2go", "--hex", "16"]).env("TSS2_LOG", "tcti+debug");
+        let next = output::run(&mut next);
+        assert!(next.status.success() && next.stdout.len() == 32, "{}", output::show(&next));
+        assert!(output::stderr(&next).contains(" stale bytes "), "{}", output::show(&next));
         random(&mut open("").unwrap()).unwrap();
     }
 }
@@ -164,8 +181,10 @@ fn a_killed_program() {
 fn abrmd() {
     let _stick = Simulator::plug_in("0042");
     let script = "tpm2-abrmd --session --allow-root --tcti=spi-ltt2go & daemon=$!\n\
+                  trap 'kill $daemon 2>/dev/null' EXIT\n\
                   until dbus-send --session --print-reply --dest=org.freedesktop.DBus / \
-                  org.freedesktop.DBus.NameHasOwner string:com.intel.tss2.Tabrmd | grep -q true; do :; done\n\
+                  org.freedesktop.DBus.NameHasOwner string:com.intel.tss2.Tabrmd | grep -q true\n\
+                  do kill -0 $daemon || exit 1; done\n\
                   export TPM2TOOLS_TCTI=tabrmd:bus_type=session\n\
                   cd \"$1\"\n\
                   for client in 1 2 3; do\n\
