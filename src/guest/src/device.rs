@@ -2,7 +2,7 @@
 //! The module for the kernel's devices on the kernel's driver, with a swtpm as the chip.
 
 use crate::programs;
-use crate::user::Copy;
+use crate::user::PublicCopy;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -102,16 +102,16 @@ fn second_open() {
 }
 
 fn no_rights() {
-    let text = "cannot open /dev/tpmrm0: Permission denied (mode 0600, owner root:root, we are nobody:nogroup). Install \
-                the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then log \
-                in anew)";
-    says(&mut Copy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"), NOT_PERMITTED, text);
+    let text = "cannot open /dev/tpmrm0: Permission denied (mode 0600, owner root:root, we are nobody:nogroup). \
+                Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss \
+                USER, then log in anew)";
+    says(&mut PublicCopy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"), NOT_PERMITTED, text);
 }
 
 fn unknown_handle() {
     let mut tool = stage::command("tpm2_flushcontext");
     let output = output::run(tool.args(["0x80000002", "-T", "device:/dev/tpmrm0"]));
-    let text = "cannot read the response from /dev/tpmrm0: Invalid argument: the command names an object or a session that \
-                this connection to the resource manager has not";
+    let text = "cannot read the response from /dev/tpmrm0: Invalid argument: the command names an object or a session \
+                that this connection to the resource manager has not";
     assert!(!output.status.success() && output::stderr(&output).contains(text), "{}", output::show(&output));
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! systemd's programs, which load a module by themselves: credentials, and an encrypted volume that the TPM unlocks. The
-//! steps are for every module; `tpm2_device` is what systemd takes, and `module` the library that has to serve it.
+//! systemd's programs, which load a module by themselves: credentials, and an encrypted volume that the TPM unlocks.
+//! The steps are for every module; `tpm2_device` is what systemd takes, and `module` the library that has to serve it.
 
 use crate::simulator::Simulator;
 use std::fs;

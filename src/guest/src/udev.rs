@@ -2,7 +2,7 @@
 //! The udev rules and the sysusers file of `dist`, as they are staged, with a real udevd: who may open what.
 
 use crate::simulator::Simulator;
-use crate::user::Copy;
+use crate::user::PublicCopy;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -105,7 +105,7 @@ fn owners(distribution: bool) {
     let stat = |device: &str| output::succeed(Command::new("stat").args(["-c", "%a %U:%G", device]));
     assert_eq!(stat("/dev/tpm0"), "660 tss:root\n");
     assert_eq!(stat("/dev/tpmrm0"), "660 tss:tss\n");
-    let copy = Copy::new();
+    let copy = PublicCopy::new();
     for (user, group, bare, shared) in [
         ("root", "root", true, true),
         ("tss", "tss", true, true),
@@ -122,10 +122,10 @@ fn owners(distribution: bool) {
 
 fn message() {
     apply(&[ours()], false);
-    let output = output::run(&mut Copy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"));
-    let text = "cannot open /dev/tpmrm0: Permission denied (mode 0660, owner tss:tss, we are nobody:nogroup). Install \
-                the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then log \
-                in anew)";
+    let output = output::run(&mut PublicCopy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"));
+    let text = "cannot open /dev/tpmrm0: Permission denied (mode 0660, owner tss:tss, we are nobody:nogroup). \
+                Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss \
+                USER, then log in anew)";
     assert_eq!(output::stderr(&output).trim_end().split_once("() ").map(|(_, text)| text), Some(text));
 }
 
@@ -134,7 +134,7 @@ fn stick() {
     let mut simulator = Simulator::plug_in("0042");
     for _ in 0..2 {
         settle();
-        let copy = Copy::new();
+        let copy = PublicCopy::new();
         for (user, group, may) in
             [("root", "root", true), ("tss", "tss", true), ("nobody", "tss", true), ("nobody", "nogroup", false)]
         {
@@ -157,12 +157,12 @@ fn seat(wanted: bool) {
     let stick = Simulator::plug_in("0042");
     settle();
     // The stick is theirs in any case.
-    assert!(output::run(&mut Copy::new().open("nobody", "nogroup", "spi-ltt2go")).status.success());
+    assert!(output::run(&mut PublicCopy::new().open("nobody", "nogroup", "spi-ltt2go")).status.success());
     drop(stick);
     for (device, may) in [("/dev/tpm0", false), ("/dev/tpmrm0", wanted)] {
         let tags = output::succeed(Command::new("udevadm").args(["info", "--query=property", device]));
         assert_eq!(tags.contains(":uaccess:"), may, "{device}: {tags}");
-        let output = output::run(&mut Copy::new().open("nobody", "nogroup", &format!("device:{device}")));
+        let output = output::run(&mut PublicCopy::new().open("nobody", "nogroup", &format!("device:{device}")));
         assert_eq!(output.status.code(), Some(if may { 0 } else { NOT_PERMITTED }), "{}", output::show(&output));
     }
 }

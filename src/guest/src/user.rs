@@ -7,12 +7,13 @@ use std::process::Command;
 use tempfile::TempDir;
 use tss2_e2e::{program, stage};
 
-/// Everybody's copy of the loader, the modules for devices and the stick, and a program that opens what its arguments name.
-pub(crate) struct Copy(TempDir);
+/// Everybody's copy of the loader, the modules for devices and the stick, and a program that opens what its arguments
+/// name.
+pub(crate) struct PublicCopy(TempDir);
 
-impl Copy {
-    pub(crate) fn new() -> Copy {
-        let copy = Copy(program::readable_dir());
+impl PublicCopy {
+    pub(crate) fn new() -> PublicCopy {
+        let copy = PublicCopy(program::readable_dir());
         copy.add(&program::link_tctildr());
         for library in ["tctildr", "tcti-device", "tcti-spi-ltt2go"] {
             copy.add(&stage::library(library));

@@ -142,8 +142,8 @@ impl Stick {
         Reply::Data(Vec::new())
     }
 
-    /// A bulk IN transfer of at most `len` bytes; `endpoint` is an address, [`ENDPOINT_IN`]. Faults strike when there is
-    /// something to read; until then it is [`Reply::Nak`].
+    /// A bulk IN transfer of at most `len` bytes; `endpoint` is an address, [`ENDPOINT_IN`]. Faults strike when there
+    /// is something to read; until then it is [`Reply::Nak`].
     pub fn bulk_in(&mut self, endpoint: u8, len: usize) -> Reply {
         match endpoint {
             _ if self.gone => return Reply::Gone,
