@@ -141,7 +141,9 @@ fn messages() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr()).arg("spi-ltt2go");
     let (code, text) = logged(command);
     assert_eq!(code, Some(0xc));
-    assert!(text.contains(": Permission denied (mode 0600, owner root:root, we are nobody:nogroup). Install the udev rules that give the stick to group tss"), "{text}");
+    let reason = ": Permission denied (mode 0600, owner root:root, we are nobody:nogroup). Install the udev rules that \
+                  give the stick to group tss";
+    assert!(text.contains(reason), "{text}");
 }
 
 /// A program is killed in the middle of a transaction, whose bytes stay in the stick. The next one gets its own
