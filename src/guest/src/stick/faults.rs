@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tcti_core::Rc;
 use tss2_e2e::suite::Suite;
 
-/// Those of a transfer (1 s), of the interface (2 s at most) and of the response (2 s), and a slow machine.
+/// The time-outs of a transfer (1 s) and of the interface (2 s at most), several times, and a slow machine.
 const LIMIT: Duration = Duration::from_secs(8);
 
 /// Faults of the USB in the middle of a command.

@@ -16,7 +16,10 @@ use sim_tpm2go::{Faults, Stick};
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// The kernel's last news of a device comes shortly before its directory in sysfs goes, so it is looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What a command waits for; those after it wait, too.
 enum Wait {
@@ -160,6 +163,9 @@ impl Server {
             deadline = link.deadline();
             let more = if link.is_behind() { PollFlags::POLLOUT } else { PollFlags::empty() };
             fds.push(PollFd::new(link.as_fd(), PollFlags::POLLIN | more));
+        }
+        if let Some(Wait::Departure(_)) = self.wait {
+            deadline = Some(Instant::now() + LOOK_AGAIN);
         }
         let timeout = deadline.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
         // Lines that cannot be obeyed yet are not read, either; the end of stdin is no news then.
