@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The module for the LetsTrust-TPM2Go through libusb and the kernel's USB stack, with a simulated stick behind them.
 
-mod faults;
+pub(crate) mod faults;
 mod sharing;
 
 use crate::simulator::{Counters, Simulator, claimed};
@@ -21,7 +21,6 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::all_calls_in_all_states", &[SWTPM, CC], conformance);
     suite.test("stick::no_memory_error", &[SWTPM, CC, VALGRIND], no_memory_error);
     sharing::tests(suite);
-    faults::tests(suite);
 }
 
 /// Opens the stick in this process.

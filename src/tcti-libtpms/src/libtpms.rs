@@ -15,6 +15,8 @@ const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0
 /// Response codes of Startup that leave the TPM running: success, and "was started already" (Part 2, section 6.6).
 const TPM_RC_SUCCESS: u32 = 0;
 const TPM_RC_INITIALIZE: u32 = 0x100;
+/// The TPM is in failure mode (Part 2, section 6.6).
+const TPM_RC_FAILURE: u32 = 0x101;
 
 /// A TPM in this process.
 pub(crate) struct Libtpms {
@@ -37,13 +39,16 @@ impl Libtpms {
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.transact(|chip| {
             let Blobs { permanent, .. } = chip.state()?;
-            start(chip, Blobs { permanent, volatile: Vec::new() })
-        })
+            start(chip, Blobs { permanent, volatile: Vec::new() })?;
+            Ok(Vec::new())
+        })?;
+        Ok(())
     }
 
     /// Does something with the chip on the state of the file, which other processes may have changed, and makes its
-    /// effect survive this process. If it cannot, the TPM goes back to the state that does.
-    fn transact<R>(&mut self, function: impl FnOnce(&mut Chip) -> Result<R>) -> Result<R> {
+    /// effect survive this process. If it cannot, the TPM goes back to the state that does. So it does from failure mode,
+    /// which a chip leaves by a reset, and which no process after this one could leave.
+    fn transact(&mut self, function: impl FnOnce(&mut Chip) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let Libtpms { chip, memory, .. } = self;
         let Memory::File(file, known) = memory else { return function(chip) };
         let mut locked = file.lock()?;
@@ -51,12 +56,17 @@ impl Libtpms {
             start(chip, news.clone())?;
             *known = news;
         }
-        let done = function(chip)?;
+        let response = function(chip)?;
+        if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
+            log::warn!("the TPM went into failure mode; it is reset to its state before this command");
+            start(chip, known.clone())?;
+            return Ok(response);
+        }
         let state = chip.state()?;
         match locked.store(&state) {
             Ok(()) => {
                 *known = state;
-                Ok(done)
+                Ok(response)
             }
             Err(rc) => {
                 start(chip, known.clone())?;

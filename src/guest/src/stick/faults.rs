@@ -33,14 +33,14 @@ const OF_THE_TPM: [&str; 3] = ["garbage_in=0+", "ready_after=1000000", "dead_aft
 
 pub(crate) fn tests(suite: &mut Suite) {
     for faults in OF_A_TRANSFER {
-        suite.test(format!("stick::{faults}_costs_one_command"), &NEEDS, move || costs_one_command(faults, 0));
+        suite.test(format!("faults::{faults}_costs_one_command"), &NEEDS, move || costs_one_command(faults, 0));
     }
     for faults in OF_THE_TPM {
-        suite.test(format!("stick::{faults}_costs_one_command"), &NEEDS, move || costs_one_command(faults, 1));
+        suite.test(format!("faults::{faults}_costs_one_command"), &NEEDS, move || costs_one_command(faults, 1));
     }
-    suite.test("stick::one_that_never_works_does_not_open", &NEEDS, does_not_open);
-    suite.test("stick::an_unplugged_one_is_found_again", &NEEDS, found_again);
-    suite.test("stick::an_unplugged_one_is_noticed_at_any_transfer", &NEEDS, noticed_at_any_transfer);
+    suite.test("faults::a_stick_that_never_works_does_not_open", &NEEDS, does_not_open);
+    suite.test("faults::an_unplugged_stick_is_found_again", &NEEDS, found_again);
+    suite.test("faults::an_unplugged_stick_is_noticed_at_any_transfer", &NEEDS, noticed_at_any_transfer);
 }
 
 fn costs_one_command(faults: &str, stay_claimed: usize) {
