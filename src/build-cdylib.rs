@@ -5,6 +5,11 @@ pub(crate) fn main() {
     println!("cargo::rerun-if-changed=../build-cdylib.rs");
     let name = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,lib{name}.so.0");
+    // The compiler asks for the first three as well, for most machines. What is relocated is read-only before any code
+    // of ours runs, the stack is no code, and code is never written to.
+    for keyword in ["relro", "now", "noexecstack", "text"] {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-z,{keyword}");
+    }
     // The log crate and the panic hook hold pointers into the library: dlclose must not unmap it.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
 }

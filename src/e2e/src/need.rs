@@ -47,6 +47,12 @@ pub const CC: Need = Need::Program("cc", "gcc");
 pub const CXX: Need = Need::Program("c++", "g++");
 /// nm and readelf.
 pub const BINUTILS: Need = Need::Program("readelf", "binutils");
+/// The checker of manual pages.
+pub const MANDOC: Need = Need::Program("mandoc", "mandoc");
+/// The reader of manual pages.
+pub const MAN: Need = Need::Program("man", "man-db");
+/// What converts the manual pages when they are staged.
+pub const MD2MAN: Need = Need::Program("go-md2man", "go-md2man");
 /// pkg-config.
 pub const PKG_CONFIG: Need = Need::Program("pkg-config", "pkg-config");
 /// setpriv and mount.

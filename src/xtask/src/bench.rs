@@ -2,7 +2,7 @@
 //! Modules side by side: ours, the distribution's, and the floor, on one core.
 
 use crate::project::Project;
-use crate::{install, needs, vm_test};
+use crate::{compile, install, needs, vm_test};
 use anyhow::Result;
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -13,19 +13,18 @@ pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Resul
     needs::install(project, &[needs::BENCH, needs::VM].concat(), no_install)?;
     let ours = install::stage(project)?.join("lib");
     let shell = project.shell()?;
-    cmd!(shell, "cargo build --quiet --release --locked --package tss2-bench --package sim-mssim").quiet().run()?;
-    let target = project.target()?;
-    let (bench, server) = (target.join("release/side-by-side"), target.join("release/mssim-server"));
+    let built = compile::release(project, ["tss2-bench", "sim-mssim"])?;
+    let (bench, server) = (built.join("side-by-side"), built.join("mssim-server"));
     let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
     let theirs = format!("/usr/lib/{multiarch}");
-    let output = target.join("bench.md");
+    let output = project.target.join("bench.md");
     let commands = commands.to_string();
     // Pinned: client and server on two cores jump between two speeds.
     cmd!(
         shell,
         "taskset --cpu-list 0 {bench} table --ours {ours} --theirs {theirs} --mssim-server {server} --commands {commands} --output {output}"
     )
-    .env("TCTI_PCAP_FILE", target.join("bench.pcap"))
+    .env("TCTI_PCAP_FILE", project.target.join("bench.pcap"))
     .quiet()
     .run()?;
     let stick = vm_test::stick_bench(project)?;

@@ -16,7 +16,7 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
     needs::install(project, needs::DEMO, no_install)?;
     println!("building the libraries");
     let stage = install::stage(project)?;
-    let state = project.target()?.join("demo-tpm");
+    let state = project.target.join("demo-tpm");
     let tools = Tools { lib: stage.join("lib"), tcti: format!("libtpms:{}", state.display()) };
 
     println!("\nasking a TPM, with TPM2TOOLS_TCTI={}\n", tools.tcti);

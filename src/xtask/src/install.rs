@@ -1,183 +1,88 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Building the libraries and laying them out as the C world expects them. The stage is an installation below `target`.
+//! Building the libraries and writing the files of `layout.rs`, or removing them. The stage is an installation below
+//! `target`.
 
-use crate::headers;
-use crate::project::{Library, Project, names_in};
-use anyhow::{Context, Result, bail};
-use clap::Args;
+use crate::layout::{Content, File, NAME, Options};
+use crate::project::Project;
+use crate::{compile, layout, manual};
+use anyhow::{Context, Result};
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use xshell::cmd;
-
-/// Where things go.
-#[derive(Args)]
-pub(crate) struct Options {
-    /// Where the libraries will be used from.
-    #[arg(long, default_value = "/usr/local")]
-    prefix: PathBuf,
-    /// Libraries and, below it, pkgconfig [default: PREFIX/lib].
-    #[arg(long)]
-    libdir: Option<PathBuf>,
-    /// Headers, below it tss2 [default: PREFIX/include].
-    #[arg(long)]
-    includedir: Option<PathBuf>,
-    /// Where udev/rules.d and sysusers.d go; packages use /usr/lib [default: PREFIX/lib].
-    #[arg(long)]
-    systemdir: Option<PathBuf>,
-    /// Put before every path, for packaging.
-    #[arg(long, default_value = "")]
-    destdir: PathBuf,
-    /// Also install tss2_common.h and tss2_tcti.h, which libtss2-dev has too.
-    #[arg(long)]
-    base_headers: bool,
-}
-
-impl Options {
-    fn libdir(&self) -> PathBuf {
-        self.libdir.clone().unwrap_or_else(|| self.prefix.join("lib"))
-    }
-
-    fn systemdir(&self) -> PathBuf {
-        self.systemdir.clone().unwrap_or_else(|| self.prefix.join("lib"))
-    }
-
-    fn includedir(&self) -> PathBuf {
-        self.includedir.clone().unwrap_or_else(|| self.prefix.join("include"))
-    }
-
-    /// A path below DESTDIR.
-    fn dest(&self, path: &Path) -> PathBuf {
-        match self.destdir.as_os_str().is_empty() {
-            true => path.to_owned(),
-            false => self.destdir.join(path.strip_prefix("/").unwrap_or(path)),
-        }
-    }
-}
 
 /// Builds and lays out `target/stage`; gives its path.
 pub(crate) fn stage(project: &Project) -> Result<PathBuf> {
-    let stage = project.stage()?;
+    let stage = project.stage();
     if stage.exists() {
         fs::remove_dir_all(&stage).with_context(|| format!("cannot empty {}", stage.display()))?;
     }
-    let options = Options {
-        prefix: stage.clone(),
-        libdir: None,
-        includedir: None,
-        systemdir: None,
-        destdir: PathBuf::new(),
-        base_headers: true,
-    };
-    install(project, &options)?;
+    install(project, &Options::at(&stage))?;
     Ok(stage)
 }
 
 /// Builds and installs.
 pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
-    let libraries = project.libraries()?;
-    let shell = project.shell()?;
-    let packages = libraries.iter().flat_map(|library| ["--package".to_owned(), library.name()]);
-    cmd!(shell, "cargo build --quiet --release --locked {packages...}").quiet().run()?;
-    let built = project.target()?.join("release");
-    for library in &libraries {
-        install_library(project, &built, library, options)?;
+    let libraries: Vec<String> = project.libraries()?.iter().map(|library| library.name()).collect();
+    let built = compile::release(project, libraries.iter().map(String::as_str))?;
+    let has_manual = manual::has_converter(project)?;
+    if !has_manual {
+        println!("skipped the manual pages: go-md2man is not installed");
     }
-    install_headers(project, options)?;
-    install_manual(project, options)?;
-    install_system_files(project, options)?;
+    for File { to, content } in layout::files(project, options)? {
+        let to = options.dest(&to);
+        match content {
+            Content::Library(name) => copy(&built.join(name), &to, 0o755)?,
+            Content::Copy(from) => copy(&project.root.join(from), &to, 0o644)?,
+            Content::Text(text) => write(&to, text.as_bytes(), 0o644)?,
+            Content::Manual(page) if has_manual => write(&to, manual::convert(project, &page)?.as_bytes(), 0o644)?,
+            Content::ManualLink(target) if has_manual => link(&target, &to)?,
+            Content::Manual(_) | Content::ManualLink(_) => {}
+            Content::Link(target) => link(&target, &to)?,
+        }
+    }
     println!("installed {} libraries in {}", libraries.len(), options.dest(&options.libdir()).display());
     Ok(())
 }
 
-fn install_library(project: &Project, built: &Path, library: &Library, options: &Options) -> Result<()> {
-    let name = library.name();
-    let libdir = options.dest(&options.libdir());
-    // Cargo allows no '-' in the name of a library.
-    let built = built.join(format!("lib{}.so", name.replace('-', "_")));
-    let real = format!("lib{name}.so.0.0.0");
-    copy(&built, &libdir.join(&real), 0o755)?;
-    link(&real, &libdir.join(format!("lib{name}.so.0")))?;
-    link(&format!("lib{name}.so.0"), &libdir.join(format!("lib{name}.so")))?;
-
-    let template = fs::read_to_string(project.root.join(format!("pkgconfig/{name}.pc.in")))
-        .with_context(|| format!("pkgconfig/{name}.pc.in"))?;
-    let pc = template
-        .replace("@prefix@", &options.prefix.display().to_string())
-        .replace("@libdir@", &options.libdir().display().to_string())
-        .replace("@includedir@", &options.includedir().display().to_string())
-        .replace("@version@", &project.api_version()?);
-    if let Some(left) = pc.lines().find(|line| line.contains('@')) {
-        bail!("pkgconfig/{name}.pc.in: nothing fills {left}");
-    }
-    write(&libdir.join(format!("pkgconfig/{name}.pc")), pc.as_bytes())
-}
-
-fn install_headers(project: &Project, options: &Options) -> Result<()> {
-    for name in names_in(&project.root.join(headers::DIR))? {
-        if options.base_headers || !headers::BASE.contains(&name.as_str()) {
-            let to = options.dest(&options.includedir()).join("tss2").join(&name);
-            copy(&project.root.join(headers::DIR).join(&name), &to, 0o644)?;
+/// Removes what `install` writes with the same options. Of the directories those go that are empty then and hold
+/// nothing but files of ours, below DESTDIR every empty one.
+pub(crate) fn uninstall(project: &Project, options: &Options) -> Result<()> {
+    let mut removed = 0;
+    for File { to, .. } in layout::files(project, options)? {
+        let path = options.dest(&to);
+        match fs::remove_file(&path) {
+            Ok(()) => removed += 1,
+            Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot remove {}", path.display())),
         }
-    }
-    Ok(())
-}
-
-/// Converts `man/NAME.SECTION.md`.
-fn install_manual(project: &Project, options: &Options) -> Result<()> {
-    let shell = project.shell()?;
-    if cmd!(shell, "go-md2man -help").quiet().ignore_stderr().ignore_stdout().ignore_status().run().is_err() {
-        println!("skipped the manual pages: go-md2man is not installed");
-        return Ok(());
-    }
-    for page in names_in(&project.root.join("man"))? {
-        let Some(name) = page.strip_suffix(".md") else { continue };
-        let section = name.rsplit('.').next().unwrap_or_default();
-        let roff = cmd!(shell, "go-md2man -in man/{page}").quiet().read()?;
-        // Version 2.0 puts a paragraph behind each heading, where mandoc warns that it does nothing.
-        let mut after_heading = false;
-        let wanted = |line: &&str| {
-            let superfluous = after_heading && *line == ".PP";
-            after_heading = line.starts_with(".SH");
-            !superfluous
+        let is_ours = |dir: &Path| match options.destdir.as_os_str().is_empty() {
+            true => dir.file_name().is_some_and(|name| name == NAME || name == "tss2"),
+            false => dir != options.destdir,
         };
-        let roff: String = roff.lines().filter(wanted).flat_map(|line| [line, "\n"]).collect();
-        write(&options.dest(&options.prefix).join(format!("share/man/man{section}/{name}")), roff.as_bytes())?;
+        // Not empty, or not there: then it is let be, and so are those above.
+        let mut dirs = path.ancestors().skip(1);
+        while dirs.next().is_some_and(|dir| is_ours(dir) && fs::remove_dir(dir).is_ok()) {}
     }
+    println!("removed {removed} files below {}", options.dest(&options.prefix).display());
     Ok(())
 }
 
-/// udev rules, users and directories, laid out in `dist` as they are installed.
-fn install_system_files(project: &Project, options: &Options) -> Result<()> {
-    let system = options.systemdir();
-    let places = [
-        ("udev", system.join("udev/rules.d")),
-        // Rules that somebody has to want: udev does not look here.
-        ("udev-optional", options.prefix.join("share/tss2-tcti/udev")),
-        ("sysusers.d", system.join("sysusers.d")),
-    ];
-    for (from, to) in places {
-        let from = project.root.join("dist").join(from);
-        for name in names_in(&from)? {
-            copy(&from.join(&name), &options.dest(&to).join(&name), 0o644)?;
-        }
-    }
-    Ok(())
-}
-
-/// Copies to a temporary name first, so that a library in use is replaced and not written into.
 fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
-    write(to, &bytes)?;
-    fs::set_permissions(to, fs::Permissions::from_mode(mode)).with_context(|| format!("cannot chmod {}", to.display()))
+    write(to, &bytes, mode)
 }
 
-fn write(to: &Path, bytes: &[u8]) -> Result<()> {
+/// Writes a temporary name first, so that a library in use is replaced and not written into.
+fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let parent = to.parent().context("no directory")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let mut new = to.as_os_str().to_owned();
     new.push(".new");
-    let put = fs::write(&new, bytes).and_then(|()| fs::rename(&new, to));
+    let new = Path::new(&new);
+    let put = fs::write(new, bytes)
+        .and_then(|()| fs::set_permissions(new, fs::Permissions::from_mode(mode)))
+        .and_then(|()| fs::rename(new, to));
     put.with_context(|| format!("cannot write {}", to.display()))
 }
 

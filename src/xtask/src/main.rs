@@ -3,14 +3,19 @@
 
 mod bench;
 mod check;
+mod compile;
 mod demo;
 mod headers;
 mod install;
+mod layout;
+mod manual;
 mod needs;
 mod project;
 mod readme;
+mod reproducible;
 mod test;
 mod unsafety;
+mod vendor;
 mod vm;
 mod vm_test;
 
@@ -54,7 +59,11 @@ enum Command {
     /// Lays out target/stage as an installation.
     Stage,
     /// Builds and installs.
-    Install(install::Options),
+    Install(layout::Options),
+    /// Removes what install put there, with the same options.
+    Uninstall(layout::Options),
+    /// Builds a second time, elsewhere, and compares the libraries.
+    Reproducible,
     /// Runs a command in a virtual machine that has a TPM and sees the files of this one.
     Vm {
         #[command(flatten)]
@@ -101,6 +110,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Headers => headers::write(&project),
         Command::Stage => install::stage(&project).map(drop),
         Command::Install(options) => install::install(&project, options),
+        Command::Uninstall(options) => install::uninstall(&project, options),
+        Command::Reproducible => reproducible::run(&project),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

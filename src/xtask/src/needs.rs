@@ -83,6 +83,7 @@ pub(crate) const TEST: &[Package] = &[
     Package("libtss2-tcti-swtpm0", None),
     Package("libtss2-tctildr0", None),
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("man-db", Some("man-db")),
     Package("mandoc", Some("mandoc")),
     Package("openssh-client", Some("openssh-clients")),
     Package("openssh-server", Some("openssh-server")),

@@ -5,11 +5,13 @@
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use xshell::Shell;
+use xshell::{Shell, cmd};
 
 /// The checkout.
 pub(crate) struct Project {
     pub(crate) root: PathBuf,
+    /// Where cargo builds, as its settings and the environment have it.
+    pub(crate) target: PathBuf,
 }
 
 /// One shared library.
@@ -22,7 +24,19 @@ impl Project {
     pub(crate) fn find() -> Result<Project> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = manifest.ancestors().nth(2).context("xtask is not at src/xtask")?;
-        Ok(Project { root: root.to_owned() })
+        let mut project = Project { root: root.to_owned(), target: PathBuf::new() };
+        let metadata = project.metadata(&["--no-deps", "--offline"])?;
+        let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
+        project.target = target.context("cargo metadata names no target directory")?.into();
+        Ok(project)
+    }
+
+    /// What cargo knows of the workspace.
+    pub(crate) fn metadata(&self, arguments: &[&str]) -> Result<serde_json::Value> {
+        let shell = self.shell()?;
+        let metadata =
+            cmd!(shell, "cargo metadata --format-version 1 {arguments...}").quiet().ignore_stderr().read()?;
+        Ok(serde_json::from_str(&metadata)?)
     }
 
     /// A shell in the root of the tree.
@@ -32,17 +46,8 @@ impl Project {
         Ok(shell)
     }
 
-    /// Where cargo builds, as its settings and the environment have it.
-    pub(crate) fn target(&self) -> Result<PathBuf> {
-        let shell = self.shell()?;
-        let metadata = xshell::cmd!(shell, "cargo metadata --format-version 1 --no-deps --offline").quiet().read()?;
-        let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
-        let dir = metadata.get("target_directory").and_then(serde_json::Value::as_str);
-        Ok(dir.context("cargo metadata names no target directory")?.into())
-    }
-
-    pub(crate) fn stage(&self) -> Result<PathBuf> {
-        Ok(self.target()?.join("stage"))
+    pub(crate) fn stage(&self) -> PathBuf {
+        self.target.join("stage")
     }
 
     /// The shared libraries, in alphabetical order.
@@ -65,8 +70,7 @@ impl Project {
     /// Files below `dir` that git tracks or would track.
     pub(crate) fn files(&self, dir: &str) -> Result<Vec<PathBuf>> {
         let shell = self.shell()?;
-        let listed =
-            xshell::cmd!(shell, "git ls-files --cached --others --exclude-standard -- {dir}").quiet().read()?;
+        let listed = cmd!(shell, "git ls-files --cached --others --exclude-standard -- {dir}").quiet().read()?;
         Ok(listed.lines().map(PathBuf::from).filter(|path| self.root.join(path).is_file()).collect())
     }
 }

@@ -10,9 +10,9 @@ use xshell::cmd;
 /// Fails when a command fails.
 pub(crate) fn run(project: &Project) -> Result<()> {
     ensure!(
-        project.target()? == project.root.join("target"),
+        project.target == project.root.join("target"),
         "README.md speaks of target/stage, but cargo builds in {}: unset CARGO_TARGET_DIR or build.target-dir",
-        project.target()?.display()
+        project.target.display()
     );
     let text = fs::read_to_string(project.root.join("README.md")).context("cannot read README.md")?;
     let blocks = shell_blocks(&text);

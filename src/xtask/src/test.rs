@@ -3,7 +3,7 @@
 //! commands of the README.
 
 use crate::project::Project;
-use crate::{install, needs, readme, vm_test};
+use crate::{compile, install, needs, readme, vm_test};
 use anyhow::Result;
 use xshell::cmd;
 
@@ -18,9 +18,7 @@ pub(crate) fn run(project: &Project, quick: bool, no_install: bool) -> Result<()
         return Ok(());
     }
     let stage = install::stage(project)?;
-    let sims = ["--package", "sim-mssim", "--package", "sim-tis", "--package", "sim-tpm2go"];
-    cmd!(shell, "cargo build --quiet --release --locked {sims...}").quiet().run()?;
-    let sim = project.target()?.join("release");
+    let sim = compile::release(project, ["sim-mssim", "sim-tis", "sim-tpm2go"])?;
     let tests = cmd!(shell, "cargo test --locked --package tss2-e2e");
     tests.env("TSS2_STAGE", &stage).env("TSS2_SIM", sim).run()?;
     vm_test::test(project, None)?;

@@ -34,35 +34,34 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
     needs::install(project, needs::VM, no_install)?;
     let kernel = kernel(project)?;
-    let machine = Machine { memory: options.memory, tpm: !options.no_tpm, ..machine(project, options.limit)? };
+    let machine = Machine { memory: options.memory, tpm: !options.no_tpm, ..machine(project, options.limit) };
     let status = machine.run(&kernel, &options.command, &mut std::io::stdout())?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
 }
 
 /// The kernel, prepared below target/vm.
 pub(crate) fn kernel(project: &Project) -> Result<Kernel> {
-    Kernel::prepare(&cache(project)?)
+    Kernel::prepare(&cache(project))
 }
 
 /// Where kernels are kept.
-pub(crate) fn cache(project: &Project) -> Result<PathBuf> {
-    Ok(project.target()?.join("vm"))
+pub(crate) fn cache(project: &Project) -> PathBuf {
+    project.target.join("vm")
 }
 
 /// A machine that sees the tree, what is built of it and, if there is one, the stage.
-pub(crate) fn machine(project: &Project, limit: u64) -> Result<Machine> {
-    let target = project.target()?;
+pub(crate) fn machine(project: &Project, limit: u64) -> Machine {
     let mut environment = vec![("LC_ALL".to_owned(), "C".to_owned())];
-    let libraries = project.stage()?.join("lib");
+    let libraries = project.stage().join("lib");
     if libraries.is_dir() {
         environment.push(("LD_LIBRARY_PATH".to_owned(), libraries.display().to_string()));
     }
-    Ok(Machine {
+    Machine {
         memory: 310,
         tpm: true,
         limit: Duration::from_secs(limit),
         directory: project.root.clone(),
-        paths: vec![target],
+        paths: vec![project.target.clone()],
         environment,
-    })
+    }
 }

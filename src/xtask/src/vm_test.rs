@@ -2,7 +2,7 @@
 //! The tests in virtual machines: one machine per topic of `src/guest`, as many at a time as there are processors.
 
 use crate::project::Project;
-use crate::{install, needs, vm};
+use crate::{compile, install, needs, vm};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::VecDeque;
 use std::io::Write;
@@ -32,7 +32,7 @@ pub(crate) fn run(project: &Project, filter: Option<&str>, no_install: bool) -> 
 
 /// Runs the tests on the stage that is there.
 pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
-    if let Some(reason) = kernel::unavailable(&vm::cache(project)?) {
+    if let Some(reason) = kernel::unavailable(&vm::cache(project)) {
         if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
             bail!("the tests in virtual machines cannot run: {reason}");
         }
@@ -77,7 +77,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn stick_bench(project: &Project) -> Result<String> {
     let guest = Guest::build(project)?;
     let mut printed = Vec::new();
-    let machine = Machine { tpm: false, ..vm::machine(project, LIMIT)? };
+    let machine = Machine { tpm: false, ..vm::machine(project, LIMIT) };
     let ended = guest.boot(&vm::kernel(project)?, machine, &["bench"], &mut printed)?;
     let printed = String::from_utf8_lossy(&printed).into_owned();
     ensure!(ended == 0, "the bench in the virtual machine ended with {ended}: {printed}");
@@ -94,21 +94,20 @@ impl Guest {
     fn build(project: &Project) -> Result<Guest> {
         let shell = project.shell()?;
         cmd!(shell, "cargo build --quiet --locked --package tss2-guest").quiet().run()?;
-        cmd!(shell, "cargo build --quiet --release --locked --package sim-tpm2go").quiet().run()?;
-        let target = project.target()?;
-        let programs = target.join("guest");
+        let sim = compile::release(project, ["sim-tpm2go"])?;
+        let programs = project.target.join("guest");
         if programs.exists() {
             std::fs::remove_dir_all(&programs)?;
         }
         std::fs::create_dir(&programs)?;
         let mut environment: Vec<(String, String)> =
-            [("TSS2_STAGE", project.stage()?), ("TSS2_SIM", target.join("release")), ("TSS2_PROGRAMS", programs)]
+            [("TSS2_STAGE", project.stage()), ("TSS2_SIM", sim), ("TSS2_PROGRAMS", programs)]
                 .map(|(name, path)| (name.to_owned(), path.display().to_string()))
                 .to_vec();
         // What the tests' own process would log; programs that they start get what they are to get.
         environment.push(("TSS2_LOG".to_owned(), "all+none".to_owned()));
         environment.extend(std::env::var("CI").ok().map(|value| ("CI".to_owned(), value)));
-        let guest = Guest { program: target.join("debug/guest-tests"), environment };
+        let guest = Guest { program: project.target.join("debug/guest-tests"), environment };
         guest.ask(project, &["programs"], None)?;
         Ok(guest)
     }
@@ -137,7 +136,7 @@ impl Guest {
     /// Boots a machine for the topic, and prints what it printed.
     fn run(&self, project: &Project, kernel: &Kernel, topic: &Topic, filter: Option<&str>) -> Result<()> {
         let since = Instant::now();
-        let mut machine = Machine { memory: topic.memory, tpm: topic.tpm, ..vm::machine(project, LIMIT)? };
+        let mut machine = Machine { memory: topic.memory, tpm: topic.tpm, ..vm::machine(project, LIMIT) };
         machine.environment.push(("TSS2_TOPIC".to_owned(), topic.name.clone()));
         let mut printed = Vec::new();
         let ended = self.boot(kernel, machine, &[&["--color", "never"], filter.as_slice()].concat(), &mut printed);

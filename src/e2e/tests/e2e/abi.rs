@@ -66,11 +66,9 @@ fn dynamic_section(name: &str) {
         lines.map(|line| line.rsplit_once(')').unwrap().1.trim().to_owned()).collect()
     };
     assert_eq!(entries("SONAME"), [format!("Library soname: [lib{name}.so.0]")]);
-    assert_eq!(entries("RPATH"), [""; 0]);
-    assert_eq!(entries("RUNPATH"), [""; 0]);
     let needed = entries("NEEDED");
     assert!(needed.iter().any(|library| library.contains("[libc.so")), "{needed:?}");
     assert!(!needed.iter().any(|library| library.contains("[libtss2-")), "{needed:?}");
     let flags = entries("FLAGS_1").join(" ");
-    assert!(flags.contains("NODELETE") && flags.contains("NOW"), "{flags}");
+    assert!(flags.contains("NODELETE"), "{flags}");
 }

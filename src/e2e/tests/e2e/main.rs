@@ -5,10 +5,13 @@
 mod abi;
 mod conformance;
 mod differential;
+mod hardening;
+mod install;
 mod layout;
 mod linked;
 mod loader;
 mod log;
+mod manual;
 mod messages;
 mod pcap;
 mod survival;
@@ -24,10 +27,13 @@ fn main() -> ExitCode {
     abi::tests(&mut suite);
     conformance::tests(&mut suite);
     differential::tests(&mut suite);
+    hardening::tests(&mut suite);
+    install::tests(&mut suite);
     layout::tests(&mut suite);
     linked::tests(&mut suite);
     loader::tests(&mut suite);
     log::tests(&mut suite);
+    manual::tests(&mut suite);
     messages::tests(&mut suite);
     pcap::tests(&mut suite);
     survival::tests(&mut suite);

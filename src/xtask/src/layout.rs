@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where each file of an installation goes, as the C world expects it. The one entry is [`files`]: installing writes
+//! them, uninstalling removes them.
+
+use crate::project::{Library, Project, names_in};
+use crate::{headers, manual};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The directory of ours below share/doc.
+pub(crate) const NAME: &str = "tss2-tcti-rs";
+/// What goes to share/doc.
+const DOCUMENTS: [&str; 3] = ["CHANGELOG.md", "LICENSE", "README.md"];
+
+/// Where things go.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Where the libraries will be used from.
+    #[arg(long, default_value = "/usr/local")]
+    pub(crate) prefix: PathBuf,
+    /// Libraries and, below it, pkgconfig [default: PREFIX/lib].
+    #[arg(long)]
+    libdir: Option<PathBuf>,
+    /// Headers, below it tss2 [default: PREFIX/include].
+    #[arg(long)]
+    includedir: Option<PathBuf>,
+    /// Below it rules.d; packages use /usr/lib/udev [default: PREFIX/lib/udev].
+    #[arg(long)]
+    udevdir: Option<PathBuf>,
+    /// Taken because every build of a package names it. No file goes there: it is the administrator's.
+    #[arg(long, default_value = "/etc")]
+    sysconfdir: PathBuf,
+    /// Put before every path, for packaging.
+    #[arg(long, default_value = "")]
+    pub(crate) destdir: PathBuf,
+    /// Also tss2_common.h and tss2_tcti.h, which libtss2-dev has too.
+    #[arg(long)]
+    base_headers: bool,
+}
+
+/// One file to be.
+pub(crate) struct File {
+    /// The path, without DESTDIR.
+    pub(crate) to: PathBuf,
+    pub(crate) content: Content,
+}
+
+/// What is in it.
+pub(crate) enum Content {
+    /// A library that cargo has built under this name.
+    Library(String),
+    /// A file of the repository, by its path there.
+    Copy(PathBuf),
+    Text(String),
+    /// A page of `man`, to be converted.
+    Manual(String),
+    /// A symbolic link to such a page.
+    ManualLink(String),
+    /// A symbolic link.
+    Link(String),
+}
+
+impl Options {
+    /// An installation at `prefix` that is complete in itself.
+    pub(crate) fn at(prefix: &Path) -> Options {
+        Options {
+            prefix: prefix.to_owned(),
+            libdir: None,
+            includedir: None,
+            udevdir: None,
+            sysconfdir: prefix.join("etc"),
+            destdir: PathBuf::new(),
+            base_headers: true,
+        }
+    }
+
+    pub(crate) fn libdir(&self) -> PathBuf {
+        self.libdir.clone().unwrap_or_else(|| self.prefix.join("lib"))
+    }
+
+    fn includedir(&self) -> PathBuf {
+        self.includedir.clone().unwrap_or_else(|| self.prefix.join("include"))
+    }
+
+    fn udevdir(&self) -> PathBuf {
+        self.udevdir.clone().unwrap_or_else(|| self.prefix.join("lib/udev"))
+    }
+
+    /// A path below DESTDIR.
+    pub(crate) fn dest(&self, path: &Path) -> PathBuf {
+        match self.destdir.as_os_str().is_empty() {
+            true => path.to_owned(),
+            false => self.destdir.join(path.strip_prefix("/").unwrap_or(path)),
+        }
+    }
+}
+
+/// Every file of an installation.
+pub(crate) fn files(project: &Project, options: &Options) -> Result<Vec<File>> {
+    let mut files = Vec::new();
+    for library in project.libraries()? {
+        files.extend(of_library(project, &library, options)?);
+    }
+    for name in names_in(&project.root.join(headers::DIR))? {
+        if options.base_headers || !headers::BASE.contains(&name.as_str()) {
+            let to = options.includedir().join("tss2").join(&name);
+            files.push(File { to, content: Content::Copy(Path::new(headers::DIR).join(name)) });
+        }
+    }
+    for page in names_in(&project.root.join("man"))? {
+        let Some(name) = page.strip_suffix(".md") else { continue };
+        let section = name.rsplit('.').next().unwrap_or_default();
+        let dir = options.prefix.join(format!("share/man/man{section}"));
+        for other in manual::other_names(project, &page)? {
+            let content = Content::ManualLink(name.to_owned());
+            files.push(File { to: dir.join(format!("{other}.{section}")), content });
+        }
+        files.push(File { to: dir.join(name), content: Content::Manual(page) });
+    }
+    // What `dist` holds for the system, laid out there as it is installed.
+    let lib = options.prefix.join("lib");
+    let system = [
+        ("udev", options.udevdir().join("rules.d")),
+        // Rules that somebody has to want: udev does not look here.
+        ("udev-optional", options.prefix.join("share/tss2-tcti/udev")),
+        ("sysusers.d", lib.join("sysusers.d")),
+        ("tmpfiles.d", lib.join("tmpfiles.d")),
+    ];
+    for (from, to) in system {
+        let from = Path::new("dist").join(from);
+        if project.root.join(&from).is_dir() {
+            let names = names_in(&project.root.join(&from))?.into_iter();
+            files.extend(names.map(|name| File { to: to.join(&name), content: Content::Copy(from.join(name)) }));
+        }
+    }
+    let doc = options.prefix.join("share/doc").join(NAME);
+    files.extend(DOCUMENTS.map(|name| File { to: doc.join(name), content: Content::Copy(name.into()) }));
+    Ok(files)
+}
+
+/// Three names and the .pc file.
+fn of_library(project: &Project, library: &Library, options: &Options) -> Result<Vec<File>> {
+    let name = library.name();
+    let at = |suffix: &str| options.libdir().join(format!("lib{name}.so{suffix}"));
+    // Cargo allows no '-' in the name of a library.
+    let built = format!("lib{}.so", name.replace('-', "_"));
+    let link = |to: &str, suffix: &str| File { to: at(suffix), content: Content::Link(format!("lib{name}.so{to}")) };
+
+    let template = fs::read_to_string(project.root.join(format!("pkgconfig/{name}.pc.in")))
+        .with_context(|| format!("pkgconfig/{name}.pc.in"))?;
+    let pc = template
+        .replace("@prefix@", &options.prefix.display().to_string())
+        .replace("@libdir@", &options.libdir().display().to_string())
+        .replace("@includedir@", &options.includedir().display().to_string())
+        .replace("@version@", &project.api_version()?);
+    if let Some(left) = pc.lines().find(|line| line.contains('@')) {
+        bail!("pkgconfig/{name}.pc.in: nothing fills {left}");
+    }
+    Ok(vec![
+        File { to: at(".0.0.0"), content: Content::Library(built) },
+        link(".0.0.0", ".0"),
+        link(".0", ""),
+        File { to: options.libdir().join(format!("pkgconfig/{name}.pc")), content: Content::Text(pc) },
+    ])
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Whether the libraries are the same bytes when they are built elsewhere: from a copy of the sources, with vendored
+//! crates and without a network, into another target directory.
+
+use crate::layout::{self, Content, Options};
+use crate::project::Project;
+use crate::{install, vendor};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::Path;
+
+/// Fails with the names of the libraries that differ.
+pub(crate) fn run(project: &Project) -> Result<()> {
+    let dir = project.target.join("reproducible");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    let copy = Project { root: dir.join("copy"), target: dir.join("built") };
+    for path in project.files(".")? {
+        let to = copy.root.join(&path);
+        fs::create_dir_all(to.parent().context("no directory")?)?;
+        fs::copy(project.root.join(&path), &to).with_context(|| format!("cannot copy {}", path.display()))?;
+    }
+    vendor::vendor(project, &copy.root.join(vendor::DIR))?;
+    let config = vendor::config(Path::new(vendor::DIR)) + "\n[net]\noffline = true\n";
+    fs::write(copy.root.join(".cargo/config.toml"), config)?;
+
+    let (here, there) = (install::stage(project)?, install::stage(&copy)?);
+    let mut different = Vec::new();
+    for file in layout::files(project, &Options::at(Path::new("")))? {
+        if matches!(file.content, Content::Library(_))
+            && fs::read(here.join(&file.to))? != fs::read(there.join(&file.to))?
+        {
+            different.push(file.to.display().to_string());
+        }
+    }
+    if !different.is_empty() {
+        bail!("these differ between {} and {}: {}", here.display(), there.display(), different.join(" "));
+    }
+    println!("a second build, from another directory and vendored crates, gave the same libraries");
+    Ok(fs::remove_dir_all(&dir)?)
+}
