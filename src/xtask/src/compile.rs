@@ -10,8 +10,8 @@ use xshell::cmd;
 
 /// What every path of a crate that is not ours begins with, in a message or in debugging information.
 const CRATES: &str = "/crates";
-/// The same for our own sources. Log lines name those relative to the root, `src/...`, whatever this is.
-const OURS: &str = "/tss2-tcti-rs";
+/// The same for our own sources, and in a bill of materials. Log lines name those relative to the root, `src/...`, whatever this is.
+pub(crate) const OURS: &str = "/tss2-tcti-rs";
 
 /// Builds these packages with the release profile; gives the directory of what was built. RUSTFLAGS of the environment
 /// count, those of cargo's configuration do not: they belong to the machine.

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod compile;
 mod demo;
+mod deny;
 mod headers;
 mod install;
 mod layout;
@@ -13,7 +14,9 @@ mod needs;
 mod project;
 mod readme;
 mod reproducible;
+mod sbom;
 mod test;
+mod tool;
 mod unsafety;
 mod vendor;
 mod vm;
@@ -78,6 +81,10 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
+    /// Writes a bill of materials for each library, in target/sbom.
+    Sbom,
+    /// Holds what we depend on against deny.toml.
+    Deny(deny::Options),
 }
 
 /// What to do about missing programs and libraries.
@@ -112,6 +119,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Install(options) => install::install(&project, options),
         Command::Uninstall(options) => install::uninstall(&project, options),
         Command::Reproducible => reproducible::run(&project),
+        Command::Sbom => sbom::run(&project),
+        Command::Deny(options) => deny::run(&project, options),
     };
     done.map(|()| ExitCode::SUCCESS)
 }
