@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `cargo xtask COMMAND`: everything the project does besides compiling.
 
+mod archive;
 mod bench;
 mod check;
 mod compile;
+mod copyright;
+mod deb;
 mod demo;
 mod deny;
 mod headers;
@@ -81,6 +84,8 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
+    /// Builds Debian packages, in target/deb.
+    Deb(Install),
     /// Writes a bill of materials for each library, in target/sbom.
     Sbom,
     /// Holds what we depend on against deny.toml.
@@ -119,6 +124,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Install(options) => install::install(&project, options),
         Command::Uninstall(options) => install::uninstall(&project, options),
         Command::Reproducible => reproducible::run(&project),
+        Command::Deb(install) => deb::run(&project, install.no_install),
         Command::Sbom => sbom::run(&project),
         Command::Deny(options) => deny::run(&project, options),
     };

@@ -96,6 +96,17 @@ pub(crate) const TEST: &[Package] = &[
     Package("valgrind", Some("valgrind")),
 ];
 
+/// To build Debian packages.
+pub(crate) const DEB: &[Package] = &[
+    Package("build-essential", None),
+    Package("debhelper", Some("debhelper")),
+    Package("git", Some("git")),
+    Package("go-md2man", Some("golang-github-cpuguy83-md2man")),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("lintian", Some("lintian")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+];
+
 /// How packages are looked up and installed here.
 enum Manager {
     Apt,

@@ -59,12 +59,14 @@ impl Project {
 
     /// The tpm2-tss release that the libraries match, from the workspace manifest.
     pub(crate) fn api_version(&self) -> Result<String> {
-        let manifest: toml::Table = fs::read_to_string(self.root.join("Cargo.toml"))?.parse()?;
-        let version = ["workspace", "metadata", "tss2"]
-            .iter()
-            .try_fold(&manifest, |table, key| table.get(*key)?.as_table())
-            .and_then(|table| table.get("api-version")?.as_str());
-        Ok(version.context("Cargo.toml has no workspace.metadata.tss2.api-version")?.to_owned())
+        let version = look_up(&manifest(&self.root)?, &["workspace", "metadata", "tss2", "api-version"]);
+        version.context("Cargo.toml has no workspace.metadata.tss2.api-version")
+    }
+
+    /// What the packages of the workspace have in common, such as their version.
+    pub(crate) fn workspace_package(&self, key: &str) -> Result<String> {
+        let value = look_up(&manifest(&self.root)?, &["workspace", "package", key]);
+        value.with_context(|| format!("Cargo.toml has no workspace.package.{key}"))
     }
 
     /// Files below `dir` that git tracks or would track.
@@ -86,10 +88,39 @@ impl Library {
         format!("{}.h", self.name().replace('-', "_"))
     }
 
+    /// One line on what it is.
+    pub(crate) fn description(&self, project: &Project) -> Result<String> {
+        let description = look_up(&self.manifest(project)?, &["package", "description"]);
+        description.with_context(|| format!("{} has no description", self.name()))
+    }
+
+    /// What the manifest says to those who make packages, in `package.metadata.tss2`.
+    pub(crate) fn metadata(&self, project: &Project, key: &str) -> Result<Option<String>> {
+        Ok(look_up(&self.manifest(project)?, &["package", "metadata", "tss2", key]))
+    }
+
+    fn manifest(&self, project: &Project) -> Result<toml::Table> {
+        manifest(&project.root.join("src").join(&self.dir))
+    }
+
     /// The C face, relative to the root.
     pub(crate) fn face(&self) -> PathBuf {
         Path::new("src").join(&self.dir).join("src/lib.rs")
     }
+}
+
+/// The manifest in a directory.
+fn manifest(dir: &Path) -> Result<toml::Table> {
+    let path = dir.join("Cargo.toml");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.parse().with_context(|| format!("cannot understand {}", path.display()))
+}
+
+/// The text at the end of a path of keys.
+fn look_up(table: &toml::Table, keys: &[&str]) -> Option<String> {
+    let (last, tables) = keys.split_last()?;
+    let table = tables.iter().try_fold(table, |table, key| table.get(*key)?.as_table())?;
+    Some(table.get(*last)?.as_str()?.to_owned())
 }
 
 /// The names in a directory, in alphabetical order.

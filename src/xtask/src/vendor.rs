@@ -12,9 +12,6 @@ use xshell::cmd;
 pub(crate) const DIR: &str = "vendor";
 /// Debian's and Fedora's machines.
 const LINUX: [&str; 7] = ["aarch64", "armv7", "i686", "powerpc64le", "riscv64gc", "s390x", "x86_64"];
-/// What a crate has beside its code. There are programs for Windows among it, which nobody could rebuild.
-const SUPERFLUOUS: [&str; 4] = ["benches", "examples", "test", "tests"];
-
 /// What makes cargo take the crates from there, for a config.toml in `.cargo` or in cargo's home.
 pub(crate) fn config(dir: &Path) -> String {
     format!("[source.crates-io]\nreplace-with = \"vendored\"\n\n[source.vendored]\ndirectory = \"{}\"\n", dir.display())
@@ -25,12 +22,11 @@ pub(crate) fn config(dir: &Path) -> String {
 pub(crate) fn vendor(project: &Project, dir: &Path) -> Result<()> {
     let shell = project.shell()?;
     cmd!(shell, "cargo vendor --quiet --locked --versioned-dirs {dir}").quiet().ignore_stdout().run()?;
+    // Libraries for Windows that nobody could rebuild, and what Debian's tools take for a left-over and remove.
+    cmd!(shell, "find {dir} ( -name *.dll -o -name *.orig ) -delete").quiet().run()?;
     let needed = needed_by_linux(project)?;
     for name in names_in(dir)? {
         let of = dir.join(&name);
-        for part in SUPERFLUOUS.map(|part| of.join(part)).iter().filter(|part| part.is_dir()) {
-            fs::remove_dir_all(part)?;
-        }
         if !needed.contains(&name) {
             hollow(&of)?;
         }
@@ -62,8 +58,7 @@ fn hollow(of: &Path) -> Result<()> {
         let path = of.join(&name);
         if path.is_dir() {
             fs::remove_dir_all(&path)?;
-        } else if !name.starts_with("Cargo.toml") && !name.starts_with('.') && !name.to_lowercase().contains("license")
-        {
+        } else if name != "Cargo.toml" && !name.starts_with('.') && !name.to_lowercase().contains("license") {
             fs::remove_file(&path)?;
         }
     }
