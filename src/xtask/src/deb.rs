@@ -5,9 +5,8 @@
 use crate::archive::{self, Release};
 use crate::layout::NAME;
 use crate::project::{Library, Project, names_in};
-use crate::{copyright, needs};
+use crate::{copyright, needs, packager};
 use anyhow::{Context, Result};
-use std::env;
 use std::fs;
 use std::path::Path;
 use xshell::cmd;
@@ -32,15 +31,7 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
 
     // Debian 12 has no compiler that is new enough: the one that built this is taken, and not looked for as a package.
     shell.change_dir(&tree);
-    let sysroot = cmd!(shell, "rustc --print sysroot").quiet().read()?;
-    let path = format!("{sysroot}/bin:{}", env::var("PATH")?);
-    let log = dir.join("build.log");
-    println!("building the packages; the log is {}", log.display());
-    let script = "exec dpkg-buildpackage --no-check-builddeps --no-sign >\"$0\" 2>&1";
-    let build = cmd!(shell, "sh -c {script} {log}").env("PATH", path);
-    // Of cargo's settings, those of dist/debian/rules alone.
-    let build = build.env_remove("CARGO_TARGET_DIR").env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-    build.quiet().run().with_context(|| tail(&log))?;
+    packager::run(&shell, &["dpkg-buildpackage", "--no-check-builddeps", "--no-sign"], &dir.join("build.log"))?;
     fs::remove_dir_all(&tree)?;
 
     shell.change_dir(&dir);
@@ -55,14 +46,6 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
         println!("{}", dir.join(name).display());
     }
     Ok(())
-}
-
-/// The end of the build's log.
-fn tail(log: &Path) -> String {
-    let text = fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    let from = lines.len().saturating_sub(30);
-    format!("the packages do not build:\n{}", lines.get(from..).unwrap_or_default().join("\n"))
 }
 
 /// The binary package of a library: `libtss2-tcti-foo-rs0`.

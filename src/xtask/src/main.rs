@@ -14,9 +14,11 @@ mod install;
 mod layout;
 mod manual;
 mod needs;
+mod packager;
 mod project;
 mod readme;
 mod reproducible;
+mod rpm;
 mod sbom;
 mod test;
 mod tool;
@@ -86,6 +88,8 @@ enum Command {
     },
     /// Builds Debian packages, in target/deb.
     Deb(Install),
+    /// Builds RPM packages, in target/rpm.
+    Rpm(Install),
     /// Writes a bill of materials for each library, in target/sbom.
     Sbom,
     /// Holds what we depend on against deny.toml.
@@ -125,6 +129,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Uninstall(options) => install::uninstall(&project, options),
         Command::Reproducible => reproducible::run(&project),
         Command::Deb(install) => deb::run(&project, install.no_install),
+        Command::Rpm(install) => rpm::run(&project, install.no_install),
         Command::Sbom => sbom::run(&project),
         Command::Deny(options) => deny::run(&project, options),
     };

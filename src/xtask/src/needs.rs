@@ -107,6 +107,16 @@ pub(crate) const DEB: &[Package] = &[
     Package("pkg-config", Some("pkgconf-pkg-config")),
 ];
 
+/// To build RPM packages.
+pub(crate) const RPM: &[Package] = &[
+    Package("gcc", Some("gcc")),
+    Package("git", Some("git")),
+    Package("go-md2man", Some("golang-github-cpuguy83-md2man")),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+    Package("rpm", Some("rpm-build")),
+];
+
 /// How packages are looked up and installed here.
 enum Manager {
     Apt,

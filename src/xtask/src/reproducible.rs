@@ -22,8 +22,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         fs::copy(project.root.join(&path), &to).with_context(|| format!("cannot copy {}", path.display()))?;
     }
     vendor::vendor(project, &copy.root.join(vendor::DIR))?;
-    let config = vendor::config(Path::new(vendor::DIR)) + "\n[net]\noffline = true\n";
-    fs::write(copy.root.join(".cargo/config.toml"), config)?;
+    fs::copy(project.root.join(vendor::CONFIG), copy.root.join(".cargo/config.toml"))?;
 
     let (here, there) = (install::stage(project)?, install::stage(&copy)?);
     let mut different = Vec::new();

@@ -12,10 +12,8 @@ use xshell::cmd;
 pub(crate) const DIR: &str = "vendor";
 /// Debian's and Fedora's machines.
 const LINUX: [&str; 7] = ["aarch64", "armv7", "i686", "powerpc64le", "riscv64gc", "s390x", "x86_64"];
-/// What makes cargo take the crates from there, for a config.toml in `.cargo` or in cargo's home.
-pub(crate) fn config(dir: &Path) -> String {
-    format!("[source.crates-io]\nreplace-with = \"vendored\"\n\n[source.vendored]\ndirectory = \"{}\"\n", dir.display())
-}
+/// The settings that make cargo take the crates from there, for `.cargo` or for cargo's home.
+pub(crate) const CONFIG: &str = "dist/cargo.toml";
 
 /// Writes every crate that Cargo.lock names to `dir`. Of those that Linux does not need only the manifest is kept,
 /// because cargo wants to see them all.
