@@ -5,8 +5,10 @@ mod archive;
 mod bench;
 mod check;
 mod compile;
+mod consumers;
 mod copyright;
 mod deb;
+mod debian;
 mod demo;
 mod deny;
 mod headers;
@@ -79,6 +81,13 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
+    /// Runs the programs of Debian 12 that use TCTI modules, on our packages in a Debian of their own.
+    Consumers {
+        #[command(flatten)]
+        options: consumers::Options,
+        #[command(flatten)]
+        install: Install,
+    },
     /// Runs the tests that need a kernel of their own, in virtual machines.
     VmTest {
         /// Only tests with this in their names.
@@ -119,6 +128,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
     let done = match &cli.command {
         Command::Vm { options, install } => return vm::run(&project, options, install.no_install),
         Command::VmTest { filter, install } => vm_test::run(&project, filter.as_deref(), install.no_install),
+        Command::Consumers { options, install } => consumers::run(&project, options, install.no_install),
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
         Command::Bench { commands, install } => bench::run(&project, *commands, install.no_install),

@@ -68,6 +68,10 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("valgrind", Some("valgrind")),
 ];
 
+/// To make a Debian and run the consumers in it.
+pub(crate) const CONSUMERS: &[Package] =
+    &[Package("debian-archive-keyring", Some("debian-keyring")), Package("debootstrap", Some("debootstrap"))];
+
 /// To run every test but those in virtual machines.
 pub(crate) const TEST: &[Package] = &[
     Package("binutils", Some("binutils")),

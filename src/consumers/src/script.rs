@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! How the script of a row is run: in a directory of its own, with a TPM of its own, under the eyes of the linker.
+
+use crate::evidence::Evidence;
+use crate::machine;
+use std::collections::BTreeSet;
+use tss2_e2e::output;
+use tss2_e2e::server::{Socket, Swtpm, Tpm};
+
+/// Comes before each script.
+const PRELUDE: &str = include_str!("rows/prelude.sh");
+
+/// Runs a script, which has to succeed; gives the packages of the TCTI libraries that served it.
+pub(crate) fn run(script: &str, socket: Socket) -> BTreeSet<String> {
+    let (tpm, dir) = (Swtpm::start(socket), tempfile::tempdir().unwrap());
+    let mut shell = machine::command("sh");
+    shell.current_dir(&dir).args(["-c", &format!("{PRELUDE}{script}")]).env("TCTI", tpm.name_conf());
+    let evidence = Evidence::of(&mut shell);
+    output::succeed(&mut shell);
+    evidence.packages()
+}

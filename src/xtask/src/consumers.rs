@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The programs of Debian 12 that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs it.
+
+use crate::debian::{Debian, NAME_SPACES};
+use crate::needs;
+use crate::project::{Project, names_in};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use xshell::cmd;
+
+/// What to run, on which packages.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only tests with this in their names.
+    filter: Option<String>,
+    /// A directory with our packages [default: target/deb, where `cargo xtask deb` puts them].
+    #[arg(long)]
+    packages: Option<PathBuf>,
+}
+
+/// Fails when a program does not work on our libraries.
+pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
+    needs::install(project, needs::CONSUMERS, no_install)?;
+    if let Some(reason) = unavailable(project)? {
+        if env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
+            bail!("the consumers cannot be tested: {reason}");
+        }
+        println!("skipped the consumers: {reason}");
+        return Ok(());
+    }
+    let packages = packages(project, options)?;
+    let dir = project.target()?.join("consumers");
+    let debian = Debian::below(&dir).prepare(project)?;
+    let crates = vendor(project, &dir)?;
+
+    let shell = project.shell()?;
+    cmd!(shell, "cargo build --quiet --locked --package tss2-consumers").quiet().run()?;
+    let program = project.target()?.join("debug/consumers");
+    let rust = cmd!(shell, "rustc --print sysroot").quiet().read()?;
+    let [machine, build] = ["machine", "build"].map(|name| dir.join(name));
+    fs::create_dir_all(&machine)?;
+    write_cargo_settings(&build.join("cargo"))?;
+    let environment = [
+        ("TSS2_DEBIAN", debian),
+        ("TSS2_MACHINE", machine),
+        ("TSS2_PACKAGES", packages),
+        ("TSS2_EXAMPLES", project.root.join("examples")),
+        ("TSS2_C_TESTS", project.root.join("c-tests")),
+        ("TSS2_RUST", rust.into()),
+        ("TSS2_CRATES", crates),
+        ("TSS2_BUILD", build),
+    ];
+    let since = Instant::now();
+    let filter = options.filter.as_slice();
+    let tests = cmd!(shell, "unshare {NAME_SPACES...} {program} {filter...}").envs(environment);
+    // No such directory is inside.
+    tests.env_remove("TMPDIR").quiet().run()?;
+    println!("the consumers took {:.0} s", since.elapsed().as_secs_f32());
+    Ok(())
+}
+
+/// Why it cannot be done on this machine.
+fn unavailable(project: &Project) -> Result<Option<&'static str>> {
+    let shell = project.shell()?;
+    let works = |script: &str| cmd!(shell, "sh -c {script}").quiet().ignore_stdout().ignore_stderr().run().is_ok();
+    Ok(if cmd!(shell, "id -u").quiet().read()? != "0" {
+        Some("needs root, to make a Debian with debootstrap")
+    } else if !works("command -v debootstrap") {
+        Some("needs package debootstrap")
+    } else if !works("unshare --mount --pid --fork mount -t tmpfs none /mnt") {
+        Some("needs the right to mount")
+    } else if !works("grep -w overlay /proc/filesystems || modprobe overlay") {
+        Some("needs a kernel with overlayfs")
+    } else {
+        None
+    })
+}
+
+/// The directory with our packages.
+fn packages(project: &Project, options: &Options) -> Result<PathBuf> {
+    let dir = options.packages.clone().map_or_else(|| Ok(project.target()?.join("deb")), anyhow::Ok)?;
+    let has_loader = |names: Vec<String>| names.iter().any(|name| name.starts_with("libtss2-tctildr-rs0_"));
+    ensure!(names_in(&dir).is_ok_and(has_loader), "no packages in {}; make them first", dir.display());
+    Ok(dir)
+}
+
+/// The crates of the Rust example, for a build without a network.
+fn vendor(project: &Project, dir: &Path) -> Result<PathBuf> {
+    let shell = project.shell()?;
+    let crates = dir.join("crates");
+    let manifest = "examples/rust/Cargo.toml";
+    let vendor = cmd!(shell, "cargo vendor --quiet --locked --manifest-path {manifest} {crates}");
+    vendor.quiet().ignore_stdout().run().context("cannot get the crates of examples/rust")?;
+    Ok(crates)
+}
+
+/// What cargo reads inside.
+fn write_cargo_settings(home: &Path) -> Result<()> {
+    fs::create_dir_all(home)?;
+    let settings = "[source.crates-io]\nreplace-with = \"crates\"\n\n[source.crates]\ndirectory = \"/crates\"\n";
+    Ok(fs::write(home.join("config.toml"), settings)?)
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A clean Debian 12 below `target/consumers`, made once by debootstrap from the mirrors that this machine's apt uses, with
+//! the programs of [`PROGRAMS`] and thereby the C modules. It is not changed afterwards.
+
+use crate::project::Project;
+use anyhow::{Context, Result};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+use xshell::{Shell, cmd};
+
+const SUITE: &str = "bookworm";
+
+/// For unshare: mounts and processes end with the program, however it ends.
+pub(crate) const NAME_SPACES: [&str; 4] = ["--mount", "--pid", "--fork", "--kill-child"];
+
+/// What uses TCTI modules, and what the examples are built with.
+const PROGRAMS: &[&str] = &[
+    "clevis-tpm2",
+    "dbus-daemon",
+    "gcc",
+    "golang-go",
+    "libc6-dev",
+    "libtpm2-pkcs11-1",
+    "libtss2-dev",
+    "opensc",
+    "openssl",
+    "pkg-config",
+    "python3-tpm2-pytss",
+    "swtpm",
+    "tpm2-abrmd",
+    "tpm2-initramfs-tool",
+    "tpm2-openssl",
+    "tpm2-tools",
+    // What our packages need, so that they are installed without a network.
+    "libusb-1.0-0",
+];
+
+/// The directories.
+pub(crate) struct Debian {
+    root: PathBuf,
+    /// Has the recipe that the root was made by, once it is whole.
+    recipe: PathBuf,
+}
+
+impl Debian {
+    pub(crate) fn below(dir: &Path) -> Debian {
+        Debian { root: dir.join("debian"), recipe: dir.join("debian.recipe") }
+    }
+
+    /// Makes it, unless it is there; gives its root.
+    pub(crate) fn prepare(self, project: &Project) -> Result<PathBuf> {
+        let recipe = format!("{SUITE} {}\n", PROGRAMS.join(" "));
+        if fs::read_to_string(&self.recipe).is_ok_and(|made_by| made_by == recipe) {
+            return Ok(self.root);
+        }
+        let since = Instant::now();
+        println!("making a Debian with the programs in {}", self.root.display());
+        if self.recipe.exists() {
+            fs::remove_file(&self.recipe)?;
+        }
+        if self.root.exists() {
+            fs::remove_dir_all(&self.root).with_context(|| format!("cannot remove {}", self.root.display()))?;
+        }
+        fs::create_dir_all(&self.root)?;
+        let shell = project.shell()?;
+        let mirrors = Mirror::all(&shell)?;
+        self.bootstrap(&shell, &mirrors)?;
+        self.configure(&shell, &mirrors)?;
+        self.install(&shell)?;
+        fs::write(&self.recipe, recipe)?;
+        println!("made in {:.0} s", since.elapsed().as_secs_f32());
+        Ok(self.root)
+    }
+
+    fn bootstrap(&self, shell: &Shell, mirrors: &[Mirror]) -> Result<()> {
+        let (root, log) = (&self.root, self.root.with_extension("log"));
+        // Without one debootstrap has its own.
+        let mirror = mirrors.iter().find(|mirror| mirror.suite == SUITE).map(|mirror| &mirror.uri);
+        let script = "exec \"$@\" >\"$0\" 2>&1";
+        let debootstrap = ["debootstrap", "--variant=minbase", SUITE];
+        let made = cmd!(shell, "unshare {NAME_SPACES...} sh -c {script} {log} {debootstrap...} {root} {mirror...}")
+            .quiet()
+            .run();
+        made.with_context(|| format!("debootstrap failed, see {}", log.display()))
+    }
+
+    /// Gives it this machine's way to the mirrors.
+    fn configure(&self, shell: &Shell, mirrors: &[Mirror]) -> Result<()> {
+        let write = |path: &str, text: &str| {
+            let path = self.root.join(path);
+            let parent = path.parent().context("no directory")?;
+            fs::create_dir_all(parent)?;
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
+        if !mirrors.is_empty() {
+            let line = |mirror: &Mirror| format!("deb {} {} main\n", mirror.uri, mirror.suite);
+            write("etc/apt/sources.list", &mirrors.iter().map(line).collect::<String>())?;
+        }
+        let settings = cmd!(shell, "apt-config dump").quiet().read().unwrap_or_default();
+        let acquire: String =
+            settings.lines().filter(|line| line.starts_with("Acquire::")).flat_map(|line| [line, "\n"]).collect();
+        write("etc/apt/apt.conf.d/00host", &acquire)?;
+        // The packages of the C modules stay for the way back.
+        write("etc/apt/apt.conf.d/01keep", "APT::Keep-Downloaded-Packages \"true\";\n")?;
+        write("etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")?;
+        // No service is started.
+        write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")?;
+        fs::set_permissions(self.root.join("usr/sbin/policy-rc.d"), fs::Permissions::from_mode(0o755))?;
+        for file in ["etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"] {
+            if let Ok(text) = fs::read_to_string(Path::new("/").join(file)) {
+                write(file, &text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn install(&self, shell: &Shell) -> Result<()> {
+        let (root, log) = (&self.root, self.root.with_extension("log"));
+        let script = "exec >>\"$0\" 2>&1; root=$1; shift; mount -t proc proc \"$root/proc\"; \
+                      export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin; \
+                      chroot \"$root\" apt-get --quiet update && \
+                      exec chroot \"$root\" apt-get --quiet --yes --no-install-recommends install \"$@\"";
+        let done = cmd!(shell, "unshare {NAME_SPACES...} sh -c {script} {log} {root} {PROGRAMS...}").quiet().run();
+        done.with_context(|| format!("cannot install the programs, see {}", log.display()))
+    }
+}
+
+/// Where this machine's apt gets packages of the suite.
+struct Mirror {
+    uri: String,
+    /// The suite, its updates, its security updates.
+    suite: String,
+}
+
+impl Mirror {
+    fn all(shell: &Shell) -> Result<Vec<Mirror>> {
+        let format = "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(CODENAME)";
+        let listed = cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().read();
+        Ok(Mirror::parse(&listed.context("cannot ask apt-get for its mirrors")?))
+    }
+
+    /// Nothing unless the suite itself is among them.
+    fn parse(listed: &str) -> Vec<Mirror> {
+        let mirror = |line: &str| {
+            let rest = line.strip_prefix("Debian|main|")?;
+            let (uri, suite) = rest.split_once('|')?;
+            let is_of_suite = suite == SUITE || suite.strip_prefix(SUITE).is_some_and(|rest| rest.starts_with('-'));
+            is_of_suite.then(|| Mirror { uri: uri.to_owned(), suite: suite.to_owned() })
+        };
+        let mirrors: Vec<Mirror> = listed.lines().filter_map(mirror).collect();
+        if mirrors.iter().any(|mirror| mirror.suite == SUITE) { mirrors } else { Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mirrors_of_the_suite_are_taken_and_no_others() {
+        let listed = "Debian|main|http://a.invalid/debian/|bookworm\nDebian|contrib|http://a.invalid/debian/|bookworm\n\
+                      Debian|main|http://a.invalid/security/|bookworm-security\nOther|main|http://b.invalid/|bookworm\n\
+                      Debian|main|http://a.invalid/debian/|trixie\n";
+        let found: Vec<_> = Mirror::parse(listed).into_iter().map(|mirror| (mirror.uri, mirror.suite)).collect();
+        let expected = [("http://a.invalid/debian/", "bookworm"), ("http://a.invalid/security/", "bookworm-security")];
+        assert_eq!(found, expected.map(|(uri, suite)| (uri.to_owned(), suite.to_owned())));
+        assert!(Mirror::parse("Debian|main|http://a.invalid/|bookworm-updates\n").is_empty());
+    }
+}
