@@ -101,9 +101,10 @@ fn pages_of_functions(project: &Project) -> Result<BTreeSet<String>> {
 /// A file is one idea.
 fn long_files(project: &Project) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
-    for dir in ["src", "c-tests"] {
+    for dir in ["src", "c-tests", "examples"] {
         for path in project.files(dir)? {
-            let is_code = path.extension().is_some_and(|ext| ["rs", "c", "h", "sh"].iter().any(|code| ext == *code));
+            let is_code =
+                path.extension().is_some_and(|ext| ["rs", "c", "h", "sh", "go", "py"].iter().any(|code| ext == *code));
             let lines = if is_code { fs::read_to_string(project.root.join(&path))?.lines().count() } else { 0 };
             if lines > MAX_LINES {
                 wrong.push(format!("{} has {lines} lines; {MAX_LINES} are wanted at most", path.display()));
@@ -115,7 +116,7 @@ fn long_files(project: &Project) -> Result<Vec<String>> {
 
 /// Every path and every command that a document names is there.
 fn documents(project: &Project) -> Result<Vec<String>> {
-    let path = Regex::new(r"`((?:src|man|c-tests|include|pkgconfig|dist|\.ci|\.cargo)/[\w./-]*)`")?;
+    let path = Regex::new(r"`((?:src|man|c-tests|examples|include|pkgconfig|dist|\.ci|\.cargo)/[\w./-]*)`")?;
     let command = Regex::new(r"cargo xtask ([a-z][a-z-]*)")?;
     let known: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
     let mut wrong = Vec::new();

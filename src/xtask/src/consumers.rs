@@ -33,13 +33,13 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         return Ok(());
     }
     let packages = packages(project, options)?;
-    let dir = project.target()?.join("consumers");
+    let dir = project.target.join("consumers");
     let debian = Debian::below(&dir).prepare(project)?;
     let crates = vendor(project, &dir)?;
 
     let shell = project.shell()?;
     cmd!(shell, "cargo build --quiet --locked --package tss2-consumers").quiet().run()?;
-    let program = project.target()?.join("debug/consumers");
+    let program = project.target.join("debug/consumers");
     let rust = cmd!(shell, "rustc --print sysroot").quiet().read()?;
     let [machine, build] = ["machine", "build"].map(|name| dir.join(name));
     fs::create_dir_all(&machine)?;
@@ -82,7 +82,7 @@ fn unavailable(project: &Project) -> Result<Option<&'static str>> {
 
 /// The directory with our packages.
 fn packages(project: &Project, options: &Options) -> Result<PathBuf> {
-    let dir = options.packages.clone().map_or_else(|| Ok(project.target()?.join("deb")), anyhow::Ok)?;
+    let dir = options.packages.clone().unwrap_or_else(|| project.target.join("deb"));
     let has_loader = |names: Vec<String>| names.iter().any(|name| name.starts_with("libtss2-tctildr-rs0_"));
     ensure!(names_in(&dir).is_ok_and(has_loader), "no packages in {}; make them first", dir.display());
     Ok(dir)

@@ -24,6 +24,7 @@ const PROGRAMS: &[&str] = &[
     "libc6-dev",
     "libtpm2-pkcs11-1",
     "libtss2-dev",
+    "libtss2-tcti-tabrmd0",
     "opensc",
     "openssl",
     "pkg-config",
