@@ -10,12 +10,14 @@
 
 mod bench;
 mod device;
+mod package;
 mod programs;
 mod simulator;
 mod stick;
 mod systemd;
 mod topic;
 mod udev;
+mod udevd;
 mod user;
 
 use std::env;

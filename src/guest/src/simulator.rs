@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tss2_e2e::server::{Socket, Swtpm};
 use tss2_e2e::{output, stage};
@@ -99,6 +99,13 @@ fn interfaces() -> Vec<PathBuf> {
     let id = |device: &PathBuf| fs::read_to_string(device.join("idVendor")).unwrap_or_default();
     let sticks = devices.filter(|device| id(device).trim() == "365d");
     sticks.map(|stick| stick.join(format!("{}:1.0", stick.file_name().unwrap().to_string_lossy()))).collect()
+}
+
+/// The device of the one stick that is plugged in.
+pub(crate) fn node() -> PathBuf {
+    let interface = interfaces().pop().unwrap();
+    let uevent = fs::read_to_string(interface.parent().unwrap().join("uevent")).unwrap();
+    Path::new("/dev").join(uevent.lines().find_map(|line| line.strip_prefix("DEVNAME=")).unwrap())
 }
 
 /// How many sticks are claimed by a program: the kernel's driver for that has their interface.

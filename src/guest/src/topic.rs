@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
-use crate::{device, stick, systemd, udev};
+use crate::{device, package, stick, systemd, udev};
 use tss2_e2e::suite::Suite;
 
 /// Tests that run in one machine, and what that machine has.
@@ -21,6 +21,7 @@ pub(crate) const TOPICS: [Topic; 5] = [
     Topic { name: "device", memory: 310, tpm: true, tests: device::tests },
     Topic { name: "systemd", memory: 768, tpm: true, tests: systemd::tests },
     Topic { name: "udev", memory: 310, tpm: true, tests: udev::tests },
+    Topic { name: "package", memory: 310, tpm: true, tests: package::tests },
 ];
 
 /// Prints name, memory and `tpm` or `no-tpm` of each.

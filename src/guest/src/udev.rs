@@ -2,6 +2,7 @@
 //! The udev rules and the sysusers file of `dist`, as they are staged, with a real udevd: who may open what.
 
 use crate::simulator::Simulator;
+use crate::udevd::{self, RULES};
 use crate::user::PublicCopy;
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,10 +16,6 @@ use tss2_e2e::{output, stage};
 const UDEV: [Need; 4] =
     [Need::Program("udevadm", "udev"), Need::Program("systemd-sysusers", "systemd"), SETPRIV, Need::Root];
 
-/// Where an administrator puts rules.
-const RULES: &str = "/etc/udev/rules.d";
-/// The distribution's rules for TPMs.
-const DISTRIBUTION: &str = "60-tpm-udev.rules";
 /// Code of the TCTI layer as `link-tctildr` exits.
 const NOT_PERMITTED: i32 = 0xc;
 
@@ -35,15 +32,10 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("udev::the_rules_are_read_without_complaint", &UDEV, complaints);
 }
 
-/// A system with our user and group, and with udevd.
+/// A system with udevd, and with our user and group.
 static SYSTEM: LazyLock<()> = LazyLock::new(|| {
-    // From the distribution's packages, and not on every machine.
-    for command in [["userdel", "tss"], ["groupdel", "tss"]] {
-        output::run(Command::new(command[0]).arg(command[1]));
-    }
+    udevd::start();
     output::succeed(Command::new("systemd-sysusers").arg(staged("lib/sysusers.d/tss2-tcti.conf")));
-    fs::create_dir_all(RULES).unwrap();
-    output::succeed(Command::new("/lib/systemd/systemd-udevd").arg("--daemon"));
 });
 
 fn staged(path: &str) -> PathBuf {
@@ -60,17 +52,9 @@ fn apply(rules: &[PathBuf], distribution: bool) {
         symlink(rule, Path::new(RULES).join(rule.file_name().unwrap())).unwrap();
     }
     if !distribution {
-        symlink("/dev/null", Path::new(RULES).join(DISTRIBUTION)).unwrap();
+        udevd::mask_the_distribution();
     }
-    output::succeed(Command::new("udevadm").args(["control", "--reload"]));
-    let trigger = ["trigger", "--action=add", "--subsystem-match=tpm", "--subsystem-match=tpmrm"];
-    output::succeed(Command::new("udevadm").args(trigger));
-    settle();
-}
-
-/// Waits until udevd has done all its work.
-fn settle() {
-    output::succeed(Command::new("udevadm").arg("settle"));
+    udevd::trigger();
 }
 
 fn ours() -> PathBuf {
@@ -133,7 +117,7 @@ fn stick() {
     apply(&[ours()], false);
     let mut simulator = Simulator::plug_in("0042");
     for _ in 0..2 {
-        settle();
+        udevd::settle();
         let copy = PublicCopy::new();
         for (user, group, may) in
             [("root", "root", true), ("tss", "tss", true), ("nobody", "tss", true), ("nobody", "nogroup", false)]
@@ -147,15 +131,13 @@ fn stick() {
     }
 }
 
-/// Somebody sits at the machine, as logind would note it.
+/// Whoever sits at the machine.
 fn seat(wanted: bool) {
-    fs::create_dir_all("/run/systemd/seats").unwrap();
-    let nobody = output::succeed(Command::new("id").args(["-u", "nobody"]));
-    fs::write("/run/systemd/seats/seat0", format!("ACTIVE=1\nACTIVE_UID={nobody}")).unwrap();
+    udevd::sit_down("nobody");
     let both = [ours(), for_the_seat()];
     apply(if wanted { &both } else { &both[..1] }, false);
     let stick = Simulator::plug_in("0042");
-    settle();
+    udevd::settle();
     // The stick is theirs in any case.
     assert!(output::run(&mut PublicCopy::new().open("nobody", "nogroup", "spi-ltt2go")).status.success());
     drop(stick);

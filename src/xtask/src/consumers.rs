@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The programs of Debian 12 that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs it.
+//! The programs of Debian 12 that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs it. The
+//! package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
 
 use crate::debian::{Debian, NAME_SPACES};
-use crate::needs;
 use crate::project::{Project, names_in};
+use crate::{needs, vm_test};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::env;
@@ -47,7 +48,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let environment = [
         ("TSS2_DEBIAN", debian),
         ("TSS2_MACHINE", machine),
-        ("TSS2_PACKAGES", packages),
+        ("TSS2_PACKAGES", packages.clone()),
         ("TSS2_EXAMPLES", project.root.join("examples")),
         ("TSS2_C_TESTS", project.root.join("c-tests")),
         ("TSS2_RUST", rust.into()),
@@ -59,6 +60,9 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let tests = cmd!(shell, "unshare {NAME_SPACES...} {program} {filter...}").envs(environment);
     // No such directory is inside.
     tests.env_remove("TMPDIR").quiet().run()?;
+    if options.filter.is_none() {
+        vm_test::test_package(project, &packages)?;
+    }
     println!("the consumers took {:.0} s", since.elapsed().as_secs_f32());
     Ok(())
 }

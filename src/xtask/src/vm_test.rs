@@ -6,7 +6,7 @@ use crate::{compile, install, needs, vm};
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::VecDeque;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -30,6 +30,15 @@ pub(crate) fn run(project: &Project, filter: Option<&str>, no_install: bool) -> 
     test(project, filter)
 }
 
+/// Runs the tests of the package of the rules, which is in `packages`.
+pub(crate) fn test_package(project: &Project, packages: &Path) -> Result<()> {
+    needs::install(project, &[needs::VM, needs::VM_TEST].concat(), false)?;
+    install::stage(project)?;
+    let mut guest = Guest::build(project)?;
+    guest.environment.push(("TSS2_PACKAGES".to_owned(), packages.display().to_string()));
+    guest.test(project, Some("package::"))
+}
+
 /// Runs the tests on the stage that is there.
 pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
     if let Some(reason) = kernel::unavailable(&vm::cache(project)) {
@@ -39,34 +48,7 @@ pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
         println!("skipped the tests in virtual machines: {reason}");
         return Ok(());
     }
-    let guest = Guest::build(project)?;
-    let topics = guest.topics(project, filter)?;
-    if topics.is_empty() {
-        bail!("no test in the virtual machines has {} in its name", filter.unwrap_or_default());
-    }
-    let kernel = vm::kernel(project)?;
-    let queue = Mutex::new(VecDeque::from(topics));
-    let failed = Mutex::new(Vec::new());
-    // A function, so that the lock is not held while the topic runs.
-    let next = || locked(&queue).pop_front();
-    let work = || {
-        while let Some(topic) = next() {
-            if let Err(error) = guest.run(project, &kernel, &topic, filter) {
-                let report = format!("{}: {error:#}", topic.name);
-                locked(&failed).push(report);
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
-    });
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match failed.is_empty() {
-        true => Ok(()),
-        false => bail!("tests in virtual machines failed: {}", failed.join("; ")),
-    }
+    Guest::build(project)?.test(project, filter)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -110,6 +92,37 @@ impl Guest {
         let guest = Guest { program: project.target.join("debug/guest-tests"), environment };
         guest.ask(project, &["programs"], None)?;
         Ok(guest)
+    }
+
+    /// Runs the tests that the filter lets pass, one machine per topic.
+    fn test(&self, project: &Project, filter: Option<&str>) -> Result<()> {
+        let topics = self.topics(project, filter)?;
+        if topics.is_empty() {
+            bail!("no test in the virtual machines has {} in its name", filter.unwrap_or_default());
+        }
+        let kernel = vm::kernel(project)?;
+        let queue = Mutex::new(VecDeque::from(topics));
+        let failed = Mutex::new(Vec::new());
+        // A function, so that the lock is not held while the topic runs.
+        let next = || locked(&queue).pop_front();
+        let work = || {
+            while let Some(topic) = next() {
+                if let Err(error) = self.run(project, &kernel, &topic, filter) {
+                    let report = format!("{}: {error:#}", topic.name);
+                    locked(&failed).push(report);
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(work);
+            }
+        });
+        let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match failed.is_empty() {
+            true => Ok(()),
+            false => bail!("tests in virtual machines failed: {}", failed.join("; ")),
+        }
     }
 
     /// What it says here on the host.
