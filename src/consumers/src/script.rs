@@ -10,12 +10,15 @@ use tss2_e2e::server::{Socket, Swtpm, Tpm};
 /// Comes before each script.
 const PRELUDE: &str = include_str!("rows/prelude.sh");
 
+/// Seconds for one script; the first build of the Rust example takes longest.
+const LIMIT: &str = "300";
+
 /// Runs a script, which has to succeed; gives the packages of the TCTI libraries that served it.
 pub(crate) fn run(script: &str) -> BTreeSet<String> {
     // On TCP: the C module of Debian 12 and the crate tss-esapi know no other way.
     let (tpm, dir) = (Swtpm::start(Socket::Tcp), tempfile::tempdir().unwrap());
-    let mut shell = machine::command("sh");
-    shell.current_dir(&dir).args(["-c", &format!("{PRELUDE}{script}")]).env("TCTI", tpm.name_conf());
+    let mut shell = machine::command("timeout");
+    shell.current_dir(&dir).args([LIMIT, "sh", "-c", &format!("{PRELUDE}{script}")]).env("TCTI", tpm.name_conf());
     let evidence = Evidence::of(&mut shell);
     output::succeed(&mut shell);
     evidence.packages()

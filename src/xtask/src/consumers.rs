@@ -2,7 +2,7 @@
 //! The programs of Debian 12 that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs it. The
 //! package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
 
-use crate::debian::{Debian, NAME_SPACES};
+use crate::debian::{Debian, IN_NAME_SPACES};
 use crate::project::{Project, names_in};
 use crate::{needs, vm_test};
 use anyhow::{Context, Result, bail, ensure};
@@ -57,7 +57,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     ];
     let since = Instant::now();
     let filter = options.filter.as_slice();
-    let tests = cmd!(shell, "unshare {NAME_SPACES...} {program} {filter...}").envs(environment);
+    let tests = cmd!(shell, "env {IN_NAME_SPACES...} {program} {filter...}").envs(environment);
     // No such directory is inside.
     tests.env_remove("TMPDIR").quiet().run()?;
     if options.filter.is_none() {

@@ -12,8 +12,9 @@ use xshell::{Shell, cmd};
 
 const SUITE: &str = "bookworm";
 
-/// For unshare: mounts and processes end with the program, however it ends.
-pub(crate) const NAME_SPACES: [&str; 4] = ["--mount", "--pid", "--fork", "--kill-child"];
+/// Before a program: its mounts and processes end with it, and it ends with us, however that may be.
+pub(crate) const IN_NAME_SPACES: [&str; 8] =
+    ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"];
 
 /// What uses TCTI modules, and what the examples are built with.
 const PROGRAMS: &[&str] = &[
@@ -81,7 +82,7 @@ impl Debian {
         let mirror = mirrors.iter().find(|mirror| mirror.suite == SUITE).map(|mirror| &mirror.uri);
         let script = "exec \"$@\" >\"$0\" 2>&1";
         let debootstrap = ["debootstrap", "--variant=minbase", SUITE];
-        let made = cmd!(shell, "unshare {NAME_SPACES...} sh -c {script} {log} {debootstrap...} {root} {mirror...}")
+        let made = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {debootstrap...} {root} {mirror...}")
             .quiet()
             .run();
         made.with_context(|| format!("debootstrap failed, see {}", log.display()))
@@ -123,7 +124,7 @@ impl Debian {
                       export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin; \
                       chroot \"$root\" apt-get --quiet update && \
                       exec chroot \"$root\" apt-get --quiet --yes --no-install-recommends install \"$@\"";
-        let done = cmd!(shell, "unshare {NAME_SPACES...} sh -c {script} {log} {root} {PROGRAMS...}").quiet().run();
+        let done = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {root} {PROGRAMS...}").quiet().run();
         done.with_context(|| format!("cannot install the programs, see {}", log.display()))
     }
 }

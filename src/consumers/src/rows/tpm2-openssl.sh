@@ -16,8 +16,8 @@ while read -r word rest <&3 && [ "$word" != ACCEPT ]; do :; done
 openssl s_client -unix socket -quiet -no_ign_eof -tls1_3 -CAfile certificate.pem -verify_return_error \
     -verify_hostname localhost <question >answer 2>client.log &
 exec 4>question 5<answer
-echo 'kcab dna ereht' >&4
+echo 'egassem a' >&4
 read -r line <&5 || { cat client.log server.log >&2; exit 1; }
 exec 4>&-
 wait
-test "$line" = 'there and back'
+test "$line" = 'a message'
