@@ -43,7 +43,8 @@ pub(crate) fn enter() {
 }
 
 fn directory(variable: &str) -> PathBuf {
-    let path = env::var_os(variable).unwrap_or_else(|| panic!("{variable} is not set; run `cargo xtask consumers`"));
+    let path = env::var_os(variable).unwrap_or_default();
+    assert!(!path.is_empty(), "{variable} is not set; run `cargo xtask consumers`");
     Path::new(&path).canonicalize().unwrap()
 }
 

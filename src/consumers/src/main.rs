@@ -2,7 +2,6 @@
 //! The programs that use TCTI modules, unmodified, in a clean Debian 12 in which apt has put our packages in the place of
 //! the C ones. `cargo xtask consumers` prepares what [`machine`] puts together, and starts this in name spaces of its
 //! own. Each row of [`row::ROWS`] is a test; then comes the way back to the C modules.
-#![cfg_attr(test, expect(clippy::expect_used, reason = "tests"))]
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod back;
