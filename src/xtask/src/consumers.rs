@@ -84,7 +84,7 @@ fn unavailable(project: &Project) -> Result<Option<&'static str>> {
     })
 }
 
-/// The directory with our packages.
+/// The directory with our packages. They are made by another command, and not looked at for their age.
 fn packages(project: &Project, options: &Options) -> Result<PathBuf> {
     let dir = options.packages.clone().unwrap_or_else(|| project.target.join("deb"));
     let has_loader = |names: Vec<String>| names.iter().any(|name| name.starts_with("libtss2-tctildr-rs0_"));
