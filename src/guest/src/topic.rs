@@ -27,6 +27,6 @@ pub(crate) const TOPICS: &[Topic] = &[
 /// Prints name, memory and `tpm` or `no-tpm` of each.
 pub(crate) fn print() {
     for Topic { name, memory, tpm, .. } in TOPICS {
-        println!("{name} {memory} {}", if tpm { "tpm" } else { "no-tpm" });
+        println!("{name} {memory} {}", if *tpm { "tpm" } else { "no-tpm" });
     }
 }
