@@ -89,6 +89,10 @@ fn owners(distribution: bool) {
     let stat = |device: &str| output::succeed(Command::new("stat").args(["-c", "%a %U:%G", device]));
     assert_eq!(stat("/dev/tpm0"), "660 tss:root\n");
     assert_eq!(stat("/dev/tpmrm0"), "660 tss:tss\n");
+    for device in ["/dev/tpm0", "/dev/tpmrm0"] {
+        let properties = output::succeed(Command::new("udevadm").args(["info", "--query=property", device]));
+        assert!(properties.contains(":systemd:"), "{device}: {properties}");
+    }
     let copy = PublicCopy::new();
     for (user, group, bare, shared) in [
         ("root", "root", true, true),
