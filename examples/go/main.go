@@ -43,7 +43,13 @@ func run(tpm TPM, code uint32, parameters []byte) ([]byte, error) {
 	if rc := binary.BigEndian.Uint32(response[6:headerSize]); rc != 0 {
 		return nil, fmt.Errorf("the TPM answers 0x%x", rc)
 	}
+	if len(response) < headerSize+2 {
+		return nil, fmt.Errorf("the response has no parameters")
+	}
 	size := int(binary.BigEndian.Uint16(response[headerSize:]))
+	if len(response) < headerSize+2+size {
+		return nil, fmt.Errorf("the response is too short")
+	}
 	return response[headerSize+2 : headerSize+2+size], nil
 }
 

@@ -32,5 +32,9 @@ fn main() -> ExitCode {
     let mut suite = Suite::default();
     back::tests(&mut suite);
     let back = libtest_mimic::run(&arguments, suite.into_trials());
+    if rows.num_passed + back.num_passed == 0 {
+        eprintln!("no test was run; is the filter right?");
+        return ExitCode::FAILURE;
+    }
     if rows.has_failed() || back.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

@@ -89,4 +89,12 @@ mod tests {
         let rows: Vec<_> = ROWS.iter().map(|row| (Some(row.name.to_owned()), Some(row.does.to_owned()))).collect();
         assert_eq!(listed, rows);
     }
+
+    #[test]
+    fn each_script_is_a_row() {
+        let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rows");
+        let names = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
+        let scripts: std::collections::BTreeSet<String> = names.filter(|name| name != "prelude.sh").collect();
+        assert_eq!(scripts, ROWS.iter().map(|row| format!("{}.sh", row.file)).collect());
+    }
 }

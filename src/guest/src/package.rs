@@ -68,7 +68,7 @@ fn seat() {
     assert!(!may_open("nobody", "nogroup", Path::new("/dev/tpmrm0")));
 }
 
-/// As README.md has it.
+/// As README.md has it, for the package.
 fn wanted() {
     LazyLock::force(&SYSTEM);
     udevd::sit_down("nobody");

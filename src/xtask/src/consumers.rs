@@ -61,7 +61,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     // No such directory is inside.
     tests.env_remove("TMPDIR").quiet().run()?;
     if options.filter.is_none() {
-        vm_test::test_package(project, &packages)?;
+        vm_test::test_package(project, &packages, no_install)?;
     }
     println!("the consumers took {:.0} s", since.elapsed().as_secs_f32());
     Ok(())

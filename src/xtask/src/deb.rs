@@ -102,6 +102,9 @@ fn write_debian(project: &Project, release: &Release, tree: &Path) -> Result<()>
     Ok(fs::write(debian.join("control"), control)?)
 }
 
+/// What Debian 12 has in C, too.
+const IN_C: [&str; 6] = ["tcti-cmd", "tcti-device", "tcti-mssim", "tcti-pcap", "tcti-swtpm", "tctildr"];
+
 fn stanza(project: &Project, library: &Library, template: &str) -> Result<String> {
     let metadata = |key: &str| library.metadata(project, key);
     let depends = metadata("debian-depends")?.map(|depends| format!(", {depends}")).unwrap_or_default();
@@ -112,6 +115,14 @@ fn stanza(project: &Project, library: &Library, template: &str) -> Result<String
         .replace("@api-version@", &project.api_version()?)
         .replace("@description@", &library.description(project)?)
         .replace("@depends@", &depends);
+    if !IN_C.contains(&library.dir.as_str()) {
+        let of_c = ["# The module in C", "Provides:", "Conflicts:", "Replaces:", " It takes the place of"];
+        stanza = stanza
+            .lines()
+            .filter(|line| !of_c.iter().any(|start| line.starts_with(start)))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+    }
     match metadata("debian-recommends")? {
         Some(recommends) => stanza = stanza.replace("@recommends@", &recommends),
         None => stanza = stanza.replace("Recommends: @recommends@\n", ""),

@@ -5,7 +5,8 @@
 use crate::layout::{Content, File, NAME, Options};
 use crate::project::Project;
 use crate::{compile, layout, manual};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -29,7 +30,13 @@ pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
     if !has_manual {
         println!("skipped the manual pages: go-md2man is not installed");
     }
+    // What an earlier install put there counts, too.
+    let mut installed = read_list(options)?.unwrap_or_default();
     for File { to, content } in layout::files(project, options)? {
+        let is_page = matches!(content, Content::Manual(_) | Content::ManualLink(_));
+        if !is_page || has_manual {
+            installed.insert(to.clone());
+        }
         let to = options.dest(&to);
         match content {
             Content::Library(name) => copy(&built.join(name), &to, 0o755)?,
@@ -41,24 +48,40 @@ pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
             Content::Link(target) => link(&target, &to)?,
         }
     }
+    let list: String = installed.iter().map(|path| format!("{}\n", path.display())).collect();
+    write(&options.list(), list.as_bytes(), 0o644)?;
     println!("installed {} libraries in {}", libraries.len(), options.dest(&options.libdir()).display());
     Ok(())
 }
 
-/// Removes what `install` writes with the same options. Of the directories those go that are empty then and hold
-/// nothing but files of ours, below DESTDIR every empty one.
-pub(crate) fn uninstall(project: &Project, options: &Options) -> Result<()> {
+/// What `install` has put below this prefix, by its list; `None` without a list.
+fn read_list(options: &Options) -> Result<Option<BTreeSet<PathBuf>>> {
+    let list = options.list();
+    match fs::read_to_string(&list) {
+        Ok(text) => Ok(Some(text.lines().map(PathBuf::from).collect())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", list.display())),
+    }
+}
+
+/// Removes what `install` has put below this prefix, and nothing else. Of the directories those go that are empty then
+/// and hold nothing but files of ours, below DESTDIR every empty one that held a file of ours.
+pub(crate) fn uninstall(options: &Options) -> Result<()> {
+    let list = options.list();
+    let Some(installed) = read_list(options)? else {
+        bail!("nothing of ours is installed below {}: there is no {}", options.prefix.display(), list.display());
+    };
+    let files = installed.iter().map(|path| options.dest(path)).chain([list]);
     let mut removed = 0;
-    for File { to, .. } in layout::files(project, options)? {
-        let path = options.dest(&to);
+    for path in files {
         match fs::remove_file(&path) {
             Ok(()) => removed += 1,
             Err(error) if [ErrorKind::NotFound, ErrorKind::NotADirectory].contains(&error.kind()) => {}
             Err(error) => return Err(error).with_context(|| format!("cannot remove {}", path.display())),
         }
-        let is_ours = |dir: &Path| match options.destdir.as_os_str().is_empty() {
-            true => dir.file_name().is_some_and(|name| name == NAME || name == "tss2"),
-            false => dir != options.destdir,
+        let is_ours = |dir: &Path| match options.has_destdir() {
+            true => dir != options.destdir,
+            false => dir.file_name().is_some_and(|name| name == NAME || name == "tss2"),
         };
         // Not empty, or not there: then it is let be, and so are those above.
         let mut dirs = path.ancestors().skip(1);
@@ -86,9 +109,12 @@ fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     put.with_context(|| format!("cannot write {}", to.display()))
 }
 
+/// Makes a temporary link first, so that a program that starts meanwhile finds the old one or the new one.
 fn link(target: &str, name: &Path) -> Result<()> {
-    if name.symlink_metadata().is_ok() {
-        fs::remove_file(name)?;
-    }
-    symlink(target, name).with_context(|| format!("cannot link {}", name.display()))
+    let mut new = name.as_os_str().to_owned();
+    new.push(".new");
+    let new = Path::new(&new);
+    let _ = fs::remove_file(new); // from an attempt that was interrupted
+    let put = symlink(target, new).and_then(|()| fs::rename(new, name));
+    put.with_context(|| format!("cannot link {}", name.display()))
 }

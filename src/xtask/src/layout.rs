@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where each file of an installation goes, as the C world expects it. The one entry is [`files`]: installing writes
-//! them, uninstalling removes them.
+//! Where each file of an installation goes, as the C world expects it.
 
 use crate::project::{Library, Project, names_in};
 use crate::{headers, manual};
@@ -88,12 +87,22 @@ impl Options {
         self.udevdir.clone().unwrap_or_else(|| self.prefix.join("lib/udev"))
     }
 
+    /// Whether it is not the system itself.
+    pub(crate) fn has_destdir(&self) -> bool {
+        !self.destdir.as_os_str().is_empty() && self.destdir != Path::new("/")
+    }
+
     /// A path below DESTDIR.
     pub(crate) fn dest(&self, path: &Path) -> PathBuf {
-        match self.destdir.as_os_str().is_empty() {
-            true => path.to_owned(),
-            false => self.destdir.join(path.strip_prefix("/").unwrap_or(path)),
+        match self.has_destdir() {
+            true => self.destdir.join(path.strip_prefix("/").unwrap_or(path)),
+            false => path.to_owned(),
         }
+    }
+
+    /// The list of what was installed: a path per line, without DESTDIR.
+    pub(crate) fn list(&self) -> PathBuf {
+        self.dest(&self.prefix.join("share/doc").join(NAME).join("installed"))
     }
 }
 

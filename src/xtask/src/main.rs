@@ -136,7 +136,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Headers => headers::write(&project),
         Command::Stage => install::stage(&project).map(drop),
         Command::Install(options) => install::install(&project, options),
-        Command::Uninstall(options) => install::uninstall(&project, options),
+        Command::Uninstall(options) => install::uninstall(options),
         Command::Reproducible => reproducible::run(&project),
         Command::Deb(install) => deb::run(&project, install.no_install),
         Command::Rpm(install) => rpm::run(&project, install.no_install),

@@ -31,8 +31,11 @@ pub(crate) fn run(project: &Project, filter: Option<&str>, no_install: bool) -> 
 }
 
 /// Runs the tests of the package of the rules, which is in `packages`.
-pub(crate) fn test_package(project: &Project, packages: &Path) -> Result<()> {
-    needs::install(project, &[needs::VM, needs::VM_TEST].concat(), false)?;
+pub(crate) fn test_package(project: &Project, packages: &Path, no_install: bool) -> Result<()> {
+    needs::install(project, &[needs::VM, needs::VM_TEST].concat(), no_install)?;
+    if !is_available(project)? {
+        return Ok(());
+    }
     install::stage(project)?;
     let mut guest = Guest::build(project)?;
     guest.environment.push(("TSS2_PACKAGES".to_owned(), packages.display().to_string()));
@@ -41,14 +44,20 @@ pub(crate) fn test_package(project: &Project, packages: &Path) -> Result<()> {
 
 /// Runs the tests on the stage that is there.
 pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
-    if let Some(reason) = kernel::unavailable(&vm::cache(project)) {
-        if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
-            bail!("the tests in virtual machines cannot run: {reason}");
-        }
-        println!("skipped the tests in virtual machines: {reason}");
+    if !is_available(project)? {
         return Ok(());
     }
     Guest::build(project)?.test(project, filter)
+}
+
+/// Whether there can be a machine here. If not it says why, and where CI is set it fails.
+fn is_available(project: &Project) -> Result<bool> {
+    let Some(reason) = kernel::unavailable(&vm::cache(project)) else { return Ok(true) };
+    if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
+        bail!("the tests in virtual machines cannot run: {reason}");
+    }
+    println!("skipped the tests in virtual machines: {reason}");
+    Ok(false)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -58,6 +58,14 @@ fn uninstall_leaves_others() {
     xtask("install", dir.path(), &[]);
     xtask("uninstall", dir.path(), &[]);
     assert_eq!(files(dir.path()), others.map(str::to_owned).into());
+    // Of the same name, and never installed by us.
+    let loader = dir.path().join("usr/local/lib/libtss2-tctildr.so.0");
+    fs::write(&loader, "in C").unwrap();
+    let mut cargo = Command::new(env!("CARGO"));
+    let uninstall = cargo.current_dir(stage::repository()).args(["xtask", "uninstall", "--destdir"]).arg(dir.path());
+    let output = output::run(uninstall);
+    assert!(!output.status.success() && output::stderr(&output).contains("nothing of ours is installed"));
+    assert_eq!(fs::read(&loader).unwrap(), b"in C");
 }
 
 fn directories() {
