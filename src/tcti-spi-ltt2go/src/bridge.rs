@@ -57,6 +57,13 @@ pub(crate) struct Bridge<F: Find> {
 }
 
 impl<F: Find> Bridge<F> {
+    /// Of the first stick that matches.
+    fn over(find: F) -> Result<Bridge<F>> {
+        let stick = Bridge::connect(&find, None)?;
+        let serial = stick.serial().to_owned();
+        Ok(Bridge { find, stick: Some(stick), serial, clock: SystemClock::new() })
+    }
+
     fn connect(find: &F, same: Option<&str>) -> Result<F::Stick> {
         let mut stick = find.find(same)?;
         drain(&mut stick).map_err(|error| broken(stick.serial(), "does not stop sending", error))?;
@@ -115,10 +122,7 @@ fn broken(serial: &str, what: &str, error: Error) -> Rc {
 
 impl<F: Find> OpenBus for Bridge<F> {
     fn open(conf: Conf<'_>) -> Result<Bridge<F>> {
-        let find = F::parse(conf)?;
-        let stick = Bridge::connect(&find, None)?;
-        let serial = stick.serial().to_owned();
-        Ok(Bridge { find, stick: Some(stick), serial, clock: SystemClock::new() })
+        Bridge::over(F::parse(conf)?)
     }
 }
 

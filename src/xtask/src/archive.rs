@@ -5,7 +5,7 @@
 use crate::layout::NAME;
 use crate::project::Project;
 use crate::vendor;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::cmd;
@@ -31,7 +31,7 @@ impl Release {
         let time = cmd!(shell, "git log -1 --format=%ct").quiet().read()?;
         let version = project.workspace_package("version")?;
         if !cmd!(shell, "git status --porcelain").quiet().read()?.is_empty() {
-            println!("what is not committed is not packaged");
+            bail!("the packages are those of a commit; commit or stash what `git status` shows");
         }
         Ok(Release { version, time })
     }

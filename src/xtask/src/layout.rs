@@ -135,14 +135,11 @@ pub(crate) fn files(project: &Project, options: &Options) -> Result<Vec<File>> {
         // Rules that somebody has to want: udev does not look here.
         ("udev-optional", options.prefix.join("share/tss2-tcti/udev")),
         ("sysusers.d", lib.join("sysusers.d")),
-        ("tmpfiles.d", lib.join("tmpfiles.d")),
     ];
     for (from, to) in system {
         let from = Path::new("dist").join(from);
-        if project.root.join(&from).is_dir() {
-            let names = names_in(&project.root.join(&from))?.into_iter();
-            files.extend(names.map(|name| File { to: to.join(&name), content: Content::Copy(from.join(name)) }));
-        }
+        let names = names_in(&project.root.join(&from))?.into_iter();
+        files.extend(names.map(|name| File { to: to.join(&name), content: Content::Copy(from.join(name)) }));
     }
     let doc = options.prefix.join("share/doc").join(NAME);
     files.extend(DOCUMENTS.map(|name| File { to: doc.join(name), content: Content::Copy(name.into()) }));

@@ -5,7 +5,7 @@ use super::{GET_RANDOM_16, NEEDS, open, random};
 use crate::programs;
 use crate::simulator::{Counters, Simulator, claimed};
 use nix::libc::SIGKILL;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use tcti_core::{Rc, Wait};
@@ -22,6 +22,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
     suite.test("stick::one_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
     suite.test("stick::a_context_that_was_never_finalized_does_not_keep_it", &[SWTPM], forgotten);
+    suite.test("stick::nothing_takes_the_place_of_stderr", &[SWTPM, CC], no_stderr);
     suite.test("stick::messages_say_what_is_wrong", &[SWTPM, CC, SETPRIV], messages);
     suite.test("stick::a_killed_program_leaves_nothing", &NEEDS, a_killed_program);
     suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS, TABRMD]].concat(), abrmd);
@@ -64,8 +65,13 @@ struct Holder(Child);
 impl Holder {
     fn open(conf: &str) -> Holder {
         let mut steps = stage::command(programs::steps());
-        steps.arg(format!("spi-ltt2go:{conf}")).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = steps.spawn().unwrap();
+        steps.arg(format!("spi-ltt2go:{conf}"));
+        Holder::of(steps)
+    }
+
+    /// Waits until the stick is open.
+    fn of(mut steps: Command) -> Holder {
+        let mut child = steps.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "SUCCESS\n");
@@ -102,6 +108,17 @@ fn forgotten() {
     drop(second);
     stick.counters();
     assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
+}
+
+/// In a program without stderr nothing that libusb opens may get its number: what is printed would go there.
+fn no_stderr() {
+    let _stick = Simulator::plug_in("0042");
+    let mut shell = stage::command("sh");
+    shell.args(["-c", "exec 2>&-; exec \"$@\"", "sh"]).arg(programs::steps()).arg("spi-ltt2go");
+    let mut holder = Holder::of(shell);
+    let stderr = format!("/proc/{}/fd/2", holder.0.id());
+    assert_eq!(std::fs::read_link(stderr).map_err(|error| error.kind()), Err(ErrorKind::NotFound));
+    holder.release();
 }
 
 /// The code of the layer and the text of the one line that a program logs.

@@ -132,6 +132,22 @@ fn a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been() {
 }
 
 #[test]
+fn failure_mode_does_not_outlive_its_command() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
+    let file = std::fs::read(&path).unwrap();
+    let failure = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01];
+    // What the chip did on its way to failure mode is undone.
+    let response = tpm.transact(|chip| chip.process(0, &extend(16)).map(|_| failure.to_vec())).unwrap();
+    assert_eq!(response, failure);
+    assert_eq!(std::fs::read(&path).unwrap(), file);
+    assert_eq!(pcr(&mut Session::new(tpm), 16), [0; 32]);
+    assert_eq!(pcr(&mut open(Some(&path)).unwrap(), 16), [0; 32]);
+}
+
+#[test]
 fn a_damaged_state_is_an_error_and_stays_as_it_is() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();

@@ -63,10 +63,7 @@ impl Socket {
     }
 
     fn open(&self) -> Result<Session<Tis<Bridge<Here>>>> {
-        let bridge = Bridge { find: Here(self.clone()), stick: None, serial: String::new(), clock: SystemClock::new() };
-        let stick = Bridge::connect(&bridge.find, None)?;
-        let serial = stick.serial().to_owned();
-        Tis::over(Bridge { stick: Some(stick), serial, ..bridge }).map(Session::new)
+        Tis::over(Bridge::over(Here(self.clone()))?).map(Session::new)
     }
 }
 
