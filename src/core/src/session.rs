@@ -8,6 +8,7 @@ use crate::rc::{Rc, Result};
 use crate::rx::{MAX_RESPONSE, RxBuf};
 use crate::transport::{PollHandle, Progress, Transport};
 use nix::libc::{POLLIN, POLLOUT};
+use std::process;
 
 /// Largest command we send, in bytes.
 pub const MAX_COMMAND: usize = MAX_RESPONSE;
@@ -35,16 +36,18 @@ pub enum Received<'a> {
 }
 
 /// A transport with the states of a TCTI.
-pub struct Session<T> {
+pub struct Session<T: Transport> {
     transport: T,
     state: State,
     rx: RxBuf,
+    /// The process that the connection and the exchange belong to.
+    process: u32,
 }
 
 impl<T: Transport> Session<T> {
     /// A session that is ready for a command.
-    pub const fn new(transport: T) -> Session<T> {
-        Session { transport, state: State::Transmit, rx: RxBuf::new() }
+    pub fn new(transport: T) -> Session<T> {
+        Session { transport, state: State::Transmit, rx: RxBuf::new(), process: process::id() }
     }
 
     /// Where the session stands.
@@ -52,9 +55,23 @@ impl<T: Transport> Session<T> {
         self.state
     }
 
-    /// Whether calls can be answered at all.
-    pub fn available(&mut self) -> Result<()> {
+    /// What every call begins with; an error is its answer. In a process that was forked the session is its own from
+    /// here on, in TRANSMIT: the command under way, if there was one, and its response are the parent's.
+    pub fn enter(&mut self) -> Result<()> {
+        self.claim();
         self.transport.available()
+    }
+
+    /// Makes this process the owner.
+    fn claim(&mut self) {
+        let process = process::id();
+        if process != self.process {
+            log::debug!("process {process} inherited this context from process {}", self.process);
+            self.process = process;
+            self.transport.inherited();
+            self.rx.clear();
+            self.state = State::Transmit;
+        }
     }
 
     /// Sends a command. `BAD_SEQUENCE` while a response is due; `BAD_VALUE`, before any byte leaves, when the
@@ -198,10 +215,17 @@ impl<T: Transport> Session<T> {
             Rc::BAD_SEQUENCE,
             "{call} {}",
             match self.state {
-                State::Transmit => "without a command that was sent",
+                State::Transmit => "without a command that this process has sent",
                 State::Awaiting | State::Ready => "while the response to the last command is not collected",
             }
         ))
+    }
+}
+
+/// The end of a context; that of an inherited one leaves the parent's alone.
+impl<T: Transport> Drop for Session<T> {
+    fn drop(&mut self) {
+        self.claim();
     }
 }
 

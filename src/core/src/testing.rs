@@ -56,6 +56,8 @@ pub struct Scripted {
     pub sent: Vec<Vec<u8>>,
     /// How often an exchange was abandoned.
     pub abandoned: usize,
+    /// How often it was found to be inherited.
+    pub inherited: usize,
     /// How many responses were collected.
     pub collected: usize,
     /// How often a command was cancelled.
@@ -73,6 +75,7 @@ impl Scripted {
             script: script.into(),
             sent: Vec::new(),
             abandoned: 0,
+            inherited: 0,
             collected: 0,
             cancelled: 0,
             locality: 0,
@@ -112,6 +115,10 @@ impl Transport for Scripted {
 
     fn abandon(&mut self) {
         self.abandoned += 1;
+    }
+
+    fn inherited(&mut self) {
+        self.inherited += 1;
     }
 
     const CANCEL: Option<Cancel<Self>> = Some(|scripted| {

@@ -45,6 +45,11 @@ pub trait Transport: Send + Sized + 'static {
     /// command. Called once after each failed `send` or `recv`, and when a response fails its checks.
     fn abandon(&mut self);
 
+    /// This process was forked from the one that the transport belonged to, and shares with it what it holds. Let go of
+    /// that without a word to the peer, whose answers are the other's; the next `send` opens what is needed anew.
+    /// Called once in such a process, before anything else and before a drop.
+    fn inherited(&mut self);
+
     /// Called first in every call but Finalize; an error is the answer of that call, whatever the state.
     fn available(&mut self) -> Result<()> {
         Ok(())

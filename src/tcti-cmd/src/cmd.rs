@@ -156,14 +156,22 @@ impl Process {
     }
 }
 
-impl Drop for Process {
+impl Drop for Cmd {
     fn drop(&mut self) {
-        self.stop(PATIENCE);
+        self.end(PATIENCE);
     }
 }
 
 impl Cmd {
+    fn end(&mut self, patience: Duration) {
+        if let Some(mut process) = self.process.take() {
+            process.stop(patience);
+        }
+    }
+
+    /// Starts the command in place of one that ended.
     fn start(&mut self) -> Result<()> {
+        self.end(HASTE);
         let process = Process::spawn(&self.command).map_err(|error| {
             fail!(Rc::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
         })?;
@@ -259,9 +267,12 @@ impl Transport for Cmd {
     }
 
     fn abandon(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.stop(HASTE);
-        }
+        self.end(HASTE);
+    }
+
+    /// The process is the parent's child, not ours.
+    fn inherited(&mut self) {
+        self.process = None;
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|cmd| {

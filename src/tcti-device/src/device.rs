@@ -163,6 +163,10 @@ impl Transport for Device {
         self.line = None;
     }
 
+    fn inherited(&mut self) {
+        self.line = None; // the driver forgets only what the last descriptor of it goes with
+    }
+
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|device| {
         let fd = device.line.as_ref().map_or(-1, |line| line.pollable().as_raw_fd());
         Ok(vec![PollHandle { fd, events: 0, revents: 0 }])

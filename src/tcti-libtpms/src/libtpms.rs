@@ -12,6 +12,9 @@ use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
 /// TPM2_Startup(TPM_SU_CLEAR) (TPM 2.0 Library Part 3, section 9.3).
 const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
 
+/// TPM2_StirRandom of 4 bytes, which follow (Part 3, section 16.2).
+const STIR_RANDOM: [u8; 12] = [0x80, 0x01, 0, 0, 0, 16, 0, 0, 0x01, 0x46, 0, 4];
+
 /// Response codes of Startup that leave the TPM running: success, and "was started already" (Part 2, section 6.6).
 const TPM_RC_SUCCESS: u32 = 0;
 const TPM_RC_INITIALIZE: u32 = 0x100;
@@ -30,6 +33,8 @@ pub(crate) struct Libtpms {
 enum Memory {
     /// In the chip alone.
     Chip,
+    /// In the chip alone, which is a copy of the parent process's and would give the same random numbers.
+    Copied,
     /// In a file, and what we know of it.
     File(StateFile, Blobs),
 }
@@ -50,7 +55,15 @@ impl Libtpms {
     /// which a chip leaves by a reset, and which no process after this one could leave.
     fn transact(&mut self, function: impl FnOnce(&mut Chip) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let Libtpms { chip, memory, .. } = self;
-        let Memory::File(file, known) = memory else { return function(chip) };
+        let (file, known) = match memory {
+            Memory::File(file, known) => (file, known),
+            Memory::Chip => return function(chip),
+            Memory::Copied => {
+                stir(chip)?;
+                *memory = Memory::Chip;
+                return function(chip);
+            }
+        };
         let mut locked = file.lock()?;
         if let Some(news) = locked.news()? {
             start(chip, news.clone())?;
@@ -83,6 +96,22 @@ fn start(chip: &mut Chip, blobs: Blobs) -> Result<()> {
     match Header::parse(&response).map(|header| header.code) {
         Some(TPM_RC_SUCCESS | TPM_RC_INITIALIZE) => Ok(()),
         other => Err(fail!(Rc::IO_ERROR, "the TPM does not start: response code {:#x}", other.unwrap_or_default())),
+    }
+}
+
+/// Has the TPM's generator of random numbers go a way of its own: it takes entropy, and the number of this process
+/// (Part 3, TPM2_StirRandom).
+fn stir(chip: &mut Chip) -> Result<()> {
+    let mut command = STIR_RANDOM.to_vec();
+    command.extend(std::process::id().to_be_bytes());
+    let response = chip.process(0, &command)?;
+    match Header::parse(&response).map(|header| header.code) {
+        Some(TPM_RC_SUCCESS) => Ok(()),
+        other => Err(fail!(
+            Rc::IO_ERROR,
+            "the TPM, a copy of the parent process's, does not stir its random numbers: response code {:#x}",
+            other.unwrap_or_default()
+        )),
     }
 }
 
@@ -137,6 +166,15 @@ impl Transport for Libtpms {
 
     fn abandon(&mut self) {
         self.response.clear();
+    }
+
+    /// The TPM was copied with the process. With a state file each of the two takes over what the other did; without one
+    /// there are two TPMs from here on.
+    fn inherited(&mut self) {
+        self.response.clear();
+        if let Memory::Chip = self.memory {
+            self.memory = Memory::Copied;
+        }
     }
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|tpm, locality| {

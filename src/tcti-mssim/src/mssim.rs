@@ -246,6 +246,13 @@ impl Transport for Mssim {
         self.envelope.clear();
     }
 
+    /// The cancellation is the parent's, too, and the parent will end it.
+    fn inherited(&mut self) {
+        self.abandon();
+        self.cancelling = false;
+        self.channels.inherited();
+    }
+
     const CANCEL: Option<Cancel<Self>> = Some(|mssim| {
         mssim.cancelling = true; // even when the reply is lost
         mssim.platform(MS_SIM_CANCEL_ON)?;

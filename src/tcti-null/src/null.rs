@@ -30,6 +30,8 @@ impl Transport for Null {
     }
 
     fn abandon(&mut self) {}
+
+    fn inherited(&mut self) {}
 }
 
 #[cfg(test)]
@@ -40,6 +42,6 @@ mod tests {
     #[test]
     fn no_call_is_implemented() {
         let mut session = Session::new(Null::open(Conf::new(Some(c"whatever"))).unwrap());
-        assert_eq!(session.available(), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.enter(), Err(Rc::NOT_IMPLEMENTED));
     }
 }

@@ -165,6 +165,11 @@ impl<C: Child> Transport for Pcap<C> {
         self.holds_response = false;
     }
 
+    /// The child sees for itself whose it is.
+    fn inherited(&mut self) {
+        self.holds_response = false;
+    }
+
     const CANCEL: Option<Cancel<Self>> = Some(|pcap| {
         let cancelled = pcap.child.as_mut().ok_or(Rc::IO_ERROR)?.cancel();
         pcap.note_answer(Direction::ToTpm, "cancel", cancelled);

@@ -34,4 +34,8 @@ impl Transport for Helper {
     fn abandon(&mut self) {
         self.0.abandon();
     }
+
+    fn inherited(&mut self) {
+        self.0.inherited();
+    }
 }

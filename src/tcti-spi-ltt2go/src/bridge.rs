@@ -158,6 +158,11 @@ impl<F: Find> Bus for Bridge<F> {
         Ok(true)
     }
 
+    /// Neither used nor given back: the parent has it claimed, and may have been inside it on another thread.
+    fn inherited(&mut self) {
+        core::mem::forget(self.stick.take());
+    }
+
     fn end(&mut self) {
         if let Some(stick) = &mut self.stick {
             stick.set_at_work(false);

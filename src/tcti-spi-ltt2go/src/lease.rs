@@ -3,8 +3,6 @@
 //! them, and then open the next one: the stick is still claimed, by nobody who could give it back. So a context takes a
 //! stick over from another one of the same process, unless that has a command under way. One that is still alive takes
 //! it back with its next command.
-//!
-//! What a child process inherits is its parent's: the child neither uses it nor gives it back.
 #![forbid(unsafe_code)]
 
 use crate::bridge::Stick;
@@ -21,6 +19,7 @@ pub(crate) struct Leases<S>(Mutex<Vec<Entry<S>>>);
 
 struct Entry<S> {
     place: Place,
+    /// What a child inherits of a parent's contexts it neither takes over nor gives back.
     process: u32,
     holder: Weak<Mutex<Holder<S>>>,
 }
@@ -45,7 +44,6 @@ pub(crate) enum Takeover<S: Stick> {
 pub(crate) struct Lease<S: Stick> {
     holder: Arc<Mutex<Holder<S>>>,
     serial: String,
-    process: u32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,7 +63,7 @@ impl<S: Stick> Leases<S> {
         let mut entries = lock(&self.0);
         entries.retain(|entry| entry.holder.strong_count() > 0);
         entries.push(Entry { place, process, holder: Arc::downgrade(&holder) });
-        Lease { holder, serial, process }
+        Lease { holder, serial }
     }
 
     /// Takes over the stick that is at `place`.
@@ -99,15 +97,7 @@ impl<S: Stick> Leases<S> {
 
 impl<S: Stick> Lease<S> {
     fn with_stick<T>(&self, work: impl FnOnce(&mut S) -> Result<T>) -> Result<T> {
-        if self.is_inherited() {
-            return Err(Error::Busy);
-        }
         lock(&self.holder).stick.as_mut().map_or(Err(Error::Busy), work)
-    }
-
-    /// Whether it is the parent's. Another thread of that may have been inside at the fork.
-    fn is_inherited(&self) -> bool {
-        self.process != process::id()
     }
 }
 
@@ -129,20 +119,9 @@ impl<S: Stick> Stick for Lease<S> {
     }
 
     fn set_at_work(&mut self, at_work: bool) -> bool {
-        if self.is_inherited() {
-            return false;
-        }
         let mut holder = lock(&self.holder);
         holder.at_work = at_work;
         holder.stick.is_some()
-    }
-}
-
-impl<S: Stick> Drop for Lease<S> {
-    fn drop(&mut self) {
-        if self.is_inherited() {
-            core::mem::forget(Arc::clone(&self.holder));
-        }
     }
 }
 

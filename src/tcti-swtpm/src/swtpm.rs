@@ -115,6 +115,11 @@ impl Transport for Swtpm {
         self.data = None;
     }
 
+    fn inherited(&mut self) {
+        self.data = None;
+        self.channels.inherited();
+    }
+
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|swtpm| {

@@ -57,6 +57,9 @@ pub trait Bus: Send + 'static {
         Ok(false)
     }
 
+    /// This process was forked from the one that the bus belonged to: see [`Transport::inherited`](tcti_core::Transport).
+    fn inherited(&mut self) {}
+
     /// The command is over: its response is whole, or it failed. Also called when the TPM was claimed at the start.
     fn end(&mut self) {}
 

@@ -20,6 +20,8 @@ const MAX_DOUBTS: u32 = 50;
 pub struct Tis<B: Bus> {
     pub(crate) bus: B,
     state: State,
+    /// Whether the locality is given back at the end. One that a parent process claimed is the parent's.
+    gives_back: bool,
     /// Statuses in a row that no TPM gives.
     doubts: u32,
     /// Milliseconds since the last byte of a response that has begun.
@@ -31,6 +33,8 @@ pub struct Tis<B: Bus> {
 enum State {
     /// The locality is not ours.
     Foreign,
+    /// A command of a parent process may be under way. It is not aborted.
+    Inherited,
     /// A command may be under way, or be left from an exchange that failed. The next one aborts it.
     Unsettled,
     /// Nothing is under way and commandReady was written.
@@ -40,7 +44,7 @@ enum State {
 impl<B: Bus> Tis<B> {
     /// Claims the TPM on `bus` and makes it ready. `IO_ERROR` when none answers or its locality is not to be had.
     pub fn over(bus: B) -> Result<Tis<B>> {
-        let mut tis = Tis { bus, state: State::Foreign, doubts: 0, stalled: 0 };
+        let mut tis = Tis { bus, state: State::Foreign, gives_back: true, doubts: 0, stalled: 0 };
         locality::identify(&mut tis.bus)?;
         tis.settle()?;
         tis.state = State::Settled;
@@ -59,6 +63,21 @@ impl<B: Bus> Tis<B> {
         self.state = State::Unsettled;
         self.write_status(Status::COMMAND_READY)?;
         self.ready()
+    }
+
+    /// Waits until the TPM is through with what the parent process had it do.
+    fn outlast_parent(&mut self) -> Result<()> {
+        let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
+        while locality::access(&mut self.bus)?.is_ours() && !self.status()?.is_ready() {
+            if patience.pause(self.bus.clock())?.is_none() {
+                return Err(fail!(
+                    Rc::IO_ERROR,
+                    "the TPM is at work for the process that this one was forked from, and there is one TPM on the bus. \
+                     Try again when that process has its response"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
@@ -115,12 +134,15 @@ impl<B: Bus> Tis<B> {
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if self.bus.begin()? {
-            self.state = State::Foreign;
+            (self.state, self.gives_back) = (State::Foreign, true);
             locality::identify(&mut self.bus)?;
+        }
+        if self.state == State::Inherited {
+            self.outlast_parent()?;
         }
         let status = match replace(&mut self.state, State::Unsettled) {
             State::Settled => self.ready()?,
-            State::Unsettled | State::Foreign => self.settle()?,
+            State::Unsettled | State::Foreign | State::Inherited => self.settle()?,
         };
         self.write_command(command, status)?;
         (self.doubts, self.stalled) = (0, 0);
@@ -141,8 +163,15 @@ impl<B: Bus> Transport for Tis<B> {
     }
 
     fn abandon(&mut self) {
-        self.state = State::Unsettled;
+        if self.state != State::Inherited {
+            self.state = State::Unsettled;
+        }
         self.bus.end();
+    }
+
+    fn inherited(&mut self) {
+        (self.state, self.gives_back) = (State::Inherited, false);
+        self.bus.inherited();
     }
 }
 
@@ -160,7 +189,7 @@ impl<B: Bus> Drop for Tis<B> {
         if self.state == State::Unsettled {
             let _ = self.write_status(Status::COMMAND_READY);
         }
-        if self.state != State::Foreign {
+        if self.state != State::Foreign && self.gives_back {
             let _ = locality::release(&mut self.bus);
         }
     }

@@ -105,12 +105,12 @@ impl ContextRef {
 }
 
 /// A session taken out of its context; whoever drops it leaves null there.
-pub(super) struct Entered<'a, T> {
+pub(super) struct Entered<'a, T: Transport> {
     slot: &'a AtomicPtr<()>,
     session: Option<Box<Session<T>>>,
 }
 
-impl<T> Entered<'_, T> {
+impl<T: Transport> Entered<'_, T> {
     /// The session.
     pub(super) fn session(&mut self) -> Result<&mut Session<T>> {
         self.session.as_deref_mut().ok_or(Rc::BAD_SEQUENCE)
@@ -124,7 +124,7 @@ impl<T> Entered<'_, T> {
     }
 }
 
-impl<T> Drop for Entered<'_, T> {
+impl<T: Transport> Drop for Entered<'_, T> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             let _finalized = Finalized(self.slot); // even when the transport's own drop panics

@@ -44,7 +44,7 @@ pub unsafe fn call<T: Module>(
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
         // SAFETY: its magic says that our Init made it.
         let mut entered = unsafe { context.enter::<T>() }?;
-        let result = entered.session().and_then(|session| session.available().and_then(|()| body(session)));
+        let result = entered.session().and_then(|session| session.enter().and_then(|()| body(session)));
         entered.leave();
         result
     })

@@ -37,6 +37,12 @@ impl Channels {
         Ok(stream)
     }
 
+    /// Lets go of what a parent process has, too, see [`Transport::inherited`](crate::Transport::inherited).
+    pub fn inherited(&mut self) {
+        self.data.inherited();
+        self.control.inherited();
+    }
+
     /// Reads `host=`, `port=`, `path=`, `ctrl_port=`, `ctrl_path=` and `timeout=` (milliseconds, see [`Endpoint::timeout`]). Other
     /// keys go to `other`, which answers `None` for one it does not know. The control channel is at port + 1 or at
     /// SOCKET.ctrl unless the string says otherwise. `BAD_VALUE` names the offending part.

@@ -41,7 +41,7 @@ pub struct Endpoint {
     /// What the name resolved to, the address that answered last in front; empty until first needed.
     resolved: Vec<Resolved>,
     /// A TCP socket that is not connected, from the last connection to the first address.
-    spare: Option<Spare>,
+    spare: Option<OwnedFd>,
     /// The address as messages name it.
     name: Arc<str>,
     /// What a person can do when it does not answer.
@@ -119,8 +119,12 @@ impl Endpoint {
 
     /// Ends a connection to here, without TIME_WAIT and without a new socket for the next one, where TCP has it.
     pub fn release(&mut self, stream: Stream) {
-        let fd = if self.is_tcp() { stream.disconnect() } else { None };
-        self.spare = fd.map(|fd| Spare { fd, owner: std::process::id() });
+        self.spare = if self.is_tcp() { stream.disconnect() } else { None };
+    }
+
+    /// The socket to use again is another process's, too.
+    pub(super) fn inherited(&mut self) {
+        self.spare = None;
     }
 
     fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
@@ -132,7 +136,7 @@ impl Endpoint {
             let Some(address) = self.resolved.get(index) else { break };
             let address_c = address.to_sockaddr();
             let new = || Stream::connect(&*address_c, self.timeout, &self.name);
-            let attempt = match self.spare.take().and_then(Spare::take) {
+            let attempt = match self.spare.take() {
                 Some(fd) => match Stream::reconnect(fd, &*address_c, self.timeout, &self.name) {
                     Err(error) if error != Errno::ECONNREFUSED && error != Errno::ETIMEDOUT => new(),
                     other => other,
@@ -156,20 +160,6 @@ impl Endpoint {
             }
         }
         Err(reason)
-    }
-}
-
-/// A socket to use again.
-#[derive(Debug)]
-struct Spare {
-    fd: OwnedFd,
-    /// The process that made it: one that forked off shares the socket, and must not use it.
-    owner: u32,
-}
-
-impl Spare {
-    fn take(self) -> Option<OwnedFd> {
-        (self.owner == std::process::id()).then_some(self.fd)
     }
 }
 

@@ -3,6 +3,9 @@
 
 use super::*;
 use crate::testing::{Event, GET_RANDOM, OK, Scripted};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn awaiting(script: Vec<Event>) -> Session<Scripted> {
     let mut session = Session::new(Scripted::new(script));
@@ -192,6 +195,8 @@ impl Transport for Plain {
     }
 
     fn abandon(&mut self) {}
+
+    fn inherited(&mut self) {}
 }
 
 #[test]
@@ -206,4 +211,58 @@ fn what_a_transport_lacks_is_not_implemented_in_every_state() {
         assert_eq!(session.poll_handles().err(), Some(Rc::NOT_IMPLEMENTED));
     }
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+/// As a child process finds a session of its parent.
+fn forked(mut session: Session<Scripted>) -> Session<Scripted> {
+    session.process = 0;
+    session
+}
+
+#[test]
+fn a_child_process_sends_commands_of_its_own() {
+    for ready in [false, true] {
+        let mut parent = awaiting(vec![Event::bytes(OK), Event::bytes(OK)]);
+        if ready {
+            parent.receive(None, Wait::Forever).unwrap();
+        }
+        let mut session = forked(parent);
+        session.enter().unwrap();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::BAD_SEQUENCE), "the response is the parent's");
+        assert_eq!((session.transport.inherited, session.transport.abandoned), (1, 0));
+        session.enter().unwrap();
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+        assert_eq!(session.transport.inherited, 1, "once");
+    }
+}
+
+#[test]
+fn the_end_of_an_inherited_session_is_told_to_the_transport() {
+    /// Notes that it was inherited, and is looked at when it is gone.
+    struct Noted(Arc<AtomicBool>);
+
+    impl Transport for Noted {
+        fn send(&mut self, _command: &[u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn recv(&mut self, _rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+            Ok(Progress::Pending)
+        }
+
+        fn abandon(&mut self) {}
+
+        fn inherited(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    for process in [process::id(), 0] {
+        let noted = Arc::new(AtomicBool::new(false));
+        let mut session = Session::new(Noted(Arc::clone(&noted)));
+        session.process = process;
+        drop(session);
+        assert_eq!(noted.load(Relaxed), process == 0);
+    }
 }

@@ -196,3 +196,20 @@ fn what_another_process_did_counts() {
     std::fs::rename(&next, &path).unwrap(); // as another process replaces it
     assert_eq!(pcr(&mut session, 16), extended);
 }
+
+#[test]
+fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
+    let _turn = turn();
+    let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
+    let state = tpm.chip.state().unwrap();
+    let mut copy = |inherited: bool| {
+        start(&mut tpm.chip, state.clone()).unwrap();
+        if inherited {
+            tpm.inherited();
+        }
+        tpm.transact(|chip| chip.process(0, GET_RANDOM)).unwrap()
+    };
+    assert_eq!(copy(false), copy(false), "the generator is part of the state");
+    assert_ne!(copy(true), copy(false));
+    assert_ne!(copy(true), copy(true));
+}

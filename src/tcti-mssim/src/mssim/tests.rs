@@ -258,3 +258,22 @@ fn a_platform_channel_that_refuses_or_is_none_is_an_io_error() {
     assert_eq!(open_with_reply(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff]).err(), Some(Rc::IO_ERROR));
     assert_eq!(open_with_reply(&[0, 0]).err(), Some(Rc::IO_ERROR));
 }
+
+#[test]
+fn a_child_process_says_no_goodbye_for_its_parent_and_has_connections_of_its_own() {
+    let (data, port) = listen();
+    let (ctrl, platform_port) = listen();
+    let platform = platform(ctrl, 2);
+    let data = spawn(move || {
+        let inherited = play(data.accept().unwrap().0, vec![Step::Read(COMMAND), Step::Read(1)]).join().unwrap();
+        play(data.accept().unwrap().0, exchange()).join().unwrap();
+        inherited
+    });
+    let mut mssim = open(port, platform_port).unwrap();
+    mssim.send(GET_RANDOM).unwrap();
+    mssim.cancelling = true;
+    mssim.inherited();
+    assert_eq!(run(&mut Session::new(mssim)).unwrap(), OK);
+    assert_eq!(data.join().unwrap().len(), COMMAND, "and no more");
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 20]);
+}

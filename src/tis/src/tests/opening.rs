@@ -3,6 +3,7 @@
 
 use super::*;
 use sim_tis::Death;
+use tcti_core::Transport;
 
 /// Tries to open; gives the error and the milliseconds it took.
 fn refused(bench: &Bench, chip_select: ChipSelect) -> (Option<Rc>, u64) {
@@ -84,5 +85,39 @@ fn a_response_that_somebody_left_is_dropped() {
     std::mem::forget(session); // a program that was killed
     let mut session = bench.open(ChipSelect::Held);
     works(&mut session, 1);
+    bench.polite();
+}
+
+#[test]
+fn a_child_process_waits_for_its_parent_and_gives_nothing_back() {
+    for chip_select in BOTH {
+        let bench = Bench::new(Faults::default());
+        let mut parent = bench.open(chip_select);
+        let mut child = Tis::over(bench.bus(chip_select)).unwrap();
+        child.inherited();
+        let mut child = Session::new(child);
+        let first = command(40, 300, 1);
+        parent.transmit(&first).unwrap();
+        assert_eq!(child.transmit(&command(40, 300, 2)), Err(Rc::IO_ERROR), "the parent's command is under way");
+        assert_eq!(child.transmit(&command(40, 300, 3)), Err(Rc::IO_ERROR), "still");
+        assert_eq!(collect(&mut parent, Wait::Forever).unwrap(), echo(0, &first));
+        works(&mut child, 4);
+        drop(child);
+        assert!(bench.sim().has_locality());
+        works(&mut parent, 5);
+        drop(parent);
+        assert!(!bench.sim().has_locality());
+        bench.polite();
+    }
+}
+
+#[test]
+fn a_child_process_goes_on_where_its_parent_ended() {
+    let bench = Bench::new(Faults::default());
+    let parent = bench.open(ChipSelect::Held);
+    let mut child = Tis::over(bench.bus(ChipSelect::Held)).unwrap();
+    child.inherited();
+    drop(parent);
+    works(&mut Session::new(child), 1);
     bench.polite();
 }
