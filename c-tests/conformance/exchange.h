@@ -199,7 +199,8 @@ static void poll_handles(void)
         closed(ctx);
         return;
     }
-    that("no event while no response is due", count == 1 && handles[0].events == 0);
+    if (!transcript())
+        that("poll returns at once while no response is due", count == 1 && poll(handles, 1, 0) == 1);
 
     uint8_t response[64];
     size_t size = sizeof(response);
@@ -217,7 +218,8 @@ static void poll_handles(void)
     size = sizeof(response);
     code("receive", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_RC_SUCCESS);
     code("handles after it", Tss2_Tcti_GetPollHandles(ctx, handles, &count), fine);
-    that("no event again", handles[0].events == 0);
+    if (!transcript())
+        that("poll returns at once again", poll(handles, 1, 0) == 1);
     closed(ctx);
 }
 

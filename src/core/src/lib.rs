@@ -15,6 +15,7 @@ pub mod io;
 pub mod log;
 pub mod net;
 pub mod rc;
+mod ready;
 pub mod rx;
 pub mod session;
 mod sys;

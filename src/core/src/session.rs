@@ -5,9 +5,10 @@
 use crate::deadline::Wait;
 use crate::header::{HEADER_SIZE, Header};
 use crate::rc::{Rc, Result};
+use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
 use crate::transport::{PollHandle, Progress, Transport};
-use nix::libc::{POLLIN, POLLOUT};
+use nix::libc::POLLIN;
 use std::process;
 
 /// Largest command we send, in bytes.
@@ -40,6 +41,7 @@ pub struct Session<T: Transport> {
     transport: T,
     state: State,
     rx: RxBuf,
+    ready: Ready,
     /// The process that the connection and the exchange belong to.
     process: u32,
 }
@@ -47,7 +49,13 @@ pub struct Session<T: Transport> {
 impl<T: Transport> Session<T> {
     /// A session that is ready for a command.
     pub fn new(transport: T) -> Session<T> {
-        Session { transport, state: State::Transmit, rx: RxBuf::new(), process: process::id() }
+        Session {
+            transport,
+            state: State::Transmit,
+            rx: RxBuf::new(),
+            ready: Ready::new(),
+            process: process::id(),
+        }
     }
 
     /// Where the session stands.
@@ -172,20 +180,17 @@ impl<T: Transport> Session<T> {
         set_locality(&mut self.transport, locality)
     }
 
-    /// What to poll for the response. While none is awaited the events are empty, so that nobody spins; when it is
-    /// here already, they are such that poll returns at once.
+    /// What to poll for the response. While none is awaited, or receive would not wait for it, poll returns at once:
+    /// libtss2-fapi has its callers poll between two commands, too, and they would never come back.
     pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let poll_handles = T::POLL_HANDLES.ok_or(Rc::NOT_IMPLEMENTED)?;
-        let mut handles = poll_handles(&self.transport)?;
-        for handle in &mut handles {
-            handle.revents = 0;
-            handle.events = match self.state {
-                State::Transmit => 0,
-                State::Awaiting => POLLIN,
-                State::Ready => POLLOUT,
-            };
+        let fds = poll_handles(&self.transport)?;
+        match self.state {
+            State::Awaiting if !fds.is_empty() => {
+                Ok(fds.into_iter().map(|fd| PollHandle { fd, events: POLLIN, revents: 0 }).collect())
+            }
+            State::Transmit | State::Awaiting | State::Ready => Ok(vec![self.ready.handle()?]),
         }
-        Ok(handles)
     }
 
     /// Runs a module's own function (a reset, say), giving up whatever is under way.

@@ -5,7 +5,7 @@
 use crate::deadline::Wait;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
-use crate::transport::{Cancel, GetPollHandles, Open, PollHandle, Progress, SetLocality, Transport};
+use crate::transport::{Cancel, GetPollHandles, Open, Progress, SetLocality, Transport};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 
@@ -26,6 +26,9 @@ pub fn malformed() -> Vec<Vec<u8>> {
     responses.push(vec![0xff; 4096]);
     responses
 }
+
+/// What a [`Scripted`] transport has to poll. It has no descriptor: only the number counts.
+pub const POLLED: std::os::fd::RawFd = 1234;
 
 /// What a [`Scripted`] transport does next in `recv`.
 #[derive(Clone, Debug)]
@@ -129,7 +132,7 @@ impl Transport for Scripted {
         scripted.locality = locality;
         Ok(())
     });
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(vec![PollHandle { fd: -1, events: 0, revents: 0 }]));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(vec![POLLED]));
 }
 
 /// Opened without a conf string it answers each GetRandom; with `panic` the first receive panics;

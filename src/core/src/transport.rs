@@ -6,6 +6,7 @@ use crate::conf::Conf;
 use crate::deadline::Wait;
 use crate::rc::Result;
 use crate::rx::RxBuf;
+use std::os::fd::RawFd;
 
 /// An entry for `poll(2)`.
 pub type PollHandle = libc::pollfd;
@@ -15,7 +16,7 @@ pub type Cancel<T> = fn(&mut T) -> Result<()>;
 /// A transport's setLocality.
 pub type SetLocality<T> = fn(&mut T, locality: u8) -> Result<()>;
 /// A transport's getPollHandles.
-pub type GetPollHandles<T> = fn(&T) -> Result<Vec<PollHandle>>;
+pub type GetPollHandles<T> = fn(&T) -> Result<Vec<RawFd>>;
 
 /// How far a receive came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +39,7 @@ pub trait Transport: Send + Sized + 'static {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress>;
 
     /// The caller has collected the response. A transport that keeps nothing between commands lets go here, not
-    /// earlier: until then its descriptor is what the caller polls.
+    /// earlier: until then the caller may still poll its descriptor.
     fn collected(&mut self) {}
 
     /// The exchange ended in an error: drop what is in flight, so that no late answer meets the next
@@ -61,8 +62,8 @@ pub trait Transport: Send + Sized + 'static {
     /// Sets the locality of later commands: 0 to 4, or 32 to 255 (TPM 2.0 Library Part 2, TPMA_LOCALITY).
     const SET_LOCALITY: Option<SetLocality<Self>> = None;
 
-    /// One entry per descriptor that becomes ready with the response; `fd` -1 while there is none. The session fills in
-    /// the events.
+    /// The descriptors that become readable with the response; none where receive does not wait. Only the code counts
+    /// while no response is awaited.
     const POLL_HANDLES: Option<GetPollHandles<Self>> = None;
 }
 

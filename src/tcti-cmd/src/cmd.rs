@@ -17,7 +17,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tcti_core::io::{above_stdio, wait_for};
 use tcti_core::net::Arrival;
-use tcti_core::{Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
 
 /// How long a command may take to end by itself after its input was closed, and again after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -275,13 +275,8 @@ impl Transport for Cmd {
         self.process = None;
     }
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|cmd| {
-        let fd = cmd.process.as_ref().map_or(-1, |process| match (&process.stdin, process.sent) {
-            (Some(stdin), 0) => stdin.writer.as_raw_fd(), // the response is here: its input is ready at once
-            _ => process.stdout.as_raw_fd(),
-        });
-        Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
-    });
+    const POLL_HANDLES: Option<GetPollHandles<Self>> =
+        Some(|cmd| Ok(cmd.process.iter().map(|process| process.stdout.as_raw_fd()).collect()));
 }
 
 #[cfg(test)]

@@ -9,9 +9,7 @@ use nix::errno::Errno;
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use tcti_core::{
-    Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, Transport, Wait, diagnosis, fail,
-};
+use tcti_core::{Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, diagnosis, fail};
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
 const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"];
@@ -93,10 +91,7 @@ impl Transport for Device {
             }
         };
         match sent {
-            Ok(count) if count == command.len() => {
-                line.at_work = true;
-                Ok(())
-            }
+            Ok(count) if count == command.len() => Ok(()),
             Ok(count) => {
                 Err(fail!(Rc::IO_ERROR, "{} took {count} bytes of a command of {}", self.path.display(), command.len()))
             }
@@ -135,10 +130,7 @@ impl Transport for Device {
                         self.path.display()
                     ));
                 }
-                Ok(count) if count == 0 || rx.missing()? == 0 => {
-                    line.at_work = false;
-                    return Ok(Progress::Complete);
-                }
+                Ok(count) if count == 0 || rx.missing()? == 0 => return Ok(Progress::Complete),
                 Ok(_) => {}
                 // One read for each report: of two waits in a row the second would wait for another one.
                 Err(Errno::EAGAIN) if rx.is_empty() => {}
@@ -167,10 +159,8 @@ impl Transport for Device {
         self.line = None; // the driver forgets only what the last descriptor of it goes with
     }
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|device| {
-        let fd = device.line.as_ref().map_or(-1, |line| line.pollable().as_raw_fd());
-        Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
-    });
+    const POLL_HANDLES: Option<GetPollHandles<Self>> =
+        Some(|device| Ok(device.line.iter().map(|line| line.watched().as_raw_fd()).collect()));
 }
 
 #[cfg(test)]

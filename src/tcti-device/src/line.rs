@@ -22,8 +22,6 @@ pub(crate) struct Line {
     fd: OwnedFd,
     /// Absent where the driver has no poll, as before Linux 5.0: there is no waiting then, and `read` blocks.
     watch: Option<Epoll>,
-    /// Whether the driver has a command and its response was not read yet.
-    pub(crate) at_work: bool,
 }
 
 impl Line {
@@ -36,8 +34,8 @@ impl Line {
         // before is not asked again, which would take the lock.
         let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
         let line = match watch.add(&fd, EpollEvent::new(events, 0)) {
-            Ok(()) => Line { fd, watch: Some(watch), at_work: false },
-            Err(Errno::EPERM) => Line { fd, watch: None, at_work: false },
+            Ok(()) => Line { fd, watch: Some(watch) },
+            Err(Errno::EPERM) => Line { fd, watch: None },
             Err(error) => return Err(error),
         };
         line.reported(); // that it can be written to
@@ -60,13 +58,8 @@ impl Line {
         }
     }
 
-    /// The descriptor for others to poll: readable with the response, or else always writable.
-    pub(crate) fn pollable(&self) -> BorrowedFd<'_> {
-        if self.at_work { self.watched() } else { self.fd.as_fd() }
-    }
-
     /// What becomes readable with a report.
-    fn watched(&self) -> BorrowedFd<'_> {
+    pub(crate) fn watched(&self) -> BorrowedFd<'_> {
         self.watch.as_ref().map_or(self.fd.as_fd(), |watch| watch.0.as_fd())
     }
 }

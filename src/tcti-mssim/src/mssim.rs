@@ -14,8 +14,7 @@ use std::time::Duration;
 use tcti_core::net::{Arrival, Channels, Stream};
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Cancel, Conf, Deadline, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, SetLocality, Transport,
-    Wait, fail,
+    Cancel, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
 };
 
 /// Where commands come from unless the caller says otherwise, as with the C module.
@@ -265,10 +264,8 @@ impl Transport for Mssim {
         Ok(())
     });
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|mssim| {
-        let fd = mssim.link.streams().map_or(-1, |(data, _)| data.as_fd().as_raw_fd());
-        Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
-    });
+    const POLL_HANDLES: Option<GetPollHandles<Self>> =
+        Some(|mssim| Ok(mssim.link.streams().map(|(data, _)| data.as_fd().as_raw_fd()).into_iter().collect()));
 }
 
 impl Drop for Mssim {

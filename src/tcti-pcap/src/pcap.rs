@@ -7,11 +7,7 @@ use crate::capture::Capture;
 use crate::child::Child;
 use crate::conversation::Direction;
 use crate::target::Target;
-use once_cell::sync::OnceCell;
-use rustix::event::{EventfdFlags, eventfd};
-use std::os::fd::{AsRawFd, OwnedFd};
 use tcti_core::header::Header;
-use tcti_core::io::above_stdio;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
     Cancel, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
@@ -26,10 +22,6 @@ pub(crate) struct Pcap<C> {
     child: Option<C>,
     /// What the caller set, for a child that is opened anew.
     locality: Option<u8>,
-    /// Whether we hold a response that the caller has not collected, so that the child has nothing to poll.
-    holds_response: bool,
-    /// Always ready, see `poll_handles`.
-    ready: OnceCell<OwnedFd>,
     capture: Capture,
 }
 
@@ -37,14 +29,7 @@ impl<C: Child> Pcap<C> {
     /// Opens the child first: a child that does not open leaves no capture behind.
     fn new(open: impl Fn() -> Result<C> + Send + 'static, target: Target) -> Result<Pcap<C>> {
         let child = open()?;
-        Ok(Pcap {
-            open: Box::new(open),
-            child: Some(child),
-            locality: None,
-            holds_response: false,
-            ready: OnceCell::new(),
-            capture: Capture::open(target)?,
-        })
+        Ok(Pcap { open: Box::new(open), child: Some(child), locality: None, capture: Capture::open(target)? })
     }
 
     /// Calls the child between two commands. One that answers `BAD_SEQUENCE` there is out of step: an exchange failed
@@ -145,7 +130,6 @@ impl<C: Child> Transport for Pcap<C> {
         match self.ask(rx, wait) {
             Ok(()) => {
                 self.capture.record(Direction::ToHost, rx.as_slice(), flaw(rx.as_slice()));
-                self.holds_response = true;
                 Ok(Progress::Complete)
             }
             Err(Rc::TRY_AGAIN) => Ok(Progress::Pending),
@@ -156,14 +140,8 @@ impl<C: Child> Transport for Pcap<C> {
         }
     }
 
-    fn collected(&mut self) {
-        self.holds_response = false;
-    }
-
     /// The child has dropped what was in flight, or is opened anew for the next command.
-    fn abandon(&mut self) {
-        self.holds_response = false;
-    }
+    fn abandon(&mut self) {}
 
     /// The child sees for itself whose it is.
     fn inherited(&mut self) {
@@ -186,19 +164,9 @@ impl<C: Child> Transport for Pcap<C> {
     });
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|pcap| {
-        let mut handles = pcap.child.as_ref().map_or(Ok(Vec::new()), Child::poll_handles)?;
-        // The child has handed its response over and may have nothing to poll any more, but ours is here.
-        for handle in handles.iter_mut().filter(|handle| handle.fd < 0 && pcap.holds_response) {
-            handle.fd = pcap.ready.get_or_try_init(always_ready)?.as_raw_fd();
-        }
-        Ok(handles)
+        let handles = pcap.child.as_ref().map_or(Ok(Vec::new()), Child::poll_handles)?;
+        Ok(handles.into_iter().map(|handle| handle.fd).filter(|fd| *fd >= 0).collect())
     });
-}
-
-/// A descriptor that poll always finds writable.
-fn always_ready() -> Result<OwnedFd> {
-    let fd = eventfd(0, EventfdFlags::CLOEXEC).map_err(std::io::Error::from).and_then(above_stdio);
-    fd.map_err(|error| fail!(Rc::IO_ERROR, "eventfd: {error}"))
 }
 
 #[cfg(test)]

@@ -8,9 +8,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd};
 use tcti_core::conf::boolean;
 use tcti_core::net::{Channels, Stream};
-use tcti_core::{
-    Conf, GetPollHandles, Open, PollHandle, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
-};
+use tcti_core::{Conf, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
 
 /// Control commands, big-endian on the wire; the reply is a result code, big-endian, 0 for success.
 #[derive(Clone, Copy, Debug)]
@@ -122,10 +120,8 @@ impl Transport for Swtpm {
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|swtpm| {
-        let fd = swtpm.data.as_ref().map_or(-1, |stream| stream.as_fd().as_raw_fd());
-        Ok(vec![PollHandle { fd, events: 0, revents: 0 }])
-    });
+    const POLL_HANDLES: Option<GetPollHandles<Self>> =
+        Some(|swtpm| Ok(swtpm.data.iter().map(|stream| stream.as_fd().as_raw_fd()).collect()));
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! The state table, one sentence a test.
 
 use super::*;
-use crate::testing::{Event, GET_RANDOM, OK, Scripted};
+use crate::GetPollHandles;
+use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -158,14 +159,38 @@ fn locality_is_set_between_commands_only() {
 #[test]
 fn poll_waits_only_for_a_response_that_is_due() {
     let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
-    let events = |session: &mut Session<Scripted>| session.poll_handles().unwrap()[0].events;
-    assert_eq!(events(&mut session), 0);
+    let at_once = session.ready.handle().unwrap();
+    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "nothing to wait for");
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(events(&mut session), POLLIN);
+    assert_eq!(session.poll_handles(), Ok(vec![PollHandle { fd: POLLED, events: POLLIN, revents: 0 }]));
     session.receive(None, Wait::Forever).unwrap();
-    assert_eq!(events(&mut session), POLLOUT, "already here: poll must not wait");
+    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "already here");
     session.receive(Some(4096), Wait::Forever).unwrap();
-    assert_eq!(events(&mut session), 0);
+    assert_eq!(session.poll_handles(), Ok(vec![at_once]));
+}
+
+/// A transport that lost its connection with the command on it: receive says so at once.
+struct Lost;
+
+impl Transport for Lost {
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, _rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        Err(Rc::IO_ERROR)
+    }
+
+    fn abandon(&mut self) {}
+
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(Vec::new()));
+}
+
+#[test]
+fn poll_does_not_wait_for_a_response_that_will_not_come() {
+    let mut session = Session::new(Lost);
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.poll_handles(), Ok(vec![session.ready.handle().unwrap()]));
 }
 
 #[test]

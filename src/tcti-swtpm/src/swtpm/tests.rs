@@ -64,7 +64,12 @@ fn init_sets_locality_0_and_each_command_has_its_connection() {
     for _ in 0..2 {
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
-        assert_eq!(session.poll_handles().unwrap()[0].fd, -1, "no connection between commands");
+        session
+            .beside(|swtpm| {
+                assert!(swtpm.data.is_none(), "no connection between commands");
+                Ok(())
+            })
+            .unwrap();
     }
     assert_eq!(control.join().unwrap(), [[0, 0, 0, 5, 0]]);
     data.join().unwrap();
