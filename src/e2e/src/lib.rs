@@ -3,6 +3,7 @@
 //! ([`need`]), TPMs to talk to ([`server`], [`pty`]) and programs to do it with ([`program`], [`tools`]).
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+pub mod asynchronous;
 pub mod behind;
 pub mod every;
 pub mod linker;

@@ -61,6 +61,11 @@ pub const SETPRIV: Need = Need::Program("setpriv", "util-linux");
 pub const TSS2_HEADERS: Need = Need::File("/usr/include/tss2/tss2_esys.h", "libtss2-dev");
 /// The distribution's libtss2-esys.
 pub const ESYS: Need = Need::Library("libtss2-esys.so.0", "libtss2-esys-3.0.2-0");
+/// The distribution's libtss2-fapi, and its profiles.
+pub const FAPI: [Need; 2] = [
+    Need::Library("libtss2-fapi.so.1", "libtss2-fapi1"),
+    Need::File("/etc/tpm2-tss/fapi-profiles/P_ECCP256SHA256.json", "libtss2-fapi1"),
+];
 /// The release that `c-tests/allowed-differences.txt` is about.
 pub const RELEASE: Need = Need::Release("3.2.1");
 /// The distribution's module for the kernel's devices.

@@ -7,7 +7,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use tss2_e2e::need::{Need, OPENSSL, SETPRIV, TPM2_TOOLS};
+use tss2_e2e::asynchronous::{self, By};
+use tss2_e2e::need::{ESYS, Need, OPENSSL, SETPRIV, TPM2_TOOLS, TSS2_HEADERS};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage, tools};
 
@@ -22,6 +23,9 @@ pub(crate) fn tests(suite: &mut Suite) {
         suite.test(format!("device::conformance_on_{device}"), &[], move || conformance(device));
         suite.test(format!("device::all_steps_on_{device}"), &[TPM2_TOOLS, OPENSSL], move || {
             tools::all_steps(&format!("device:/dev/{device}"));
+        });
+        suite.test(format!("device::esys_waits_without_work_on_{device}"), &[ESYS, TSS2_HEADERS], move || {
+            waits_without_work(device);
         });
     }
     suite.test("device::eight_programs_hold_their_keys_at_the_same_time", &[], eight_programs);
@@ -63,6 +67,14 @@ fn conformance(device: &str) {
     let mut command = stage::command(program::conformance());
     command.arg(stage::library("tcti-device")).args(["Tss2_Tcti_Device_Init", &format!("/dev/{device}")]);
     output::passes(&output::succeed(command.env("TSS2_LOG", "all+none")), 150);
+}
+
+/// The machine's processor is simulated: what takes 10 ms outside may take ten times that.
+fn waits_without_work(device: &str) {
+    let cost = asynchronous::run("", By::Loader, 1000, &[format!("device:/dev/{device}")]);
+    cost.assert_no_spin();
+    assert!(cost.waited >= 1000.0 && cost.processor < 100.0, "{} ms", cost.processor);
+    println!("waited {} ms, processor {} ms", cost.waited, cost.processor);
 }
 
 /// Sixteen keys, where the TPM has room for three.

@@ -2,6 +2,8 @@
 //! The C programs that the topics use. `TSS2_PROGRAMS` names the directory in which they are kept.
 
 use std::path::PathBuf;
+use tss2_e2e::asynchronous;
+use tss2_e2e::need::{ESYS, TSS2_HEADERS};
 use tss2_e2e::program::{self, Link};
 
 const LOADER: Link = Link::Staged("tss2-tctildr");
@@ -25,5 +27,8 @@ pub(crate) fn steps() -> PathBuf {
 pub(crate) fn build() {
     for program in [program::conformance, program::link_tctildr, device, holds, steps] {
         let _: PathBuf = program();
+    }
+    if [ESYS, TSS2_HEADERS].into_iter().all(|need| need.missing().is_none()) {
+        asynchronous::program();
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 mod abi;
+mod asynchronous;
 mod conformance;
 mod differential;
 mod hardening;
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut suite = Suite::default();
     abi::tests(&mut suite);
+    asynchronous::tests(&mut suite);
     conformance::tests(&mut suite);
     differential::tests(&mut suite);
     hardening::tests(&mut suite);
