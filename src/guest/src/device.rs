@@ -74,7 +74,6 @@ fn waits_without_work(device: &str) {
     let cost = asynchronous::run("", By::Loader, 1000, &[format!("device:/dev/{device}")]);
     cost.assert_no_spin();
     assert!(cost.waited >= 1000.0 && cost.processor < 100.0, "{} ms", cost.processor);
-    println!("waited {} ms, processor {} ms", cost.waited, cost.processor);
 }
 
 /// Sixteen keys, where the TPM has room for three.
