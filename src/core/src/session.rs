@@ -49,13 +49,7 @@ pub struct Session<T: Transport> {
 impl<T: Transport> Session<T> {
     /// A session that is ready for a command.
     pub fn new(transport: T) -> Session<T> {
-        Session {
-            transport,
-            state: State::Transmit,
-            rx: RxBuf::new(),
-            ready: Ready::new(),
-            process: process::id(),
-        }
+        Session { transport, state: State::Transmit, rx: RxBuf::new(), ready: Ready::new(), process: process::id() }
     }
 
     /// Where the session stands.
@@ -182,7 +176,7 @@ impl<T: Transport> Session<T> {
 
     /// What to poll for the response. While none is awaited, or receive would not wait for it, poll returns at once:
     /// libtss2-fapi has its callers poll between two commands, too, and they would never come back.
-    pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+    pub fn poll_handles(&self) -> Result<Vec<PollHandle>> {
         let poll_handles = T::POLL_HANDLES.ok_or(Rc::NOT_IMPLEMENTED)?;
         let fds = poll_handles(&self.transport)?;
         match self.state {

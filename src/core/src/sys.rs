@@ -40,6 +40,14 @@ pub(crate) fn set_quickack(fd: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
+/// Whether `poll(2)` finds one of these ready now. For tests.
+#[cfg(any(test, feature = "property"))]
+pub(crate) fn is_ready(handles: &mut [libc::pollfd]) -> bool {
+    let count = libc::nfds_t::try_from(handles.len()).unwrap_or_default();
+    // SAFETY: the kernel reads and writes the handles, which live during the call; a closed descriptor is an answer.
+    unsafe { libc::poll(handles.as_mut_ptr(), count, 0) > 0 }
+}
+
 /// `write(2)` that answers EPIPE or EFBIG instead of raising SIGPIPE or SIGXFSZ, leaving the signal mask and a signal
 /// that was pending before as they were.
 pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {

@@ -9,6 +9,9 @@ use crate::transport::{Cancel, GetPollHandles, Open, Progress, SetLocality, Tran
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 
+#[cfg(any(test, feature = "property"))]
+pub mod exchange;
+
 /// TPM2_GetRandom of 8 bytes.
 pub const GET_RANDOM: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8];
 /// A response to it.

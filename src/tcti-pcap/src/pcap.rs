@@ -144,9 +144,7 @@ impl<C: Child> Transport for Pcap<C> {
     fn abandon(&mut self) {}
 
     /// The child sees for itself whose it is.
-    fn inherited(&mut self) {
-        self.holds_response = false;
-    }
+    fn inherited(&mut self) {}
 
     const CANCEL: Option<Cancel<Self>> = Some(|pcap| {
         let cancelled = pcap.child.as_mut().ok_or(Rc::IO_ERROR)?.cancel();

@@ -3,6 +3,7 @@
 
 mod exchange;
 mod faults;
+mod ideal;
 mod opening;
 mod random;
 

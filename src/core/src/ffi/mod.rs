@@ -8,6 +8,8 @@ mod guard;
 mod info;
 mod init;
 #[cfg(test)]
+mod table;
+#[cfg(test)]
 mod tests;
 mod thunks;
 

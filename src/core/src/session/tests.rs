@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::GetPollHandles;
+use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
 use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
+use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -183,6 +185,8 @@ impl Transport for Lost {
 
     fn abandon(&mut self) {}
 
+    fn inherited(&mut self) {}
+
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(Vec::new()));
 }
 
@@ -289,5 +293,13 @@ fn the_end_of_an_inherited_session_is_told_to_the_transport() {
         session.process = process;
         drop(session);
         assert_eq!(noted.load(Relaxed), process == 0);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+        let (near, mut far) = pair();
+        follow_the_ideal(&mut Session::new(near), &mut far, &exchanges);
     }
 }

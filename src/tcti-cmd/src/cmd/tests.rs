@@ -2,10 +2,14 @@
 //! The transport with real shells.
 
 use super::*;
+use proptest::prelude::*;
 use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::time::Instant;
 use tcti_core::Session;
 use tcti_core::session::Received;
+use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
 use tcti_core::testing::{GET_RANDOM, OK, malformed};
 
 fn open(command: &str) -> Session<Cmd> {
@@ -172,4 +176,40 @@ fn the_command_inherits_no_descriptor() {
     assert_eq!(run(&mut session), Err(Rc::IO_ERROR), "it ended");
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(read("ours"), read("plain"));
+}
+
+/// The command's ends of its pipes.
+struct Pipes {
+    stdin: File,
+    stdout: File,
+}
+
+impl Peer for Pipes {
+    fn command(&mut self, size: usize) -> Vec<u8> {
+        let mut command = vec![0; size];
+        self.stdin.read_exact(&mut command).unwrap();
+        command
+    }
+
+    fn arrive(&mut self, bytes: &[u8]) {
+        self.stdout.write_all(bytes).unwrap();
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (stdout, output) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let mut pipes = Pipes { stdin: reader.try_clone().unwrap().into(), stdout: output.into() };
+        let process = Process {
+            child: Command::new("true").spawn().unwrap(),
+            stdin: Some(Stdin { writer, reader }),
+            stdout,
+            has_answered: false,
+            sent: 0,
+        };
+        let cmd = Cmd { command: PathBuf::from("false"), process: Some(process) };
+        follow_the_ideal(&mut Session::new(cmd), &mut pipes, &exchanges);
+    }
 }

@@ -6,6 +6,8 @@ use nix::poll::PollFlags;
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::ttyname;
+use proptest::prelude::*;
+use rustix::io::ioctl_fionread;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use tcti_core::Session;
 use tcti_core::io::wait_for;
 use tcti_core::session::Received;
+use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
 use tcti_core::testing::{GET_RANDOM, OK};
 
 fn conf(path: &Path) -> CString {
@@ -126,4 +129,37 @@ fn a_message_names_reason_and_remedy() {
     assert!(denied.contains("mode 0755, owner root:root, we are "), "{denied}");
     assert!(diagnosis::remedy(&[Errno::ENOENT, Errno::EACCES]).contains("group tss"));
     assert!(diagnosis::remedy(&[Errno::EBUSY]).contains("/dev/tpmrm0"));
+}
+
+/// Both ends of a pseudo-terminal, which carries bytes from one to the other in its own time.
+struct Ends {
+    tpm: File,
+    slave: OwnedFd,
+}
+
+impl Peer for Ends {
+    /// The device is woken, too, when the line can take a command again.
+    const IS_RESTLESS: bool = true;
+
+    fn command(&mut self, size: usize) -> Vec<u8> {
+        let mut command = vec![0; size];
+        self.tpm.read_exact(&mut command).unwrap();
+        command
+    }
+
+    fn arrive(&mut self, bytes: &[u8]) {
+        let before = ioctl_fionread(&self.slave).unwrap();
+        self.tpm.write_all(bytes).unwrap();
+        while ioctl_fionread(&self.slave).unwrap() < before + u64::try_from(bytes.len()).unwrap() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(4000)) {
+        let (tpm, slave, mut session) = device();
+        follow_the_ideal(&mut session, &mut Ends { tpm, slave }, &exchanges);
+    }
 }

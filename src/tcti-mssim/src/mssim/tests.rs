@@ -2,13 +2,16 @@
 //! The transport against scripted simulators.
 
 use super::*;
+use proptest::prelude::*;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
+use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
 use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
 
 /// Gives what was read on each connection.
@@ -276,4 +279,42 @@ fn a_child_process_says_no_goodbye_for_its_parent_and_has_connections_of_its_own
     assert_eq!(run(&mut Session::new(mssim)).unwrap(), OK);
     assert_eq!(data.join().unwrap().len(), COMMAND, "and no more");
     assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 20]);
+}
+
+/// The simulator's end of the command channel.
+struct Commands(UnixStream);
+
+impl Peer for Commands {
+    fn command(&mut self, size: usize) -> Vec<u8> {
+        let envelope = self.0.command(9 + size);
+        assert_eq!(envelope[..9], [&[0, 0, 0, 8, 3][..], &u32::try_from(size).unwrap().to_be_bytes()].concat());
+        envelope[9..].to_vec()
+    }
+
+    fn arrive(&mut self, bytes: &[u8]) {
+        self.0.arrive(bytes);
+    }
+
+    fn wrap(&self, response: &[u8]) -> Vec<u8> {
+        [&u32::try_from(response.len()).unwrap().to_be_bytes()[..], response, &[0; 4]].concat()
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let commands = UnixListener::bind(&path).unwrap();
+        let _platform = UnixListener::bind(path.with_extension("ctrl")).unwrap();
+        let conf = CString::new(format!("path={}", path.display())).unwrap();
+        let mut channels = Channels::parse(Conf::new(Some(&conf)), |_, _| None).unwrap();
+        let data = channels.connect_data().unwrap();
+        let platform = channels.control.connect().unwrap();
+        let link = Link::Up { data, platform, exchange: Exchange::None };
+        let mssim =
+            Mssim { channels, link, locality: DEFAULT_LOCALITY, cancelling: false, envelope: RxBuf::new() };
+        let (peer, _) = commands.accept().unwrap();
+        follow_the_ideal(&mut Session::new(mssim), &mut Commands(peer), &exchanges);
+    }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The transport around a scripted TCTI: what passes through, and what the capture has of it.
 
+mod exchange;
+
 use super::*;
 use crate::capture::tests::read;
 use std::collections::VecDeque;

@@ -2,13 +2,16 @@
 //! The transport against scripted peers.
 
 use super::*;
+use proptest::prelude::*;
 use std::ffi::CString;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
+use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
 use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
 
 fn open(conf: &str) -> Result<Swtpm> {
@@ -211,5 +214,39 @@ fn a_swtpm_that_does_not_listen_is_an_io_error() {
 fn a_wrong_conf_string_is_a_bad_value() {
     for bad in ["keep=yes", "keep=", "port=x", "foo=1", "localhost"] {
         assert_eq!(open(bad).err(), Some(Rc::BAD_VALUE), "{bad}");
+    }
+}
+
+/// A swtpm that takes the newest connection.
+struct Tpm {
+    listener: UnixListener,
+    connection: Option<UnixStream>,
+}
+
+impl Peer for Tpm {
+    fn command(&mut self, size: usize) -> Vec<u8> {
+        if let Ok((connection, _)) = self.listener.accept() {
+            self.connection = Some(connection);
+        }
+        self.connection.as_mut().unwrap().command(size)
+    }
+
+    fn arrive(&mut self, bytes: &[u8]) {
+        self.connection.as_mut().unwrap().arrive(bytes);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), keep in any::<bool>()) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let conf = CString::new(format!("path={}", path.display())).unwrap();
+        let channels = Channels::parse(Conf::new(Some(&conf)), |_, _| None).unwrap();
+        let keep = if keep { Keep::Open } else { Keep::PerCommand };
+        let mut session = Session::new(Swtpm { channels, keep, data: None });
+        follow_the_ideal(&mut session, &mut Tpm { listener, connection: None }, &exchanges);
     }
 }
