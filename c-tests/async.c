@@ -15,7 +15,7 @@
 #include <tss2/tss2_tctildr.h>
 
 /* A module that never answers ends the program. */
-#define PATIENCE 120 /* seconds */
+#define PATIENCE 240 /* seconds */
 /* So many keys of one TPM take longer than anybody waits: then poll does not wait for them. */
 #define MAX_KEYS 1000
 

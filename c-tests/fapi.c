@@ -12,7 +12,7 @@
 #include <tss2/tss2_fapi.h>
 
 /* A poll that waits for nothing ends the program. */
-#define PATIENCE 120 /* seconds */
+#define PATIENCE 240 /* seconds */
 
 static unsigned steps;
 
