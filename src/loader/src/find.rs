@@ -7,7 +7,7 @@ use std::ffi::CString;
 use tcti_core::{Rc, Result, fail};
 
 /// The files that a name stands for, in the order they are tried.
-fn candidates(name: &CStr) -> Vec<CString> {
+pub(crate) fn candidates(name: &CStr) -> Vec<CString> {
     let name = match name.to_bytes() {
         b"abrmd" => b"tabrmd", // as people call it after the daemon
         other => other,

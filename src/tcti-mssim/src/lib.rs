@@ -2,7 +2,7 @@
 //! `libtss2-tcti-mssim.so.0`: the TPM simulators of Microsoft and IBM. The transport is in [`mssim`].
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
-mod mssim;
+pub(crate) mod mssim;
 
 use core::ffi::c_char;
 use mssim::Mssim;

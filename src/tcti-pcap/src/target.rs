@@ -36,7 +36,7 @@ impl Target {
         Target::new(std::env::var_os(VARIABLE).filter(|_| !runs_with_foreign_rights()).as_deref())
     }
 
-    fn new(name: Option<&OsStr>) -> Target {
+    pub(crate) fn new(name: Option<&OsStr>) -> Target {
         match name.map(OsStr::as_bytes) {
             None | Some(b"") => Target::Default(Path::new(DEFAULT)),
             Some(b"-" | b"stdout") => Target::Stdout,

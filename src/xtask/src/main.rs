@@ -11,6 +11,7 @@ mod deb;
 mod debian;
 mod demo;
 mod deny;
+mod fuzz;
 mod headers;
 mod install;
 mod layout;
@@ -59,6 +60,13 @@ enum Command {
         /// Commands per measurement.
         #[arg(long, default_value_t = 3000)]
         commands: usize,
+        #[command(flatten)]
+        install: Install,
+    },
+    /// Runs the fuzzers, with the nightly compiler.
+    Fuzz {
+        #[command(flatten)]
+        options: fuzz::Options,
         #[command(flatten)]
         install: Install,
     },
@@ -132,6 +140,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
         Command::Bench { commands, install } => bench::run(&project, *commands, install.no_install),
+        Command::Fuzz { options, install } => fuzz::run(&project, options, install.no_install),
         Command::Check => check::run(&project),
         Command::Headers => headers::write(&project),
         Command::Stage => install::stage(&project).map(drop),

@@ -69,6 +69,14 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("valgrind", Some("valgrind")),
 ];
 
+/// To build and run the fuzzers.
+pub(crate) const FUZZ: &[Package] = &[
+    Package("g++", Some("gcc-c++")),
+    Package("libtpms0", Some("libtpms")),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+];
+
 /// To make a Debian and run the consumers in it.
 pub(crate) const CONSUMERS: &[Package] =
     &[Package("debian-archive-keyring", Some("debian-keyring")), Package("debootstrap", Some("debootstrap"))];

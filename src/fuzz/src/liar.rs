@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM behind registers, what it answers to a command, and lies: bytes of the fuzzer in the place of what it said.
+//! When the fuzzer has no more bytes, the TPM is as good as any.
+
+use crate::message::{number, response};
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use sim_tis::{Faults, Sim};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tcti_core::session::Received;
+use tcti_core::{Rc, Result, Session, Transport, Wait};
+use tcti_tis::Clock;
+
+/// What becomes of one transfer.
+#[derive(Arbitrary, Clone, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing.
+    None,
+    /// Nothing, so many times more.
+    Pause(u8),
+    /// These bytes, again and again, come in instead, from this place on.
+    Bytes(u8, Vec<u8>),
+    /// One bit is another one.
+    Flip(u8, u8),
+    /// It fails.
+    Fail(u8),
+    /// It does not arrive at the TPM, and all bytes read the same.
+    Dead(u8),
+    /// The TPM loses power before.
+    Reset,
+}
+
+/// What a transfer that passes gives, and how the next ones lie.
+pub struct Liar {
+    /// The TPM.
+    pub sim: Sim,
+    lies: std::vec::IntoIter<Lie>,
+    pause: u8,
+    /// Transfers so far.
+    pub transfers: u64,
+}
+
+/// Several look at one.
+pub type Shared = Arc<Mutex<Liar>>;
+
+/// The one that is meant, whoever panicked.
+pub fn lock(liar: &Shared) -> MutexGuard<'_, Liar> {
+    liar.lock().expect("nobody panics")
+}
+
+impl Liar {
+    /// Tells these lies, then none.
+    pub fn new(faults: Faults, lies: Vec<Lie>) -> Shared {
+        let tpm = |_locality: u8, command: &[u8]| match command.len() {
+            14 => response(number(command), number(command) as u16 % 300),
+            _ => response(0, 0),
+        };
+        Arc::new(Mutex::new(Liar { sim: Sim::new(tpm, faults), lies: lies.into_iter(), pause: 0, transfers: 0 }))
+    }
+
+    /// Whether all lies are told.
+    pub fn is_honest(&self) -> bool {
+        self.lies.as_slice().is_empty() && self.pause == 0
+    }
+
+    /// Tells no more lies.
+    pub fn repent(&mut self) {
+        (self.lies, self.pause) = (Vec::new().into_iter(), 0);
+        self.sim.reset();
+        *self.sim.faults() = Faults::default();
+    }
+
+    /// What becomes of the next transfer.
+    pub fn next(&mut self) -> Lie {
+        self.transfers += 1;
+        assert!(self.transfers < 1_000_000, "somebody asks for ever");
+        if self.pause > 0 {
+            self.pause -= 1;
+            return Lie::None;
+        }
+        match self.lies.next() {
+            Some(Lie::Pause(count)) => {
+                self.pause = count;
+                Lie::None
+            }
+            lie => lie.unwrap_or(Lie::None),
+        }
+    }
+
+    /// One transfer; an error is a failure of the bus.
+    pub fn transfer(&mut self, out: Option<&[u8]>, mut into: Option<&mut [u8]>, count: usize) -> Result<()> {
+        let lie = self.next();
+        match lie {
+            Lie::Fail(_) => return Err(Rc::IO_ERROR),
+            Lie::Dead(level) => {
+                into.unwrap_or_default().fill(level);
+                return Ok(());
+            }
+            Lie::Reset => self.sim.reset(),
+            _ => {}
+        }
+        self.sim.transfer(out, into.as_deref_mut(), count).map_err(|_| Rc::IO_ERROR)?;
+        let into = into.unwrap_or_default();
+        match lie {
+            Lie::Bytes(at, bytes) if !bytes.is_empty() => {
+                let bytes = bytes.iter().cycle();
+                into.iter_mut().skip(at.into()).zip(bytes).for_each(|(to, from)| *to = *from);
+            }
+            Lie::Flip(at, bit) => {
+                if let Some(byte) = into.get_mut(usize::from(at)) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Time that passes only when somebody sleeps, in milliseconds.
+#[derive(Default)]
+pub struct Time {
+    /// So much has passed.
+    pub now: u64,
+    timer: u64,
+}
+
+impl Clock for Time {
+    fn sleep(&mut self, millis: u32) -> Result<()> {
+        self.now += u64::from(millis);
+        Ok(())
+    }
+
+    fn start_timer(&mut self, millis: u32) -> Result<()> {
+        self.timer = self.now + u64::from(millis);
+        Ok(())
+    }
+
+    fn timer_expired(&mut self) -> Result<bool> {
+        Ok(self.now >= self.timer)
+    }
+}
+
+/// Receives until there is a response or an error: so many times with a time-out, then without one.
+pub fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<Vec<u8>> {
+    let waits = waits.iter().take(4).map(|millis| Wait::Millis(u32::from(millis % 1000)));
+    for wait in waits.chain([Wait::Millis(1000)]) {
+        match session.receive(Some(usize::MAX), wait) {
+            Ok(Received::Response(bytes)) => return Ok(bytes.to_vec()),
+            Ok(other) => panic!("{other:?}"),
+            Err(Rc::TRY_AGAIN) => {}
+            Err(rc) => return Err(rc),
+        }
+    }
+    Err(Rc::TRY_AGAIN)
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Commands and responses with a number in them, so that an answer belongs to one command.
+
+/// Bytes of a command.
+pub const COMMAND_SIZE: usize = 14;
+
+/// The command of this number.
+pub fn command(number: u32) -> Vec<u8> {
+    let mut command = vec![0x80, 0x01, 0, 0, 0, COMMAND_SIZE as u8, 0, 0, 0x01, 0x7b];
+    command.extend(number.to_be_bytes());
+    command
+}
+
+/// The number of a command.
+pub fn number(command: &[u8]) -> u32 {
+    u32::from_be_bytes(*command.last_chunk().expect("a command of ours"))
+}
+
+/// The response to the command of this number, of so many bytes besides the header and the number.
+pub fn response(number: u32, size: u16) -> Vec<u8> {
+    let mut response = vec![0x80, 0x01];
+    response.extend((14 + u32::from(size)).to_be_bytes());
+    response.extend([0; 4]);
+    response.extend(number.to_be_bytes());
+    response.extend((0..size).map(|index| index as u8 ^ number as u8));
+    response
+}
+
+/// The size that the header of a response says, when there is one.
+pub fn said(bytes: &[u8]) -> Option<usize> {
+    let size = bytes.get(2..6)?.try_into().ok()?;
+    (bytes.len() >= 10).then_some(u32::from_be_bytes(size) as usize)
+}

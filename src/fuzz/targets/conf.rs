@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Configuration strings: no string is a panic, what parses keeps its promises, and what it means can be written down
+//! and read again.
+#![no_main]
+
+#[path = "../../tcti-spi-ltt2go/src"]
+mod ltt2go {
+    pub(crate) mod ere;
+}
+#[path = "../../tcti-pcap/src/target.rs"]
+mod target;
+
+use libfuzzer_sys::fuzz_target;
+use ltt2go::ere::Ere;
+use std::ffi::{CStr, CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use target::Target;
+use tcti_core::conf::boolean;
+use tcti_core::net::Channels;
+use tcti_core::{Conf, Rc, Result};
+
+const KEYS: [&str; 7] = ["host", "port", "path", "ctrl_port", "ctrl_path", "timeout", "keep"];
+
+/// As swtpm, whose keys are those of mssim and one more.
+fn parse(conf: &CStr) -> Result<Channels> {
+    Channels::parse(Conf::new(Some(conf)), |key, value| (key == "keep").then(|| boolean(key, value).map(drop)))
+}
+
+/// The channel as keys of a configuration string.
+fn keys(name: &str, is_tcp: bool, path: &str, port: &str) -> String {
+    if !is_tcp {
+        assert!((1..=107).contains(&name.len()), "{name}");
+        return format!("{path}={name}");
+    }
+    let (host, number) = name.rsplit_once(':').expect("a host and a port");
+    assert!(!host.is_empty());
+    assert!((1..=65535).contains(&number.parse::<u32>().expect("a port")));
+    match port {
+        "port" => format!("host={host},port={number}"),
+        _ => format!("{port}={number}"),
+    }
+}
+
+fn simulators(conf: &CStr) {
+    let channels = match parse(conf) {
+        Ok(channels) => channels,
+        Err(rc) => return assert_eq!(rc, Rc::BAD_VALUE),
+    };
+    let text = conf.to_str().expect("what parses is UTF-8");
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let (key, _) = part.split_once('=').expect("what parses is a pair");
+        assert!(KEYS.contains(&key), "{key}");
+    }
+    let millis = channels.control.timeout().as_millis();
+    assert!((1..=u128::from(u32::MAX)).contains(&millis) && channels.data.timeout() == channels.control.timeout());
+    let again = [
+        keys(channels.data.name(), channels.data.is_tcp(), "path", "port"),
+        keys(channels.control.name(), channels.control.is_tcp(), "ctrl_path", "ctrl_port"),
+        format!("timeout={millis}"),
+    ];
+    // A control port beside a Unix socket is one of another host, which its own string names no more.
+    if channels.data.is_tcp() || !channels.control.is_tcp() {
+        let again = CString::new(again.join(",")).expect("no NUL was in it");
+        let read = parse(&again).expect("what was read can be written and read");
+        assert_eq!(read.data.name(), channels.data.name());
+        assert_eq!(read.control.name(), channels.control.name());
+        assert_eq!(read.control.timeout(), channels.control.timeout());
+    }
+}
+
+/// The expression is the first line, what it is held against the second. How long the C library takes for many
+/// repetitions and for references back is its own affair.
+fn expression(bytes: &CStr) {
+    let Ok(text) = bytes.to_str() else { return };
+    let (expression, subject) = text.split_once('\n').unwrap_or((text, ""));
+    if expression.len() > 24 || subject.len() > 64 || expression.contains(['{', '\\', '+', '*']) {
+        return;
+    }
+    let expression_c = CString::new(expression).expect("no NUL was in it");
+    match Ere::parse(&expression_c) {
+        Ok(ere) => {
+            let matches = ere.matches(subject);
+            assert_eq!(ere.text(), expression);
+            if !expression.is_empty() && (expression.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+                assert_eq!(matches, subject.contains(expression));
+            }
+        }
+        Err(rc) => assert_eq!(rc, Rc::BAD_VALUE),
+    }
+}
+
+fn capture(name: &CStr) {
+    let bytes = name.to_bytes();
+    match Target::new(Some(OsStr::from_bytes(bytes))) {
+        Target::Stdout => assert!([&b"-"[..], b"stdout"].contains(&bytes)),
+        Target::Stderr => assert_eq!(bytes, b"stderr"),
+        Target::Default(_) => assert!(bytes.is_empty()),
+        Target::Chosen(path) => assert_eq!(path.as_os_str().as_bytes(), bytes),
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    tss2_fuzz::listen_to_log();
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let conf = CString::new(&bytes[..end]).expect("no NUL is in it");
+    simulators(&conf);
+    expression(&conf);
+    capture(&conf);
+    let path = Conf::new(Some(&conf)).path().map(|path| path.as_os_str().as_bytes());
+    assert_eq!(path, (!conf.is_empty()).then_some(conf.as_bytes()));
+});

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Bytes from a peer in any split, with sizes of any kind: what a session delivers is what the peer sent, whole, or an
+//! error, and the next command works.
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use std::collections::VecDeque;
+use tcti_core::session::{Received, State};
+use tcti_core::{Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tss2_fuzz::message::{command, response, said};
+
+#[derive(Arbitrary, Debug)]
+enum Chunk {
+    /// These bytes arrive.
+    Bytes(Vec<u8>),
+    /// So many bytes of the right response arrive.
+    Right(u16),
+    /// The beginning of a response that says this size.
+    Says(u32),
+    /// Time passes.
+    Nothing,
+    /// The peer closes.
+    End,
+}
+
+#[derive(Arbitrary, Debug)]
+struct Exchange {
+    size: u16,
+    chunks: Vec<Chunk>,
+    /// Room of the caller, or the size is asked for.
+    rooms: Vec<Option<u16>>,
+}
+
+/// Reads as `Stream` does, each chunk with one read or several.
+struct Peer {
+    chunks: VecDeque<Option<Vec<u8>>>,
+    abandoned: u32,
+}
+
+impl Transport for Peer {
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        while rx.missing()? > 0 {
+            let Some(Some(mut chunk)) = self.chunks.pop_front() else { return Err(Rc::IO_ERROR) };
+            if chunk.is_empty() {
+                return Ok(Progress::Pending);
+            }
+            rx.read_with(|room| {
+                let count = room.len().min(chunk.len());
+                room[..count].copy_from_slice(&chunk[..count]);
+                let rest = chunk.split_off(count);
+                if !rest.is_empty() {
+                    self.chunks.push_front(Some(rest));
+                }
+                Ok::<_, Rc>(count)
+            })?;
+        }
+        Ok(Progress::Complete)
+    }
+
+    fn abandon(&mut self) {
+        self.abandoned += 1;
+        self.chunks.clear();
+    }
+
+    fn inherited(&mut self) {}
+}
+
+/// The chunks as bytes; an empty one is a time without any, `None` the end.
+fn play(exchange: &Exchange, number: u32) -> VecDeque<Option<Vec<u8>>> {
+    let right = response(number, size(exchange));
+    let mut at = 0;
+    let mut play = VecDeque::new();
+    for chunk in &exchange.chunks {
+        play.push_back(match chunk {
+            Chunk::Bytes(bytes) => Some(bytes.clone()),
+            Chunk::Right(count) => {
+                let end = right.len().min(at + usize::from(*count));
+                let bytes = right[at..end].to_vec();
+                at = end;
+                Some(bytes)
+            }
+            Chunk::Says(size) => Some([&[0x80, 0x02][..], &size.to_be_bytes(), &[0; 4]].concat()),
+            Chunk::Nothing => Some(Vec::new()),
+            Chunk::End => None,
+        });
+    }
+    play
+}
+
+/// Often small, which is fast, and sometimes large.
+fn size(exchange: &Exchange) -> u16 {
+    if exchange.size > 65000 { exchange.size } else { exchange.size % 512 }
+}
+
+/// What was sent before the end.
+fn sent(play: &VecDeque<Option<Vec<u8>>>) -> Vec<u8> {
+    play.iter().map_while(Option::as_ref).flatten().copied().collect()
+}
+
+fn collect(session: &mut Session<Peer>, rooms: &[Option<u16>]) -> Result<Vec<u8>> {
+    let mut rooms = rooms.iter().copied();
+    loop {
+        // At last all there is.
+        let room = rooms.next().map_or(Some(usize::MAX), |room| room.map(usize::from));
+        match session.receive(room, Wait::Millis(0)) {
+            Ok(Received::Response(bytes)) => {
+                assert!(room.is_some_and(|room| room >= bytes.len()));
+                return Ok(bytes.to_vec());
+            }
+            Ok(Received::Size(_)) => assert_eq!(room, None),
+            Ok(Received::TooLarge(size)) => assert!(room.is_some_and(|room| room < size)),
+            Err(Rc::TRY_AGAIN) => {}
+            Err(rc) => return Err(rc),
+        }
+    }
+}
+
+fuzz_target!(|exchanges: Vec<Exchange>| {
+    tss2_fuzz::listen_to_log();
+    let mut session = Session::new(Peer { chunks: VecDeque::new(), abandoned: 0 });
+    for (number, exchange) in (0..).zip(exchanges.iter().take(8)) {
+        let play = play(exchange, number);
+        let sent = sent(&play);
+        set(&mut session, play);
+        session.transmit(&command(number)).expect("a command goes out after anything");
+        match collect(&mut session, &exchange.rooms) {
+            Ok(bytes) => {
+                assert_eq!(Some(bytes.len()), said(&bytes));
+                assert!(sent.starts_with(&bytes), "what was sent, and from its first byte");
+            }
+            Err(rc) => {
+                assert!([Rc::IO_ERROR, Rc::MALFORMED_RESPONSE].contains(&rc), "{rc:?}");
+                let right = response(number, size(exchange));
+                assert!(!(sent.len() == right.len() && sent == right), "a response was refused");
+            }
+        }
+        assert_eq!(session.state(), State::Transmit);
+        let number = u32::MAX - number;
+        set(&mut session, [Some(response(number, 7))].into());
+        session.transmit(&command(number)).expect("the next command goes out");
+        assert_eq!(collect(&mut session, &[]), Ok(response(number, 7)));
+    }
+});
+
+fn set(session: &mut Session<Peer>, chunks: VecDeque<Option<Vec<u8>>>) {
+    let _: Result<()> = session.beside(|peer| {
+        peer.chunks = chunks;
+        Ok(())
+    });
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! State files of libtpms, as somebody or a disk may have left them: what is none is an error and stays as it is, what is
+//! one is read as it was written. Some inputs go to libtpms itself, but only with a state that it made: what is inside
+//! the state is its own affair.
+#![no_main]
+
+#[path = "../../tcti-libtpms/src/libtpms.rs"]
+mod libtpms;
+#[path = "../../tcti-libtpms/src/state.rs"]
+mod state;
+#[path = "../../tcti-libtpms/src/sys.rs"]
+mod sys;
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use libtpms::Libtpms;
+use state::StateFile;
+use std::ffi::CString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+use sys::Blobs;
+use tcti_core::session::Received;
+use tcti_core::testing::GET_RANDOM;
+use tcti_core::{Conf, Open, Rc, Session, Wait};
+
+/// What is done to a file of a real TPM.
+#[derive(Arbitrary, Debug)]
+enum Damage {
+    Cut(u16),
+    Add(Vec<u8>),
+    Zeroes(u8),
+    Length { volatile: bool, plus: i8 },
+}
+
+#[derive(Arbitrary, Debug)]
+enum Input {
+    /// A file of any bytes.
+    Bytes(Vec<u8>),
+    /// A file with these two parts, and what follows them.
+    Parts(Vec<u8>, Vec<u8>, Vec<u8>),
+    /// A file of a real TPM, damaged.
+    Real(Option<Damage>),
+}
+
+/// A directory of this process, and the state of a real TPM.
+struct World {
+    file: PathBuf,
+    conf: CString,
+    real: Vec<u8>,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let dir = tempfile::tempdir().expect("a directory").keep();
+    let file = dir.join("state");
+    let conf = CString::new(file.to_str().expect("a path")).expect("no NUL");
+    drop(Libtpms::open(Conf::new(Some(&conf))).expect("a new TPM"));
+    let real = fs::read(&file).expect("its state");
+    World { file, conf, real }
+});
+
+fn encode(permanent: &[u8], volatile: &[u8], rest: &[u8]) -> Vec<u8> {
+    let length = |part: &[u8]| u32::try_from(part.len()).expect("not so large").to_be_bytes();
+    [&length(permanent), permanent, &length(volatile), volatile, rest].concat()
+}
+
+/// The parts of a file as they should be read; `None` for what is no state file.
+fn model(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    if bytes.is_empty() {
+        return Some((Vec::new(), Vec::new()));
+    }
+    let mut at = 0_usize;
+    let mut take = |count: usize| {
+        let part = bytes.get(at..at.checked_add(count)?)?;
+        at += count;
+        Some(part)
+    };
+    let mut part = || {
+        let size = u32::from_be_bytes(take(4)?.try_into().ok()?);
+        Some(take(size as usize)?.to_vec())
+    };
+    let (permanent, volatile) = (part()?, part()?);
+    (!permanent.is_empty() && bytes[at..].iter().all(|byte| *byte == 0)).then_some((permanent, volatile))
+}
+
+fn damaged(damage: &Damage) -> Vec<u8> {
+    let mut bytes = WORLD.real.clone();
+    match damage {
+        Damage::Cut(count) => bytes.truncate(bytes.len().saturating_sub(usize::from(*count) + 1)),
+        Damage::Add(more) => bytes.extend(more),
+        Damage::Zeroes(count) => bytes.extend(vec![0; (*count).into()]),
+        Damage::Length { volatile, plus } => {
+            let first = u32::from_be_bytes(bytes[..4].try_into().expect("a length")) as usize;
+            let at = if *volatile { 4 + first } else { 0 };
+            let length = u32::from_be_bytes(bytes[at..at + 4].try_into().expect("a length"));
+            let length = length.wrapping_add_signed((*plus).into());
+            bytes[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        }
+    }
+    bytes
+}
+
+/// Reading and writing without libtpms.
+fn check(file: &Path, bytes: &[u8]) {
+    fs::write(file, bytes).expect("a file");
+    let mut state = StateFile::new(file);
+    let mut locked = state.lock().expect("nobody else has it");
+    let news = locked.news().map(|news| news.map(|blobs| (blobs.permanent, blobs.volatile)));
+    match (news, model(bytes)) {
+        (Err(rc), None) => {
+            assert_eq!(rc, Rc::IO_ERROR);
+            drop(locked);
+            assert_eq!(fs::read(file).expect("it is there"), bytes, "it stays as it is");
+        }
+        (Ok(Some(parts)), Some(wanted)) => {
+            assert_eq!(parts, wanted);
+            let (permanent, volatile) = parts;
+            locked.store(&Blobs { permanent: permanent.clone(), volatile: volatile.clone() }).expect("it is stored");
+            assert_eq!(fs::read(file).expect("it is there"), encode(&permanent, &volatile, &[]));
+            let mut locked = state.lock().expect("nobody else has it");
+            assert!(matches!(locked.news(), Ok(None)), "nobody else has changed it");
+            locked.keep().expect("it is kept");
+        }
+        (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),
+    }
+    let names = fs::read_dir(file.parent().expect("a directory")).expect("a directory");
+    assert_eq!(names.count(), 1, "nothing else is left");
+}
+
+/// The whole module.
+fn open(bytes: &[u8]) {
+    let parts = model(bytes);
+    // Another state than libtpms made is its own affair.
+    if parts.is_some() && parts != model(&WORLD.real) {
+        return;
+    }
+    fs::write(&WORLD.file, bytes).expect("a file");
+    match (Libtpms::open(Conf::new(Some(&WORLD.conf))), parts) {
+        (Ok(tpm), Some(_)) => {
+            let mut session = Session::new(tpm);
+            session.transmit(GET_RANDOM).expect("a command");
+            let response = session.receive(Some(4096), Wait::Forever);
+            assert!(matches!(response, Ok(Received::Response([0x80, 1, 0, 0, 0, 20, 0, 0, 0, 0, ..]))), "{response:?}");
+        }
+        (Err(rc), None) => {
+            assert_eq!(rc, Rc::IO_ERROR);
+            assert_eq!(fs::read(&WORLD.file).expect("it is there"), bytes, "it stays as it is");
+        }
+        (opened, parts) => panic!("opened: {}, a state: {}", opened.is_ok(), parts.is_some()),
+    }
+}
+
+fuzz_target!(|input: Input| {
+    tss2_fuzz::listen_to_log();
+    match input {
+        Input::Bytes(bytes) => check(&WORLD.file, &bytes),
+        Input::Parts(permanent, volatile, rest) => check(&WORLD.file, &encode(&permanent, &volatile, &rest)),
+        Input::Real(damage) => open(&damage.as_ref().map_or_else(|| WORLD.real.clone(), damaged)),
+    }
+});

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The simulators' transport and a hostile simulator, over TCP and over Unix sockets.
+#![no_main]
+
+#[path = "../../tcti-mssim/src/lib.rs"]
+mod face;
+
+use face::mssim::Mssim;
+use face::{
+    MS_SIM_CANCEL_OFF, MS_SIM_CANCEL_ON, MS_SIM_NV_ON, MS_SIM_POWER_OFF, MS_SIM_POWER_ON, MS_SIM_TPM_SEND_COMMAND,
+    TPM_SESSION_END,
+};
+use libfuzzer_sys::fuzz_target;
+use std::sync::{LazyLock, Mutex};
+use tcti_core::{Result, Session};
+use tss2_fuzz::peer::Peer;
+use tss2_fuzz::simulator::{Input, Simulator, play};
+
+/// Where commands come from unless the caller says otherwise.
+const LOCALITY: u8 = 3;
+
+impl Simulator for Mssim {
+    fn conf(_flag: bool) -> &'static str {
+        ""
+    }
+
+    fn frame(command: Vec<u8>) -> Vec<u8> {
+        let size = u32::try_from(command.len()).expect("not so large");
+        [&MS_SIM_TPM_SEND_COMMAND.to_be_bytes()[..], &[LOCALITY], &size.to_be_bytes(), &command].concat()
+    }
+
+    fn envelope(response: &[u8]) -> Vec<u8> {
+        let size = u32::try_from(response.len()).expect("not so large");
+        [&size.to_be_bytes(), response, &[0; 4]].concat()
+    }
+
+    fn control(session: &mut Session<Mssim>) -> Result<()> {
+        session.beside(|mssim| mssim.platform(MS_SIM_POWER_OFF))
+    }
+}
+
+static PEERS: LazyLock<Mutex<[Peer; 2]>> =
+    LazyLock::new(|| Mutex::new([false, true].map(|tcp| Peer::new(tcp, Some(TPM_SESSION_END)))));
+
+fuzz_target!(|input: Input| {
+    tss2_fuzz::listen_to_log();
+    play::<Mssim>(&mut PEERS.lock().expect("nobody panics"), &input);
+});

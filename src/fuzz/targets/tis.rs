@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Register traffic with a TPM on a bus that lies: every call ends, what is delivered is as long as it says, and when
+//! the lies are over, all is well. The clock is virtual.
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use sim_tis::Faults;
+use tcti_core::{Rc, Result, Session};
+use tcti_tis::{Bus, ChipSelect, Clock, Tis, Transfer};
+use tss2_fuzz::liar::{Liar, Lie, Shared, Time, collect, lock};
+use tss2_fuzz::message::{command, response, said};
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    held: bool,
+    burst: u16,
+    burst_zero_every: u8,
+    ready_after: u8,
+    through_idle: bool,
+    data_after: u8,
+    wait_states: u8,
+    claim_after: u8,
+    /// Time-outs of receives, command by command.
+    waits: Vec<Vec<u16>>,
+    lies: Vec<Lie>,
+}
+
+impl Input {
+    fn faults(&self) -> Faults {
+        Faults {
+            burst: self.burst.max(1),
+            burst_zero_every: self.burst_zero_every.into(),
+            ready_after: u32::from(self.ready_after % 8),
+            through_idle: self.through_idle,
+            data_after: u32::from(self.data_after % 32),
+            // A bus that gives chip select up after each transfer has none.
+            wait_states: if self.held { u32::from(self.wait_states % 80) } else { 0 },
+            claim_after: u32::from(self.claim_after % 8),
+            ..Faults::default()
+        }
+    }
+}
+
+struct Lying {
+    liar: Shared,
+    time: Time,
+    chip_select: ChipSelect,
+}
+
+impl Bus for Lying {
+    fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
+        let count = transfer.len();
+        assert!((1..=68).contains(&count), "{count} bytes");
+        lock(&self.liar).transfer(transfer.out, transfer.into, count)
+    }
+
+    fn clock(&mut self) -> &mut dyn Clock {
+        &mut self.time
+    }
+
+    fn chip_select(&self) -> ChipSelect {
+        self.chip_select
+    }
+
+    fn select(&mut self) -> Result<()> {
+        lock(&self.liar).sim.select();
+        Ok(())
+    }
+
+    fn deselect(&mut self) -> Result<()> {
+        lock(&self.liar).sim.deselect();
+        Ok(())
+    }
+}
+
+/// Milliseconds that passed since the last look.
+fn took(session: &mut Session<Tis<Lying>>) -> u64 {
+    let mut now = 0;
+    let _: Result<()> = session.beside(|tis| {
+        now = std::mem::take(&mut tis.bus_mut().time.now);
+        Ok(())
+    });
+    now
+}
+
+fuzz_target!(|input: Input| {
+    tss2_fuzz::listen_to_log();
+    let liar = Liar::new(input.faults(), input.lies.clone());
+    let bus = |liar: &Shared| Lying {
+        liar: Shared::clone(liar),
+        time: Time::default(),
+        chip_select: if input.held { ChipSelect::Held } else { ChipSelect::PerTransfer },
+    };
+    let tis = match Tis::over(bus(&liar)) {
+        Ok(tis) => tis,
+        Err(rc) => {
+            assert_eq!(rc, Rc::IO_ERROR);
+            lock(&liar).repent();
+            Tis::over(bus(&liar)).expect("it opens when the lies are over")
+        }
+    };
+    let mut session = Session::new(tis);
+    for (number, waits) in (0..).zip(input.waits.iter().take(8)) {
+        let was_honest = lock(&liar).is_honest();
+        match session.transmit(&command(number)).and_then(|()| collect(&mut session, waits)) {
+            Ok(bytes) => {
+                assert_eq!(Some(bytes.len()), said(&bytes));
+                assert!(!was_honest || bytes == response(number, number as u16 % 300));
+            }
+            Err(Rc::TRY_AGAIN) => break,
+            Err(rc) => assert!([Rc::IO_ERROR, Rc::MALFORMED_RESPONSE].contains(&rc), "{rc:?}"),
+        }
+        // Locality, ready, burst and stall, wait states that do not end, and what was waited for.
+        assert!(took(&mut session) < 60_000);
+    }
+    lock(&liar).repent();
+    // The reset, or a response that is still awaited, is noticed here or was before.
+    let _ = session.transmit(&command(7)).and_then(|()| collect(&mut session, &[]));
+    let mut works = || {
+        session.transmit(&command(9))?;
+        collect(&mut session, &[])
+    };
+    let _ = works();
+    assert_eq!(works(), Ok(response(9, 9)), "when the lies are over");
+});
