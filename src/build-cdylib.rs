@@ -12,4 +12,9 @@ pub(crate) fn main() {
     }
     // The log crate and the panic hook hold pointers into the library: dlclose must not unmap it.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
+    // The unwinder from GCC's archive: libgcc_s.so.1 would be one more library to find, map and bind in each process, and
+    // C programs have no other use for it. No panic leaves a library, so each can have its own.
+    if std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu") {
+        println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
+    }
 }

@@ -69,6 +69,8 @@ fn dynamic_section(name: &str) {
     let needed = entries("NEEDED");
     assert!(needed.iter().any(|library| library.contains("[libc.so")), "{needed:?}");
     assert!(!needed.iter().any(|library| library.contains("[libtss2-")), "{needed:?}");
+    // See src/build-cdylib.rs.
+    assert!(!needed.iter().any(|library| library.contains("[libgcc_s")), "{needed:?}");
     let flags = entries("FLAGS_1").join(" ");
     assert!(flags.contains("NODELETE"), "{flags}");
 }
