@@ -10,8 +10,8 @@ use std::fs::OpenOptions;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use tcti_core::net::Channels;
-use tcti_core::{Conf, Rc, Result, diagnosis, fail};
+use tcti_core::net::local;
+use tcti_core::{Rc, Result, diagnosis, fail};
 
 /// One candidate.
 struct Default {
@@ -83,11 +83,7 @@ impl Reach {
             Reach::Library => Ok(()),
             Reach::SystemBus => probe_system_bus(),
             Reach::Device(path) => probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))),
-            Reach::Simulator => {
-                let channels = Channels::parse(Conf::new(None), |_, _| None);
-                let mut data = channels.map_err(|rc| Refusal::new(format!("{rc:?}")))?.data;
-                data.try_connect().map(drop).map_err(Refusal::new)
-            }
+            Reach::Simulator => local::reach_simulator().map_err(Refusal::new),
         }
     }
 }

@@ -9,12 +9,12 @@ use nix::sys::socket::UnixAddr;
 use std::time::Duration;
 
 /// The host of a simulator unless the configuration says otherwise.
-const DEFAULT_HOST: &str = "localhost";
+pub(super) const DEFAULT_HOST: &str = "localhost";
 /// The port of a simulator's data channel unless the configuration says otherwise.
-const DEFAULT_PORT: u16 = 2321;
+pub(super) const DEFAULT_PORT: u16 = 2321;
 /// How long a connection may take to be made, and a control command to be answered. A simulator answers between two
 /// TPM commands, and a long one (an RSA key) may be under way for another program.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 const DATA_REMEDY: &str = "Is the simulator running, and is this its address?";
 const CONTROL_REMEDY: &str = "This is the control channel: start the simulator with one there (swtpm: --ctrl), or say \

@@ -95,12 +95,8 @@ impl Endpoint {
 
     /// Connects to the first address that answers. `IO_ERROR` when none does.
     pub fn connect(&mut self) -> Result<Stream> {
-        self.try_connect().map_err(|reason| crate::fail!(Rc::IO_ERROR, "{reason}. {}", self.remedy))
-    }
-
-    /// As [`connect`](Self::connect), but the reason goes to the caller instead of the log.
-    pub fn try_connect(&mut self) -> core::result::Result<Stream, String> {
-        self.connect_to_any().map_err(|reason| format!("cannot connect to {}: {reason}", self.name))
+        self.connect_to_any()
+            .map_err(|reason| crate::fail!(Rc::IO_ERROR, "cannot connect to {}: {reason}. {}", self.name, self.remedy))
     }
 
     /// Goes to the host that `other` has connected to, when it is the same name: a name may stand for two machines.
