@@ -6,10 +6,13 @@
 
 use crate::conversation::{Conversation, Direction};
 use crate::target::Target;
-use pcap_file::pcapng::PcapNgWriter;
+use byteorder_slice::NativeEndian;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
-use pcap_file::{DataLink, PcapError};
+use pcap_file::pcapng::blocks::section_header::SectionHeaderBlock;
+use pcap_file::pcapng::blocks::{ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, SECTION_HEADER_BLOCK};
+use pcap_file::pcapng::{PcapNgBlock, RawBlock};
+use pcap_file::{DataLink, Endianness};
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tcti_core::io::Outlet;
@@ -19,14 +22,16 @@ use tcti_core::{Deadline, Result};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time stamps count billionths of a second, as this writer makes them. A TPM in memory answers within millionths.
 const NANOSECONDS: u8 = 9;
+/// Bytes around the body of a block: its type, and its length before and after.
+const FRAME: usize = 4 + 4 + 4;
+/// Bytes around a message: IPv4 and TCP headers, a block and its fields.
+const ROOM: usize = 128;
 
 /// An open capture.
 pub(crate) struct Capture {
     target: Target,
     /// None once it could not be written to.
     file: Option<Outlet>,
-    /// Holds what is to be written next.
-    blocks: PcapNgWriter<Vec<u8>>,
     conversation: Conversation,
 }
 
@@ -35,12 +40,8 @@ impl Capture {
     /// there is none.
     pub(crate) fn open(target: Target) -> Result<Capture> {
         let file = Outlet::new(target.open()?);
-        let begun = section().and_then(|mut blocks| {
-            write(&file, &core::mem::take(blocks.get_mut()))?;
-            Ok(blocks)
-        });
-        match begun {
-            Ok(blocks) => Ok(Capture { target, file: Some(file), blocks, conversation: Conversation::new() }),
+        match section().and_then(|blocks| write(&file, &blocks)) {
+            Ok(()) => Ok(Capture { target, file: Some(file), conversation: Conversation::new() }),
             Err(error) => Err(target.refused(&error)),
         }
     }
@@ -62,7 +63,8 @@ impl Capture {
     fn add(&mut self, direction: Direction, message: &[u8], mut comment: Option<String>) -> io::Result<Vec<u8>> {
         // A clock before 1970 counts as 1970.
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        for packet in self.conversation.packets(direction, message).map_err(io::Error::other)? {
+        let mut blocks = Vec::with_capacity(message.len() + ROOM);
+        for packet in self.conversation.packets(direction, message)? {
             let comment = comment.take().map(|comment| EnhancedPacketOption::Comment(comment.into()));
             let block = EnhancedPacketBlock {
                 interface_id: 0,
@@ -71,23 +73,32 @@ impl Capture {
                 data: packet.into(),
                 options: comment.into_iter().collect(),
             };
-            self.blocks.write_pcapng_block(block).map_err(unwritable)?;
+            append(&mut blocks, ENHANCED_PACKET_BLOCK, &block)?;
         }
-        Ok(core::mem::take(self.blocks.get_mut()))
+        Ok(blocks)
     }
 }
 
 /// What opens a section: its header and the one interface.
-fn section() -> io::Result<PcapNgWriter<Vec<u8>>> {
-    let mut blocks = PcapNgWriter::new(Vec::new()).map_err(unwritable)?;
+fn section() -> io::Result<Vec<u8>> {
+    let mut blocks = Vec::new();
+    let header = SectionHeaderBlock { endianness: Endianness::native(), ..SectionHeaderBlock::default() };
+    append(&mut blocks, SECTION_HEADER_BLOCK, &header)?;
     let mut interface = InterfaceDescriptionBlock::new(DataLink::IPV4, 0); // packets of any size
     interface.options.push(InterfaceDescriptionOption::IfTsResol(NANOSECONDS));
-    blocks.write_pcapng_block(interface).map_err(unwritable)?;
+    append(&mut blocks, INTERFACE_DESCRIPTION_BLOCK, &interface)?;
     Ok(blocks)
 }
 
-fn unwritable(error: PcapError) -> io::Error {
-    io::Error::other(error)
+/// Adds a block. The crate's own writer can write all kinds of blocks in both byte orders, and take this
+/// module more than all of its own code.
+fn append<'a>(blocks: &mut Vec<u8>, type_: u32, block: &impl PcapNgBlock<'a>) -> io::Result<()> {
+    let mut body = Vec::with_capacity(blocks.capacity());
+    block.write_to::<NativeEndian, _>(&mut body)?;
+    body.resize(body.len().next_multiple_of(4), 0);
+    let len = u32::try_from(body.len() + FRAME).map_err(io::Error::other)?;
+    RawBlock { type_, initial_len: len, body: body.into(), trailer_len: len }.write_to::<NativeEndian, _>(blocks)?;
+    Ok(())
 }
 
 fn write(file: &Outlet, blocks: &[u8]) -> io::Result<()> {

@@ -3,9 +3,9 @@
 //! The addresses are random, one pair per context, so that the contexts of one file are told apart.
 #![forbid(unsafe_code)]
 
-use etherparse::PacketBuilder;
-use etherparse::err::packet::BuildWriteError;
+use etherparse::{Ipv4Header, TcpHeader, ip_number};
 use rustix::rand::{GetRandomFlags, getrandom};
+use std::io;
 
 /// Any port; that of the host.
 const HOST_PORT: u16 = 50000;
@@ -52,26 +52,36 @@ impl Conversation {
 
     /// The IPv4 packets of one message: one, unless it is larger than those of any TPM. An empty message is one
     /// packet, too.
-    pub(crate) fn packets(&mut self, direction: Direction, message: &[u8]) -> Result<Vec<Vec<u8>>, BuildWriteError> {
+    pub(crate) fn packets(&mut self, direction: Direction, message: &[u8]) -> io::Result<Vec<Vec<u8>>> {
         if message.is_empty() {
             return Ok(vec![self.packet(direction, message)?]);
         }
         message.chunks(MAX_SEGMENT).map(|segment| self.packet(direction, segment)).collect()
     }
 
-    fn packet(&mut self, direction: Direction, segment: &[u8]) -> Result<Vec<u8>, BuildWriteError> {
+    fn packet(&mut self, direction: Direction, segment: &[u8]) -> io::Result<Vec<u8>> {
         let (from, to) = match direction {
             Direction::ToTpm => (&mut self.host, &self.tpm),
             Direction::ToHost => (&mut self.tpm, &self.host),
         };
-        let mut packet = Vec::with_capacity(segment.len() + 20 + 20);
-        PacketBuilder::ipv4(from.address, to.address, TTL)
-            .tcp(from.port, to.port, from.next, WINDOW)
-            .ack(to.next)
-            .write(&mut packet, segment)?;
+        let mut tcp = TcpHeader::new(from.port, to.port, from.next, WINDOW);
+        tcp.ack = true;
+        tcp.acknowledgment_number = to.next;
+        tcp.checksum = tcp.calc_checksum_ipv4_raw(from.address, to.address, segment).map_err(|_| too_long())?;
+        let len = u16::try_from(tcp.header_len() + segment.len()).map_err(|_| too_long())?;
+        let ip = Ipv4Header::new(len, TTL, ip_number::TCP, from.address, to.address);
+        let mut ip = ip.map_err(|_| too_long())?;
+        ip.header_checksum = ip.calc_header_checksum();
+        let packet = [&ip.to_bytes(), &tcp.to_bytes(), segment].concat();
         from.next = u32::try_from(segment.len()).map_or(from.next, |len| from.next.wrapping_add(len));
         Ok(packet)
     }
+}
+
+/// No segment is: see [`MAX_SEGMENT`]. The crate's own errors can print every protocol there is, which takes more code
+/// than making the packets.
+fn too_long() -> io::Error {
+    io::Error::other("a segment is longer than an IPv4 packet")
 }
 
 /// Numbers that differ from context to context; nothing depends on their quality.
