@@ -123,10 +123,10 @@ impl Process {
     }
 
     /// How the command ended, when it does so in time; `None` in the inner place when the host program reaped it.
-    /// wait(2) knows no time-out, so this asks again, less and less often.
+    /// wait(2) knows no time-out, so this asks again, less and less often: a command that ends soon is noticed soon.
     fn ended(&mut self, within: Duration) -> Option<Option<ExitStatus>> {
         let deadline = Deadline::within(within);
-        let mut pause = Duration::from_millis(1);
+        let mut pause = Duration::from_micros(50);
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return Some(Some(status)),
