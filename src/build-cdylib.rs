@@ -13,8 +13,11 @@ pub(crate) fn main() {
     // The log crate and the panic hook hold pointers into the library: dlclose must not unmap it.
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     // The unwinder from GCC's archive: libgcc_s.so.1 would be one more library to find, map and bind in each process, and
-    // C programs have no other use for it. No panic leaves a library, so each can have its own.
-    if std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu") {
+    // C programs have no other use for it. No panic leaves a library, so each can have its own. Elsewhere than on x86-64
+    // the archive needs more of GCC, and nobody has tried it.
+    let is =
+        |name: &str, wanted: &str| std::env::var(format!("CARGO_CFG_TARGET_{name}")).is_ok_and(|value| value == wanted);
+    if is("ARCH", "x86_64") && is("ENV", "gnu") {
         println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
     }
 }
