@@ -5,6 +5,7 @@
 use crate::subject::Subject;
 use anyhow::{Context, Result, ensure};
 use socket2::SockRef;
+use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -114,6 +115,18 @@ pub(crate) fn pipes(command: String) -> Subject {
         Ok(Box::new(move |command| {
             stdin.write_all(command)?;
             collect(&mut stdout, &mut buffer, raw)
+        }))
+    })
+}
+
+/// A device: one write, one read.
+pub(crate) fn device(path: PathBuf) -> Subject {
+    Box::new(move || {
+        let mut device = File::options().read(true).write(true).open(&path)?;
+        let mut buffer = vec![0; 4096];
+        Ok(Box::new(move |command| {
+            device.write_all(command)?;
+            collect(&mut device, &mut buffer, raw)
         }))
     })
 }

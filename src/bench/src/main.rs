@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `side-by-side`: times each module, the C module of the distribution and the floor of the protocol against one
-//! server, in turn, and writes a table. Run it pinned to one core, as `cargo xtask bench` does: unpinned runs jump
-//! between two speeds.
+//! `side-by-side`: our modules, the C modules of the distribution and the floor of each protocol, in turn. Each mode
+//! prints a table in Markdown; `cargo xtask bench` puts them together. Run it pinned to one core, as that does: unpinned
+//! runs jump between two speeds.
 
+mod cell;
+mod commands;
+mod contexts;
+mod cycles;
 mod floor;
 mod measure;
 mod servers;
+mod sizes;
+mod start;
 mod subject;
 mod syscalls;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use measure::Figures;
-use std::fmt::Write;
-use std::fs;
+use servers::Parts;
 use std::path::PathBuf;
-use subject::Command;
+use subject::Library;
 
 /// Times TCTI modules side by side.
 #[derive(Parser)]
@@ -26,90 +30,86 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Mode {
-    /// Measures everything and writes the table.
-    Table {
-        /// Directory of our libraries.
+    /// One TPM command over each connection.
+    Commands {
+        #[command(flatten)]
+        parts: Parts,
+        /// Commands of each kind.
         #[arg(long)]
-        ours: PathBuf,
-        /// Directory of the distribution's C modules.
+        count: usize,
+    },
+    /// A program that starts and asks one thing.
+    Start {
+        #[command(flatten)]
+        parts: Parts,
+        /// Pairs of processes.
         #[arg(long)]
-        theirs: PathBuf,
-        /// The mssim server program.
+        count: usize,
+    },
+    /// The size of the libraries.
+    Sizes {
+        #[command(flatten)]
+        parts: Parts,
+    },
+    /// Many contexts at once. Not to be pinned.
+    Contexts {
+        #[command(flatten)]
+        parts: Parts,
+        /// Commands per round.
         #[arg(long)]
-        mssim_server: PathBuf,
-        /// Commands per measurement.
-        #[arg(long, default_value_t = 3000)]
-        commands: usize,
-        /// Where the table goes.
+        count: usize,
+    },
+    /// Contexts that are made and finalized.
+    Cycles {
+        #[command(flatten)]
+        parts: Parts,
+        /// Contexts of each connection.
         #[arg(long)]
-        output: PathBuf,
+        count: usize,
+    },
+    /// As `commands`, on the devices of this kernel.
+    Devices {
+        #[command(flatten)]
+        parts: Parts,
+        /// Commands of each kind.
+        #[arg(long)]
+        count: usize,
+    },
+    /// As `cycles`, on the devices of this kernel.
+    DeviceCycles {
+        #[command(flatten)]
+        parts: Parts,
+        /// Contexts of each device.
+        #[arg(long)]
+        count: usize,
     },
     /// Sends so many GetRandom through one TCTI: what `strace -c` counts.
-    Send { library: PathBuf, conf: String, commands: usize },
+    Send { file: PathBuf, conf: String, commands: usize },
+    /// Makes and finalizes as many contexts as each line of standard input says.
+    /// `carrier` is the module that it opens.
+    Cycle { file: PathBuf, conf: String, carrier: Option<PathBuf> },
     /// Answers TPM commands on standard input with a fixed response: the command behind the TCTI cmd.
     Respond,
 }
 
+/// Rounds with many contexts.
+const ROUNDS: usize = 10;
+
 fn main() -> Result<()> {
     match Options::parse().mode {
-        Mode::Table { ours, theirs, mssim_server, commands, output } => {
-            let text = table(&servers::Parts { ours, theirs, mssim_server }, commands)?;
-            print!("{text}");
-            Ok(fs::write(output, text)?)
+        Mode::Commands { parts, count } => commands::print(&servers::cases(&parts)?, count),
+        Mode::Start { parts, count } => start::print(&parts, count),
+        Mode::Sizes { parts } => sizes::print(&parts),
+        Mode::Contexts { parts, count } => contexts::print(&parts, ROUNDS, count),
+        Mode::Cycles { parts, count } => {
+            let mut cases = servers::cases(&parts)?;
+            cases.push(servers::null(&parts));
+            cycles::print(&cases, count)
         }
-        Mode::Send { library, conf, commands } => subject::send(&library, &conf, commands),
+        Mode::Devices { parts, count } => commands::print(&servers::devices(&parts), count),
+        Mode::DeviceCycles { parts, count } => cycles::print(&servers::devices(&parts), count),
+        Mode::Send { file, conf, commands } => Library { file, conf }.send(commands),
+        Mode::Cycle { file, conf, carrier } => cycles::serve(&Library { file, conf }, carrier),
         Mode::Respond => servers::respond(),
     }
-}
-
-fn table(parts: &servers::Parts, commands: usize) -> Result<String> {
-    let mut text = String::from(
-        "# Modules side by side\n\nOne run, client and server on one core, in turn. Microseconds: median (p99). The ratio is \
-         of the medians, ours to the other. System calls per command by strace.\n\n\
-         | connection | command | ours | C module | ratio | floor | ratio | Init ours | Init C | calls ours | calls C |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|\n",
-    );
-    for case in servers::cases(parts)? {
-        let calls_ours = syscalls::per_command(&case.ours, &case.conf)?;
-        let calls_theirs = match &case.theirs {
-            Some(library) => syscalls::per_command(library, &case.conf_of_theirs)?,
-            None => None,
-        };
-        for command in [Command::GetRandom, Command::GetCapability] {
-            let mut subjects = vec![subject::module(&case.ours, &case.conf)];
-            subjects.extend(case.theirs.as_ref().map(|library| subject::module(library, &case.conf_of_theirs)));
-            subjects.push((case.floor)(&case));
-            let has_theirs = case.theirs.is_some();
-            let commands = if has_theirs && case.slow_c { commands.min(100) } else { commands };
-            let figures = measure::in_turn(&subjects, command, commands)?;
-            let (ours, rest) = (figures.first(), figures.get(1..).unwrap_or_default());
-            let theirs = if has_theirs { rest.first() } else { None };
-            let cell = |figures: Option<&Figures>| figures.map_or_else(|| "-".to_owned(), ToString::to_string);
-            let ratio = |other: Option<&Figures>| match (ours, other) {
-                (Some(ours), Some(other)) => format!("{:.3}", ours.median / other.median),
-                _ => "-".to_owned(),
-            };
-            let init = |library: &PathBuf, conf: &str| measure::init(library, conf).map(|figures| figures.to_string());
-            let init_theirs = match &case.theirs {
-                Some(library) => init(library, &case.conf_of_theirs)?,
-                None => "-".to_owned(),
-            };
-            let calls = |calls: &Option<f64>| calls.map_or_else(|| "-".to_owned(), |calls| format!("{calls:.1}"));
-            writeln!(
-                text,
-                "| {} | {command} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-                case.name,
-                cell(ours),
-                cell(theirs),
-                ratio(theirs),
-                cell(figures.last()),
-                ratio(figures.last()),
-                init(&case.ours, &case.conf)?,
-                init_theirs,
-                calls(&calls_ours),
-                calls(&calls_theirs),
-            )?;
-        }
-    }
-    Ok(text)
 }

@@ -2,8 +2,9 @@
 //! The servers that are measured against, and the cases: which module talks to which, and what its floor is.
 
 use crate::floor;
-use crate::subject::Subject;
+use crate::subject::{Library, Subject};
 use anyhow::{Context, Result, ensure};
+use clap::Args;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -13,31 +14,101 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Where things are.
+#[derive(Args)]
 pub(crate) struct Parts {
+    /// Directory of our libraries.
+    #[arg(long)]
     pub(crate) ours: PathBuf,
+    /// Directory of the distribution's C libraries.
+    #[arg(long)]
     pub(crate) theirs: PathBuf,
+    /// The mssim server program.
+    #[arg(long)]
     pub(crate) mssim_server: PathBuf,
 }
 
-/// One row of the table.
+/// Where a connection leads, and how the least that its protocol needs gets there.
+enum Place {
+    SwtpmEach(u16),
+    SwtpmUnix(PathBuf),
+    SwtpmKept(u16),
+    MssimTcp(u16),
+    MssimUnix(PathBuf),
+    Recorded(PathBuf),
+    Command,
+    Device(PathBuf),
+    /// Nothing is between the module and its TPM.
+    Inside,
+}
+
+/// One connection.
 pub(crate) struct Case {
-    pub(crate) name: &'static str,
-    pub(crate) conf: String,
-    /// The same without what only ours has.
-    pub(crate) conf_of_theirs: String,
-    pub(crate) ours: PathBuf,
-    /// Absent where the C module has no such thing.
-    pub(crate) theirs: Option<PathBuf>,
-    /// Whether the C module takes so long that fewer commands have to do.
-    pub(crate) slow_c: bool,
-    pub(crate) floor: fn(&Case) -> Subject,
-    port: u16,
-    socket: PathBuf,
+    pub(crate) name: String,
+    module: &'static str,
+    conf: String,
+    place: Place,
+    directories: [PathBuf; 2],
     _server: Option<Server>,
 }
 
+impl Case {
+    fn new(parts: &Parts, name: &str, module: &'static str, conf: String, place: Place) -> Case {
+        let directories = [parts.ours.clone(), parts.theirs.clone()];
+        Case { name: name.to_owned(), module, conf, place, directories, _server: None }
+    }
+
+    fn with(self, server: Server) -> Case {
+        Case { _server: Some(server), ..self }
+    }
+
+    pub(crate) fn ours(&self) -> Library {
+        Library { file: module(&self.directories[0], self.module), conf: self.conf.clone() }
+    }
+
+    /// Absent where there is no such C module, or none that can do this.
+    pub(crate) fn theirs(&self) -> Option<Library> {
+        let file = Some(module(&self.directories[1], self.module)).filter(|file| file.exists())?;
+        match self.place {
+            Place::MssimUnix(_) => None,
+            _ => Some(Library { file, conf: self.conf.replace(",keep=true", "") }),
+        }
+    }
+
+    /// The module below this one, which is the same for both.
+    pub(crate) fn carrier(&self) -> Option<PathBuf> {
+        matches!(self.place, Place::Recorded(_)).then(|| module(&self.directories[1], "swtpm"))
+    }
+
+    /// Whether the C module waits for delayed acknowledgements: 88 ms for a command.
+    pub(crate) fn slow_c(&self) -> bool {
+        matches!(self.place, Place::MssimTcp(_))
+    }
+
+    /// By how much a context takes longer to be made than one that only connects: a program is started, or a TPM made.
+    pub(crate) fn slowness(&self) -> usize {
+        match self.place {
+            Place::Inside if self.module == "libtpms" => 10,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn floor(&self) -> Option<Subject> {
+        Some(match &self.place {
+            Place::SwtpmEach(port) => floor::tcp_each(*port),
+            Place::SwtpmUnix(path) => floor::unix_each(path.clone()),
+            Place::SwtpmKept(port) => floor::tcp_kept(*port),
+            Place::MssimTcp(port) => floor::mssim_tcp(*port),
+            Place::MssimUnix(path) => floor::mssim_unix(path.clone()),
+            Place::Recorded(path) => floor::recorded(floor::unix_each(path.clone())),
+            Place::Command => floor::pipes(self.conf.clone()),
+            Place::Device(path) => floor::device(path.clone()),
+            Place::Inside => return None,
+        })
+    }
+}
+
 /// A server, ended with it.
-struct Server {
+pub(crate) struct Server {
     process: Child,
     dir: TempDir,
 }
@@ -77,6 +148,7 @@ fn swtpm(server: [String; 2]) -> Result<(Child, TempDir)> {
         .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
         .arg(format!("dir={}", dir.path().display()))
         .args(["--server", &data, "--ctrl", &control])
+        .stderr(Stdio::null()) // a line for each client that goes
         .spawn()
         .context("swtpm")?;
     Ok((process, dir))
@@ -90,7 +162,7 @@ fn swtpm_tcp() -> Result<(Server, u16)> {
     Ok((server, port))
 }
 
-fn swtpm_unix() -> Result<(Server, PathBuf)> {
+pub(crate) fn swtpm_unix() -> Result<(Server, PathBuf)> {
     let (process, dir) = swtpm(["type=unixio,path=DIR/s".to_owned(), "type=unixio,path=DIR/s.ctrl".to_owned()])?;
     let server = Server { process, dir };
     let path = server.dir.path().join("s");
@@ -113,63 +185,54 @@ fn mssim(parts: &Parts, arguments: &[&str]) -> Result<(Server, String)> {
     Ok((Server { process, dir }, line))
 }
 
-fn module(dir: &Path, name: &str) -> PathBuf {
+pub(crate) fn module(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("libtss2-tcti-{name}.so.0"))
 }
 
-/// Every case, its server running.
+/// Every connection that can be on any machine, its server running.
 pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
-    let case = |name: &'static str, library: &str, conf: String, floor: fn(&Case) -> Subject| Case {
-        name,
-        conf_of_theirs: conf.replace(",keep=true", ""),
-        conf,
-        ours: module(&parts.ours, library),
-        theirs: Some(module(&parts.theirs, library)).filter(|path| path.exists()),
-        slow_c: false,
-        floor,
-        port: 0,
-        socket: PathBuf::new(),
-        _server: None,
-    };
-    let (server, port) = swtpm_tcp()?;
-    let conf = format!("host=127.0.0.1,port={port}");
-    let each = |case: &Case| floor::tcp_each(case.port);
-    let tcp = Case { port, _server: Some(server), ..case("swtpm TCP", "swtpm", conf, each) };
-
-    let (server, socket) = swtpm_unix()?;
-    let conf = format!("path={}", socket.display());
-    let each = |case: &Case| floor::unix_each(case.socket.clone());
-    let unix = Case { socket, _server: Some(server), ..case("swtpm Unix socket", "swtpm", conf, each) };
+    let case = |name, module, conf, place| Case::new(parts, name, module, conf, place);
+    let at_port = |port: u16| format!("host=127.0.0.1,port={port}");
+    let at_path = |path: &Path| format!("path={}", path.display());
+    let mut cases = Vec::new();
 
     let (server, port) = swtpm_tcp()?;
-    let conf = format!("host=127.0.0.1,port={port},keep=true");
-    let kept = |case: &Case| floor::tcp_kept(case.port);
-    let keep = Case { port, _server: Some(server), ..case("swtpm TCP kept", "swtpm", conf, kept) };
+    cases.push(case("swtpm TCP", "swtpm", at_port(port), Place::SwtpmEach(port)).with(server));
+    let (server, path) = swtpm_unix()?;
+    cases.push(case("swtpm Unix socket", "swtpm", at_path(&path), Place::SwtpmUnix(path)).with(server));
+    let (server, port) = swtpm_tcp()?;
+    let conf = format!("{},keep=true", at_port(port));
+    cases.push(case("swtpm TCP kept", "swtpm", conf, Place::SwtpmKept(port)).with(server));
 
     let port = free_port()?;
     let (server, _) = mssim(parts, &["--port", &port.to_string()])?;
-    let conf = format!("host=127.0.0.1,port={port}");
-    let kept = |case: &Case| floor::mssim_tcp(case.port);
-    let mssim_tcp = Case { port, slow_c: true, _server: Some(server), ..case("mssim TCP", "mssim", conf, kept) };
-
+    cases.push(case("mssim TCP", "mssim", at_port(port), Place::MssimTcp(port)).with(server));
     let (server, _) = mssim(parts, &["--path", "DIR/s"])?;
-    let socket = server.dir.path().join("s");
-    let conf = format!("path={}", socket.display());
-    let kept = |case: &Case| floor::mssim_unix(case.socket.clone());
-    let unix_case = case("mssim Unix socket", "mssim", conf, kept);
-    let mssim_unix = Case { socket, theirs: None, _server: Some(server), ..unix_case };
+    let path = server.dir.path().join("s");
+    cases.push(case("mssim Unix socket", "mssim", at_path(&path), Place::MssimUnix(path)).with(server));
 
     // Around the same C module for both, so that recording is what differs.
-    let (server, socket) = swtpm_unix()?;
-    let child = module(&parts.theirs, "swtpm");
-    let conf = format!("{}:path={}", child.display(), socket.display());
-    let recorded = |case: &Case| floor::recorded(floor::unix_each(case.socket.clone()));
-    let pcap = Case { socket, _server: Some(server), ..case("pcap, swtpm Unix socket", "pcap", conf, recorded) };
+    let (server, path) = swtpm_unix()?;
+    let carrier = module(&parts.theirs, "swtpm");
+    let conf = format!("{}:{}", carrier.display(), at_path(&path));
+    cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Place::Recorded(path)).with(server));
 
     let responder = format!("exec {} respond", std::env::current_exe()?.display());
-    let pipes = |case: &Case| floor::pipes(case.conf.clone());
-    let cmd = case("cmd", "cmd", responder, pipes);
-    Ok(vec![tcp, unix, keep, mssim_tcp, mssim_unix, pcap, cmd])
+    cases.push(case("cmd", "cmd", responder, Place::Command));
+    cases.push(case("libtpms, in memory", "libtpms", String::new(), Place::Inside));
+    Ok(cases)
+}
+
+/// What carries no command.
+pub(crate) fn null(parts: &Parts) -> Case {
+    Case::new(parts, "null", "null", String::new(), Place::Inside)
+}
+
+/// The devices of this machine's kernel.
+pub(crate) fn devices(parts: &Parts) -> Vec<Case> {
+    let device =
+        |path: &str| Case::new(parts, &format!("device {path}"), "device", path.to_owned(), Place::Device(path.into()));
+    ["/dev/tpmrm0", "/dev/tpm0"].map(device).into()
 }
 
 /// Answers each command on standard input: GetCapability with 400 bytes, anything else with 20.

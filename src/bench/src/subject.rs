@@ -5,7 +5,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use std::ffi::CString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::PathBuf;
 use tcti_core::Wait;
 use tcti_loader::{Child, NameConf};
 
@@ -44,20 +44,44 @@ pub(crate) type Carrier = Box<dyn FnMut(&[u8]) -> Result<usize>>;
 /// Makes a carrier. A server may serve one connection at a time, so a subject connects for its turn only.
 pub(crate) type Subject = Box<dyn Fn() -> Result<Carrier>>;
 
-/// A module, used as libtss2-sys does: the size first, then the response.
-pub(crate) fn module(library: &Path, conf: &str) -> Subject {
-    let (library, conf) = (library.to_owned(), conf.to_owned());
-    Box::new(move || {
-        let mut child = open(&library, &conf)?;
-        let mut response = vec![0; 4096];
-        Ok(Box::new(move |command| {
-            let size = child
-                .transmit(command)
-                .and_then(|()| child.response_size(Wait::Forever))
-                .and_then(|_| child.receive(&mut response, Wait::Forever));
-            size.map_err(|rc| anyhow!("{rc:?}"))
-        }))
-    })
+/// A library and what it is opened with.
+pub(crate) struct Library {
+    pub(crate) file: PathBuf,
+    pub(crate) conf: String,
+}
+
+impl Library {
+    /// Opens it by its path.
+    pub(crate) fn open(&self) -> Result<Child> {
+        let conf = CString::new(self.conf.as_str())?;
+        let file = CString::new(self.file.as_os_str().as_bytes())?;
+        let what = NameConf::new(Some(file), Some(&conf)).map_err(|rc| anyhow!("{rc:?}"))?;
+        tcti_loader::open(&what)
+            .map_err(|rc| anyhow!("{rc:?}"))
+            .with_context(|| format!("cannot open {}", self.file.display()))
+    }
+
+    /// Used as libtss2-sys does: the size first, then the response.
+    pub(crate) fn subject(&self) -> Subject {
+        let library = Library { file: self.file.clone(), conf: self.conf.clone() };
+        Box::new(move || {
+            let mut child = library.open()?;
+            let mut response = vec![0; 4096];
+            Ok(Box::new(move |command| {
+                let size = child
+                    .transmit(command)
+                    .and_then(|()| child.response_size(Wait::Forever))
+                    .and_then(|_| child.receive(&mut response, Wait::Forever));
+                size.map_err(|rc| anyhow!("{rc:?}"))
+            }))
+        })
+    }
+
+    /// Sends so many commands.
+    pub(crate) fn send(&self, commands: usize) -> Result<()> {
+        let mut carrier = self.subject()()?;
+        (0..commands).try_for_each(|_| carry(&mut carrier, Command::GetRandom))
+    }
 }
 
 /// Carries one command.
@@ -65,20 +89,4 @@ pub(crate) fn carry(carrier: &mut Carrier, command: Command) -> Result<()> {
     let size = carrier(command.bytes())?;
     ensure!(size > 10, "a response of {size} bytes");
     Ok(())
-}
-
-/// Opens a module by the path of its library.
-pub(crate) fn open(library: &Path, conf: &str) -> Result<Child> {
-    let conf = CString::new(conf)?;
-    let library_name = CString::new(library.as_os_str().as_bytes())?;
-    let what = NameConf::new(Some(library_name), Some(&conf)).map_err(|rc| anyhow!("{rc:?}"))?;
-    tcti_loader::open(&what)
-        .map_err(|rc| anyhow!("{rc:?}"))
-        .with_context(|| format!("cannot open {}", library.display()))
-}
-
-/// Sends so many commands through one module.
-pub(crate) fn send(library: &Path, conf: &str, commands: usize) -> Result<()> {
-    let mut carrier = module(library, conf)()?;
-    (0..commands).try_for_each(|_| carry(&mut carrier, Command::GetRandom))
 }

@@ -1,39 +1,215 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Modules side by side: ours, the distribution's, and the floor, on one core.
+//! Our modules and the distribution's C modules side by side: a document of tables. What is measured is in `src/bench`.
 
 use crate::project::Project;
-use crate::{compile, install, needs, vm_test};
-use anyhow::Result;
-use std::fs::OpenOptions;
-use std::io::Write;
-use xshell::cmd;
+use crate::{compile, install, needs, vm, vm_test};
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use std::fmt::Write;
+use std::fs;
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use xshell::{Shell, cmd};
 
-/// Writes target/bench.md.
-pub(crate) fn run(project: &Project, commands: usize, no_install: bool) -> Result<()> {
+/// The document that readers of the repository see.
+const DOCUMENT: &str = "docs/performance.md";
+/// Seconds for the virtual machine.
+const LIMIT: u64 = 600;
+
+/// How much is measured, and for whom.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// A few of each and nothing in virtual machines, in some twenty seconds: whether it works.
+    #[arg(long, conflicts_with = "publish")]
+    quick: bool,
+    /// Also write docs/performance.md. On a machine that does nothing else.
+    #[arg(long)]
+    publish: bool,
+}
+
+/// How much of each.
+struct Counts {
+    commands: usize,
+    processes: usize,
+    together: usize,
+    cycles: usize,
+}
+
+const QUICK: Counts = Counts { commands: 40, processes: 5, together: 320, cycles: 100 };
+const FULL: Counts = Counts { commands: 3000, processes: 300, together: 20_000, cycles: 10_000 };
+/// Commands to a device: the virtual machine is emulated.
+const DEVICE_COMMANDS: usize = 2000;
+
+const INTRODUCTION: &str = "\
+Each table is of one run in which our modules, the C modules of the distribution and, where there is one, the floor had
+their turns one after the other. Times are microseconds, median (99th percentile). A ratio is ours to the other's, formed
+turn by turn, and the median of those: below 1 is better, and a machine that changes its speed does not change it. The floor
+is the least that a protocol needs, one gathered write and as few reads as possible, and nothing checked but the size.
+
+`cargo xtask bench` makes all this in target/bench.md, in a few minutes; `cargo xtask bench --publish` writes this page too.
+";
+
+const COMMANDS: &str = "\
+One command and its response, as libtss2-sys does it: the size first, then the response. Client and server share one core.
+The calls are system calls per command. The C module has no `keep=true`, so it is compared with its connection per command;
+it waits for a delayed acknowledgement twice per command in mssim's protocol; there is none for mssim's Unix sockets. libtpms is
+in the process.
+";
+
+const DEVICES: &str = "\
+The same on the kernel's devices, in a virtual machine without hardware acceleration and with an swtpm behind it. `/dev/tpm0`
+is without the resource manager. Most of each time is the driver's. With ours a worker of the kernel waits for the TPM, so that
+time-outs hold: a change of threads in each command. The C module sends a command when it opens.
+";
+
+const STICK: &str = "\
+The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine; ours alone, because distributions do not
+ship the C module. What the bus of a real stick costs are the turns. The C module makes three transfers one after the other
+for each SPI transaction and reads the status register before each burst, and before and after the last byte; between two
+looks at it, it sleeps for 8 ms.
+";
+
+const START: &str = "\
+`tpm2_getrandom 8` as a process, with a directory in LD_LIBRARY_PATH that has libtss2-tctildr and libtss2-tcti-swtpm of the
+one or the other. Instructions are those of the program, counted by valgrind. Memory and page faults are those at one moment: the
+first command is sent and the response awaited.
+
+What is above 1 here is the standard library that each of our libraries has inside: it asks the dynamic linker for more
+functions of libc, each sought among some forty libraries, and all before the first runs (BIND_NOW), while the C libraries bind what
+they call when they call it; and it has tables with addresses in them, pages of which are the process's own.
+";
+
+const SIZES: &str = "\
+Bytes of the stripped files. More than half of each of ours is Rust's standard library, of that most the printing of a
+backtrace, which is linked in whether it can happen or not.
+";
+
+const CONTEXTS: &str = "\
+Contexts in threads of one process, each with an swtpm of its own behind a Unix socket, on all cores. The rate is that of all
+contexts together; the ratio is of the times.
+";
+
+const CYCLES: &str = "\
+A context is made and finalized at once, its library staying loaded; memory is by how much the process has grown after all of
+them.
+
+Where ours takes longer: mssim says SESSION_END on both channels when it ends, as the protocol wants it, which the C module
+does not. pcap looks at what kind of file it has and at the limit for its size, so that no signal ends the program. cmd
+lets its command end by itself once its input is closed; the C module kills it, here before it has begun, so that the row
+compares the start and end of a program with those of a shell.
+";
+
+/// Writes the document.
+pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     needs::install(project, &[needs::BENCH, needs::VM].concat(), no_install)?;
     let ours = install::stage(project)?.join("lib");
-    let shell = project.shell()?;
     let built = compile::release(project, ["tss2-bench", "sim-mssim"])?;
-    let (bench, server) = (built.join("side-by-side"), built.join("mssim-server"));
+    let shell = project.shell()?;
     let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
-    let theirs = format!("/usr/lib/{multiarch}");
-    let output = project.target.join("bench.md");
-    let commands = commands.to_string();
-    // Pinned: client and server on two cores jump between two speeds.
-    cmd!(
-        shell,
-        "taskset --cpu-list 0 {bench} table --ours {ours} --theirs {theirs} --mssim-server {server} --commands {commands} --output {output}"
-    )
-    .env("TCTI_PCAP_FILE", project.target.join("bench.pcap"))
-    .quiet()
-    .run()?;
-    let stick = vm_test::stick_bench(project)?;
-    print!("{stick}");
-    let mut file = OpenOptions::new().append(true).open(&output)?;
-    write!(
-        file,
-        "\n# The LetsTrust-TPM2Go\n\nSimulated behind the kernel's USB stack, in a virtual machine.\n\n{stick}"
-    )?;
-    println!("written to {}", output.display());
+    let bench = Bench { project, built, ours, theirs: format!("/usr/lib/{multiarch}").into() };
+    let Counts { commands, processes, together, cycles } = if options.quick { QUICK } else { FULL };
+
+    let mut text = format!("# How fast\n\n{}\n{INTRODUCTION}", machine(&shell)?);
+    let mut add = |title: &str, about: &str, table: String| -> Result<()> {
+        println!("{title}\n\n{table}");
+        Ok(write!(text, "\n## {title}\n\n{about}\n{table}")?)
+    };
+    add("A command", COMMANDS, bench.pinned("commands", commands)?)?;
+    add("The start of a program", START, bench.pinned("start", processes)?)?;
+    add("Many contexts at once", CONTEXTS, bench.on_all_cores("contexts", together)?)?;
+    add("Init and Finalize", CYCLES, bench.pinned("cycles", cycles)?)?;
+    add("Sizes", SIZES, bench.sizes()?)?;
+    if !options.quick {
+        let devices = [("devices", DEVICE_COMMANDS), ("device-cycles", cycles)];
+        let [commands, contexts] = devices.map(|(mode, count)| bench.in_a_machine(mode, count));
+        add("The kernel's devices", DEVICES, format!("{}\n{}", commands?, contexts?))?;
+        add("A stick", STICK, vm_test::stick_bench(project)?)?;
+    }
+    let _ = fs::remove_file(bench.capture());
+    let mut written = vec![project.target.join("bench.md")];
+    written.extend(options.publish.then(|| project.root.join(DOCUMENT)));
+    for path in written {
+        fs::create_dir_all(path.parent().context("no directory")?)?;
+        fs::write(&path, &text)?;
+        println!("written to {}", path.display());
+    }
     Ok(())
+}
+
+/// `side-by-side` and what it gets.
+struct Bench<'a> {
+    project: &'a Project,
+    built: PathBuf,
+    ours: PathBuf,
+    theirs: PathBuf,
+}
+
+impl Bench<'_> {
+    fn words(&self, mode: &str) -> Vec<String> {
+        let path = |path: PathBuf| path.display().to_string();
+        let mut words = vec![path(self.built.join("side-by-side")), mode.to_owned()];
+        words.extend(["--ours".to_owned(), path(self.ours.clone()), "--theirs".to_owned(), path(self.theirs.clone())]);
+        words.extend(["--mssim-server".to_owned(), path(self.built.join("mssim-server"))]);
+        words
+    }
+
+    fn counted(&self, mode: &str, count: usize) -> Vec<String> {
+        [self.words(mode), vec!["--count".to_owned(), count.to_string()]].concat()
+    }
+
+    fn capture(&self) -> PathBuf {
+        self.project.target.join("bench.pcap")
+    }
+
+    fn table(&self, words: &[String]) -> Result<String> {
+        let shell = self.project.shell()?;
+        let (program, arguments) = words.split_first().context("no command")?;
+        Ok(cmd!(shell, "{program} {arguments...}").env("TCTI_PCAP_FILE", self.capture()).quiet().read()? + "\n")
+    }
+
+    fn sizes(&self) -> Result<String> {
+        self.table(&self.words("sizes"))
+    }
+
+    /// Client and server on two cores jump between two speeds.
+    fn pinned(&self, mode: &str, count: usize) -> Result<String> {
+        let taskset = ["taskset", "--cpu-list", "0"].map(str::to_owned).to_vec();
+        self.table(&[taskset, self.counted(mode, count)].concat())
+    }
+
+    fn on_all_cores(&self, mode: &str, count: usize) -> Result<String> {
+        self.table(&self.counted(mode, count))
+    }
+
+    fn in_a_machine(&self, mode: &str, count: usize) -> Result<String> {
+        let mut printed = Vec::new();
+        let kernel = vm::kernel(self.project)?;
+        let status = vm::machine(self.project, LIMIT).run(&kernel, &self.counted(mode, count), &mut printed)?;
+        let printed = String::from_utf8_lossy(&printed).into_owned();
+        ensure!(status == 0, "{mode} in the virtual machine ended with {status}: {printed}");
+        Ok(printed)
+    }
+}
+
+/// When and on what: nothing that names the machine.
+fn machine(shell: &Shell) -> Result<String> {
+    let date = cmd!(shell, "date --utc +%F").quiet().read()?;
+    let kernel = cmd!(shell, "uname --kernel-name --kernel-release --machine").quiet().read()?;
+    let processor = fs::read_to_string("/proc/cpuinfo")?;
+    let processor =
+        processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
+    let processor = processor.trim_start_matches(['\t', ' ', ':']);
+    let release = fs::read_to_string("/etc/os-release")?;
+    let release =
+        release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default().trim_matches('"');
+    let version = "${Version}";
+    let stack =
+        cmd!(shell, "dpkg-query --show --showformat={version} libtss2-tcti-swtpm0").quiet().ignore_stderr().read();
+    let stack = stack.map_or_else(|_| "of the distribution".to_owned(), |version| format!("tpm2-tss {version}"));
+    let compiler = cmd!(shell, "rustc --version").quiet().read()?;
+    let cores = available_parallelism()?;
+    Ok(format!(
+        "Measured on {date}: {processor}, {cores} cores, {kernel}, {release}; the C modules are {stack}; ours were built with \
+         {compiler}.\n"
+    ))
 }

@@ -55,11 +55,10 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
-    /// Times the modules beside the C modules and the floor of each protocol.
+    /// Measures the modules beside the C modules and the floor of each protocol, in target/bench.md.
     Bench {
-        /// Commands per measurement.
-        #[arg(long, default_value_t = 3000)]
-        commands: usize,
+        #[command(flatten)]
+        options: bench::Options,
         #[command(flatten)]
         install: Install,
     },
@@ -139,7 +138,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Consumers { options, install } => consumers::run(&project, options, install.no_install),
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
-        Command::Bench { commands, install } => bench::run(&project, *commands, install.no_install),
+        Command::Bench { options, install } => bench::run(&project, options, install.no_install),
         Command::Fuzz { options, install } => fuzz::run(&project, options, install.no_install),
         Command::Check => check::run(&project),
         Command::Headers => headers::write(&project),

@@ -32,12 +32,16 @@ pub(crate) const BENCH: &[Package] = &[
     Package("gcc", Some("gcc")),
     Package("libtpms0", Some("libtpms")),
     Package("libtss2-tcti-cmd0", Some("tpm2-tss")),
+    Package("libtss2-tcti-device0", None),
     Package("libtss2-tcti-mssim0", None),
     Package("libtss2-tcti-pcap0", None),
     Package("libtss2-tcti-swtpm0", None),
+    Package("libtss2-tctildr0", None),
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("strace", Some("strace")),
+    Package("tpm2-tools", Some("tpm2-tools")),
+    Package("valgrind", Some("valgrind")),
 ];
 
 /// To boot the virtual machine.
