@@ -80,7 +80,7 @@ they call when they call it; and it has tables with addresses in them, pages of 
 ";
 
 const SIZES: &str = "\
-Bytes of the stripped files. More than half of each of ours is Rust's standard library, of that most the printing of a
+The stripped files. More than half of each of ours is Rust's standard library, of that most the printing of a
 backtrace, which is linked in whether it can happen or not.
 ";
 
