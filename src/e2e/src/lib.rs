@@ -13,6 +13,7 @@ pub mod output;
 pub mod program;
 pub mod pty;
 pub mod server;
+pub mod simulator;
 pub mod ssh;
 pub mod stage;
 pub mod suite;

@@ -3,6 +3,7 @@
 
 use crate::server::{Socket, Tpm, free_port};
 use crate::stage;
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use tempfile::TempDir;
@@ -12,6 +13,7 @@ pub struct Mssim {
     child: Child,
     dir: TempDir,
     at: Option<u16>,
+    latency: u32,
 }
 
 impl Mssim {
@@ -20,22 +22,28 @@ impl Mssim {
         let dir = tempfile::tempdir().unwrap();
         loop {
             let at = (socket == Socket::Tcp).then(free_port);
-            let mut command = stage::command("setpriv");
-            command.args(["--pdeathsig", "KILL"]).arg(stage::sim("mssim-server"));
-            match at {
-                Some(port) => command.args(["--port", &port.to_string()]),
-                None => command.arg("--path").arg(dir.path().join("sock")),
-            };
-            command.args(["--latency", &latency.to_string()]);
-            let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-            let mut line = String::new();
-            BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-            if line.starts_with("listening") {
-                return Mssim { child, dir, at };
+            if let Some(child) = spawn(&dir, at, latency) {
+                return Mssim { child, dir, at, latency };
             }
-            child.wait().unwrap();
             assert!(socket == Socket::Tcp, "mssim-server does not start"); // on TCP another program took the port
         }
+    }
+
+    /// Ends it as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again after `kill`, at the same place, with a new TPM.
+    pub fn restart(&mut self) {
+        if self.at.is_none() {
+            for file in ["sock", "sock.ctrl"] {
+                let _ = fs::remove_file(self.dir.path().join(file)); // it may have ended before it made them
+            }
+        }
+        let child = spawn(&self.dir, self.at, self.latency);
+        self.child = child.unwrap_or_else(|| panic!("mssim-server does not start again"));
     }
 
     /// The configuration string of the module.
@@ -45,6 +53,26 @@ impl Mssim {
             None => format!("path={}", self.dir.path().join("sock").display()),
         }
     }
+}
+
+/// Starts the server and waits until it listens; `None` when it ended instead.
+fn spawn(dir: &TempDir, at: Option<u16>, latency: u32) -> Option<Child> {
+    let mut command = stage::command("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(stage::sim("mssim-server"));
+    match at {
+        Some(port) => command.args(["--port", &port.to_string()]),
+        None => command.arg("--path").arg(dir.path().join("sock")),
+    };
+    // What it leaves when it is killed goes with the directory.
+    command.args(["--latency", &latency.to_string()]).env("TMPDIR", dir.path());
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    if line.starts_with("listening") {
+        return Some(child);
+    }
+    child.wait().unwrap();
+    None
 }
 
 impl Tpm for Mssim {

@@ -2,11 +2,11 @@
 //! What a command costs on the stick's USB, counted by the simulator, and how long it takes with so much latency per
 //! transfer. A table for `cargo xtask bench`.
 
-use crate::simulator::{Counters, Simulator};
 use crate::stick::{self, GET_RANDOM_16};
 use std::time::{Duration, Instant};
 use tcti_core::Wait;
 use tcti_loader::Child;
+use tss2_e2e::simulator::{Counters, Simulator};
 
 /// Latencies per USB transfer, in microseconds: none, a microframe of high speed, a frame of full speed.
 const LATENCIES: [u32; 3] = [0, 125, 1000];

@@ -12,7 +12,6 @@ mod bench;
 mod device;
 mod package;
 mod programs;
-mod simulator;
 mod stick;
 mod systemd;
 mod topic;

@@ -2,7 +2,6 @@
 //! The package of the udev rules alone, installed in a system whose kernel has a TPM, and no library with it.
 //! `TSS2_PACKAGES` names the directory with the packages; without it there is nothing to test.
 
-use crate::simulator::{self, Simulator};
 use crate::udevd::{self, RULES};
 use std::env;
 use std::fs;
@@ -12,6 +11,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use tss2_e2e::need::{Need, SETPRIV, SWTPM};
 use tss2_e2e::output;
+use tss2_e2e::simulator::{self, Simulator};
 use tss2_e2e::suite::Suite;
 
 const NEEDS: [Need; 4] = [Need::Program("udevadm", "udev"), SETPRIV, SWTPM, Need::Root];

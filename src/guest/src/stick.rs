@@ -4,11 +4,11 @@
 pub(crate) mod faults;
 mod sharing;
 
-use crate::simulator::{Counters, Simulator, claimed};
 use std::ffi::CString;
 use tcti_core::{Result, Wait};
 use tcti_loader::{Child, NameConf};
 use tss2_e2e::need::{CC, Need, OPENSSL, SWTPM, TPM2_TOOLS, VALGRIND};
+use tss2_e2e::simulator::{Counters, Simulator, claimed};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage, tools};
 

@@ -2,11 +2,11 @@
 //! systemd's programs, which load a module by themselves: credentials, and an encrypted volume that the TPM unlocks.
 //! The steps are for every module; `tpm2_device` is what systemd takes, and `module` the library that has to serve it.
 
-use crate::simulator::Simulator;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use tss2_e2e::need::{ESYS, Need, SWTPM, TPM2_TOOLS};
+use tss2_e2e::simulator::Simulator;
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{linker, output, stage};
 

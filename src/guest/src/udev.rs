@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The udev rules and the sysusers file of `dist`, as they are staged, with a real udevd: who may open what.
 
-use crate::simulator::Simulator;
 use crate::udevd::{self, RULES};
 use crate::user::PublicCopy;
 use std::fs;
@@ -10,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use tss2_e2e::need::{Need, SETPRIV, SWTPM};
+use tss2_e2e::simulator::Simulator;
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, stage};
 

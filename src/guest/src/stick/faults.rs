@@ -3,9 +3,9 @@
 //! and the next command on the same context works.
 
 use super::{NEEDS, open, random};
-use crate::simulator::{Simulator, claimed};
 use std::time::{Duration, Instant};
 use tcti_core::Rc;
+use tss2_e2e::simulator::{Simulator, claimed};
 use tss2_e2e::suite::Suite;
 
 /// The time-outs of a transfer (1 s) and of the interface (2 s at most), several times, and a slow machine.

@@ -3,13 +3,13 @@
 
 use super::{GET_RANDOM_16, NEEDS, open, random};
 use crate::programs;
-use crate::simulator::{Counters, Simulator, claimed};
 use nix::libc::SIGKILL;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use tcti_core::{Rc, Wait};
 use tss2_e2e::need::{CC, Need, SETPRIV, SWTPM};
+use tss2_e2e::simulator::{Counters, Simulator, claimed};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage};
 

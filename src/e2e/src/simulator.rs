@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A simulated LetsTrust-TPM2Go in this machine, with a swtpm as its TPM: the program of `src/sim/tpm2go`.
 
+use crate::server::{Socket, Swtpm};
+use crate::{output, stage};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use tss2_e2e::server::{Socket, Swtpm};
-use tss2_e2e::{output, stage};
 
 /// A stick that is plugged in until the value ends.
-pub(crate) struct Simulator {
+pub struct Simulator {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
@@ -19,17 +19,20 @@ pub(crate) struct Simulator {
 
 /// What passed over the USB.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) control: u32,
-    pub(crate) bulk_out: u32,
-    pub(crate) bulk_in: u32,
+pub struct Counters {
+    /// Announcements.
+    pub control: u32,
+    /// Bulk OUT transfers.
+    pub bulk_out: u32,
+    /// Bulk IN transfers.
+    pub bulk_in: u32,
     /// Transactions on the SPI bus.
-    pub(crate) spi: u32,
+    pub spi: u32,
 }
 
 impl Simulator {
     /// Plugs a stick in, with a new TPM that is started.
-    pub(crate) fn plug_in(serial: &str) -> Simulator {
+    pub fn plug_in(serial: &str) -> Simulator {
         output::succeed(Command::new("modprobe").arg("vhci-hcd"));
         let tpm = Swtpm::start(Socket::Unix);
         let name_conf = format!("swtpm:{},keep=true", tpm.conf());
@@ -49,18 +52,18 @@ impl Simulator {
     }
 
     /// One command of the simulator, and its answer.
-    pub(crate) fn ask(&mut self, command: &str) -> String {
+    pub fn ask(&mut self, command: &str) -> String {
         writeln!(self.stdin, "{command}").unwrap();
         self.answer()
     }
 
     /// What goes wrong from now on.
-    pub(crate) fn set(&mut self, faults: &str) {
+    pub fn set(&mut self, faults: &str) {
         assert_eq!(self.ask(&format!("faults {faults}")), "ok");
     }
 
     /// What passed since [`Simulator::reset_counters`]. No driver did what it should not.
-    pub(crate) fn counters(&mut self) -> Counters {
+    pub fn counters(&mut self) -> Counters {
         let line = self.ask("counters");
         let value = |key: &str| {
             let part = line.split(' ').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
@@ -71,12 +74,13 @@ impl Simulator {
         Counters { control, bulk_out, bulk_in, spi }
     }
 
-    pub(crate) fn reset_counters(&mut self) {
+    /// Counts from zero again.
+    pub fn reset_counters(&mut self) {
         assert_eq!(self.ask("reset-counters"), "ok");
     }
 
     /// Ends it as a crash would, in the middle of whatever it does: the stick is pulled out.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         // The kernel tells later.
@@ -102,13 +106,13 @@ fn interfaces() -> Vec<PathBuf> {
 }
 
 /// The device of the one stick that is plugged in.
-pub(crate) fn node() -> PathBuf {
+pub fn node() -> PathBuf {
     let interface = interfaces().pop().unwrap();
     let uevent = fs::read_to_string(interface.parent().unwrap().join("uevent")).unwrap();
     Path::new("/dev").join(uevent.lines().find_map(|line| line.strip_prefix("DEVNAME=")).unwrap())
 }
 
 /// How many sticks are claimed by a program: the kernel's driver for that has their interface.
-pub(crate) fn claimed() -> usize {
+pub fn claimed() -> usize {
     interfaces().iter().filter(|interface| interface.join("driver").exists()).count()
 }
