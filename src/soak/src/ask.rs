@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What is asked of a TPM, and whether an answer is the one to it: an answer to any other command is a wrong answer.
+
+use crate::message::{NO_SESSIONS, NULL, OWNER, Reader, SESSIONS, Writer};
+use sha2::{Digest, Sha256};
+
+/// Bytes of data in an NV index: a number and digests that belong to it.
+const NV_SIZE: usize = 8 + 7 * 32;
+
+/// One command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// TPM2_Hash of these bytes.
+    Hash(Vec<u8>),
+    /// TPM2_GetRandom of so many bytes.
+    Random(u16),
+    /// TPM2_GetCapability of one fixed property.
+    Property(u32),
+    /// TPM2_GetCapability of the transient objects, which a lost answer of CreatePrimary may have left.
+    Objects,
+    /// TPM2_PCR_Read of one SHA-256 register.
+    Pcr(u8),
+    /// TPM2_NV_DefineSpace.
+    Define(u32),
+    /// TPM2_NV_Write of what belongs to this number.
+    Write(u32, u64),
+    /// TPM2_NV_Read of it all.
+    Read(u32),
+    /// TPM2_CreatePrimary of an ECC key, with this in its outsideInfo.
+    Create([u8; 32]),
+    /// TPM2_FlushContext.
+    Flush(u32),
+}
+
+/// What an answer is.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The one to the command, and what there is to learn from it.
+    Right(News),
+    /// The TPM refuses with this response code.
+    Refusal(u32),
+    /// One to something else.
+    Wrong,
+}
+
+/// What a right answer tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// That it was done.
+    Nothing,
+    /// Random bytes, or the value of a register.
+    Bytes(Vec<u8>),
+    /// Of a property.
+    Value(u32),
+    /// What was written to an NV index.
+    Number(u64),
+    /// Of objects.
+    Handles(Vec<u32>),
+}
+
+/// What belongs to a number in an index.
+fn content(index: u32, number: u64) -> Vec<u8> {
+    let digest = |part: u8| {
+        Sha256::new()
+            .chain_update(index.to_be_bytes())
+            .chain_update(number.to_be_bytes())
+            .chain_update([part])
+            .finalize()
+    };
+    let mut content = number.to_be_bytes().to_vec();
+    (0..7).for_each(|part| content.extend_from_slice(&digest(part)));
+    content
+}
+
+impl Ask {
+    /// The command.
+    pub fn command(&self) -> Vec<u8> {
+        match self {
+            Ask::Hash(data) => Writer::plain(0x17d).sized(data).u16(0x0b).u32(NULL).done(),
+            Ask::Random(count) => Writer::plain(0x17b).u16(*count).done(),
+            Ask::Property(property) => Writer::plain(0x17a).u32(6).u32(*property).u32(1).done(),
+            Ask::Objects => Writer::plain(0x17a).u32(1).u32(0x8000_0000).u32(16).done(),
+            Ask::Pcr(index) => Writer::plain(0x17e).u32(1).u16(0x0b).bytes(&[3]).bytes(&selection(*index)).done(),
+            Ask::Define(index) => {
+                // Read and written by the owner and by anybody, without dictionary attack protection.
+                let public =
+                    Writer::plain(0).u32(*index).u16(0x0b).u32(0x0206_0006).u16(0).u16(u16::try_from(NV_SIZE).unwrap());
+                Writer::with_password(0x12a, &[OWNER]).u16(0).sized(&public.done()[10..]).done()
+            }
+            Ask::Write(index, number) => {
+                Writer::with_password(0x137, &[OWNER, *index]).sized(&content(*index, *number)).u16(0).done()
+            }
+            Ask::Read(index) => {
+                Writer::with_password(0x14e, &[OWNER, *index]).u16(u16::try_from(NV_SIZE).unwrap()).u16(0).done()
+            }
+            Ask::Create(outside) => {
+                // A signing key on NIST P-256, restricted by nothing.
+                let public = Writer::plain(0)
+                    .u16(0x23)
+                    .u16(0x0b)
+                    .u32(0x0004_0072)
+                    .u16(0)
+                    .u16(0x10)
+                    .u16(0x10)
+                    .u16(3)
+                    .u16(0x10)
+                    .u16(0)
+                    .u16(0);
+                let create = Writer::with_password(0x131, &[NULL]).sized(&[0; 4]).sized(&public.done()[10..]);
+                create.sized(outside).u32(0).done()
+            }
+            Ask::Flush(handle) => Writer::plain(0x165).u32(*handle).done(),
+        }
+    }
+
+    /// What this response is to the command.
+    pub fn judge(&self, response: &[u8]) -> Answer {
+        let mut fields = Reader(response);
+        let (Some(tag), Some(size), Some(code)) = (fields.u16(), fields.u32(), fields.u32()) else {
+            return Answer::Wrong;
+        };
+        if usize::try_from(size).ok() != Some(response.len()) {
+            return Answer::Wrong;
+        }
+        match code {
+            0 => self.read(tag, &mut fields).filter(|_| fields.is_done()).map_or(Answer::Wrong, Answer::Right),
+            code if response.len() == 10 && tag == NO_SESSIONS => Answer::Refusal(code),
+            _ => Answer::Wrong,
+        }
+    }
+
+    /// The fields of a success; `None` when they are another command's.
+    fn read(&self, tag: u16, fields: &mut Reader<'_>) -> Option<News> {
+        let has_sessions = matches!(self, Ask::Define(_) | Ask::Write(..) | Ask::Read(_) | Ask::Create(_));
+        if tag != if has_sessions { SESSIONS } else { NO_SESSIONS } {
+            return None;
+        }
+        match self {
+            Ask::Hash(data) => {
+                let digest = fields.sized()?;
+                // The ticket of the hierarchy NULL is empty.
+                let ticket = (fields.u16()?, fields.u32()?, fields.sized()?);
+                (digest == &Sha256::digest(data)[..] && ticket == (0x8024, NULL, &[])).then_some(News::Nothing)
+            }
+            Ask::Random(count) => fields
+                .sized()
+                .filter(|bytes| bytes.len() == usize::from(*count))
+                .map(|bytes| News::Bytes(bytes.to_vec())),
+            Ask::Property(property) => {
+                fields.bytes(1)?;
+                let head = (fields.u32()?, fields.u32()?, fields.u32()?);
+                (head == (6, 1, *property)).then_some(News::Value(fields.u32()?))
+            }
+            Ask::Objects => {
+                fields.bytes(1)?;
+                let (kind, count) = (fields.u32()?, fields.u32()?);
+                let handles: Option<Vec<u32>> = (0..count.min(16)).map(|_| fields.u32()).collect();
+                let handles = handles.filter(|handles| handles.iter().all(|handle| handle >> 24 == 0x80))?;
+                (kind == 1).then_some(News::Handles(handles))
+            }
+            Ask::Pcr(index) => {
+                fields.u32()?;
+                let head = (fields.u32()?, fields.u16()?, fields.bytes(4)?, fields.u32()?);
+                let [a, b, c] = selection(*index);
+                let value = fields.sized().filter(|value| value.len() == 32)?;
+                (head == (1, 0x0b, &[3, a, b, c], 1)).then_some(News::Bytes(value.to_vec()))
+            }
+            Ask::Define(_) | Ask::Write(..) => {
+                let size = fields.u32()?;
+                fields.bytes(5)?;
+                (size == 0).then_some(News::Nothing)
+            }
+            Ask::Read(index) => {
+                fields.u32()?;
+                let data = fields.sized()?;
+                fields.bytes(5)?;
+                let number = Reader(data).u64()?;
+                (data == content(*index, number)).then_some(News::Number(number))
+            }
+            Ask::Create(outside) => {
+                let handle = fields.u32()?;
+                fields.u32()?;
+                let public = fields.sized()?;
+                let data = fields.sized()?;
+                let key = public.starts_with(&[0, 0x23, 0, 0x0b, 0, 4, 0, 0x72]);
+                let named = data.windows(34).any(|window| window == [&[0, 32], &outside[..]].concat());
+                fields.0 = &[]; // hash, ticket and name follow from these
+                (key && named).then_some(News::Handles(vec![handle]))
+            }
+            Ask::Flush(_) => Some(News::Nothing),
+        }
+    }
+}
+
+fn selection(index: u8) -> [u8; 3] {
+    let mut bytes = [0; 3];
+    bytes[usize::from(index / 8)] = 1 << (index % 8);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_to_another_command_is_wrong() {
+        let random = Writer::plain(0).sized(&[7; 16]).done();
+        assert_eq!(Ask::Random(16).judge(&random), Answer::Right(News::Bytes(vec![7; 16])));
+        for other in [
+            Ask::Random(15),
+            Ask::Hash(vec![1]),
+            Ask::Property(0x100),
+            Ask::Objects,
+            Ask::Pcr(0),
+            Ask::Read(1),
+            Ask::Flush(1),
+        ] {
+            assert_eq!(other.judge(&random), Answer::Wrong, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_of_other_bytes_is_wrong() {
+        let hash = |data: &[u8]| Writer::plain(0).sized(&Sha256::digest(data)).u16(0x8024).u32(NULL).u16(0).done();
+        assert_eq!(Ask::Hash(b"a".to_vec()).judge(&hash(b"a")), Answer::Right(News::Nothing));
+        assert_eq!(Ask::Hash(b"a".to_vec()).judge(&hash(b"b")), Answer::Wrong);
+    }
+
+    #[test]
+    fn bytes_behind_an_answer_are_wrong() {
+        let mut random = Writer::plain(0).sized(&[7; 16]).done();
+        random.push(0);
+        assert_eq!(Ask::Random(16).judge(&random), Answer::Wrong);
+    }
+
+    #[test]
+    fn a_refusal_is_told_apart() {
+        assert_eq!(Ask::Flush(1).judge(&[0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0xcb]), Answer::Refusal(0x1cb));
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What one context knows of its TPM: which command makes sense next, and whether a right answer can be true.
+
+use crate::ask::{Answer, Ask, News};
+use fastrand::Rng;
+use std::collections::HashMap;
+
+/// Response codes that are no surprise (TPM 2.0 Library Part 2, section 6.6).
+const RETRY: u32 = 0x922;
+const NV_UNINITIALIZED: u32 = 0x14a;
+const NV_DEFINED: u32 = 0x14c;
+const OBJECT_MEMORY: u32 = 0x902;
+
+/// What is known of the NV index.
+#[derive(Debug, PartialEq, Eq)]
+enum Nv {
+    /// It may not be there.
+    Absent,
+    /// Whatever is in it belongs to it.
+    Any,
+    /// One of these numbers is in it: one was written, others perhaps.
+    OneOf(Vec<u64>),
+}
+
+/// Of one context.
+pub struct Knowledge {
+    index: u32,
+    nv: Nv,
+    next_number: u64,
+    /// Objects to be flushed.
+    objects: Vec<u32>,
+    /// Whether there may be other objects, left by answers that were lost.
+    stray: bool,
+    properties: HashMap<u32, u32>,
+    registers: HashMap<u8, Vec<u8>>,
+    last_random: Vec<u8>,
+}
+
+impl Knowledge {
+    /// Of a TPM in which nobody else uses this index.
+    pub fn new(index: u32, rng: &mut Rng) -> Knowledge {
+        Knowledge {
+            index,
+            nv: Nv::Absent,
+            next_number: rng.u64(..) >> 8,
+            objects: Vec::new(),
+            stray: true,
+            properties: HashMap::new(),
+            registers: HashMap::new(),
+            last_random: Vec::new(),
+        }
+    }
+
+    /// The context is another one: behind a resource manager it does not have the objects of the one before.
+    pub fn reopen(&mut self) {
+        self.stray = true;
+        self.objects.clear();
+    }
+
+    /// The TPM may have lost what was written, or be another one.
+    pub fn forget(&mut self) {
+        if matches!(self.nv, Nv::OneOf(_)) {
+            self.nv = Nv::Any;
+        }
+        self.reopen();
+        // A TPM that is set back gives the same random bytes again.
+        self.last_random.clear();
+    }
+
+    /// The next command.
+    pub fn next(&mut self, rng: &mut Rng) -> Ask {
+        if let Some(handle) = self.objects.last().filter(|_| rng.bool()) {
+            return Ask::Flush(*handle);
+        }
+        if self.stray && self.objects.is_empty() && rng.u8(..4) == 0 {
+            return Ask::Objects;
+        }
+        match rng.u8(..100) {
+            0..40 => {
+                let size = rng.usize(1..400);
+                Ask::Hash(std::iter::repeat_with(|| rng.u8(..)).take(size).collect())
+            }
+            40..65 => Ask::Random(rng.u16(8..=32)),
+            65..80 => Ask::Property(rng.u32(0x100..=0x10b)),
+            80..94 => Ask::Pcr(rng.u8(..24)),
+            94..99 if self.nv == Nv::Absent => Ask::Define(self.index),
+            94..96 => {
+                self.next_number += 1;
+                Ask::Write(self.index, self.next_number)
+            }
+            96..99 => Ask::Read(self.index),
+            _ => Ask::Create(std::array::from_fn(|_| rng.u8(..))),
+        }
+    }
+
+    /// An answer came. `false`: it is not true.
+    pub fn learn(&mut self, ask: &Ask, answer: &Answer) -> bool {
+        match (ask, answer) {
+            (_, Answer::Wrong) => false,
+            (Ask::Random(_), Answer::Right(News::Bytes(bytes))) => {
+                std::mem::replace(&mut self.last_random, bytes.clone()) != *bytes
+            }
+            // Nobody extends a register here.
+            (Ask::Pcr(index), Answer::Right(News::Bytes(value))) => {
+                self.registers.entry(*index).or_insert_with(|| value.clone()) == value
+            }
+            (Ask::Property(property), Answer::Right(News::Value(value))) => {
+                self.properties.entry(*property).or_insert(*value) == value
+            }
+            (Ask::Objects, Answer::Right(News::Handles(handles))) => {
+                self.objects.clone_from(handles);
+                self.stray = false;
+                true
+            }
+            (Ask::Create(_), Answer::Right(News::Handles(handles))) => {
+                self.objects.extend(handles);
+                true
+            }
+            (Ask::Define(_), Answer::Right(_) | Answer::Refusal(NV_DEFINED)) => {
+                self.nv = Nv::Any;
+                true
+            }
+            (Ask::Write(_, number), Answer::Right(_)) => {
+                self.nv = Nv::OneOf(vec![*number]);
+                true
+            }
+            (Ask::Read(_), Answer::Right(News::Number(number))) => {
+                let known = std::mem::replace(&mut self.nv, Nv::OneOf(vec![*number]));
+                !matches!(known, Nv::OneOf(numbers) if !numbers.contains(number))
+            }
+            // Another context on the same TPM may have flushed it.
+            (Ask::Flush(handle), answer) => {
+                self.objects.retain(|object| object != handle);
+                matches!(answer, Answer::Right(_)) || matches!(answer, Answer::Refusal(code) if is_handle(*code))
+            }
+            (_, Answer::Right(_)) | (_, Answer::Refusal(RETRY)) => true,
+            (Ask::Create(_), Answer::Refusal(OBJECT_MEMORY)) => {
+                self.stray = true;
+                true
+            }
+            (Ask::Read(_), Answer::Refusal(NV_UNINITIALIZED)) => self.nv == Nv::Any,
+            (Ask::Read(_) | Ask::Write(..), Answer::Refusal(code)) if is_handle(*code) => {
+                std::mem::replace(&mut self.nv, Nv::Absent) == Nv::Any
+            }
+            (_, Answer::Refusal(_)) => false,
+        }
+    }
+
+    /// No answer came. The command may have had its effect.
+    pub fn lose(&mut self, ask: &Ask) {
+        match ask {
+            Ask::Write(_, number) => {
+                if let Nv::OneOf(numbers) = &mut self.nv {
+                    numbers.push(*number);
+                }
+            }
+            Ask::Create(_) | Ask::Flush(_) => {
+                self.stray = true;
+                self.objects.clear();
+            }
+            _ => {}
+        }
+    }
+}
+
+/// TPM_RC_HANDLE, of whichever handle or parameter.
+fn is_handle(code: u32) -> bool {
+    code & 0xbf == 0x8b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn knowledge() -> Knowledge {
+        Knowledge::new(1, &mut Rng::with_seed(1))
+    }
+
+    #[test]
+    fn an_answer_that_came_before_is_not_true() {
+        let mut knowledge = knowledge();
+        let answer = Answer::Right(News::Bytes(vec![7; 16]));
+        assert!(knowledge.learn(&Ask::Random(16), &answer));
+        assert!(!knowledge.learn(&Ask::Random(16), &answer));
+    }
+
+    #[test]
+    fn what_is_read_was_written_last_or_perhaps() {
+        let mut knowledge = knowledge();
+        let read =
+            |knowledge: &mut Knowledge, number| knowledge.learn(&Ask::Read(1), &Answer::Right(News::Number(number)));
+        assert!(knowledge.learn(&Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        assert!(read(&mut knowledge, 5));
+        knowledge.lose(&Ask::Write(1, 6));
+        assert!(read(&mut knowledge, 6));
+        assert!(!read(&mut knowledge, 5));
+    }
+
+    #[test]
+    fn an_index_is_gone_only_from_a_tpm_that_may_have_lost_it() {
+        let mut knowledge = knowledge();
+        let gone = Answer::Refusal(0x28b);
+        assert!(knowledge.learn(&Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        knowledge.forget();
+        assert!(knowledge.learn(&Ask::Read(1), &gone));
+        assert!(knowledge.learn(&Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        assert!(!knowledge.learn(&Ask::Read(1), &gone));
+    }
+}

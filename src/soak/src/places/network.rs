@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! swtpm and the simulators' server behind proxies: faults of the connection, servers that are killed and come back.
+
+use super::open;
+use crate::descriptors::Exhausted;
+use crate::place::{Abilities, BROKEN, Moment, NO_DESCRIPTORS, Place, Reach, Strike};
+use crate::proxy::{At, Framing, Proxy};
+use crate::tcti::Tcti;
+use crate::wire::Wire;
+use fastrand::Rng;
+use std::thread;
+use std::time::{Duration, Instant};
+use tcti_core::Result;
+use tempfile::TempDir;
+use tss2_e2e::mssim::Mssim;
+use tss2_e2e::server::{Socket, Swtpm, free_port};
+
+/// A server that can be killed.
+enum Server {
+    Swtpm(Swtpm),
+    Mssim(Mssim),
+}
+
+impl Server {
+    fn conf(&self) -> String {
+        match self {
+            Server::Swtpm(server) => server.conf(),
+            Server::Mssim(server) => server.conf(),
+        }
+    }
+
+    fn kill(&mut self) {
+        match self {
+            Server::Swtpm(server) => server.kill(),
+            Server::Mssim(server) => server.kill(),
+        }
+    }
+
+    fn restart(&mut self) {
+        match self {
+            Server::Swtpm(server) => server.restart(),
+            Server::Mssim(server) => server.restart(),
+        }
+    }
+
+    /// Of both channels.
+    fn at(&self) -> [At; 2] {
+        let conf = self.conf();
+        match (conf.split_once("port="), conf.split_once("path=")) {
+            (Some((_, port)), _) => {
+                let port = port.parse().unwrap();
+                [At::Port(port), At::Port(port + 1)]
+            }
+            (_, Some((_, path))) => [At::Path(path.into()), At::Path(format!("{path}.ctrl").into())],
+            _ => panic!("{conf}"),
+        }
+    }
+}
+
+/// One context's way to its server.
+struct Way {
+    server: usize,
+    data: Proxy,
+    control: Proxy,
+    name_conf: String,
+}
+
+/// Servers and ways to them.
+pub(crate) struct Network {
+    servers: Vec<Server>,
+    dead: Vec<bool>,
+    ways: Vec<Way>,
+    exhausted: Option<Exhausted>,
+    abilities: Abilities,
+    tools: Option<String>,
+    _dir: TempDir,
+}
+
+/// How long a connection may pass through after both ends have closed it.
+const SETTLE: Duration = Duration::from_secs(10);
+
+impl Network {
+    /// Two contexts take turns on a swtpm on TCP, which tools use, too; a third one keeps its connection to another
+    /// swtpm, on a Unix socket.
+    pub(crate) fn swtpm() -> Network {
+        let servers = [Socket::Tcp, Socket::Unix].map(|socket| Server::Swtpm(Swtpm::start(socket)));
+        let tools = format!("swtpm:{}", servers[0].conf());
+        let abilities = Abilities { cancel: false, locality: true, poll: true };
+        Network::over(
+            "swtpm",
+            servers.into(),
+            &[(0, ""), (0, ""), (1, ",keep=true")],
+            Framing::Raw,
+            abilities,
+            Some(tools),
+        )
+    }
+
+    /// A simulator serves one session at a time, so each context has its own, and the tools theirs.
+    pub(crate) fn mssim() -> Network {
+        let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Server::Mssim(Mssim::start(socket, 0)));
+        let tools = format!("mssim:{}", servers[2].conf());
+        let abilities = Abilities { cancel: true, locality: true, poll: true };
+        Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, Some(tools))
+    }
+
+    fn over(
+        module: &str,
+        servers: Vec<Server>,
+        ways: &[(usize, &str)],
+        framing: Framing,
+        abilities: Abilities,
+        tools: Option<String>,
+    ) -> Network {
+        let dir = tempfile::tempdir().unwrap();
+        let way = |(number, (server, more)): (usize, &(usize, &str))| {
+            let at = servers[*server].at();
+            let (here, conf) = match &at {
+                [At::Port(_), _] => {
+                    let port = free_port();
+                    ([At::Port(port), At::Port(port + 1)], format!("host=127.0.0.1,port={port}"))
+                }
+                [At::Path(_), _] => {
+                    let path = dir.path().join(format!("way-{number}"));
+                    let conf = format!("path={}", path.display());
+                    ([At::Path(path.clone()), At::Path(path.with_extension("ctrl"))], conf)
+                }
+            };
+            Way {
+                server: *server,
+                data: Proxy::start(&here[0], &at[0], framing),
+                control: Proxy::start(&here[1], &at[1], Framing::Word),
+                name_conf: format!("{module}:{conf}{more}"),
+            }
+        };
+        let ways = ways.iter().enumerate().map(way).collect();
+        let dead = servers.iter().map(|_| false).collect();
+        Network { servers, dead, ways, exhausted: None, abilities, tools, _dir: dir }
+    }
+}
+
+impl Place for Network {
+    fn slots(&self) -> usize {
+        self.ways.len()
+    }
+
+    fn server(&self, slot: usize) -> usize {
+        self.ways[slot].server
+    }
+
+    fn open(&mut self, slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
+        open(&self.ways[slot].name_conf)
+    }
+
+    fn strike(&mut self, slot: usize, moment: Moment, rng: &mut Rng) -> Option<Strike> {
+        let way = &self.ways[slot];
+        let kill = rng.u8(..50) == 0;
+        if kill && !self.dead[way.server] {
+            self.servers[way.server].kill();
+            self.dead[way.server] = true;
+            // The simulators' server of ours keeps its TPM in memory, as it were.
+            let reach = match &self.servers[way.server] {
+                Server::Swtpm(_) => Reach::Server,
+                Server::Mssim(_) => Reach::Memory,
+            };
+            return Some(Strike { fault: "a killed server", codes: BROKEN, reach, endless: false });
+        }
+        if rng.u8(..30) == 0 && moment != Moment::Due && self.exhausted.is_none() {
+            self.exhausted = Exhausted::now();
+            return Some(Strike {
+                fault: "no more descriptors",
+                codes: NO_DESCRIPTORS,
+                reach: Reach::Process,
+                endless: true,
+            });
+        }
+        let (proxy, wire) = match (moment, rng.bool()) {
+            (Moment::Control, _) | (Moment::Open, true) => (&way.control, Wire::draw_control(rng)),
+            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => {
+                (&way.data, Wire::draw(way.data.framing(), rng))
+            }
+        };
+        let fault = wire.name();
+        proxy.arm(wire);
+        Some(Strike { fault, codes: BROKEN, reach: Reach::One, endless: false })
+    }
+
+    fn heal(&mut self, slot: usize) {
+        self.exhausted = None;
+        let way = &self.ways[slot];
+        way.data.disarm();
+        way.control.disarm();
+        if std::mem::take(&mut self.dead[way.server]) {
+            self.servers[way.server].restart();
+        }
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
+    fn for_tools(&self) -> Option<String> {
+        self.tools.clone()
+    }
+
+    fn pause(&mut self) {
+        let since = Instant::now();
+        while self.ways.iter().any(|way| way.data.is_open() || way.control.is_open()) && since.elapsed() < SETTLE {
+            thread::sleep(Duration::from_millis(1)); // how often to look
+        }
+    }
+}

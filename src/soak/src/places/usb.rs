@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The module for the LetsTrust-TPM2Go on a simulated stick behind the kernel's USB stack, in a virtual machine.
+
+use super::open;
+use crate::place::{Abilities, BROKEN, Moment, Place, Reach, Strike};
+use crate::tcti::Tcti;
+use fastrand::Rng;
+use tcti_core::Result;
+use tss2_e2e::simulator::Simulator;
+
+/// Faults in the middle of a command, after so many transfers.
+const COUNTED: [&str; 12] = [
+    "stall_control",
+    "nak_control",
+    "stall_out",
+    "halt_out",
+    "nak_out",
+    "stall_in",
+    "halt_in",
+    "nak_in",
+    "short_in",
+    "long_in",
+    "empty_in",
+    "unplug",
+];
+
+/// Contexts on the stick.
+pub(crate) struct Usb(Simulator);
+
+impl Usb {
+    /// Plugs a stick in.
+    pub(crate) fn plug_in() -> Usb {
+        Usb(Simulator::plug_in("soak"))
+    }
+}
+
+impl Place for Usb {
+    fn slots(&self) -> usize {
+        1
+    }
+
+    fn server(&self, _slot: usize) -> usize {
+        0
+    }
+
+    fn open(&mut self, _slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
+        open("spi-ltt2go:soak")
+    }
+
+    fn strike(&mut self, _slot: usize, _moment: Moment, rng: &mut Rng) -> Option<Strike> {
+        let fault = COUNTED[rng.usize(..COUNTED.len())];
+        self.0.set(&format!("{fault}={}", rng.u8(..16)));
+        Some(Strike { fault, codes: BROKEN, reach: Reach::One, endless: false })
+    }
+
+    fn heal(&mut self, _slot: usize) {
+        self.0.set("");
+        // One that is plugged in says so at once.
+        assert!(self.0.ask("plug").starts_with("ready "));
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { cancel: false, locality: false, poll: false }
+    }
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A proxy between one context and a real server. It passes bytes on, one connection after the other as the servers
+//! do, until a fault is armed, which then strikes one exchange.
+
+use crate::wire::{End, Then, Wire};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, SockAddr, Socket, Type};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// How a message says its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// In its header: swtpm.
+    Raw,
+    /// Before it, with four bytes behind it: the simulators.
+    Enveloped,
+    /// It has four bytes: the second channel of both.
+    Word,
+}
+
+/// Where a server or a proxy listens.
+#[derive(Clone, Debug)]
+pub(crate) enum At {
+    Port(u16),
+    Path(PathBuf),
+}
+
+/// How long the other direction stays after a half close, and silence before the end of a connection that lied.
+const LINGER: Duration = Duration::from_millis(20);
+
+/// A channel that passes through here.
+pub(crate) struct Proxy {
+    line: Line,
+    armed: Arc<Mutex<Option<Wire>>>,
+    open: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+struct Line {
+    framing: Framing,
+    server: SockAddr,
+    domain: Domain,
+}
+
+impl At {
+    fn address(&self) -> (SockAddr, Domain) {
+        match self {
+            At::Port(port) => (SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into(), Domain::IPV4),
+            At::Path(path) => (SockAddr::unix(path).unwrap(), Domain::UNIX),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Proxy {
+    /// Listens at `at` and passes on to `server`.
+    pub(crate) fn start(at: &At, server: &At, framing: Framing) -> Proxy {
+        let (address, domain) = at.address();
+        let listener = Socket::new(domain, Type::STREAM, None).unwrap();
+        if domain == Domain::IPV4 {
+            listener.set_reuse_address(true).unwrap();
+        }
+        listener.bind(&address).unwrap();
+        listener.listen(64).unwrap();
+        let (server, domain) = server.address();
+        let line = Line { framing, server, domain };
+        let proxy = Proxy { line: line.clone(), armed: Arc::default(), open: Arc::default() };
+        let (armed, open) = (Arc::clone(&proxy.armed), Arc::clone(&proxy.open));
+        thread::spawn(move || {
+            loop {
+                // Fails for a while when there are too many descriptors.
+                let Ok((client, _)) = listener.accept() else {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                };
+                open.store(1, Ordering::SeqCst);
+                // A connection that fails is over; the next may be better.
+                let _ = line.serve(client, &armed);
+                open.store(0, Ordering::SeqCst);
+            }
+        });
+        proxy
+    }
+
+    /// Lets this happen to the next exchange.
+    pub(crate) fn arm(&self, wire: Wire) {
+        *lock(&self.armed) = Some(wire);
+    }
+
+    /// Lets nothing happen any more.
+    pub(crate) fn disarm(&self) {
+        *lock(&self.armed) = None;
+    }
+
+    /// Connections that pass through.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::SeqCst) != 0
+    }
+
+    /// How messages say their size.
+    pub(crate) fn framing(&self) -> Framing {
+        self.line.framing
+    }
+}
+
+fn take(armed: &Mutex<Option<Wire>>, strikes: impl FnOnce(&Wire) -> bool) -> Option<Wire> {
+    let mut armed = lock(armed);
+    match armed.as_ref().is_some_and(strikes) {
+        true => armed.take(),
+        false => None,
+    }
+}
+
+impl Line {
+    fn serve(&self, mut client: Socket, armed: &Mutex<Option<Wire>>) -> io::Result<()> {
+        if take(armed, |wire| *wire == Wire::Refused).is_some() {
+            return Ok(());
+        }
+        let mut server = Socket::new(self.domain, Type::STREAM, None)?;
+        server.connect(&self.server)?;
+        if self.domain == Domain::IPV4 {
+            server.set_tcp_nodelay(true)?;
+            client.set_tcp_nodelay(true)?;
+            // A connection per command must not use up all ports.
+            server.set_linger(Some(Duration::ZERO))?;
+        }
+        let mut buffer = [0; 8192];
+        // A fault strikes a whole answer, not the rest of one.
+        let mut begins = true;
+        loop {
+            let [from_client, from_server] = readable(&client, &server)?;
+            if from_client {
+                let count = client.read(&mut buffer)?;
+                let unheard = count > 0 && take(armed, |wire| *wire == Wire::Unheard).is_some();
+                if count == 0 || unheard {
+                    return Ok(());
+                }
+                server.write_all(&buffer[..count])?;
+                begins = true;
+                if self.domain == Domain::IPV4 {
+                    server.set_tcp_quickack(true)?; // a simulator writes in pieces
+                }
+            }
+            if from_server {
+                let count = server.read(&mut buffer)?;
+                if count == 0 {
+                    return Ok(());
+                }
+                match take(armed, |wire| begins && !matches!(wire, Wire::Refused | Wire::Unheard)) {
+                    None => {
+                        client.write_all(&buffer[..count])?;
+                        begins = false;
+                    }
+                    Some(wire) => {
+                        let mut answer = buffer[..count].to_vec();
+                        while !self.framing.is_whole(&answer) {
+                            let count = server.read(&mut buffer)?;
+                            answer.extend_from_slice(&buffer[..count]);
+                            if count == 0 {
+                                return client.write_all(&answer);
+                            }
+                        }
+                        if !self.strike(wire, answer, &mut client)? {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether the connection goes on.
+    fn strike(&self, wire: Wire, mut answer: Vec<u8>, client: &mut Socket) -> io::Result<bool> {
+        match wire {
+            Wire::Refused | Wire::Unheard => return Ok(false),
+            Wire::Pieces(size) => {
+                for piece in answer.chunks(size) {
+                    client.write_all(piece)?;
+                    thread::sleep(Duration::from_micros(50)); // so that they are pieces
+                }
+            }
+            Wire::Withheld(time, then) => {
+                thread::sleep(time);
+                if then == Then::End {
+                    return Ok(false);
+                }
+                client.write_all(&answer)?;
+            }
+            Wire::Cut(count, end) => {
+                client.write_all(&answer[..count.min(answer.len())])?;
+                match end {
+                    End::Close => {}
+                    End::Half => {
+                        client.shutdown(Shutdown::Write)?;
+                        thread::sleep(LINGER);
+                    }
+                    End::Reset => client.set_linger(Some(Duration::ZERO))?,
+                }
+                return Ok(false);
+            }
+            Wire::Junk(junk) => {
+                client.write_all(&[junk, answer].concat())?;
+                thread::sleep(LINGER);
+                return Ok(false);
+            }
+            Wire::Trailing(junk) => client.write_all(&[answer, junk].concat())?,
+            Wire::Twice => client.write_all(&[&answer[..], &answer].concat())?,
+            Wire::Size(size) => {
+                let at = if self.framing == Framing::Raw { 2 } else { 0 };
+                answer[at..at + 4].copy_from_slice(&size.to_be_bytes());
+                client.write_all(&answer)?;
+                thread::sleep(LINGER);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Framing {
+    fn is_whole(self, answer: &[u8]) -> bool {
+        let number = |at: usize| {
+            let bytes = answer.get(at..at + 4)?.try_into().ok()?;
+            usize::try_from(u32::from_be_bytes(bytes)).ok()
+        };
+        let whole = match self {
+            Framing::Raw => number(2),
+            Framing::Enveloped => number(0).map(|size| size + 8),
+            Framing::Word => Some(4),
+        };
+        whole.is_some_and(|whole| answer.len() >= whole)
+    }
+}
+
+fn readable(client: &Socket, server: &Socket) -> io::Result<[bool; 2]> {
+    let mut fds = [client, server].map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+    poll(&mut fds, PollTimeout::NONE)?;
+    Ok(fds.each_ref().map(|fd| fd.any().unwrap_or_default()))
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Signals that interrupt system calls, and descriptors of others.
+#![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
+
+use core::ffi::c_int;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::os::fd::BorrowedFd;
+use tcti_core::PollHandle;
+
+extern "C" fn nothing(_signal: c_int) {}
+
+/// SIGUSR1 ends whatever system call the thread waits in, with EINTR. SIGXFSZ does nothing: a file that is too large is
+/// an error of its write.
+pub(crate) fn prepare_signals() {
+    // No SA_RESTART.
+    let interrupt = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, which is allowed in every place that a signal comes.
+    unsafe { sigaction(Signal::SIGUSR1, &interrupt) }.unwrap();
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler of ours is involved.
+    unsafe { sigaction(Signal::SIGXFSZ, &ignore) }.unwrap();
+}
+
+/// Waits for these events of a descriptor that a context gave; whether they came.
+pub(crate) fn poll_handle(handle: &PollHandle, millis: u8) -> bool {
+    // SAFETY: the context keeps the descriptor open until its next call, which comes after this.
+    let fd = unsafe { BorrowedFd::borrow_raw(handle.fd) };
+    let mut fds = [PollFd::new(fd, PollFlags::from_bits_truncate(handle.events))];
+    poll(&mut fds, PollTimeout::from(millis)).is_ok_and(|count| count > 0)
+}

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What came of it all: counts, and a row of a Markdown table.
+
+use std::fmt;
+
+/// The columns of a row.
+pub(crate) const HEAD: &str = "| module | commands sent | answers matched | ended by a fault | given up | faults | \
+                               survived | tools | wrong answers | leaks | other failures | seconds | seed |\n\
+                               |---|---|---|---|---|---|---|---|---|---|---|---|---|";
+
+/// Counts of one run.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Commands that transmit took.
+    pub(crate) sent: u64,
+    /// Answers that were the right ones.
+    pub(crate) matched: u64,
+    /// Commands that an error ended, under a fault.
+    pub(crate) ended: u64,
+    /// Commands that we cancelled, or finalized the context of.
+    pub(crate) given_up: u64,
+    pub(crate) faults: u64,
+    /// Faults after which the context worked again.
+    pub(crate) survived: u64,
+    /// Runs of tpm2-tools with the right output.
+    pub(crate) tools: u64,
+    pub(crate) wrong: Vec<String>,
+    pub(crate) leaks: Vec<String>,
+    /// Errors without a fault, contexts that do not work again, and the like.
+    pub(crate) failures: Vec<String>,
+}
+
+impl Tally {
+    /// Each command has one end, and each fault was survived; else that is a failure, too.
+    pub(crate) fn balance(&mut self) {
+        let ends = self.matched + self.ended + self.given_up + u64::try_from(self.wrong.len()).unwrap();
+        if self.bad().next().is_none() && (self.matched == 0 || self.sent != ends || self.survived != self.faults) {
+            self.failures.push("the counts do not add up".to_owned());
+        }
+    }
+
+    /// All that must not happen, in words.
+    pub(crate) fn bad(&self) -> impl Iterator<Item = &String> {
+        self.wrong.iter().chain(&self.leaks).chain(&self.failures)
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { sent, matched, ended, given_up, faults, survived, tools, wrong, leaks, failures } = self;
+        let (wrong, leaks, failures) = (wrong.len(), leaks.len(), failures.len());
+        write!(
+            f,
+            "{sent} | {matched} | {ended} | {given_up} | {faults} | {survived} | {tools} | {wrong} | {leaks} | {failures}"
+        )
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! No call takes for ever: one that does ends the program, which says what it was and with which seed.
+
+use std::fmt::{self, Write};
+use std::process;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than any time-out of a module, on a machine that is busy.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// The exit status after a hang.
+const HUNG: i32 = 3;
+
+#[derive(Default)]
+struct Call {
+    since: Option<Instant>,
+    text: String,
+}
+
+/// Watches the calls of one thread.
+#[derive(Clone)]
+pub(crate) struct Watchdog(Arc<Mutex<Call>>);
+
+impl Watchdog {
+    pub(crate) fn start(seed: u64) -> Watchdog {
+        let dog = Watchdog(Arc::default());
+        let watched = dog.clone();
+        thread::spawn(move || {
+            loop {
+                thread::sleep(Duration::from_secs(1)); // how often to look
+                let call = watched.lock();
+                if call.since.is_some_and(|since| since.elapsed() > LIMIT) {
+                    eprintln!("soak: hang: {} has not returned after {LIMIT:?}; seed {seed}", call.text);
+                    process::exit(HUNG);
+                }
+            }
+        });
+        dog
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Call> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a call that is described so.
+    pub(crate) fn watch<T>(&self, text: fmt::Arguments<'_>, call: impl FnOnce() -> T) -> T {
+        {
+            let mut now = self.lock();
+            now.since = Some(Instant::now());
+            now.text.clear();
+            let _ = now.text.write_fmt(text); // to a string it succeeds
+        }
+        let result = call();
+        self.lock().since = None;
+        result
+    }
+}
