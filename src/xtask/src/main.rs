@@ -23,6 +23,7 @@ mod readme;
 mod reproducible;
 mod rpm;
 mod sbom;
+mod soak;
 mod test;
 mod tool;
 mod unsafety;
@@ -66,6 +67,13 @@ enum Command {
     Fuzz {
         #[command(flatten)]
         options: fuzz::Options,
+        #[command(flatten)]
+        install: Install,
+    },
+    /// Puts every module under random load with random faults, and counts what comes of it.
+    Soak {
+        #[command(flatten)]
+        options: soak::Options,
         #[command(flatten)]
         install: Install,
     },
@@ -140,6 +148,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
         Command::Bench { options, install } => bench::run(&project, options, install.no_install),
         Command::Fuzz { options, install } => fuzz::run(&project, options, install.no_install),
+        Command::Soak { options, install } => soak::run(&project, options, install.no_install),
         Command::Check => check::run(&project),
         Command::Headers => headers::write(&project),
         Command::Stage => install::stage(&project).map(drop),

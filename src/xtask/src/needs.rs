@@ -44,6 +44,15 @@ pub(crate) const BENCH: &[Package] = &[
     Package("valgrind", Some("valgrind")),
 ];
 
+/// To put every module under load, besides [`VM`].
+pub(crate) const SOAK: &[Package] = &[
+    Package("gcc", Some("gcc")),
+    Package("libtpms0", Some("libtpms")),
+    Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("pkg-config", Some("pkgconf-pkg-config")),
+    Package("tpm2-tools", Some("tpm2-tools")),
+];
+
 /// To boot the virtual machine.
 pub(crate) const VM: &[Package] = &[
     Package("busybox-static", None),

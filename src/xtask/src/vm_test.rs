@@ -51,7 +51,7 @@ pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
 }
 
 /// Whether there can be a machine here. If not it says why, and where CI is set it fails.
-fn is_available(project: &Project) -> Result<bool> {
+pub(crate) fn is_available(project: &Project) -> Result<bool> {
     let Some(reason) = kernel::unavailable(&vm::cache(project)) else { return Ok(true) };
     if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
         bail!("the tests in virtual machines cannot run: {reason}");
