@@ -190,6 +190,16 @@ fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>
     tally.bad().for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
     match tally.bad().next() {
         None => ExitCode::SUCCESS,
-        Some(_) => ExitCode::FAILURE,
+        Some(_) => {
+            last_words();
+            ExitCode::FAILURE
+        }
     }
+}
+
+/// Prints what the modules logged last: the reason is among it.
+fn last_words() {
+    let log = std::env::var_os("TSS2_LOGFILE").and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(8)..].iter().for_each(|line| eprintln!("soak: {line}"));
 }

@@ -37,6 +37,7 @@ const SPARE: u64 = 300;
 
 /// One part of the whole.
 struct Part<'a> {
+    what: &'a str,
     program: &'a Path,
     arguments: Vec<String>,
     environment: &'a [(String, String)],
@@ -49,7 +50,12 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let built = compile::release(project, ["tss2-soak", "sim-mssim", "sim-tpm2go"])?;
     let program = built.join("soak");
     let environment = environment(&stage, &built);
-    let part = |what: &str| Part { program: &program, arguments: arguments(what, options), environment: &environment };
+    let part = |what: &'static str| Part {
+        what,
+        program: &program,
+        arguments: arguments(what, options),
+        environment: &environment,
+    };
     let wanted = |what: &str| options.only.as_deref().is_none_or(|only| only == what);
 
     let machines: Vec<_> = THERE.into_iter().filter(|(what, _)| options.commands.is_none() && wanted(what)).collect();
@@ -101,8 +107,7 @@ fn environment(stage: &Path, built: &Path) -> Vec<(String, String)> {
     let paths: [(&str, &Path); 3] = [("TSS2_STAGE", stage), ("TSS2_SIM", built), ("LD_LIBRARY_PATH", &libraries)];
     let mut environment: Vec<(String, String)> =
         paths.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())).collect();
-    // Each fault would be a line.
-    environment.push(("TSS2_LOG".to_owned(), "all+none".to_owned()));
+    environment.push(("TSS2_LOG".to_owned(), "all+error".to_owned()));
     environment
 }
 
@@ -110,6 +115,10 @@ fn environment(stage: &Path, built: &Path) -> Vec<(String, String)> {
 fn here(part: &Part<'_>) -> Result<String> {
     let mut command = Command::new(part.program);
     command.args(&part.arguments).envs(part.environment.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped());
+    // Each fault is a line.
+    let log = part.program.with_file_name(format!("soak-{}.log", part.what));
+    let _ = std::fs::remove_file(&log); // of the run before
+    command.env("TSS2_LOGFILE", log);
     let memory = PathBuf::from("/dev/shm");
     if memory.is_dir() {
         command.env("TMPDIR", memory);
@@ -121,6 +130,7 @@ fn here(part: &Part<'_>) -> Result<String> {
 /// Runs it in a machine.
 fn there(part: &Part<'_>, kernel: &Kernel, mut machine: Machine) -> Result<String> {
     machine.environment.extend(part.environment.iter().cloned());
+    machine.environment.push(("TSS2_LOGFILE".to_owned(), format!("/tmp/soak-{}.log", part.what)));
     let words = [&[part.program.display().to_string()], &part.arguments[..]].concat();
     let mut printed = Vec::new();
     let status = machine.run(kernel, &words, &mut printed)?;
