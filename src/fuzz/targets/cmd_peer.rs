@@ -3,12 +3,14 @@
 //! has, and the next command works.
 #![no_main]
 
-#[path = "../../tcti-cmd/src/cmd.rs"]
-mod cmd;
+#[path = "../../tcti-cmd/src"]
+mod module {
+    pub(crate) mod cmd;
+}
 
-use cmd::Cmd;
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
+use module::cmd::Cmd;
 use std::ffi::CString;
 use std::fs;
 use std::path::PathBuf;

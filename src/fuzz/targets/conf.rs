@@ -7,6 +7,7 @@
 mod ltt2go {
     pub(crate) mod ere;
 }
+#[expect(dead_code, reason = "not all of it is wanted here")]
 #[path = "../../tcti-pcap/src/target.rs"]
 mod target;
 

@@ -4,17 +4,19 @@
 //! the state is its own affair.
 #![no_main]
 
-#[path = "../../tcti-libtpms/src/libtpms.rs"]
-mod libtpms;
-#[path = "../../tcti-libtpms/src/state.rs"]
-mod state;
-#[path = "../../tcti-libtpms/src/sys.rs"]
-mod sys;
+#[expect(dead_code, reason = "not all of it is wanted here")]
+#[path = "../../tcti-libtpms/src"]
+mod module {
+    pub(crate) mod libtpms;
+    pub(crate) mod state;
+    pub(crate) mod sys;
+}
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
-use libtpms::Libtpms;
-use state::StateFile;
+use module::libtpms::Libtpms;
+use module::state::StateFile;
+use module::{state, sys};
 use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,14 +2,12 @@
 //! The simulators' transport and a hostile simulator, over TCP and over Unix sockets.
 #![no_main]
 
+#[expect(dead_code, reason = "not all of it is wanted here")]
 #[path = "../../tcti-mssim/src/lib.rs"]
 mod face;
 
 use face::mssim::Mssim;
-use face::{
-    MS_SIM_CANCEL_OFF, MS_SIM_CANCEL_ON, MS_SIM_NV_ON, MS_SIM_POWER_OFF, MS_SIM_POWER_ON, MS_SIM_TPM_SEND_COMMAND,
-    TPM_SESSION_END,
-};
+use face::{MS_SIM_POWER_OFF, MS_SIM_TPM_SEND_COMMAND, TPM_SESSION_END};
 use libfuzzer_sys::fuzz_target;
 use std::sync::{LazyLock, Mutex};
 use tcti_core::{Result, Session};

@@ -2,12 +2,14 @@
 //! swtpm's transport and a hostile swtpm, over TCP and over Unix sockets.
 #![no_main]
 
-#[path = "../../tcti-swtpm/src/swtpm.rs"]
-mod swtpm;
+#[path = "../../tcti-swtpm/src"]
+mod module {
+    pub(crate) mod swtpm;
+}
 
 use libfuzzer_sys::fuzz_target;
+use module::swtpm::Swtpm;
 use std::sync::{LazyLock, Mutex};
-use swtpm::Swtpm;
 use tcti_core::{Result, Session};
 use tss2_fuzz::peer::Peer;
 use tss2_fuzz::simulator::{Input, Simulator, play};

@@ -3,15 +3,18 @@
 //! loaded.
 #![no_main]
 
-#[path = "../../loader/src/find.rs"]
-mod find;
-#[path = "../../loader/src/name_conf.rs"]
-mod name_conf;
-#[path = "../../loader/src/sys.rs"]
-mod sys;
+#[expect(dead_code, reason = "not all of it is wanted here")]
+#[path = "../../loader/src"]
+mod module {
+    pub(crate) mod find;
+    pub(crate) mod name_conf;
+    pub(crate) mod sys;
+}
 
 use libfuzzer_sys::fuzz_target;
-use name_conf::NameConf;
+use module::find;
+use module::name_conf::NameConf;
+use module::sys;
 use std::ffi::{CStr, CString};
 use tcti_core::Rc;
 

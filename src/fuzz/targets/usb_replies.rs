@@ -3,12 +3,14 @@
 //! call ends, what is delivered is as long as it says, and when the lies are over, all is well. The clock is virtual.
 #![no_main]
 
-#[path = "../../tcti-spi-ltt2go/src/bridge.rs"]
-mod bridge;
+#[path = "../../tcti-spi-ltt2go/src"]
+mod module {
+    pub(crate) mod bridge;
+}
 
-use bridge::{Bridge, Find, Stick};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
+use module::bridge::{self, Bridge, Find, Stick};
 use rusb::Error;
 use sim_tis::Faults;
 use std::cell::RefCell;

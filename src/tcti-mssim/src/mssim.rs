@@ -5,7 +5,7 @@
 //! with a zero.
 #![forbid(unsafe_code)]
 
-use crate::{
+use super::{
     MS_SIM_CANCEL_OFF, MS_SIM_CANCEL_ON, MS_SIM_NV_ON, MS_SIM_POWER_ON, MS_SIM_TPM_SEND_COMMAND, TPM_SESSION_END,
 };
 use std::io::IoSlice;
