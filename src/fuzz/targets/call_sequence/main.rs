@@ -226,7 +226,7 @@ impl Model {
         let size = response(0, SIZE).len();
         match room {
             Room::Null | Room::None => {}
-            Room::Bytes(room) if usize::from(room) < size => return Err(Rc::INSUFFICIENT_BUFFER),
+            Room::Bytes(room) if usize::from(room % 64) < size => return Err(Rc::INSUFFICIENT_BUFFER),
             Room::Bytes(_) | Room::Plenty => self.state = State::Transmit,
         }
         Ok(size)

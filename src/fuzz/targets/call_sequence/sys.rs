@@ -94,7 +94,7 @@ impl<const FULL: bool> Caller<FULL> {
         let (receive, ctx) = (self.head().v1.receive.expect("a function"), self.context(context));
         let mut memory = match room {
             Room::Null | Room::None => Vec::new(),
-            Room::Bytes(room) => vec![0xa5; room.into()],
+            Room::Bytes(room) => vec![0xa5; (room % 64).into()],
             Room::Plenty => vec![0xa5; 4096],
         }
         .into_boxed_slice();
