@@ -58,25 +58,28 @@ pub struct Outlet {
 /// What a write may do to us.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Nothing: a regular file whose size has no limit.
+    /// Raise a signal when its size has a limit: a regular file.
     File,
     /// Raise a signal.
     NonBlocking,
-    /// Block, and raise a signal: a pipe, a socket, a terminal, a file with a limit.
+    /// Block, and raise a signal: a pipe, a socket, a terminal.
     Blocking,
 }
 
 impl Kind {
     fn of(fd: BorrowedFd<'_>) -> Kind {
         let is_file = fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits());
-        let unlimited = getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY);
         let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
-        match is_file && unlimited {
+        match is_file {
             true => Kind::File,
             false if flags.contains(OFlag::O_NONBLOCK) => Kind::NonBlocking,
             false => Kind::Blocking,
         }
     }
+}
+
+fn is_unlimited() -> bool {
+    getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY)
 }
 
 impl Outlet {
@@ -101,8 +104,9 @@ pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], deadline: &Deadline) -> io::R
 fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = match kind {
-            Kind::File => write(fd, bytes).map_err(io::Error::from),
-            Kind::NonBlocking => crate::sys::write_without_signal(fd, bytes),
+            // Asked each time: the limit may have come since.
+            Kind::File if is_unlimited() => write(fd, bytes).map_err(io::Error::from),
+            Kind::File | Kind::NonBlocking => crate::sys::write_without_signal(fd, bytes),
             Kind::Blocking => {
                 if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
                     return Err(io::ErrorKind::WouldBlock.into());
@@ -129,7 +133,8 @@ fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadlin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
+    use nix::sys::resource::setrlimit;
+    use std::io::{Read, Seek};
     use std::os::unix::net::UnixStream;
 
     /// A stream that does not block and takes no more, and its other end.
@@ -147,6 +152,19 @@ mod tests {
             let error = write_all(ours.as_fd(), b"x", &deadline).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
         }
+    }
+
+    #[test]
+    fn a_limit_that_came_after_the_file_was_opened_is_an_error_and_no_signal() {
+        const LIMIT: u64 = 1 << 40; // beyond what any other test writes
+        let mut file = tempfile::tempfile().unwrap();
+        file.seek(io::SeekFrom::Start(LIMIT)).unwrap();
+        let outlet = Outlet::new(file.into());
+        let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+        setrlimit(Resource::RLIMIT_FSIZE, LIMIT, hard).unwrap();
+        let error = outlet.write_all(b"x", &Deadline::Never).unwrap_err();
+        setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap();
+        assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
     }
 
     #[test]
