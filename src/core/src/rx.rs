@@ -52,25 +52,47 @@ impl RxBuf {
         self.len == 0
     }
 
-    /// Lets `read` fill the room behind what was received and takes over as many bytes as it says.
+    /// Lets `read` fill the room behind what was received and takes over as many bytes as it says. `MEMORY` when there
+    /// is no room; `read` was not called then.
     pub fn read_with<E>(
         &mut self,
         read: impl FnOnce(&mut [u8]) -> core::result::Result<usize, E>,
-    ) -> core::result::Result<usize, E> {
-        if self.bytes.len() < self.len + CHUNK {
-            self.bytes.resize(self.len + CHUNK, 0);
+    ) -> Result<core::result::Result<usize, E>> {
+        self.read_into(CHUNK, read)
+    }
+
+    /// As `read_with`, with room for `size` bytes at least.
+    pub fn read_into<E>(
+        &mut self,
+        size: usize,
+        read: impl FnOnce(&mut [u8]) -> core::result::Result<usize, E>,
+    ) -> Result<core::result::Result<usize, E>> {
+        if self.bytes.len() < self.len + size {
+            self.reserve(self.len + size)?;
+            self.bytes.resize(self.len + size, 0);
         }
         let room = self.bytes.get_mut(self.len..).unwrap_or_default();
-        let count = read(room)?.min(room.len());
-        self.len += count;
+        let count = read(room).map(|count| count.min(room.len()));
+        self.len += count.as_ref().map_or(0, |count| *count);
         Ok(count)
     }
 
-    /// Adds bytes that are already in memory.
-    pub fn extend(&mut self, bytes: &[u8]) {
+    /// Adds bytes that are already in memory. `MEMORY` when there is no room.
+    pub fn extend(&mut self, bytes: &[u8]) -> Result<()> {
+        self.reserve(self.len + bytes.len())?;
         self.bytes.truncate(self.len);
         self.bytes.extend_from_slice(bytes);
         self.len = self.bytes.len();
+        Ok(())
+    }
+
+    /// Makes room for `size` bytes in all. The peer has a say in that, so it must not end the process when there is no
+    /// memory, as a Vec that grows does.
+    fn reserve(&mut self, size: usize) -> Result<()> {
+        let more = size.saturating_sub(self.bytes.len());
+        self.bytes.try_reserve(more).map_err(|_| {
+            crate::fail!(Rc::MEMORY, "there is no memory for a response of more than {} bytes", self.bytes.len())
+        })
     }
 
     /// Bytes still missing for a whole response: at least those of the header while it is incomplete, 0 when the
@@ -109,7 +131,7 @@ mod tests {
 
     fn with(bytes: &[u8]) -> RxBuf {
         let mut rx = RxBuf::new();
-        rx.extend(bytes);
+        rx.extend(bytes).unwrap();
         rx
     }
 
@@ -157,6 +179,7 @@ mod tests {
             assert_eq!(room.len(), CHUNK);
             Ok::<_, ()>(1)
         })
+        .unwrap()
         .unwrap();
         assert_eq!(rx.len(), 11);
         assert!(rx.bytes.len() <= 10 + CHUNK);
@@ -165,7 +188,7 @@ mod tests {
     #[test]
     fn a_read_cannot_claim_more_than_its_room() {
         let mut rx = RxBuf::new();
-        assert_eq!(rx.read_with(|_| Ok::<_, ()>(usize::MAX)), Ok(CHUNK));
+        assert_eq!(rx.read_with(|_| Ok::<_, ()>(usize::MAX)), Ok(Ok(CHUNK)));
         assert_eq!(rx.len(), CHUNK);
     }
 
@@ -174,7 +197,15 @@ mod tests {
         let mut rx = with(&[1, 2, 3]);
         rx.clear();
         assert!(rx.is_empty());
-        rx.extend(&[9]);
+        rx.extend(&[9]).unwrap();
         assert_eq!(rx.as_slice(), &[9]);
+    }
+
+    #[test]
+    fn without_memory_it_keeps_what_it_has() {
+        let mut rx = with(&[1, 2, 3]);
+        let never = |_: &mut [u8]| -> core::result::Result<usize, ()> { panic!("there is no room to read into") };
+        assert_eq!(rx.read_into(isize::MAX as usize, never), Err(Rc::MEMORY));
+        assert_eq!(rx.as_slice(), &[1, 2, 3]);
     }
 }

@@ -102,7 +102,7 @@ impl Transport for Scripted {
     fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
         loop {
             match self.script.pop_front() {
-                Some(Event::Bytes(bytes)) => rx.extend(&bytes),
+                Some(Event::Bytes(bytes)) => rx.extend(&bytes)?,
                 Some(Event::Complete) => return Ok(Progress::Complete),
                 Some(Event::Fail(rc)) => return Err(rc),
                 #[expect(clippy::panic, reason = "the script says so")]

@@ -113,7 +113,7 @@ impl Process {
             if wait != Wait::Forever && !wait_for(self.stdout.as_fd(), PollFlags::POLLIN, deadline)? {
                 return Ok(Arrival::Nothing);
             }
-            match rx.read_with(|room| read(&self.stdout, room)) {
+            match rx.read_with(|room| read(&self.stdout, room))? {
                 Ok(0) => return Ok(Arrival::End),
                 Ok(_) => return Ok(Arrival::Bytes),
                 Err(Errno::EINTR) => {}

@@ -116,7 +116,7 @@ impl Transport for Device {
             // The driver drops the rest of a response that is not read in one go (before Linux 5.0), so the room is
             // for the largest there is.
             let count = loop {
-                match rx.read_with(|room| read(&*line, room)) {
+                match rx.read_with(|room| read(&*line, room))? {
                     Err(Errno::EINTR) => {}
                     count => break count,
                 }

@@ -160,7 +160,7 @@ impl Transport for Libtpms {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
-        rx.extend(&std::mem::take(&mut self.response));
+        rx.extend(&std::mem::take(&mut self.response))?;
         Ok(Progress::Complete)
     }
 

@@ -233,7 +233,7 @@ impl Transport for Mssim {
             if trailer != 0 {
                 return Err(fail!(Rc::MALFORMED_RESPONSE, "the simulator reports error {trailer} behind its response"));
             }
-            rx.extend(body);
+            rx.extend(body)?;
             self.envelope.clear();
             self.link.set(Exchange::None);
         }

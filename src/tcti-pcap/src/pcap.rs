@@ -57,7 +57,7 @@ impl<C: Child> Pcap<C> {
         let child = self.child.as_mut().ok_or(Rc::IO_ERROR)?;
         let deadline = Deadline::after(wait);
         // Without asking for the size: some C modules only guess it, and the largest TPM has no larger response.
-        match rx.read_with(|room| child.receive(room, wait)) {
+        match rx.read_with(|room| child.receive(room, wait))? {
             Err(Rc::INSUFFICIENT_BUFFER) => {}
             answer => return answer.map(drop),
         }
@@ -72,10 +72,7 @@ impl<C: Child> Pcap<C> {
                 "the TCTI that is recorded announces a response of {size} bytes; {MAX_RESPONSE} are possible"
             ));
         }
-        let mut response = vec![0; size];
-        let size = child.receive(&mut response, left())?;
-        rx.extend(response.get(..size).unwrap_or_default());
-        Ok(())
+        rx.read_into(size, |room| child.receive(room, left()))?.map(drop)
     }
 
     /// A packet without a message.

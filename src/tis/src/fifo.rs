@@ -101,7 +101,7 @@ impl<B: Bus> Tis<B> {
             rx.read_with(|room| {
                 let room = room.get_mut(..count).unwrap_or_default();
                 frame::read(&mut self.bus, Register::Fifo, room).map(|()| count)
-            })?;
+            })??;
             burst -= count;
         }
         Ok(())

@@ -219,7 +219,7 @@ impl Transport for Plain {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
-        rx.extend(OK);
+        rx.extend(OK)?;
         Ok(Progress::Complete)
     }
 
