@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The server of the simulators' protocol from `src/sim/mssim`, for one test.
 
-use crate::server::{Socket, Tpm, free_port};
+use crate::server::{Socket, Tpm, free_port, signal};
 use crate::stage;
+use nix::sys::signal::Signal;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -27,6 +28,11 @@ impl Mssim {
             }
             assert!(socket == Socket::Tcp, "mssim-server does not start"); // on TCP another program took the port
         }
+    }
+
+    /// Stops it without ending it.
+    pub fn pause(&self) {
+        signal(&self.child, Signal::SIGSTOP);
     }
 
     /// Ends it as a crash would.

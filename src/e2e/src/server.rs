@@ -71,8 +71,12 @@ impl Swtpm {
 
     /// Stops it without ending it: connections are made and commands taken by the kernel, but none is answered.
     pub fn pause(&self) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
-        kill(pid, Signal::SIGSTOP).unwrap();
+        signal(&self.child, Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        signal(&self.child, Signal::SIGCONT);
     }
 
     /// Ends it as a crash would.
@@ -98,6 +102,11 @@ impl Drop for Swtpm {
         let _ = self.child.kill(); // it may have ended already
         let _ = self.child.wait();
     }
+}
+
+/// To a server that was started here.
+pub(crate) fn signal(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
 }
 
 fn spawn(dir: &TempDir, at: &At) -> Child {

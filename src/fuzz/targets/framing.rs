@@ -57,7 +57,7 @@ impl Transport for Peer {
                     self.chunks.push_front(Some(rest));
                 }
                 Ok::<_, Rc>(count)
-            })?;
+            })??;
         }
         Ok(Progress::Complete)
     }

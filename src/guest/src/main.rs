@@ -5,6 +5,7 @@
 //! * `guest-tests topics`, on the host: a line per topic, see [`topic`]
 //! * `guest-tests programs`, on the host: compiles the C programs, which takes long in the machine
 //! * `guest-tests bench`, in the machine: prints a table for `cargo xtask bench`
+//! * `guest-tests relay SOCKET`, in the machine: a command for the TCTI cmd
 //! * `guest-tests [FILTER]`, in the machine: runs the tests of the topic that `TSS2_TOPIC` names
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -20,10 +21,17 @@ mod udevd;
 mod user;
 
 use std::env;
+use std::path::Path;
 use std::process::ExitCode;
+use tss2_e2e::reliability;
 use tss2_e2e::suite::Suite;
 
 fn main() -> ExitCode {
+    if let [_, relay, socket] = &env::args().collect::<Vec<_>>()[..] {
+        if relay == "relay" {
+            return reliability::relay(Path::new(socket));
+        }
+    }
     match env::args().nth(1).as_deref() {
         Some("topics") => topic::print(),
         Some("programs") => programs::build(),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tss2_e2e::asynchronous;
 use tss2_e2e::need::{ESYS, TSS2_HEADERS};
 use tss2_e2e::program::{self, Link};
+use tss2_e2e::reliability;
 
 const LOADER: Link = Link::Staged("tss2-tctildr");
 
@@ -25,7 +26,7 @@ pub(crate) fn steps() -> PathBuf {
 
 /// Compiles all of them, on the host.
 pub(crate) fn build() {
-    for program in [program::conformance, program::link_tctildr, device, holds, steps] {
+    for program in [program::conformance, program::link_tctildr, device, holds, steps, reliability::program] {
         let _: PathBuf = program();
     }
     if [ESYS, TSS2_HEADERS].into_iter().all(|need| need.missing().is_none()) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The module for the LetsTrust-TPM2Go through libusb and the kernel's USB stack, with a simulated stick behind them.
 
-pub(crate) mod faults;
 mod sharing;
 
 use std::ffi::CString;

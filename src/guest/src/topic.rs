@@ -2,6 +2,7 @@
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
 use crate::{device, package, stick, systemd, udev};
+use tss2_e2e::reliability::{self, Place};
 use tss2_e2e::suite::Suite;
 
 /// Tests that run in one machine, and what that machine has.
@@ -17,7 +18,7 @@ pub(crate) struct Topic {
 /// The longest come first, so that two machines at a time are done early.
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "stick", memory: 310, tpm: false, tests: stick::tests },
-    Topic { name: "faults", memory: 310, tpm: false, tests: stick::faults::tests },
+    Topic { name: "reliability", memory: 310, tpm: true, tests: |suite| reliability::tests(suite, Place::Guest) },
     Topic { name: "device", memory: 310, tpm: true, tests: device::tests },
     Topic { name: "systemd", memory: 768, tpm: true, tests: systemd::tests },
     Topic { name: "udev", memory: 310, tpm: true, tests: udev::tests },

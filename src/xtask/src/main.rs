@@ -20,6 +20,7 @@ mod needs;
 mod packager;
 mod project;
 mod readme;
+mod reliability;
 mod reproducible;
 mod rpm;
 mod sbom;
@@ -81,6 +82,8 @@ enum Command {
     Check,
     /// Writes include/tss2 anew from the exported functions.
     Headers,
+    /// Writes docs/reliability.md anew from the tests of src/e2e/src/reliability.
+    Reliability,
     /// Lays out target/stage as an installation.
     Stage,
     /// Builds and installs.
@@ -151,6 +154,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Soak { options, install } => soak::run(&project, options, install.no_install),
         Command::Check => check::run(&project),
         Command::Headers => headers::write(&project),
+        Command::Reliability => reliability::write(&project),
         Command::Stage => install::stage(&project).map(drop),
         Command::Install(options) => install::install(&project, options),
         Command::Uninstall(options) => install::uninstall(options),

@@ -204,7 +204,7 @@ impl Transport for Obedient {
             Some(Does::Pend | Does::BreakOff) => rx.extend(half),
             Some(Does::Overflow) => rx.extend(&[&OK[rx.len()..], &[0]].concat()),
             _ => rx.extend(&OK[rx.len()..]),
-        }
+        }?;
         Ok(if does == Some(Does::Pend) { Progress::Pending } else { Progress::Complete })
     }
 

@@ -180,7 +180,7 @@ impl Transport for Near {
 
     fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
         while rx.missing()? > 0 {
-            match rx.read_with(|room| self.0.read(room)) {
+            match rx.read_with(|room| self.0.read(room))? {
                 Ok(0) => return Err(Rc::IO_ERROR),
                 Ok(_) => {}
                 Err(_) => return Ok(Progress::Pending),

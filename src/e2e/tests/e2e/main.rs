@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! End-to-end tests of the staged tree. One module per topic; each adds its tests to the list that is run here.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod abi;
 mod asynchronous;

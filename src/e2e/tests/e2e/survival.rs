@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Processes that are killed, servers that go away and come back, files that cannot be written.
+//! Processes that are killed, and several of them on one TPM. What else goes wrong is in `reliability`.
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Lines, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 use tss2_e2e::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM, TPM2_TOOLS};
@@ -24,7 +23,6 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("survival::processes_share_a_state_file_one_after_the_other", &libtpms, shared_state_file);
     suite.test("survival::a_state_file_stays_its_owners", &[&libtpms[..], &[Need::Root]].concat(), owner);
     suite.test("survival::a_pipe_line_of_tools_on_one_state_file", &libtpms, pipe_line);
-    suite.test("survival::closed_streams_leave_the_state_file_alone", &libtpms, closed_streams);
     let tcp = [CC, PKG_CONFIG, SWTPM];
     suite.test("survival::a_hundred_thousand_commands_over_tcp", &tcp, a_hundred_thousand_commands);
     suite.test(
@@ -32,13 +30,6 @@ pub(crate) fn tests(suite: &mut Suite) {
         &[&libtpms[..], &[SETPRIV, Need::Root]].concat(),
         read_only_directory,
     );
-    suite.test("survival::a_full_disk", &[&libtpms[..], &[Need::Mount]].concat(), full_disk);
-    let swtpm = [&BUILD[..], &[SWTPM]].concat();
-    for (name, socket, conf) in
-        [("over_tcp", Socket::Tcp, ""), ("over_a_unix_socket", Socket::Unix, ""), ("kept", Socket::Tcp, ",keep=true")]
-    {
-        suite.test(format!("survival::a_swtpm_killed_and_restarted_{name}"), &swtpm, move || restarted(socket, conf));
-    }
 }
 
 const COUNTER: &str = "0x1500020";
@@ -131,32 +122,6 @@ fn read_only_directory() {
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
-/// A file system with room for two states, which something else then fills.
-fn full_disk() {
-    let script = "
-        set -e
-        mount -t tmpfs -o size=128k none $1
-        export TPM2TOOLS_TCTI=libtpms:$1/tpm
-        tpm2_nvdefine 0x1500021 -C o -s 8 -a 'ownerread|ownerwrite|nt=counter' >/dev/null
-        tpm2_nvincrement -C o 0x1500021
-        tpm2_nvread -C o -s 8 0x1500021 >$2/before
-        cp $1/tpm $2/state
-        cat /dev/zero >$1/filler 2>/dev/null || true
-        ! tpm2_nvincrement -C o 0x1500021 2>$2/message
-        cmp $1/tpm $2/state
-        rm $1/filler
-        tpm2_nvread -C o -s 8 0x1500021 >$2/after
-        cmp $2/before $2/after
-        tpm2_nvincrement -C o 0x1500021
-    ";
-    let (mounted, results) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut unshare = stage::command("unshare");
-    unshare.args(["--mount", "sh", "-c", script, "sh"]).arg(mounted.path()).arg(results.path());
-    output::succeed(&mut unshare);
-    let message = fs::read_to_string(results.path().join("message")).unwrap();
-    assert!(message.contains("No space left on device"), "{message}");
-}
-
 /// Root uses a file of somebody else, as people do with sudo.
 fn owner() {
     let file = StateFile::new();
@@ -181,81 +146,10 @@ fn pipe_line() {
     }
 }
 
-/// What a program prints on a stream that was closed must not go where our descriptors are.
-fn closed_streams() {
-    let file = StateFile::new();
-    for tool in ["tpm2_getcap properties-fixed", "tpm2_getrandom 8", "tpm2_pcrread sha256"] {
-        for closed in ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"] {
-            let mut shell = stage::command("sh");
-            let name_conf = file.name_conf();
-            shell.args(["-c", &format!("{tool} {closed}")]).env("TPM2TOOLS_TCTI", &name_conf);
-            output::run(&mut shell); // the tool may mind that it cannot print; the TPM must not
-            let mut after = stage::command("tpm2_getrandom");
-            let random = output::succeed(after.args(["--hex", "8", "-T", &name_conf]));
-            assert_eq!(random.len(), 16, "after {tool} {closed}");
-        }
-    }
-}
-
 /// A connection per command, as fast as they go: ports do not run out.
 fn a_hundred_thousand_commands() {
     let swtpm = Swtpm::start(Socket::Tcp);
     let program = program::build("many", Link::Staged("tss2-tctildr"), &[]);
     let mut many = stage::command(program);
     assert_eq!(output::succeed(many.args([&swtpm.name_conf(), "100000"])), "");
-}
-
-/// A program that does one thing at a time.
-struct Steps {
-    child: Child,
-    input: ChildStdin,
-    codes: Lines<BufReader<ChildStdout>>,
-}
-
-impl Steps {
-    fn open(name_conf: &str) -> Steps {
-        let mut command: Command = stage::command(program::build("steps", Link::Staged("tss2-tctildr"), &[]));
-        command.arg(name_conf).stdin(Stdio::piped()).stdout(Stdio::piped()).env("TSS2_LOG", "all+none");
-        let mut child = command.spawn().unwrap();
-        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut steps = Steps { child, input, codes: BufReader::new(output).lines() };
-        assert_eq!(steps.code(), "SUCCESS");
-        steps
-    }
-
-    fn code(&mut self) -> String {
-        self.codes.next().expect("the program ended").unwrap()
-    }
-
-    fn step(&mut self, step: &str) -> String {
-        writeln!(self.input, "{step}").unwrap();
-        self.code()
-    }
-
-    fn end(mut self) {
-        drop(self.input);
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-fn restarted(socket: Socket, more: &str) {
-    let mut swtpm = Swtpm::start(socket);
-    let mut steps = Steps::open(&format!("{}{more}", swtpm.name_conf()));
-    assert_eq!(steps.step("random"), "SUCCESS");
-    for _ in 0..2 {
-        swtpm.pause(); // so that the command is under way when it dies
-        assert_eq!(steps.step("transmit"), "SUCCESS");
-        swtpm.kill();
-        assert_eq!(steps.step("receive"), "IO_ERROR");
-        assert_eq!(steps.step("receive"), "BAD_SEQUENCE");
-        assert_eq!(steps.step("random"), "IO_ERROR");
-        assert_eq!(steps.step("locality"), "IO_ERROR");
-        swtpm.restart();
-        assert_eq!(steps.step("random"), "SUCCESS");
-        assert_eq!(steps.step("locality"), "SUCCESS");
-    }
-    swtpm.kill();
-    swtpm.restart();
-    assert_eq!(steps.step("random"), "SUCCESS"); // a kept connection that died is noticed before it is used
-    steps.end();
 }

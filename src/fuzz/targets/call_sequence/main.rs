@@ -107,17 +107,17 @@ impl<const FULL: bool> Transport for Fake<FULL> {
         let whole = response(world.number, SIZE);
         let rest = if self.half { &whole[5..] } else { &whole[..] };
         match world.arrivals.pop_front().expect("each receive brings one") {
-            Arrival::Response => rx.extend(rest),
+            Arrival::Response => rx.extend(rest)?,
             Arrival::HalfAResponse if self.half => return Ok(Progress::Pending),
             Arrival::HalfAResponse => {
                 self.half = true;
-                rx.extend(&whole[..5]);
+                rx.extend(&whole[..5])?;
                 return Ok(Progress::Pending);
             }
             Arrival::Nothing => return Ok(Progress::Pending),
             Arrival::TooMuch => {
-                rx.extend(rest);
-                rx.extend(&[0]);
+                rx.extend(rest)?;
+                rx.extend(&[0])?;
             }
             Arrival::NoResponse => return Ok(Progress::Complete),
             Arrival::Failure => return Err(Rc::NO_CONNECTION),

@@ -4,7 +4,7 @@
 use super::{GET_RANDOM_16, NEEDS, open, random};
 use crate::programs;
 use nix::libc::SIGKILL;
-use std::io::{BufRead, BufReader, ErrorKind};
+use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use tcti_core::{Rc, Wait};
@@ -21,8 +21,8 @@ const TABRMD: Need = Need::Library("libtss2-tcti-tabrmd.so.0", "libtss2-tcti-tab
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
     suite.test("stick::one_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
+    suite.test("stick::an_unplugged_one_is_found_again_and_no_other", &NEEDS, found_again);
     suite.test("stick::a_context_that_was_never_finalized_does_not_keep_it", &[SWTPM], forgotten);
-    suite.test("stick::nothing_takes_the_place_of_stderr", &[SWTPM, CC], no_stderr);
     suite.test("stick::messages_say_what_is_wrong", &[SWTPM, CC, SETPRIV], messages);
     suite.test("stick::a_killed_program_leaves_nothing", &NEEDS, a_killed_program);
     suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS, TABRMD]].concat(), abrmd);
@@ -110,15 +110,25 @@ fn forgotten() {
     assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
 }
 
-/// In a program without stderr nothing that libusb opens may get its number: what is printed would go there.
-fn no_stderr() {
-    let _stick = Simulator::plug_in("0042");
-    let mut shell = stage::command("sh");
-    shell.args(["-c", "exec 2>&-; exec \"$@\"", "sh"]).arg(programs::steps()).arg("spi-ltt2go");
-    let mut holder = Holder::of(shell);
-    let stderr = format!("/proc/{}/fd/2", holder.0.id());
-    assert_eq!(std::fs::read_link(stderr).map_err(|error| error.kind()), Err(ErrorKind::NotFound));
-    holder.release();
+fn found_again() {
+    let stick = Simulator::plug_in("0042");
+    let mut tpm = open("").unwrap();
+    random(&mut tpm).unwrap();
+    stick.kill();
+    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    // Another stick is not taken for it.
+    let other = Simulator::plug_in("0043");
+    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    let mut stick = Simulator::plug_in("0042");
+    random(&mut tpm).unwrap();
+    drop(other);
+    random(&mut tpm).unwrap();
+    assert!(stick.ask("unplug") == "ok" && stick.ask("plug").starts_with("ready "));
+    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    random(&mut tpm).unwrap();
+    drop(tpm);
+    assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
 }
 
 /// The code of the layer and the text of the one line that a program logs.

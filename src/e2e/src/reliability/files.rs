@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Files that a module reads and writes: the state of libtpms, the capture of pcap. Disks of their own are mounted in a
+//! name space of the program's.
+
+use super::case::Case;
+use super::module::Module;
+use super::outcome::{After, Outcome};
+use super::program::{self, Program};
+use super::server::Server;
+use crate::server::{Socket, Swtpm};
+use crate::{output, stage};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Files {
+    /// The disk is full.
+    Full,
+    /// It is when a context is opened.
+    FullAtInit,
+    /// RLIMIT_FSIZE.
+    Limit,
+    /// The file system is read-only.
+    ReadOnly,
+    /// It is when a context is opened.
+    ReadOnlyAtInit,
+    /// Something else is in the file, or less.
+    Damaged,
+    /// It is when a context is opened.
+    DamagedAtInit,
+    /// The file is removed.
+    Removed,
+}
+
+/// Room for two states and no third.
+const DISK: &str = "mount -t tmpfs -o size=128k none \"$0\" && exec \"$@\"";
+/// Commands in which a capture fills its last page.
+const COMMANDS: usize = 50;
+
+/// The directory in which the file is, and the TPM when it is not that file.
+struct Disk {
+    dir: TempDir,
+    module: Module,
+    swtpm: Option<Swtpm>,
+}
+
+impl Server for Disk {
+    fn conf(&self) -> String {
+        self.swtpm.as_ref().map_or_else(|| self.file().display().to_string(), |swtpm| format!("swtpm:{}", swtpm.conf()))
+    }
+}
+
+impl Disk {
+    fn new(module: Module) -> Box<Disk> {
+        let swtpm = (module == Module::Pcap).then(|| Swtpm::start(Socket::Unix));
+        Box::new(Disk { dir: tempfile::tempdir().unwrap(), module, swtpm })
+    }
+
+    fn file(&self) -> PathBuf {
+        self.dir.path().join("file")
+    }
+
+    fn plain(&self) -> Command {
+        let mut command = program::command(self.module, &self.conf());
+        command.env("TCTI_PCAP_FILE", self.file());
+        command
+    }
+
+    /// With a disk of its own there.
+    fn mounted(&self) -> Command {
+        let plain = self.plain();
+        let mut command = stage::command("unshare");
+        command
+            .args(["--mount", "sh", "-c", DISK])
+            .arg(self.dir.path())
+            .arg(plain.get_program())
+            .args(plain.get_args());
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    }
+
+    /// The directory as the program sees it.
+    fn seen_by(&self, program: &Program) -> PathBuf {
+        let dir = self.dir.path().strip_prefix("/").unwrap();
+        Path::new(&format!("/proc/{}/root", program.id())).join(dir)
+    }
+
+    /// Runs a shell command on that directory.
+    fn within(&self, program: &Program, script: &str) {
+        let mut nsenter = Command::new("nsenter");
+        nsenter.arg(format!("--mount=/proc/{}/ns/mnt", program.id())).args(["sh", "-c", script]).arg(self.dir.path());
+        output::succeed(&mut nsenter);
+    }
+
+    fn set_read_only(&self, program: &Program) {
+        self.within(program, "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
+    }
+
+    fn set_writable(&self, program: &Program) {
+        self.within(program, "umount \"$0\"");
+    }
+}
+
+/// Until nothing more goes onto that disk.
+fn fill(dir: &Path) -> PathBuf {
+    let path = dir.join("filler");
+    let mut file = File::create(&path).unwrap();
+    for size in [4096, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+    path
+}
+
+impl Files {
+    pub(super) fn observe(self, module: Module) -> Outcome {
+        let disk = Disk::new(module);
+        match self {
+            Files::Full => {
+                let command = disk.mounted();
+                let mut case = Case::with(disk, command);
+                let filler = fill(&case.server.seen_by(&case.program));
+                let state = case.server.seen_by(&case.program).join("file");
+                let before = fs::read(&state).unwrap();
+                let code = commands(&mut case.program);
+                assert!(code == "SUCCESS" || fs::read(&state).unwrap() == before, "a state that is no longer");
+                case.ends_with(code, |_| fs::remove_file(filler).unwrap())
+            }
+            Files::FullAtInit => {
+                let mut program = Program::start(disk.mounted());
+                program.number("descriptors"); // it has its disk by now
+                let filler = fill(&disk.seen_by(&program));
+                let code = program.step("open");
+                fs::remove_file(filler).unwrap();
+                opens(program, code)
+            }
+            Files::Limit => {
+                let command = disk.plain();
+                let mut case = Case::with(disk, command);
+                case.program.succeed("limit fsize 1024");
+                let code = commands(&mut case.program);
+                case.ends_with(code, |case| case.program.succeed("limit fsize -1"))
+            }
+            Files::ReadOnly => {
+                let command = disk.mounted();
+                let mut case = Case::with(disk, command);
+                case.server.set_read_only(&case.program);
+                let code = commands(&mut case.program);
+                case.ends_with(code, |case| case.server.set_writable(&case.program))
+            }
+            Files::ReadOnlyAtInit => {
+                let mut program = Program::start(disk.mounted());
+                program.number("descriptors"); // it has its disk by now
+                disk.set_read_only(&program);
+                let code = program.step("open");
+                disk.set_writable(&program);
+                opens(program, code)
+            }
+            Files::Damaged => Outcome::of_all((0..DAMAGES).map(|damage| {
+                let disk = Disk::new(module);
+                let (command, file) = (disk.plain(), disk.file());
+                let mut case = Case::with(disk, command);
+                let good = fs::read(&file).unwrap();
+                let bad = damaged(&good, damage);
+                fs::write(&file, &bad).unwrap();
+                let code = case.program.step("random");
+                case.ends_with(code, |_| {
+                    assert_eq!(fs::read(&file).unwrap(), bad, "what may be worth something is left alone");
+                    fs::write(&file, good).unwrap();
+                })
+            })),
+            Files::DamagedAtInit => Outcome::of_all((0..DAMAGES).map(|damage| {
+                let disk = Disk::new(module);
+                let (command, file) = (disk.plain(), disk.file());
+                let mut first = Program::start(disk.plain());
+                first.succeed("open"); // makes the file
+                first.succeed("finalize");
+                first.end();
+                let good = fs::read(&file).unwrap();
+                let bad = damaged(&good, damage);
+                fs::write(&file, &bad).unwrap();
+                let mut program = Program::start(command);
+                let code = program.step("open");
+                assert_eq!(fs::read(&file).unwrap(), bad, "what may be worth something is left alone");
+                fs::write(&file, good).unwrap();
+                opens(program, code)
+            })),
+            Files::Removed => {
+                let (command, file) = (disk.plain(), disk.file());
+                let mut case = Case::with(disk, command);
+                fs::remove_file(file).unwrap();
+                let code = case.program.step("random");
+                case.ends(code)
+            }
+        }
+    }
+}
+
+/// How many ways there are to damage a file.
+const DAMAGES: usize = 8;
+
+fn damaged(good: &[u8], how: usize) -> Vec<u8> {
+    let end = |at: usize| good[..at].to_vec();
+    match how {
+        0 => b"this is no state of a TPM".to_vec(),
+        1 => end(1),
+        2 => end(4),
+        3 => end(good.len() / 2),
+        4 => end(good.len() - 1),
+        5 => [good, b"x"].concat(),
+        6 => [&[0xff; 4], &good[4..]].concat(),
+        _ => vec![0xff; good.len()],
+    }
+}
+
+/// The first code that is none of success.
+fn commands(program: &mut Program) -> String {
+    let mut codes = (0..COMMANDS).map(|_| program.step("random"));
+    codes.find(|code| code != "SUCCESS").unwrap_or_else(|| "SUCCESS".to_owned())
+}
+
+/// After a context could not be opened, another one in the same process can.
+fn opens(mut program: Program, code: String) -> Outcome {
+    if code == "SUCCESS" {
+        program.succeed("finalize");
+    }
+    program.succeed("open");
+    program.succeed("random");
+    program.succeed("finalize");
+    program.end();
+    Outcome::new(code, After::NewContext)
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The columns: a module, in one configuration.
+
+use crate::need::{CC, LIBTPMS, Need, SWTPM, TPM2_TOOLS};
+use crate::stage;
+use std::path::PathBuf;
+
+/// Where a cell is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Wherever tests run.
+    Host,
+    /// In the virtual machine.
+    Guest,
+}
+
+/// A column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Module {
+    /// With a state file.
+    Libtpms,
+    /// A connection per command, over TCP.
+    Swtpm,
+    /// One connection, over a Unix socket.
+    SwtpmKept,
+    Mssim,
+    Cmd,
+    /// A pseudo-terminal in the place of the kernel's driver, which sends no nonsense.
+    Terminal,
+    /// On a swtpm.
+    Pcap,
+    /// On a swtpm.
+    Loader,
+    /// The kernel's resource manager.
+    Device,
+    Stick,
+}
+
+impl Module {
+    /// The head of its column.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Module::Libtpms => "libtpms",
+            Module::Swtpm => "swtpm",
+            Module::SwtpmKept => "swtpm, keep=true",
+            Module::Mssim => "mssim",
+            Module::Cmd => "cmd",
+            Module::Terminal | Module::Device => "device",
+            Module::Pcap => "pcap",
+            Module::Loader => "tctildr",
+            Module::Stick => "spi-ltt2go",
+        }
+    }
+
+    /// Its part of the name of a test.
+    pub(super) fn slug(self) -> &'static str {
+        match self {
+            Module::SwtpmKept => "swtpm_kept",
+            Module::Terminal => "terminal",
+            Module::Stick => "spi_ltt2go",
+            other => other.title(),
+        }
+    }
+
+    pub(super) fn library(self) -> PathBuf {
+        stage::library(match self {
+            Module::Libtpms => "tcti-libtpms",
+            Module::Swtpm | Module::SwtpmKept => "tcti-swtpm",
+            Module::Mssim => "tcti-mssim",
+            Module::Cmd => "tcti-cmd",
+            Module::Terminal | Module::Device => "tcti-device",
+            Module::Pcap => "tcti-pcap",
+            Module::Loader => "tctildr",
+            Module::Stick => "tcti-spi-ltt2go",
+        })
+    }
+
+    pub(super) fn place(self) -> Place {
+        match self {
+            Module::Device | Module::Stick => Place::Guest,
+            _ => Place::Host,
+        }
+    }
+
+    pub(super) fn needs(self) -> &'static [Need] {
+        match self {
+            Module::Libtpms | Module::Mssim => &[CC, LIBTPMS],
+            Module::Cmd => &[CC, SWTPM, TPM2_TOOLS],
+            Module::Terminal | Module::Device => &[CC],
+            Module::Swtpm | Module::SwtpmKept | Module::Pcap | Module::Loader | Module::Stick => &[CC, SWTPM],
+        }
+    }
+}

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A peer that answers as a TPM does, but for one command, where it sends what a test wants.
+
+use super::module::Module;
+use super::server::Server;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use tempfile::TempDir;
+
+/// Makes what is sent out of the bytes of an answer, in pieces.
+pub(super) type Change = Box<dyn FnOnce(&[u8]) -> Vec<Vec<u8>> + Send>;
+
+/// What is sent instead of an answer.
+pub(super) struct Script {
+    pub(super) pieces: Change,
+    /// Whether the connection ends then.
+    pub(super) closes: bool,
+}
+
+/// The protocol on the data channel.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wire {
+    Raw,
+    /// As the simulators of Microsoft and IBM have it.
+    Envelope,
+}
+
+impl Wire {
+    pub(super) fn of(module: Module) -> Wire {
+        if module == Module::Mssim { Wire::Envelope } else { Wire::Raw }
+    }
+
+    /// Bytes before the response of the TPM.
+    pub(super) fn before(self) -> usize {
+        if self == Wire::Envelope { 4 } else { 0 }
+    }
+
+    /// A response as it is sent.
+    pub(super) fn pack(self, response: &[u8]) -> Vec<u8> {
+        match self {
+            Wire::Raw => response.to_vec(),
+            Wire::Envelope => {
+                let size = u32::try_from(response.len()).unwrap();
+                [&size.to_be_bytes(), response, &[0; 4]].concat()
+            }
+        }
+    }
+
+    /// The next command, which is one of the TPM; `None` at the end.
+    fn command(self, line: &mut File) -> Option<Vec<u8>> {
+        if self == Wire::Envelope && take::<9>(line)?[..4] != 8u32.to_be_bytes() {
+            return None; // not that of a command
+        }
+        let header = take::<10>(line)?;
+        let size = u32::from_be_bytes(header[2..6].try_into().unwrap());
+        let mut command = vec![0; usize::try_from(size).unwrap()];
+        command[..10].copy_from_slice(&header);
+        line.read_exact(&mut command[10..]).ok()?;
+        Some(command)
+    }
+}
+
+fn take<const N: usize>(line: &mut File) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    line.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// To a GetRandom, whose last byte says how many are wanted.
+fn answer(command: &[u8]) -> Vec<u8> {
+    let count = *command.last().unwrap();
+    let mut response = vec![0x80, 0x01, 0, 0, 0, 12 + count, 0, 0, 0, 0, 0, count];
+    response.resize(12 + usize::from(count), 0xa5);
+    response
+}
+
+/// What the threads share.
+struct Shared {
+    wire: Wire,
+    script: Mutex<Option<Script>>,
+    /// The connection that is open.
+    line: Mutex<Option<File>>,
+    ends: AtomicBool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    fn talk(&self, mut line: File) {
+        *locked(&self.line) = Some(line.try_clone().unwrap());
+        while let Some(command) = self.wire.command(&mut line) {
+            let packed = self.wire.pack(&answer(&command));
+            let script = locked(&self.script).take();
+            let (pieces, closes) = match script {
+                Some(script) => ((script.pieces)(&packed), script.closes),
+                None => (vec![packed], false),
+            };
+            if pieces.iter().any(|piece| line.write_all(piece).is_err()) || closes {
+                break;
+            }
+        }
+        *locked(&self.line) = None;
+    }
+}
+
+/// The peer of one module.
+pub(super) struct Peer {
+    module: Module,
+    dir: TempDir,
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    /// Keeps a terminal open while the module has it not.
+    terminal: Option<OwnedFd>,
+}
+
+impl Peer {
+    pub(super) fn start(module: Module) -> Peer {
+        let shared =
+            Shared { wire: Wire::of(module), script: Mutex::default(), line: Mutex::default(), ends: false.into() };
+        let mut peer = Peer {
+            module,
+            dir: tempfile::tempdir().unwrap(),
+            shared: Arc::new(shared),
+            threads: Vec::new(),
+            terminal: None,
+        };
+        if module == Module::Terminal {
+            peer.open_terminal();
+        } else {
+            peer.listen();
+        }
+        peer
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("sock")
+    }
+
+    fn listen(&mut self) {
+        let data = UnixListener::bind(self.path()).unwrap();
+        let control = UnixListener::bind(self.path().with_extension("ctrl")).unwrap();
+        let shared = Arc::clone(&self.shared);
+        self.threads.push(thread::spawn(move || {
+            for stream in data.incoming().take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
+                shared.talk(File::from(OwnedFd::from(stream.unwrap())));
+            }
+        }));
+        let shared = Arc::clone(&self.shared);
+        // A code and what belongs to it comes in one piece, and is answered by zero.
+        self.threads.push(thread::spawn(move || {
+            for stream in control.incoming().take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
+                let (mut stream, mut command) = (stream.unwrap(), [0; 64]);
+                while let Ok(1..) = stream.read(&mut command) {
+                    if stream.write_all(&[0; 4]).is_err() {
+                        break;
+                    }
+                }
+            }
+        }));
+    }
+
+    fn open_terminal(&mut self) {
+        // Not by openpty(3), whose descriptors other programs of the tests would inherit.
+        let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname_r(&master).unwrap();
+        let slave = OpenOptions::new().read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open(&name).unwrap();
+        let mut attributes = tcgetattr(&slave).unwrap();
+        cfmakeraw(&mut attributes);
+        tcsetattr(&slave, SetArg::TCSANOW, &attributes).unwrap();
+        let _ = fs::remove_file(self.path()); // there is none at first
+        symlink(name, self.path()).unwrap();
+        self.terminal = Some(slave.into());
+        let shared = Arc::clone(&self.shared);
+        self.threads.push(thread::spawn(move || shared.talk(File::from(OwnedFd::from(master)))));
+    }
+
+    /// What the next command gets.
+    pub(super) fn script(&self, script: Script) {
+        *locked(&self.shared.script) = Some(script);
+    }
+
+    /// Sends bytes on the connection that is open.
+    pub(super) fn say(&self, bytes: &[u8]) {
+        locked(&self.shared.line).as_mut().expect("a connection").write_all(bytes).unwrap();
+    }
+}
+
+impl Server for Peer {
+    fn conf(&self) -> String {
+        let path = self.path().display().to_string();
+        match self.module {
+            Module::Cmd => format!("exec {} relay {path}", std::env::current_exe().unwrap().display()),
+            Module::Terminal => path,
+            Module::SwtpmKept => format!("path={path},keep=true"),
+            Module::Pcap | Module::Loader => format!("swtpm:path={path}"),
+            _ => format!("path={path}"),
+        }
+    }
+
+    /// A terminal that was closed is another one then.
+    fn restore(&mut self) {
+        if self.module == Module::Terminal && locked(&self.shared.line).is_none() {
+            self.open_terminal();
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.shared.ends.store(true, Ordering::Relaxed);
+        self.terminal = None;
+        for path in [self.path(), self.path().with_extension("ctrl")] {
+            let _ = std::os::unix::net::UnixStream::connect(path); // wakes who waits for the next one
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join(); // one that failed has shown in the test
+        }
+    }
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `c-tests/fault.c` in a process of its own, one step at a time. A step that is not answered in time fails the test.
+
+use super::module::Module;
+use crate::program::{self, Link};
+use crate::stage;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a step may take: several of the modules' own time-outs of a second, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Where the program reads its steps from: `read(2)` from 100, as `/proc/PID/syscall` shows it.
+const READS_STEPS: &str = "0 0x64 ";
+
+/// The program, compiled.
+pub fn program() -> PathBuf {
+    program::build("fault", Link::Nothing, &["-ldl"])
+}
+
+/// A running one.
+pub(super) struct Program {
+    child: Child,
+    steps: Option<ChildStdin>,
+    codes: ChildStdout,
+}
+
+/// What the program runs with, besides its module.
+pub(super) fn command(module: Module, conf: &str) -> Command {
+    let mut command = stage::command(program());
+    command.arg(module.library()).arg(conf).env("TSS2_LOG", "all+none").env("TCTI_PCAP_FILE", "/dev/null");
+    command
+}
+
+impl Program {
+    pub(super) fn start(mut command: Command) -> Program {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let (steps, codes) = (child.stdin.take(), child.stdout.take().unwrap());
+        Program { child, steps, codes }
+    }
+
+    /// One step and its code.
+    pub(super) fn step(&mut self, step: &str) -> String {
+        self.begin(step);
+        self.code()
+    }
+
+    /// Has to succeed.
+    pub(super) fn succeed(&mut self, step: &str) {
+        assert_eq!(self.step(step), "SUCCESS", "{step}");
+    }
+
+    pub(super) fn number(&mut self, step: &str) -> u64 {
+        let number = self.step(step);
+        number.parse().unwrap_or_else(|_| panic!("{step}: {number}"))
+    }
+
+    /// A step whose code is asked for later.
+    pub(super) fn begin(&mut self, step: &str) {
+        writeln!(self.steps.as_ref().unwrap(), "{step}").unwrap();
+    }
+
+    /// Waits until the step under way is inside a system call other than that which reads the next step.
+    pub(super) fn await_blocked(&mut self) {
+        let since = Instant::now();
+        let file = format!("/proc/{}/syscall", self.child.id());
+        let mut seen = String::new();
+        // Twice the same, because a short call may be under way.
+        loop {
+            let now = fs::read_to_string(&file).unwrap_or_default();
+            if now == seen && !now.starts_with("running") && !now.starts_with(READS_STEPS) && !now.is_empty() {
+                return;
+            }
+            assert!(since.elapsed() < LIMIT, "it does not wait: {now}");
+            seen = now;
+            thread::sleep(Duration::from_millis(2)); // only how often to ask
+        }
+    }
+
+    /// The code of the step under way, or how the program ended.
+    pub(super) fn code(&mut self) -> String {
+        let deadline = Instant::now() + LIMIT;
+        let mut line = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap();
+            let ready = poll(&mut [PollFd::new(self.codes.as_fd(), PollFlags::POLLIN)], timeout).unwrap();
+            assert!(ready > 0, "no answer after {LIMIT:?}");
+            let mut byte = [0];
+            match self.codes.read(&mut byte).unwrap() {
+                0 => return self.how_it_ended(),
+                _ if byte == *b"\n" => return String::from_utf8(line).unwrap(),
+                _ => line.extend(byte),
+            }
+        }
+    }
+
+    fn how_it_ended(&mut self) -> String {
+        let status = self.child.wait().unwrap();
+        status.signal().map_or_else(|| format!("EXIT {status}"), |signal| format!("SIGNAL {signal}"))
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it come to its end, which has to be orderly and silent on stdout.
+    pub(super) fn end(mut self) {
+        assert_eq!(self.number("printed"), 0, "the module prints on stdout");
+        self.steps = None;
+        assert_eq!(self.code(), "EXIT exit status: 0");
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.wait();
+    }
+}

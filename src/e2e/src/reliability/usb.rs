@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What goes wrong on the USB and behind it, in the simulated stick.
+
+use super::case::Case;
+use super::clock;
+use super::module::Module;
+use super::outcome::{After, Outcome};
+use super::program::{self, Program};
+use super::server::Server;
+use crate::simulator::{Simulator, claimed};
+use std::time::{Duration, Instant};
+
+/// The faults are those of `src/sim/tpm2go/src/faults.rs`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Usb {
+    /// In the middle of a command.
+    Transfer(&'static [&'static str]),
+    /// Behind the bridge, which answers well: the stick stays open.
+    Tpm(&'static [&'static str]),
+    /// A TPM that does not get ready; another one is plugged in.
+    NeverReady,
+    /// While a context is opened.
+    AtInit(&'static [&'static str]),
+    /// It is pulled out, at each transfer.
+    Unplugged,
+    /// No answer, and the system's clock is set to and fro.
+    LateByAnotherClock,
+}
+
+/// The time-outs of a transfer (1 s) and of the interface (2 s at most), several times, and a slow machine.
+const LIMIT: Duration = Duration::from_secs(8);
+/// So many times the module asks for the response until it is there, at most once in a millisecond.
+const SLOW: &str = "data_after=1000";
+/// Transfers of a command.
+const TRANSFERS: u32 = 21;
+
+impl Usb {
+    pub(super) fn observe(self) -> Outcome {
+        match self {
+            Usb::Transfer(faults) => of_each(faults, 0, |case| case.server.restore()),
+            Usb::Tpm(faults) => of_each(faults, 1, |case| case.server.restore()),
+            Usb::NeverReady => of_each(&["ready_after=1000000"], 1, |case| {
+                let stick = &mut case.server;
+                stick.set("");
+                assert!(stick.ask("unplug") == "ok" && stick.ask("plug").starts_with("ready "));
+            }),
+            Usb::AtInit(faults) => Outcome::of_all(faults.iter().map(|faults| at_init(faults))),
+            Usb::Unplugged => Outcome::of_all((0..TRANSFERS).map(|at| {
+                let mut case = open();
+                case.server.set(&format!("unplug={at}"));
+                let code = case.program.step("random");
+                case.ends(code)
+            })),
+            Usb::LateByAnotherClock => {
+                let mut case = open();
+                case.server.set(SLOW);
+                case.program.succeed("transmit");
+                let code = clock::while_it_jumps(|| case.program.step("receive 400"));
+                case.program.succeed("receive -1");
+                case.ends(code)
+            }
+        }
+    }
+}
+
+fn open() -> Case<Simulator> {
+    Case::with(Box::new(Simulator::plug_in("0042")), program::command(Module::Stick, "-"))
+}
+
+fn of_each(faults: &[&str], stay_claimed: usize, restore: fn(&mut Case<Simulator>)) -> Outcome {
+    Outcome::of_all(faults.iter().map(|faults| {
+        let mut case = open();
+        case.server.set(faults);
+        let since = Instant::now();
+        // A TPM that is slow to get ready is asked for it with the second command.
+        let mut code = case.program.step("random");
+        if code == "SUCCESS" {
+            code = case.program.step("random");
+        }
+        assert!(since.elapsed() < LIMIT, "{faults}: {:?}", since.elapsed());
+        assert_eq!(claimed(), stay_claimed, "{faults}");
+        case.ends_with(code, restore)
+    }))
+}
+
+fn at_init(faults: &str) -> Outcome {
+    let mut stick = Simulator::plug_in("0042");
+    stick.set(faults);
+    let mut program = Program::start(program::command(Module::Stick, "-"));
+    let since = Instant::now();
+    let code = program.step("open");
+    assert!(since.elapsed() < LIMIT, "{faults}: {:?}", since.elapsed());
+    assert_eq!(claimed(), 0, "{faults}");
+    stick.set("");
+    for step in ["open", "random", "finalize"] {
+        program.succeed(step);
+    }
+    program.end();
+    Outcome::new(code, After::NewContext)
+}
