@@ -70,7 +70,7 @@ impl Liar {
     }
 
     /// What becomes of the next transfer.
-    pub fn next(&mut self) -> Lie {
+    pub fn next_lie(&mut self) -> Lie {
         self.transfers += 1;
         assert!(self.transfers < 1_000_000, "somebody asks for ever");
         if self.pause > 0 {
@@ -88,7 +88,7 @@ impl Liar {
 
     /// One transfer; an error is a failure of the bus.
     pub fn transfer(&mut self, out: Option<&[u8]>, mut into: Option<&mut [u8]>, count: usize) -> Result<()> {
-        let lie = self.next();
+        let lie = self.next_lie();
         match lie {
             Lie::Fail(_) => return Err(Rc::IO_ERROR),
             Lie::Dead(level) => {
@@ -116,6 +116,9 @@ impl Liar {
     }
 }
 
+/// Every sleep is so many times too long: what would wait for hundreds of looks waits for some.
+const HASTE: u64 = 8;
+
 /// Time that passes only when somebody sleeps, in milliseconds.
 #[derive(Default)]
 pub struct Time {
@@ -126,7 +129,7 @@ pub struct Time {
 
 impl Clock for Time {
     fn sleep(&mut self, millis: u32) -> Result<()> {
-        self.now += u64::from(millis);
+        self.now += u64::from(millis) * HASTE;
         Ok(())
     }
 
@@ -143,7 +146,7 @@ impl Clock for Time {
 /// Receives until there is a response or an error: so many times with a time-out, then without one.
 pub fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<Vec<u8>> {
     let waits = waits.iter().take(4).map(|millis| Wait::Millis(u32::from(millis % 1000)));
-    for wait in waits.chain([Wait::Millis(1000)]) {
+    for wait in waits.chain([Wait::Millis(5000)]) {
         match session.receive(Some(usize::MAX), wait) {
             Ok(Received::Response(bytes)) => return Ok(bytes.to_vec()),
             Ok(other) => panic!("{other:?}"),

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! poll(2) for a descriptor that a TCTI lends.
-#![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 /// Waits until there is something to read, or so many milliseconds.
 pub(crate) fn wait_for_input(fd: i32, millis: u16) {

@@ -55,7 +55,7 @@ impl Find for Search {
         let absent = if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR };
         assert!(same.is_none_or(|same| same == "A1"));
         let (liar, plug) = PLUGGED.with_borrow(|plugged| plugged.clone()).expect("one is plugged");
-        if let Lie::Fail(_) = lock(&liar).next() {
+        if let Lie::Fail(_) = lock(&liar).next_lie() {
             return Err(absent);
         }
         Ok(Lying { liar, plug, announced: None, left: vec![0xee; plug.stale.into()] })
@@ -94,7 +94,7 @@ impl Stick for Lying {
     fn announce(&mut self, count: u16) -> rusb::Result<()> {
         assert!((1..=68).contains(&count), "{count} bytes");
         assert!(self.announced.replace(count).is_none(), "the last transaction is not over");
-        match lock(&self.liar).next() {
+        match lock(&self.liar).next_lie() {
             Lie::Fail(kind) => Err(error(kind)),
             _ => Ok(()),
         }
@@ -106,15 +106,15 @@ impl Stick for Lying {
         let mut bytes = vec![0; out.len()];
         let mut liar = lock(&self.liar);
         liar.transfer(Some(out), Some(&mut bytes), out.len()).map_err(|_| error(out[0]))?;
-        let lie = liar.next();
+        let lie = liar.next_lie();
         drop(liar);
         self.left.extend(bytes);
         match lie {
             Lie::Fail(kind) => return Err(error(kind)),
             // Fewer come.
             Lie::Dead(count) => self.left.truncate(count.into()),
-            // More come.
-            Lie::Bytes(_, more) => self.left.extend(more),
+            // More come, in one packet with them.
+            Lie::Bytes(..) => return Err(Error::Overflow),
             _ => {}
         }
         Ok(self.give(into))
@@ -122,9 +122,10 @@ impl Stick for Lying {
 
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> rusb::Result<usize> {
         assert!(timeout > Duration::ZERO && timeout <= bridge::TIMEOUT);
-        let lie = lock(&self.liar).next();
+        let lie = lock(&self.liar).next_lie();
         match lie {
-            Lie::Fail(kind) => Err(error(kind)),
+            // What is left is there at once; that nothing would come is no lie that could be seen through.
+            Lie::Fail(kind) if self.left.is_empty() || error(kind) != Error::Timeout => Err(error(kind)),
             _ if self.left.is_empty() => Err(Error::Timeout),
             // An empty packet.
             Lie::Flip(..) => Ok(0),
@@ -133,7 +134,7 @@ impl Stick for Lying {
     }
 
     fn set_at_work(&mut self, _at_work: bool) -> bool {
-        !matches!(lock(&self.liar).next(), Lie::Fail(_))
+        !matches!(lock(&self.liar).next_lie(), Lie::Fail(_))
     }
 }
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Calls as C makes them, on memory that is exactly as large as it has to be, so that the address sanitizer sees a byte
 //! too many.
-#![expect(clippy::multiple_unsafe_ops_per_block, reason = "many calls with one justification")]
 
 use super::{Command, Context, Fake, Handles, Room, Shared};
 use std::ptr::null_mut;
