@@ -169,7 +169,9 @@ impl Server for Command {
     fn kill(&mut self) {
         let pid: i32 = fs::read_to_string(self.pid_file()).unwrap().trim().parse().unwrap();
         let call = || fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
-        wait_until(|| !self.is_paused || !call().starts_with(READS_STDIN));
+        // While it runs it may not have read yet.
+        let has_read = |call: String| !call.starts_with(READS_STDIN) && !call.starts_with("running");
+        wait_until(|| !self.is_paused || has_read(call()));
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         let is_dead = || fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
         wait_until(is_dead);
