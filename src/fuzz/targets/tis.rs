@@ -6,7 +6,8 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use sim_tis::Faults;
-use tcti_core::{Rc, Result, Session};
+use tcti_core::session::State;
+use tcti_core::{Rc, Result, Session, Wait};
 use tcti_tis::{Bus, ChipSelect, Clock, Tis, Transfer};
 use tss2_fuzz::liar::{Liar, Lie, Shared, Time, collect, lock};
 use tss2_fuzz::message::{command, response, said};
@@ -119,7 +120,11 @@ fuzz_target!(|input: Input| {
         assert!(took(&mut session) < 500_000);
     }
     lock(&liar).repent();
-    // The reset, or a response that is still awaited, is noticed here or was before.
+    if session.state() == State::Awaiting {
+        let late = session.receive(Some(usize::MAX), Wait::Forever).err();
+        assert!([Some(Rc::IO_ERROR), Some(Rc::MALFORMED_RESPONSE)].contains(&late), "nobody answers after a reset");
+    }
+    // The reset is noticed here or was before.
     let _ = session.transmit(&command(7)).and_then(|()| collect(&mut session, &[]));
     let mut works = || {
         session.transmit(&command(9))?;

@@ -158,6 +158,13 @@ impl<F: Find> Bus for Bridge<F> {
         Ok(true)
     }
 
+    /// Bytes that came late, or that nobody asked for, would be taken for those of every later transaction.
+    fn abandon(&mut self) {
+        if self.stick.as_mut().is_some_and(|stick| drain(stick).is_err()) {
+            self.stick = None; // the next command opens it anew
+        }
+    }
+
     /// Neither used nor given back: the parent has it claimed, and may have been inside it on another thread.
     fn inherited(&mut self) {
         core::mem::forget(self.stick.take());

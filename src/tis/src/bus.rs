@@ -60,6 +60,9 @@ pub trait Bus: Send + 'static {
     /// This process was forked from the one that the bus belonged to: see [`Transport::inherited`](tcti_core::Transport).
     fn inherited(&mut self) {}
 
+    /// The command failed. What is left of it on its way is dropped, so that it meets no other.
+    fn abandon(&mut self) {}
+
     /// The command is over: its response is whole, or it failed. Also called when the TPM was claimed at the start.
     fn end(&mut self) {}
 

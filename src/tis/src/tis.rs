@@ -166,6 +166,7 @@ impl<B: Bus> Transport for Tis<B> {
         if self.state != State::Inherited {
             self.state = State::Unsettled;
         }
+        self.bus.abandon();
         self.bus.end();
     }
 

@@ -130,7 +130,7 @@ fn port(key: &str, value: &str) -> Result<u16> {
 /// A host without the brackets that an IPv6 address may have.
 fn host(value: &str) -> Result<&str> {
     let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
-    match bare.is_empty() {
+    match bare.is_empty() || bare.contains(['[', ']']) {
         true => Err(crate::fail!(Rc::BAD_VALUE, "host={value} in the configuration string names no host")),
         false => Ok(bare),
     }
@@ -192,6 +192,8 @@ mod tests {
             "port=",
             "host=",
             "host=[]",
+            "host=[[]]",
+            "host=[::1",
             "path=",
             "port=65535",
             "ctrl_port=0",

@@ -208,6 +208,20 @@ fn what_a_killed_program_left_is_dropped() {
 }
 
 #[test]
+fn bytes_that_nobody_asked_for_cost_one_command() {
+    let socket = Socket::with("1", Faults::default());
+    let mut session = socket.open().unwrap();
+    socket.stick(|stick| {
+        stick.control([0xc0, 0xca, 3, 0, 36, 0, 0, 0]);
+        stick.bulk_out(ENDPOINT_OUT, &[&[0x9f, 0xd4, 0x0f, 0x00][..], &[0; 32]].concat());
+    });
+    assert!(run(&mut session, 1).is_err(), "what came was not the answer");
+    for mark in 2..5 {
+        run(&mut session, mark).unwrap();
+    }
+}
+
+#[test]
 fn bytes_may_come_in_pieces() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
