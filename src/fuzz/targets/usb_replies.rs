@@ -15,7 +15,8 @@ use rusb::Error;
 use sim_tis::Faults;
 use std::cell::RefCell;
 use std::time::Duration;
-use tcti_core::{Conf, Rc, Result, Session};
+use tcti_core::session::State;
+use tcti_core::{Conf, Rc, Result, Session, Wait};
 use tcti_tis::{Bus, Clock, OpenBus, Tis, Transfer};
 use tss2_fuzz::liar::{Liar, Lie, Shared, Time, collect, lock};
 use tss2_fuzz::message::{command, response, said};
@@ -154,6 +155,10 @@ impl Bus for Timeless {
         self.0.begin()
     }
 
+    fn abandon(&mut self) {
+        self.0.abandon();
+    }
+
     fn end(&mut self) {
         self.0.end();
     }
@@ -185,7 +190,11 @@ fuzz_target!(|input: Input| {
         }
     }
     lock(&liar).repent();
-    // The reset, or a response that is still awaited, is noticed here or was before.
+    if session.state() == State::Awaiting {
+        let _ = session.receive(Some(usize::MAX), Wait::Forever);
+        assert_eq!(session.state(), State::Transmit, "nobody answers after a reset");
+    }
+    // The reset is noticed here or was before.
     let _ = session.transmit(&command(7)).and_then(|()| collect(&mut session, &[]));
     let mut works = || {
         session.transmit(&command(9))?;
