@@ -194,7 +194,9 @@ impl Bench<'_> {
 /// When and on what: nothing that names the machine.
 fn machine(shell: &Shell) -> Result<String> {
     let date = cmd!(shell, "date --utc +%F").quiet().read()?;
-    let kernel = cmd!(shell, "uname --kernel-name --kernel-release --machine").quiet().read()?;
+    let kernel = cmd!(shell, "uname --kernel-release").quiet().read()?;
+    // What follows the number names a build, and with that a machine.
+    let kernel = format!("Linux {} {}", kernel.split('-').next().unwrap_or_default(), std::env::consts::ARCH);
     let processor = fs::read_to_string("/proc/cpuinfo")?;
     let processor =
         processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
