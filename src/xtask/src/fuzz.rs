@@ -40,7 +40,7 @@ struct Places {
     programs: PathBuf,
 }
 
-/// Fails when a target finds something, or finds nothing to do.
+/// Fails when a target finds something.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     needs::install(project, needs::FUZZ, no_install)?;
     let places = Places { tree: project.root.join(DIR), out: project.target.join("fuzz"), programs: build(project)? };

@@ -14,7 +14,7 @@ const HEAD: &str = "\
 This page is written by `cargo xtask reliability` out of the tests in `src/e2e/src/reliability/`; change those, not this
 page. Each cell is a test of its own, which makes the fault happen to the module in a process of its own and looks at the
 codes that the caller gets. It fails when a call does not return, when the process dies, when an answer reaches another
-command than its own, when the context holds another number of descriptors afterwards than before, or when something is
+command than its own, when the context holds more descriptors afterwards than before, or when something is
 printed on stdout. SIGPIPE has its default action, which ends a process.
 
 A cell says what the call answers in which the fault shows (without `TSS2_TCTI_RC_`), and what comes after:
@@ -24,7 +24,7 @@ A cell says what the call answers in which the fault shows (without `TSS2_TCTI_R
 * **when back**: commands fail until what was lost is there again; then they work, on the same context.
 * **new context**: the context is to be finalized or was not opened; a new one in the same process works.
 
-The columns /dev/tpmrm0 and spi-ltt2go, and what sets the clock, are tested in the virtual machine (`cargo xtask vm-test
+The columns device, but for the first table, and spi-ltt2go, and what sets the clock, are tested in the virtual machine (`cargo xtask vm-test
 reliability`), all else on the host.
 ";
 
