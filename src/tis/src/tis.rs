@@ -5,6 +5,7 @@
 use crate::bus::{Bus, OpenBus};
 use crate::clock::Patience;
 use crate::registers::{Register, Status, TIMEOUT_B};
+use crate::turns::{Before, Turns};
 use crate::{frame, locality};
 use core::mem::replace;
 use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
@@ -19,9 +20,8 @@ const MAX_DOUBTS: u32 = 50;
 /// A TPM on a SPI bus.
 pub struct Tis<B: Bus> {
     pub(crate) bus: B,
+    pub(crate) turns: Turns,
     state: State,
-    /// Whether the locality is given back at the end. One that a parent process claimed is the parent's.
-    gives_back: bool,
     /// Statuses in a row that no TPM gives.
     doubts: u32,
     /// Milliseconds since the last byte of a response that has begun.
@@ -33,8 +33,6 @@ pub struct Tis<B: Bus> {
 enum State {
     /// The locality is not ours.
     Foreign,
-    /// A command of a parent process may be under way. It is not aborted.
-    Inherited,
     /// A command may be under way, or be left from an exchange that failed. The next one aborts it.
     Unsettled,
     /// Nothing is under way and commandReady was written.
@@ -44,11 +42,12 @@ enum State {
 impl<B: Bus> Tis<B> {
     /// Claims the TPM on `bus` and makes it ready. `IO_ERROR` when none answers or its locality is not to be had.
     pub fn over(bus: B) -> Result<Tis<B>> {
-        let mut tis = Tis { bus, state: State::Foreign, gives_back: true, doubts: 0, stalled: 0 };
+        let mut tis = Tis { bus, turns: Turns::new()?, state: State::Foreign, doubts: 0, stalled: 0 };
+        tis.turns.begin(tis.bus.clock())?;
         locality::identify(&mut tis.bus)?;
         tis.settle()?;
         tis.state = State::Settled;
-        tis.bus.end();
+        tis.end();
         Ok(tis)
     }
 
@@ -65,19 +64,10 @@ impl<B: Bus> Tis<B> {
         self.ready()
     }
 
-    /// Waits until the TPM is through with what the parent process had it do.
-    fn outlast_parent(&mut self) -> Result<()> {
-        let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
-        while locality::access(&mut self.bus)?.is_ours() && !self.status()?.is_ready() {
-            if patience.pause(self.bus.clock())?.is_none() {
-                return Err(fail!(
-                    Rc::IO_ERROR,
-                    "the TPM is at work for the process that this one was forked from, and there is one TPM on the bus. \
-                     Try again when that process has its response"
-                ));
-            }
-        }
-        Ok(())
+    /// The command is over: others may have the bus.
+    fn end(&mut self) {
+        self.bus.end();
+        self.turns.end();
     }
 
     /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
@@ -133,16 +123,15 @@ impl<B: Bus> Tis<B> {
 
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
+        let before = self.turns.begin(self.bus.clock())?;
         if self.bus.begin()? {
-            (self.state, self.gives_back) = (State::Foreign, true);
+            self.state = State::Foreign;
             locality::identify(&mut self.bus)?;
         }
-        if self.state == State::Inherited {
-            self.outlast_parent()?;
-        }
-        let status = match replace(&mut self.state, State::Unsettled) {
-            State::Settled => self.ready()?,
-            State::Unsettled | State::Foreign | State::Inherited => self.settle()?,
+        // Another process may have left a command, or given the locality back.
+        let status = match (replace(&mut self.state, State::Unsettled), before) {
+            (State::Settled, Before::Same) => self.ready()?,
+            (State::Settled | State::Unsettled | State::Foreign, _) => self.settle()?,
         };
         self.write_command(command, status)?;
         (self.doubts, self.stalled) = (0, 0);
@@ -157,21 +146,19 @@ impl<B: Bus> Transport for Tis<B> {
             if self.write_status(Status::COMMAND_READY).is_ok() {
                 self.state = State::Settled;
             }
-            self.bus.end();
+            self.end();
         }
         Ok(progress)
     }
 
     fn abandon(&mut self) {
-        if self.state != State::Inherited {
-            self.state = State::Unsettled;
-        }
+        self.state = State::Unsettled;
         self.bus.abandon();
-        self.bus.end();
+        self.end();
     }
 
+    /// The TPM is shared from here on; whose turn it is decides who talks to it.
     fn inherited(&mut self) {
-        (self.state, self.gives_back) = (State::Inherited, false);
         self.bus.inherited();
     }
 }
@@ -185,13 +172,16 @@ impl<B: OpenBus> Open for Tis<B> {
 }
 
 impl<B: Bus> Drop for Tis<B> {
+    /// The process that used the TPM last gives its locality back. Whatever fails here was tried; there is nobody left to
+    /// tell but the log.
     fn drop(&mut self) {
-        // Whatever fails here was tried; there is nobody left to tell but the log.
+        if self.state == State::Foreign || !matches!(self.turns.try_begin(), Ok(Some(Before::Same))) {
+            return;
+        }
         if self.state == State::Unsettled {
             let _ = self.write_status(Status::COMMAND_READY);
         }
-        if self.state != State::Foreign && self.gives_back {
-            let _ = locality::release(&mut self.bus);
-        }
+        let _ = locality::release(&mut self.bus);
+        self.turns.leave();
     }
 }

@@ -10,7 +10,6 @@ use nix::sys::socket::{SockaddrLike, SockaddrStorage, UnixAddr};
 use std::fmt;
 use std::io::IoSlice;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub struct Endpoint {
     /// What the name resolved to, the address that answered last in front; empty until first needed.
     resolved: Vec<Resolved>,
     /// A TCP socket that is not connected, from the last connection to the first address.
-    spare: Option<OwnedFd>,
+    spare: Option<Stream>,
     /// The address as messages name it.
     name: Arc<str>,
     /// What a person can do when it does not answer.
@@ -133,7 +132,7 @@ impl Endpoint {
             let address_c = address.to_sockaddr();
             let new = || Stream::connect(&*address_c, self.timeout, &self.name);
             let attempt = match self.spare.take() {
-                Some(fd) => match Stream::reconnect(fd, &*address_c, self.timeout, &self.name) {
+                Some(stream) => match stream.reconnect(&*address_c) {
                     Err(error) if error != Errno::ECONNREFUSED && error != Errno::ETIMEDOUT => new(),
                     other => other,
                 },

@@ -8,10 +8,11 @@ use crate::rx::RxBuf;
 use crate::transport::Progress;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
-use nix::sys::socket::{self, AddressFamily, MsgFlags, SockFlag, SockType, SockaddrLike, sockopt};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,13 +27,25 @@ pub enum Arrival {
     End,
 }
 
-/// A connected stream socket.
+/// A connected stream socket. Dropping it ends the connection, also where a forked process has a copy of the socket.
+#[derive(Debug)]
 pub struct Stream {
     fd: OwnedFd,
     /// The address as messages name it.
     peer: Arc<str>,
     /// How long the peer may leave what we send unread.
     timeout: Duration,
+    /// Whose connection it is.
+    process: u32,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.process == process::id() {
+            // It fails when the peer was faster.
+            let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+        }
+    }
 }
 
 impl AsFd for Stream {
@@ -56,27 +69,22 @@ impl Stream {
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
         }
-        Stream::reconnect(fd, address, timeout, peer)
+        Stream { fd, peer: Arc::clone(peer), timeout, process: process::id() }.reconnect(address)
     }
 
     /// Connects a socket that `connect` made and `disconnect` left.
-    pub(super) fn reconnect(
-        fd: OwnedFd,
-        address: &dyn SockaddrLike,
-        timeout: Duration,
-        peer: &Arc<str>,
-    ) -> core::result::Result<Stream, Errno> {
-        let deadline = Deadline::within(timeout);
+    pub(super) fn reconnect(self, address: &dyn SockaddrLike) -> core::result::Result<Stream, Errno> {
+        let deadline = Deadline::within(self.timeout);
         loop {
-            match socket::connect(fd.as_raw_fd(), address) {
+            match socket::connect(self.fd.as_raw_fd(), address) {
                 Ok(()) => break,
                 // Interrupted, a Unix socket is as before; a TCP socket goes on connecting by itself.
                 Err(Errno::EINTR) if address.family() == Some(AddressFamily::Unix) => {
                     let left = deadline.remaining().filter(|left| !left.is_zero()).ok_or(Errno::ETIMEDOUT)?;
-                    set_connect_timeout(&fd, left)?;
+                    set_connect_timeout(&self.fd, left)?;
                 }
                 Err(Errno::EINTR) => {
-                    finish_connecting(fd.as_fd(), &deadline)?;
+                    finish_connecting(self.as_fd(), &deadline)?;
                     break;
                 }
                 // What a time-out of SO_SNDTIMEO looks like on a TCP and on a Unix socket (socket(7), connect(2)).
@@ -84,20 +92,20 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Stream { fd, peer: Arc::clone(peer), timeout })
+        Ok(self)
     }
 
     /// Resets a TCP connection, so that it leaves no TIME_WAIT behind and a program that connects once per command does
     /// not run out of ports; gives the socket, for the next connection. Only when nothing is left to be said.
-    pub(super) fn disconnect(self) -> Option<OwnedFd> {
-        crate::sys::disconnect(self.fd.as_fd()).ok()?;
-        Some(self.fd)
+    pub(super) fn disconnect(self) -> Option<Stream> {
+        crate::sys::disconnect(self.as_fd()).ok()?;
+        Some(self)
     }
 
     /// Wraps a connected socket; `peer` names it in messages.
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
-        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30) }
+        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30), process: process::id() }
     }
 
     /// Whether nothing waits to be read and the peer is there: a kept connection may carry the next command. What came
@@ -263,6 +271,19 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         drop(theirs);
         assert!(!Stream::from_connected(ours.into(), "the peer").is_quiet());
+    }
+
+    #[test]
+    fn an_end_reaches_the_peer_whatever_a_forked_process_holds() {
+        for (process, ends) in [(process::id(), true), (0, false)] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let copy = ours.try_clone().unwrap();
+            let mut stream = Stream::from_connected(ours.into(), "the peer");
+            stream.process = process;
+            drop(stream);
+            assert_eq!(Stream::from_connected(theirs.into(), "us").is_quiet(), !ends);
+            drop(copy);
+        }
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //! What can stand in the way of a context.
 
 use super::*;
+use crate::locality;
+use crate::turns::elsewhere::Elsewhere;
 use sim_tis::Death;
-use tcti_core::Transport;
 
 /// Tries to open; gives the error and the milliseconds it took.
 fn refused(bench: &Bench, chip_select: ChipSelect) -> (Option<Rc>, u64) {
@@ -88,36 +89,82 @@ fn a_response_that_somebody_left_is_dropped() {
     bench.polite();
 }
 
+/// A session, and the process that it shares the bus with.
+fn shared(bench: &Bench, chip_select: ChipSelect) -> (Session<Tis<OnSim>>, Elsewhere) {
+    let tis = Tis::over(bench.bus(chip_select)).unwrap();
+    let elsewhere = tis.turns.elsewhere();
+    (Session::new(tis), elsewhere)
+}
+
 #[test]
-fn a_child_process_waits_for_its_parent_and_gives_nothing_back() {
+fn no_command_is_aborted_that_another_process_has_sent() {
     for chip_select in BOTH {
         let bench = Bench::new(Faults::default());
-        let mut parent = bench.open(chip_select);
-        let mut child = Tis::over(bench.bus(chip_select)).unwrap();
-        child.inherited();
-        let mut child = Session::new(child);
-        let first = command(40, 300, 1);
-        parent.transmit(&first).unwrap();
-        assert_eq!(child.transmit(&command(40, 300, 2)), Err(Rc::IO_ERROR), "the parent's command is under way");
-        assert_eq!(child.transmit(&command(40, 300, 3)), Err(Rc::IO_ERROR), "still");
-        assert_eq!(collect(&mut parent, Wait::Forever).unwrap(), echo(0, &first));
-        works(&mut child, 4);
-        drop(child);
-        assert!(bench.sim().has_locality());
-        works(&mut parent, 5);
-        drop(parent);
+        let (mut session, elsewhere) = shared(&bench, chip_select);
+        let mut other = bench.open(chip_select);
+        works(&mut session, 1);
+        for mark in 2..5 {
+            let turn = elsewhere.begin();
+            let theirs = command(40, 300, mark);
+            other.transmit(&theirs).unwrap();
+            let begin = bench.time.now();
+            assert_eq!(session.transmit(&command(40, 300, 0)), Err(Rc::IO_ERROR));
+            assert_eq!(bench.time.now() - begin, 2000);
+            assert_eq!(session.transmit(&command(40, 300, 0)), Err(Rc::IO_ERROR), "still");
+            assert_eq!(collect(&mut other, Wait::Forever).unwrap(), echo(0, &theirs));
+            drop(turn);
+            works(&mut session, mark);
+        }
+        bench.polite();
+    }
+}
+
+#[test]
+fn a_process_that_died_has_no_turn_and_its_command_is_aborted() {
+    for through_idle in [false, true] {
+        let bench = Bench::new(Faults { through_idle, ..Faults::default() });
+        let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
+        works(&mut session, 1);
+        let turn = elsewhere.begin();
+        let mut other = bench.open(ChipSelect::Held);
+        other.transmit(&command(40, 300, 2)).unwrap();
+        std::mem::forget(other);
+        drop(turn);
+        works(&mut session, 3);
+        drop(session);
         assert!(!bench.sim().has_locality());
         bench.polite();
     }
 }
 
 #[test]
-fn a_child_process_goes_on_where_its_parent_ended() {
+fn the_process_that_used_the_tpm_last_gives_its_locality_back() {
     let bench = Bench::new(Faults::default());
-    let parent = bench.open(ChipSelect::Held);
-    let mut child = Tis::over(bench.bus(ChipSelect::Held)).unwrap();
-    child.inherited();
-    drop(parent);
-    works(&mut Session::new(child), 1);
+    let (session, elsewhere) = shared(&bench, ChipSelect::Held);
+    drop(elsewhere.begin());
+    drop(session);
+    assert!(bench.sim().has_locality(), "the other process needs it");
+    let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
+    drop(elsewhere.begin());
+    locality::release(&mut bench.bus(ChipSelect::Held)).unwrap();
+    works(&mut session, 1);
+    drop(session);
+    assert!(!bench.sim().has_locality(), "the other process gave it back before");
+    bench.polite();
+}
+
+#[test]
+fn what_another_process_has_sent_is_not_aborted_at_the_end() {
+    let bench = Bench::new(Faults::default());
+    let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
+    session.transmit(GET_RANDOM_16).unwrap();
+    session.preempt(|_| Ok(())).unwrap();
+    let mut other = bench.open(ChipSelect::Held);
+    let turn = elsewhere.begin();
+    let theirs = command(40, 300, 1);
+    other.transmit(&theirs).unwrap();
+    drop(session);
+    assert_eq!(collect(&mut other, Wait::Forever).unwrap(), echo(0, &theirs));
+    drop(turn);
     bench.polite();
 }
