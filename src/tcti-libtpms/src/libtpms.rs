@@ -42,12 +42,16 @@ enum Memory {
 impl Libtpms {
     /// Power off and on; what is volatile is lost, as on a machine's reset.
     pub(crate) fn reset(&mut self) -> Result<()> {
-        self.transact(|chip| {
+        let restart = |chip: &mut Chip| {
             let Blobs { permanent, .. } = chip.state()?;
-            start(chip, Blobs { permanent, volatile: Vec::new() })?;
-            Ok(Vec::new())
-        })?;
-        Ok(())
+            start(chip, Blobs { permanent, volatile: Vec::new() })
+        };
+        if let Memory::Copied = self.memory {
+            restart(&mut self.chip)?;
+            self.memory = Memory::Chip; // it took entropy of its own
+            return Ok(());
+        }
+        self.transact(|chip| restart(chip).map(|()| Vec::new())).map(drop)
     }
 
     /// Does something with the chip on the state of the file, which other processes may have changed, and makes its
@@ -59,8 +63,7 @@ impl Libtpms {
             Memory::File(file, known) => (file, known),
             Memory::Chip => return function(chip),
             Memory::Copied => {
-                stir(chip)?;
-                *memory = Memory::Chip;
+                *memory = stir(chip)?;
                 return function(chip);
             }
         };
@@ -100,13 +103,14 @@ fn start(chip: &mut Chip, blobs: Blobs) -> Result<()> {
 }
 
 /// Has the TPM's generator of random numbers go a way of its own: it takes entropy, and the number of this process
-/// (Part 3, TPM2_StirRandom).
-fn stir(chip: &mut Chip) -> Result<()> {
+/// (Part 3, TPM2_StirRandom). In failure mode it gives none, and waits for a reset.
+fn stir(chip: &mut Chip) -> Result<Memory> {
     let mut command = STIR_RANDOM.to_vec();
     command.extend(std::process::id().to_be_bytes());
     let response = chip.process(0, &command)?;
     match Header::parse(&response).map(|header| header.code) {
-        Some(TPM_RC_SUCCESS) => Ok(()),
+        Some(TPM_RC_SUCCESS) => Ok(Memory::Chip),
+        Some(TPM_RC_FAILURE) => Ok(Memory::Copied),
         other => Err(fail!(
             Rc::IO_ERROR,
             "the TPM, a copy of the parent process's, does not stir its random numbers: response code {:#x}",

@@ -55,12 +55,14 @@ pub(crate) struct Locked<'a> {
     made: bool,
 }
 
-/// A file that we made and did not fill is of no use to anybody.
+/// A file that we made and did not fill is of no use to anybody. The lock ends here, and not with the last descriptor: a
+/// clone of it stays open, and a process that was forked meanwhile has one.
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         if self.made {
             let _ = remove_file(&self.state.path);
         }
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 
@@ -158,8 +160,6 @@ impl Locked<'_> {
     pub(crate) fn keep(mut self) -> Result<()> {
         let file = self.file.try_clone();
         let file = file.map_err(|error| self.state.failed("keep", &self.state.path, &error))?;
-        // The clone stays open, so closing does not end the lock.
-        let _ = flock(&self.file, FlockOperation::Unlock);
         self.made = false;
         self.state.known = Some(Known { _file: file, stamp: Stamp::of(&self.metadata) });
         Ok(())
@@ -238,7 +238,8 @@ fn wait_for_lock(file: &File, deadline: &Deadline) -> io::Result<()> {
 
 fn encode(blobs: &Blobs) -> io::Result<Vec<u8>> {
     let too_large = |_| io::Error::from(ErrorKind::FileTooLarge);
-    let mut bytes = Vec::with_capacity(8 + blobs.permanent.len() + blobs.volatile.len());
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(8 + blobs.permanent.len() + blobs.volatile.len())?;
     for blob in [&blobs.permanent, &blobs.volatile] {
         bytes.extend(u32::try_from(blob.len()).map_err(too_large)?.to_be_bytes());
         bytes.extend(blob);

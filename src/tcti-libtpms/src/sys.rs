@@ -182,7 +182,7 @@ impl Chip {
         // SAFETY: libtpms reads `size` bytes of the command and allocates the response with malloc.
         let result = unsafe { (self.functions.process)(data, len, &mut room, command.as_ptr(), size) };
         self.messages.check("execute a command", result)?;
-        Ok(response.to_vec())
+        response.to_vec()
     }
 
     /// The state as of now.
@@ -192,7 +192,7 @@ impl Chip {
         // SAFETY: libtpms allocates the blob with malloc.
         let given = unsafe { (self.functions.get_state)(STATE_VOLATILE, data, len) };
         self.messages.check("give its state", given)?;
-        Ok(Blobs { permanent: with_blobs(|held| held.permanent.clone()), volatile: volatile.to_vec() })
+        Ok(Blobs { permanent: with_blobs(|held| copy(&held.permanent))?, volatile: volatile.to_vec()? })
     }
 }
 
@@ -250,11 +250,11 @@ struct CBuffer {
 }
 
 impl CBuffer {
-    fn to_vec(&self) -> Vec<u8> {
+    fn to_vec(&self) -> Result<Vec<u8>> {
         match self.data.is_null() {
-            true => Vec::new(),
+            true => Ok(Vec::new()),
             // SAFETY: libtpms filled `len` bytes at `data`.
-            false => unsafe { core::slice::from_raw_parts(self.data, self.len as usize) }.to_vec(),
+            false => copy(unsafe { core::slice::from_raw_parts(self.data, self.len as usize) }),
         }
     }
 }
@@ -264,6 +264,15 @@ impl Drop for CBuffer {
         // SAFETY: libtpms allocated it with malloc, or it is NULL; nobody else frees it.
         unsafe { libc::free(self.data.cast()) };
     }
+}
+
+/// A copy of something large, which may be more than there is memory for.
+fn copy(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    let reserved = copy.try_reserve_exact(bytes.len());
+    reserved.map_err(|_| fail!(Rc::MEMORY, "no memory for {} bytes", bytes.len()))?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
 }
 
 extern "C" fn succeed() -> TpmResult {
@@ -304,7 +313,13 @@ unsafe extern "C" fn store(data: *const c_uchar, length: u32, _tpm: u32, name: *
     if name == PERMANENT {
         // SAFETY: libtpms passes `length` readable bytes.
         let blob = unsafe { core::slice::from_raw_parts(data, length as usize) };
-        with_blobs(|held| blob.clone_into(&mut held.permanent));
+        return match copy(blob) {
+            Ok(copy) => with_blobs(|held| {
+                held.permanent = copy;
+                TPM_SUCCESS
+            }),
+            Err(_) => TPM_FAIL,
+        };
     }
     TPM_SUCCESS
 }

@@ -46,6 +46,11 @@ impl Capture {
         }
     }
 
+    /// The packets of this process are a conversation of their own from here on.
+    pub(crate) fn inherited(&mut self) {
+        self.conversation = Conversation::new();
+    }
+
     /// Adds a message, or a comment without one. What fails here must not cost the caller a response, so a capture
     /// that cannot be written ends, and says so once.
     pub(crate) fn record(&mut self, direction: Direction, message: &[u8], comment: Option<String>) {

@@ -141,7 +141,9 @@ impl<C: Child> Transport for Pcap<C> {
     fn abandon(&mut self) {}
 
     /// The child sees for itself whose it is.
-    fn inherited(&mut self) {}
+    fn inherited(&mut self) {
+        self.capture.inherited();
+    }
 
     const CANCEL: Option<Cancel<Self>> = Some(|pcap| {
         let cancelled = pcap.child.as_mut().ok_or(Rc::IO_ERROR)?.cancel();

@@ -213,3 +213,16 @@ fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     assert_ne!(copy(true), copy(false));
     assert_ne!(copy(true), copy(true));
 }
+
+#[test]
+fn a_copy_of_a_tpm_that_gives_no_random_numbers_can_be_reset() {
+    let _turn = turn();
+    let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
+    let Blobs { permanent, .. } = tpm.chip.state().unwrap();
+    tpm.chip.power_on(Blobs { permanent, volatile: Vec::new() }).unwrap(); // and not started
+    tpm.inherited();
+    let mut session = Session::new(tpm);
+    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
+    session.preempt(Libtpms::reset).unwrap();
+    assert_eq!(code(&mut session, GET_RANDOM), TPM_RC_SUCCESS);
+}

@@ -2,7 +2,7 @@
 //! What another reader of pcapng finds in the file.
 
 use super::*;
-use etherparse::{SlicedPacket, TransportSlice};
+use etherparse::{Ipv4Header, SlicedPacket, TransportSlice};
 use pcap_file::pcapng::{Block, PcapNgReader};
 use std::fs::{self, File};
 use std::path::Path;
@@ -50,6 +50,26 @@ fn messages_and_comments_come_back_as_they_went() {
         read(&path),
         [(GET_RANDOM.to_vec(), None), (OK.to_vec(), Some("a comment".into())), (Vec::new(), Some("cancel".into())),]
     );
+}
+
+#[test]
+fn a_forked_process_has_a_conversation_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("capture");
+    let mut capture = capture(&path);
+    for _ in 0..2 {
+        capture.record(Direction::ToTpm, GET_RANDOM, None);
+    }
+    capture.inherited();
+    capture.record(Direction::ToTpm, GET_RANDOM, None);
+    let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
+    let mut hosts = Vec::new();
+    while let Some(block) = reader.next_block() {
+        if let Block::EnhancedPacket(packet) = block.unwrap() {
+            hosts.push(Ipv4Header::from_slice(&packet.data).unwrap().0.source);
+        }
+    }
+    assert!(hosts.len() == 3 && hosts[0] == hosts[1] && hosts[1] != hosts[2], "{hosts:?}");
 }
 
 #[test]
