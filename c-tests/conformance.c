@@ -81,6 +81,41 @@ static void a_second_thread_is_told_that_the_first_is_inside(void)
     closed(ctx);
 }
 
+/* --- A thread that is cancelled while it is inside: the call comes to its end, and then the thread does. --- */
+
+static atomic_int calls, cancelled;
+
+static void *exchange_while_cancelled(void *ctx)
+{
+    uint8_t response[64];
+    size_t size = sizeof(response);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    while (!atomic_load(&cancelled))
+        sched_yield();
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    if (SEND(ctx, GET_RANDOM) == TSS2_RC_SUCCESS)
+        atomic_fetch_add(&calls, 1);
+    if (Tss2_Tcti_Receive(ctx, &size, response, TSS2_TCTI_TIMEOUT_BLOCK) == TSS2_RC_SUCCESS)
+        atomic_fetch_add(&calls, 1);
+    pthread_testcancel();
+    return NULL;
+}
+
+static void a_thread_that_is_cancelled_finishes_its_call(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    pthread_t thread;
+    void *result = NULL;
+    pthread_create(&thread, NULL, exchange_while_cancelled, ctx);
+    pthread_cancel(thread);
+    atomic_store(&cancelled, 1);
+    pthread_join(thread, &result);
+    that("both calls came to their end", atomic_load(&calls) == 2);
+    that("the thread did not go on", result == PTHREAD_CANCELED);
+    still_works("exchange", ctx);
+    closed(ctx);
+}
+
 /* --- A module without a TPM --- */
 
 static void no_call_is_implemented(void)
@@ -143,6 +178,7 @@ static const struct {
     SCENARIO(finalizing_twice_and_calling_after_it, OURS),
     SCENARIO(a_hundred_contexts_leave_no_descriptor, ALWAYS),
     SCENARIO(a_second_thread_is_told_that_the_first_is_inside, OURS | TPM),
+    SCENARIO(a_thread_that_is_cancelled_finishes_its_call, OURS | TPM),
     SCENARIO(no_call_is_implemented, OURS),
     SCENARIO(a_context_that_is_never_finalized, ALWAYS), /* last: it is there to stay */
 };

@@ -1,16 +1,46 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! No panic crosses into C.
+//! What no exported function lets through: a panic into C, and the end of its thread into Rust.
 
 use crate::abi::TSS2_RC;
 use crate::rc::{Rc, Result};
+use core::ffi::c_int;
 use once_cell::sync::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 
 /// Runs the body of an exported function; a panic becomes `GENERAL_FAILURE`. What the body owned is dropped by then.
 pub fn guard(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
+    let _whole = Uncancelled::new();
     crate::log::init();
     report_panics_to_the_log();
     Rc::to_c(catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(Rc::GENERAL_FAILURE)))
+}
+
+/// Until dropped, `pthread_cancel(3)` waits. It unwinds its thread, which Rust takes for a foreign exception and ends the
+/// process; a thread that is cancelled inside a call gets to the end of that call instead.
+struct Uncancelled(c_int);
+
+// The crate libc does not have them on Linux.
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+}
+/// `PTHREAD_CANCEL_DISABLE` of pthread.h, in glibc and in musl.
+const DISABLE: c_int = 1;
+
+impl Uncancelled {
+    fn new() -> Uncancelled {
+        let mut before = DISABLE;
+        // SAFETY: the state is a valid one, and the place for the old one lives during the call.
+        unsafe { pthread_setcancelstate(DISABLE, &mut before) };
+        Uncancelled(before)
+    }
+}
+
+impl Drop for Uncancelled {
+    fn drop(&mut self) {
+        // SAFETY: the state is the one that was there before; glibc takes NULL, and so does musl.
+        unsafe { pthread_setcancelstate(self.0, ptr::null_mut()) };
+    }
 }
 
 /// Each of our libraries carries its own standard library, so this hook is nobody else's.
