@@ -3,27 +3,26 @@
 
 use crate::cell::ratio;
 use crate::measure::alternate;
-use crate::servers::{self, Parts, Server};
+use crate::servers::{self, Parts};
 use crate::subject::{self, Command, Library};
 use anyhow::{Context, Result, anyhow};
-use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
+use tss2_e2e::server::{Socket, Swtpm};
 
 const CONTEXTS: [usize; 3] = [1, 16, 64];
 
 /// Prints the table; `commands` is what each round sends, all contexts together.
 pub(crate) fn print(parts: &Parts, rounds: usize, commands: usize) -> Result<()> {
     let most = CONTEXTS.into_iter().max().unwrap_or_default();
-    let started = (0..most).map(|_| servers::swtpm_unix()).collect::<Result<Vec<(Server, PathBuf)>>>()?;
+    let started = (0..most).map(|_| Swtpm::start(Socket::Unix)).collect::<Vec<_>>();
     println!("| contexts | ours, commands per second | C module | ratio |\n|---|---|---|---|");
     for contexts in CONTEXTS {
         let each = commands.div_ceil(contexts);
         let libraries = [&parts.ours, &parts.theirs].map(|dir| -> Vec<Library> {
             let file = servers::module(dir, "swtpm");
-            let conf = |socket: &PathBuf| format!("path={}", socket.display());
-            let library = |(_, socket): &(Server, PathBuf)| Library { file: file.clone(), conf: conf(socket) };
+            let library = |tpm: &Swtpm| Library { file: file.clone(), conf: tpm.conf() };
             started.iter().take(contexts).map(library).collect()
         });
         let times = alternate(rounds, libraries.len(), |number| {

@@ -4,14 +4,14 @@
 
 use crate::subject::Subject;
 use anyhow::{Context, Result, ensure};
-use socket2::SockRef;
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
+use tss2_e2e::server::At;
 
 /// Reads until `whole` says how many bytes there are, and they are.
 fn collect(peer: &mut impl Read, buffer: &mut [u8], whole: impl Fn(&[u8]) -> Option<usize>) -> Result<usize> {
@@ -40,36 +40,41 @@ fn enveloped(bytes: &[u8]) -> Option<usize> {
     be32(bytes, 0).map(|size| size + 8)
 }
 
-/// A connection per command over TCP, closed without TIME_WAIT.
-pub(crate) fn tcp_each(port: u16) -> Subject {
+/// A connection to where a server's first channel is.
+fn connect(at: &At) -> io::Result<Socket> {
+    let (domain, address) = match at {
+        At::Port(port) => (Domain::IPV4, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into()),
+        At::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
+    };
+    let peer = Socket::new(domain, Type::STREAM, None)?;
+    peer.connect(&address)?;
+    Ok(peer)
+}
+
+fn is_tcp(at: &At) -> bool {
+    matches!(at, At::Port(_))
+}
+
+/// A connection per command, over TCP closed without TIME_WAIT.
+pub(crate) fn each(at: At) -> Subject {
     Box::new(move || {
-        let mut buffer = vec![0; 4096];
+        let (mut buffer, at) = (vec![0; 4096], at.clone());
         Ok(Box::new(move |command| {
-            let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+            let mut peer = connect(&at)?;
             peer.write_all(command)?;
             let size = collect(&mut peer, &mut buffer, raw)?;
-            SockRef::from(&peer).set_linger(Some(Duration::ZERO))?;
+            if is_tcp(&at) {
+                peer.set_linger(Some(Duration::ZERO))?;
+            }
             Ok(size)
         }))
     })
 }
 
-/// A connection per command over a Unix socket.
-pub(crate) fn unix_each(path: PathBuf) -> Subject {
-    Box::new(move || {
-        let (mut buffer, path) = (vec![0; 4096], path.clone());
-        Ok(Box::new(move |command| {
-            let mut peer = UnixStream::connect(&path)?;
-            peer.write_all(command)?;
-            collect(&mut peer, &mut buffer, raw)
-        }))
-    })
-}
-
 /// One connection, kept.
-pub(crate) fn tcp_kept(port: u16) -> Subject {
+pub(crate) fn kept(at: At) -> Subject {
     Box::new(move || {
-        let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        let mut peer = connect(&at)?;
         let mut buffer = vec![0; 4096];
         Ok(Box::new(move |command| {
             peer.write_all(command)?;
@@ -79,26 +84,18 @@ pub(crate) fn tcp_kept(port: u16) -> Subject {
 }
 
 /// The simulators' envelope on a kept connection. The session ends with its connection.
-pub(crate) fn mssim_tcp(port: u16) -> Subject {
+pub(crate) fn mssim(at: At) -> Subject {
     Box::new(move || {
-        let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-        peer.set_nodelay(true)?;
+        let (mut peer, tcp) = (connect(&at)?, is_tcp(&at));
+        if tcp {
+            peer.set_tcp_nodelay(true)?;
+        }
         let mut buffer = vec![0; 4096];
         Ok(Box::new(move |command| {
             send_enveloped(&mut peer, command)?;
-            SockRef::from(&peer).set_tcp_quickack(true)?;
-            collect(&mut peer, &mut buffer, enveloped)
-        }))
-    })
-}
-
-/// The simulators' envelope on a kept Unix socket.
-pub(crate) fn mssim_unix(path: PathBuf) -> Subject {
-    Box::new(move || {
-        let mut peer = UnixStream::connect(&path)?;
-        let mut buffer = vec![0; 4096];
-        Ok(Box::new(move |command| {
-            send_enveloped(&mut peer, command)?;
+            if tcp {
+                peer.set_tcp_quickack(true)?;
+            }
             collect(&mut peer, &mut buffer, enveloped)
         }))
     })

@@ -3,15 +3,12 @@
 
 use crate::floor;
 use crate::subject::{Library, Subject};
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use clap::Args;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use tss2_e2e::mssim::Mssim;
+use tss2_e2e::server::{At, Socket, Swtpm, Tpm};
 
 /// Where things are.
 #[derive(Args)]
@@ -22,19 +19,14 @@ pub(crate) struct Parts {
     /// Directory of the distribution's C libraries.
     #[arg(long)]
     pub(crate) theirs: PathBuf,
-    /// The mssim server program.
-    #[arg(long)]
-    pub(crate) mssim_server: PathBuf,
 }
 
 /// Where a connection leads, and how the least that its protocol needs gets there.
 enum Place {
-    SwtpmEach(u16),
-    SwtpmUnix(PathBuf),
-    SwtpmKept(u16),
-    MssimTcp(u16),
-    MssimUnix(PathBuf),
-    Recorded(PathBuf),
+    SwtpmEach(At),
+    SwtpmKept(At),
+    Mssim(At),
+    Recorded(At),
     Command,
     Device(PathBuf),
     /// Nothing is between the module and its TPM.
@@ -48,7 +40,7 @@ pub(crate) struct Case {
     conf: String,
     place: Place,
     directories: [PathBuf; 2],
-    _server: Option<Server>,
+    _server: Option<Box<dyn Tpm>>,
 }
 
 impl Case {
@@ -57,8 +49,8 @@ impl Case {
         Case { name: name.to_owned(), module, conf, place, directories, _server: None }
     }
 
-    fn with(self, server: Server) -> Case {
-        Case { _server: Some(server), ..self }
+    fn with(self, server: impl Tpm + 'static) -> Case {
+        Case { _server: Some(Box::new(server)), ..self }
     }
 
     pub(crate) fn ours(&self) -> Library {
@@ -69,7 +61,7 @@ impl Case {
     pub(crate) fn theirs(&self) -> Option<Library> {
         let file = Some(module(&self.directories[1], self.module)).filter(|file| file.exists())?;
         match self.place {
-            Place::MssimUnix(_) => None,
+            Place::Mssim(At::Path(_)) => None,
             _ => Some(Library { file, conf: self.conf.replace(",keep=true", "") }),
         }
     }
@@ -81,7 +73,7 @@ impl Case {
 
     /// Whether the C module waits for delayed acknowledgements: 88 ms for a command.
     pub(crate) fn slow_c(&self) -> bool {
-        matches!(self.place, Place::MssimTcp(_))
+        matches!(self.place, Place::Mssim(At::Port(_)))
     }
 
     /// By how much a context takes longer to be made than one that only connects: a program is started, or a TPM made.
@@ -94,95 +86,15 @@ impl Case {
 
     pub(crate) fn floor(&self) -> Option<Subject> {
         Some(match &self.place {
-            Place::SwtpmEach(port) => floor::tcp_each(*port),
-            Place::SwtpmUnix(path) => floor::unix_each(path.clone()),
-            Place::SwtpmKept(port) => floor::tcp_kept(*port),
-            Place::MssimTcp(port) => floor::mssim_tcp(*port),
-            Place::MssimUnix(path) => floor::mssim_unix(path.clone()),
-            Place::Recorded(path) => floor::recorded(floor::unix_each(path.clone())),
+            Place::SwtpmEach(at) => floor::each(at.clone()),
+            Place::SwtpmKept(at) => floor::kept(at.clone()),
+            Place::Mssim(at) => floor::mssim(at.clone()),
+            Place::Recorded(at) => floor::recorded(floor::each(at.clone())),
             Place::Command => floor::pipes(self.conf.clone()),
             Place::Device(path) => floor::device(path.clone()),
             Place::Inside => return None,
         })
     }
-}
-
-/// A server, ended with it.
-pub(crate) struct Server {
-    process: Child,
-    dir: TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A port that is free together with the next one.
-fn free_port() -> Result<u16> {
-    for _ in 0..100 {
-        let first = TcpListener::bind("127.0.0.1:0")?;
-        let port = first.local_addr()?.port();
-        if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-            return Ok(port);
-        }
-    }
-    anyhow::bail!("no two free ports")
-}
-
-fn wait_until(ready: impl Fn() -> bool, what: &str) -> Result<()> {
-    let give_up = Instant::now() + Duration::from_secs(10);
-    while !ready() {
-        ensure!(Instant::now() < give_up, "{what} does not listen");
-        std::thread::yield_now();
-    }
-    Ok(())
-}
-
-fn swtpm(server: [String; 2]) -> Result<(Child, TempDir)> {
-    let dir = tempfile::tempdir()?;
-    let [data, control] = server.map(|place| place.replace("DIR", &dir.path().display().to_string()));
-    let process = Command::new("swtpm")
-        .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
-        .arg(format!("dir={}", dir.path().display()))
-        .args(["--server", &data, "--ctrl", &control])
-        .stderr(Stdio::null()) // a line for each client that goes
-        .spawn()
-        .context("swtpm")?;
-    Ok((process, dir))
-}
-
-fn swtpm_tcp() -> Result<(Server, u16)> {
-    let port = free_port()?;
-    let (process, dir) = swtpm([format!("type=tcp,port={port}"), format!("type=tcp,port={}", port + 1)])?;
-    let server = Server { process, dir };
-    wait_until(|| TcpStream::connect(("127.0.0.1", port)).is_ok(), "swtpm")?;
-    Ok((server, port))
-}
-
-pub(crate) fn swtpm_unix() -> Result<(Server, PathBuf)> {
-    let (process, dir) = swtpm(["type=unixio,path=DIR/s".to_owned(), "type=unixio,path=DIR/s.ctrl".to_owned()])?;
-    let server = Server { process, dir };
-    let path = server.dir.path().join("s");
-    wait_until(|| UnixStream::connect(&path).is_ok(), "swtpm")?;
-    Ok((server, path))
-}
-
-/// Starts an mssim server; its first line of output says that it listens.
-fn mssim(parts: &Parts, arguments: &[&str]) -> Result<(Server, String)> {
-    let dir = tempfile::tempdir()?;
-    let arguments = arguments.iter().map(|argument| argument.replace("DIR", &dir.path().display().to_string()));
-    let mut command = Command::new(&parts.mssim_server);
-    command.args(arguments).arg("--libtpms").arg(parts.ours.join("libtss2-tcti-libtpms.so.0"));
-    if Path::new("/dev/shm").is_dir() {
-        command.env("TMPDIR", "/dev/shm"); // the time of the disk is not what is measured
-    }
-    let mut process = command.stdout(Stdio::piped()).spawn().context("mssim-server")?;
-    let mut line = String::new();
-    BufReader::new(process.stdout.take().context("no stdout")?).read_line(&mut line)?;
-    Ok((Server { process, dir }, line))
 }
 
 pub(crate) fn module(dir: &Path, name: &str) -> PathBuf {
@@ -192,30 +104,26 @@ pub(crate) fn module(dir: &Path, name: &str) -> PathBuf {
 /// Every connection that can be on any machine, its server running.
 pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
     let case = |name, module, conf, place| Case::new(parts, name, module, conf, place);
-    let at_port = |port: u16| format!("host=127.0.0.1,port={port}");
-    let at_path = |path: &Path| format!("path={}", path.display());
     let mut cases = Vec::new();
 
-    let (server, port) = swtpm_tcp()?;
-    cases.push(case("swtpm TCP", "swtpm", at_port(port), Place::SwtpmEach(port)).with(server));
-    let (server, path) = swtpm_unix()?;
-    cases.push(case("swtpm Unix socket", "swtpm", at_path(&path), Place::SwtpmUnix(path)).with(server));
-    let (server, port) = swtpm_tcp()?;
-    let conf = format!("{},keep=true", at_port(port));
-    cases.push(case("swtpm TCP kept", "swtpm", conf, Place::SwtpmKept(port)).with(server));
+    let server = Swtpm::start(Socket::Tcp);
+    cases.push(case("swtpm TCP", "swtpm", server.conf(), Place::SwtpmEach(server.at().clone())).with(server));
+    let server = Swtpm::start(Socket::Unix);
+    cases.push(case("swtpm Unix socket", "swtpm", server.conf(), Place::SwtpmEach(server.at().clone())).with(server));
+    let server = Swtpm::start(Socket::Tcp);
+    let conf = format!("{},keep=true", server.conf());
+    cases.push(case("swtpm TCP kept", "swtpm", conf, Place::SwtpmKept(server.at().clone())).with(server));
 
-    let port = free_port()?;
-    let (server, _) = mssim(parts, &["--port", &port.to_string()])?;
-    cases.push(case("mssim TCP", "mssim", at_port(port), Place::MssimTcp(port)).with(server));
-    let (server, _) = mssim(parts, &["--path", "DIR/s"])?;
-    let path = server.dir.path().join("s");
-    cases.push(case("mssim Unix socket", "mssim", at_path(&path), Place::MssimUnix(path)).with(server));
+    for (name, socket) in [("mssim TCP", Socket::Tcp), ("mssim Unix socket", Socket::Unix)] {
+        let server = Mssim::start(socket, 0);
+        cases.push(case(name, "mssim", server.conf(), Place::Mssim(server.at().clone())).with(server));
+    }
 
     // Around the same C module for both, so that recording is what differs.
-    let (server, path) = swtpm_unix()?;
+    let server = Swtpm::start(Socket::Unix);
     let carrier = module(&parts.theirs, "swtpm");
-    let conf = format!("{}:{}", carrier.display(), at_path(&path));
-    cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Place::Recorded(path)).with(server));
+    let conf = format!("{}:{}", carrier.display(), server.conf());
+    cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Place::Recorded(server.at().clone())).with(server));
 
     let responder = format!("exec {} respond", std::env::current_exe()?.display());
     cases.push(case("cmd", "cmd", responder, Place::Command));

@@ -5,13 +5,14 @@ mod asleep;
 
 use crate::cell::ratio;
 use crate::measure::{alternate, timed};
-use crate::servers::{self, Parts, Server};
+use crate::servers::Parts;
 use anyhow::{Context, Result, ensure};
 use asleep::Asleep;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
+use tss2_e2e::server::{Socket, Swtpm, Tpm};
 
 /// What the program loads of us.
 const LIBRARIES: [&str; 2] = ["libtss2-tctildr.so.0", "libtss2-tcti-swtpm.so.0"];
@@ -20,7 +21,7 @@ const LOOKED_AT: usize = 9;
 
 /// Prints the table.
 pub(crate) fn print(parts: &Parts, pairs: usize) -> Result<()> {
-    let tpm = servers::swtpm_unix()?;
+    let tpm = Swtpm::start(Socket::Unix);
     // Both in a directory of their own, because the dynamic linker looks for all libraries there first.
     let sides = [Side::new(&parts.ours, &tpm)?, Side::new(&parts.theirs, &tpm)?];
     println!("| `tpm2_getrandom 8` | ours | C libraries | ratio |\n|---|---|---|---|");
@@ -49,17 +50,17 @@ pub(crate) fn print(parts: &Parts, pairs: usize) -> Result<()> {
 /// One of the two sets of libraries.
 struct Side {
     dir: TempDir,
-    socket: PathBuf,
+    name_conf: String,
 }
 
 impl Side {
-    fn new(libraries: &Path, (_, socket): &(Server, PathBuf)) -> Result<Side> {
+    fn new(libraries: &Path, tpm: &Swtpm) -> Result<Side> {
         let dir = tempfile::tempdir()?;
         for name in LIBRARIES {
             let library = libraries.join(name).canonicalize().with_context(|| format!("no {name}"))?;
             symlink(library, dir.path().join(name))?;
         }
-        Ok(Side { dir, socket: socket.clone() })
+        Ok(Side { dir, name_conf: tpm.name_conf() })
     }
 
     /// The program below `wrapper`.
@@ -70,7 +71,7 @@ impl Side {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         // A wrapper is another program, and what it loads is not to be counted.
         command.env("LD_LIBRARY_PATH", self.dir.path());
-        command.env("TPM2TOOLS_TCTI", format!("swtpm:path={}", self.socket.display()));
+        command.env("TPM2TOOLS_TCTI", &self.name_conf);
         command
     }
 

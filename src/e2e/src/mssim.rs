@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The server of the simulators' protocol from `src/sim/mssim`, for one test.
 
-use crate::server::{Socket, Tpm, free_port, signal};
+use crate::server::{At, Socket, Tpm, free_port, signal};
 use crate::stage;
 use nix::sys::signal::Signal;
 use std::fs;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub struct Mssim {
     child: Child,
     dir: TempDir,
-    at: Option<u16>,
+    at: At,
     latency: u32,
 }
 
@@ -22,8 +22,11 @@ impl Mssim {
     pub fn start(socket: Socket, latency: u32) -> Mssim {
         let dir = tempfile::tempdir().unwrap();
         loop {
-            let at = (socket == Socket::Tcp).then(free_port);
-            if let Some(child) = spawn(&dir, at, latency) {
+            let at = match socket {
+                Socket::Tcp => At::Port(free_port()),
+                Socket::Unix => At::Path(dir.path().join("sock")),
+            };
+            if let Some(child) = spawn(&dir, &at, latency) {
                 return Mssim { child, dir, at, latency };
             }
             assert!(socket == Socket::Tcp, "mssim-server does not start"); // on TCP another program took the port
@@ -43,31 +46,33 @@ impl Mssim {
 
     /// Starts it again after `kill`, at the same place, with a new TPM.
     pub fn restart(&mut self) {
-        if self.at.is_none() {
-            for file in ["sock", "sock.ctrl"] {
-                let _ = fs::remove_file(self.dir.path().join(file)); // it may have ended before it made them
+        if let At::Path(path) = &self.at {
+            for file in [path.clone(), path.with_extension("ctrl")] {
+                let _ = fs::remove_file(file); // it may have ended before it made them
             }
         }
-        let child = spawn(&self.dir, self.at, self.latency);
+        let child = spawn(&self.dir, &self.at, self.latency);
         self.child = child.unwrap_or_else(|| panic!("mssim-server does not start again"));
+    }
+
+    /// Where it listens.
+    pub fn at(&self) -> &At {
+        &self.at
     }
 
     /// The configuration string of the module.
     pub fn conf(&self) -> String {
-        match self.at {
-            Some(port) => format!("host=127.0.0.1,port={port}"),
-            None => format!("path={}", self.dir.path().join("sock").display()),
-        }
+        self.at.conf()
     }
 }
 
 /// Starts the server and waits until it listens; `None` when it ended instead.
-fn spawn(dir: &TempDir, at: Option<u16>, latency: u32) -> Option<Child> {
+fn spawn(dir: &TempDir, at: &At, latency: u32) -> Option<Child> {
     let mut command = stage::command("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(stage::sim("mssim-server"));
     match at {
-        Some(port) => command.args(["--port", &port.to_string()]),
-        None => command.arg("--path").arg(dir.path().join("sock")),
+        At::Port(port) => command.args(["--port", &port.to_string()]),
+        At::Path(path) => command.arg("--path").arg(path),
     };
     // What it leaves when it is killed goes with the directory.
     command.args(["--latency", &latency.to_string()]).env("TMPDIR", dir.path());

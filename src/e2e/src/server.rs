@@ -31,9 +31,23 @@ pub struct Swtpm {
     at: At,
 }
 
-enum At {
+/// Where both channels of a server are.
+#[derive(Clone, Debug)]
+pub enum At {
+    /// This port of the loopback, and the next one.
     Port(u16),
+    /// This Unix socket, and SOCKET.ctrl.
     Path(PathBuf),
+}
+
+impl At {
+    /// The configuration string of the module.
+    pub fn conf(&self) -> String {
+        match self {
+            At::Port(port) => format!("host=127.0.0.1,port={port}"),
+            At::Path(path) => format!("path={}", path.display()),
+        }
+    }
 }
 
 impl Swtpm {
@@ -53,12 +67,14 @@ impl Swtpm {
         }
     }
 
+    /// Where it listens.
+    pub fn at(&self) -> &At {
+        &self.at
+    }
+
     /// The configuration string of the module.
     pub fn conf(&self) -> String {
-        match &self.at {
-            At::Port(port) => format!("host=127.0.0.1,port={port}"),
-            At::Path(path) => format!("path={}", path.display()),
-        }
+        self.at.conf()
     }
 
     /// A new connection to its data channel; only on a Unix socket.

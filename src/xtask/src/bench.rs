@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fmt::Write;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use xshell::{Shell, cmd};
 
@@ -149,7 +149,6 @@ impl Bench<'_> {
         let path = |path: PathBuf| path.display().to_string();
         let mut words = vec![path(self.built.join("side-by-side")), mode.to_owned()];
         words.extend(["--ours".to_owned(), path(self.ours.clone()), "--theirs".to_owned(), path(self.theirs.clone())]);
-        words.extend(["--mssim-server".to_owned(), path(self.built.join("mssim-server"))]);
         words
     }
 
@@ -164,7 +163,11 @@ impl Bench<'_> {
     fn table(&self, words: &[String]) -> Result<String> {
         let shell = self.project.shell()?;
         let (program, arguments) = words.split_first().context("no command")?;
-        Ok(cmd!(shell, "{program} {arguments...}").env("TCTI_PCAP_FILE", self.capture()).quiet().read()? + "\n")
+        let stage = self.ours.parent().context("no staged tree")?;
+        let command = cmd!(shell, "{program} {arguments...}").env("TSS2_STAGE", stage).env("TSS2_SIM", &self.built);
+        // The time of the disk is not what is measured.
+        let memory = ["/dev/shm"].into_iter().filter(|dir| Path::new(dir).is_dir()).map(|dir| ("TMPDIR", dir));
+        Ok(command.envs(memory).env("TCTI_PCAP_FILE", self.capture()).quiet().read()? + "\n")
     }
 
     fn sizes(&self) -> Result<String> {
