@@ -14,6 +14,7 @@ pub mod header;
 pub mod io;
 pub mod log;
 pub mod net;
+mod process;
 pub mod rc;
 mod ready;
 pub mod rx;

@@ -4,12 +4,12 @@
 
 use crate::deadline::Wait;
 use crate::header::{HEADER_SIZE, Header};
+use crate::process::Process;
 use crate::rc::{Rc, Result};
 use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
 use crate::transport::{PollHandle, Progress, Transport};
 use nix::libc::POLLIN;
-use std::process;
 
 /// Largest command we send, in bytes.
 pub const MAX_COMMAND: usize = MAX_RESPONSE;
@@ -43,13 +43,19 @@ pub struct Session<T: Transport> {
     rx: RxBuf,
     ready: Ready,
     /// The process that the connection and the exchange belong to.
-    process: u32,
+    process: Process,
 }
 
 impl<T: Transport> Session<T> {
     /// A session that is ready for a command.
     pub fn new(transport: T) -> Session<T> {
-        Session { transport, state: State::Transmit, rx: RxBuf::new(), ready: Ready::new(), process: process::id() }
+        Session {
+            transport,
+            state: State::Transmit,
+            rx: RxBuf::new(),
+            ready: Ready::new(),
+            process: Process::current(),
+        }
     }
 
     /// Where the session stands.
@@ -66,9 +72,9 @@ impl<T: Transport> Session<T> {
 
     /// Makes this process the owner.
     fn claim(&mut self) {
-        let process = process::id();
+        let process = Process::current();
         if process != self.process {
-            log::debug!("process {process} inherited this context from process {}", self.process);
+            log::debug!("this process was forked from the one that the context was used in");
             self.process = process;
             self.transport.inherited();
             self.rx.clear();

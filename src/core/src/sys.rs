@@ -6,6 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 
 /// Whether this process runs with more rights than its user (set-user-id, set-group-id, file capabilities).
 pub fn runs_with_foreign_rights() -> bool {
@@ -38,6 +39,42 @@ pub(crate) fn set_quickack(fd: BorrowedFd<'_>) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// A number in memory that is 0 at first and again in a child process (`MADV_WIPEONFORK`, madvise(2)). It stays for good.
+pub(crate) fn cleared_in_child() -> io::Result<&'static AtomicU64> {
+    let size = size_of::<AtomicU64>(); // the kernel gives whole pages
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: the kernel chooses a place where nothing is.
+    let page = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the page is ours, and nothing is in it.
+    if unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) } != 0 {
+        let error = io::Error::last_os_error();
+        // SAFETY: nobody has seen the page.
+        unsafe { libc::munmap(page, size) };
+        return Err(error);
+    }
+    // SAFETY: the page is never unmapped, is aligned for anything, and all zeroes are a number.
+    Ok(unsafe { &*page.cast() })
+}
+
+/// Asks in a forked process, and gives its exit status: 0 for yes. For tests.
+#[cfg(test)]
+pub(crate) fn in_child(question: impl FnOnce() -> bool) -> Option<libc::c_int> {
+    // SAFETY: the child only asks and ends, and takes no lock that a thread of this process may hold.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let status = libc::c_int::from(!question());
+        // SAFETY: _exit has no preconditions.
+        unsafe { libc::_exit(status) };
+    }
+    let mut status = 0;
+    // SAFETY: the status is ours.
+    let ended = unsafe { libc::waitpid(child, &mut status, 0) };
+    (ended == child && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
 }
 
 /// Whether `poll(2)` finds one of these ready now. For tests.

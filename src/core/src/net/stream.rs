@@ -3,6 +3,7 @@
 
 use crate::deadline::{Deadline, Wait};
 use crate::io::{above_stdio, wait_for};
+use crate::process::Process;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 use crate::transport::Progress;
@@ -12,7 +13,6 @@ use nix::sys::socket::{self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockTy
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::process;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,12 +36,12 @@ pub struct Stream {
     /// How long the peer may leave what we send unread.
     timeout: Duration,
     /// Whose connection it is.
-    process: u32,
+    process: Process,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.process == process::id() {
+        if self.process == Process::current() {
             // It fails when the peer was faster.
             let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
         }
@@ -69,7 +69,7 @@ impl Stream {
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
         }
-        Stream { fd, peer: Arc::clone(peer), timeout, process: process::id() }.reconnect(address)
+        Stream { fd, peer: Arc::clone(peer), timeout, process: Process::current() }.reconnect(address)
     }
 
     /// Connects a socket that `connect` made and `disconnect` left.
@@ -105,7 +105,7 @@ impl Stream {
     /// Wraps a connected socket; `peer` names it in messages.
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
-        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30), process: process::id() }
+        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30), process: Process::current() }
     }
 
     /// Whether nothing waits to be read and the peer is there: a kept connection may carry the next command. What came
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_end_reaches_the_peer_whatever_a_forked_process_holds() {
-        for (process, ends) in [(process::id(), true), (0, false)] {
+        for (process, ends) in [(Process::current(), true), (Process::parent(), false)] {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let copy = ours.try_clone().unwrap();
             let mut stream = Stream::from_connected(ours.into(), "the peer");

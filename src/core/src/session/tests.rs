@@ -244,7 +244,7 @@ fn what_a_transport_lacks_is_not_implemented_in_every_state() {
 
 /// As a child process finds a session of its parent.
 fn forked(mut session: Session<Scripted>) -> Session<Scripted> {
-    session.process = 0;
+    session.process = Process::parent();
     session
 }
 
@@ -287,12 +287,12 @@ fn the_end_of_an_inherited_session_is_told_to_the_transport() {
         }
     }
 
-    for process in [process::id(), 0] {
+    for process in [Process::current(), Process::parent()] {
         let noted = Arc::new(AtomicBool::new(false));
         let mut session = Session::new(Noted(Arc::clone(&noted)));
         session.process = process;
         drop(session);
-        assert_eq!(noted.load(Relaxed), process == 0);
+        assert_eq!(noted.load(Relaxed), process == Process::parent());
     }
 }
 
