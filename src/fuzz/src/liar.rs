@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A TPM behind registers, what it answers to a command, and lies: bytes of the fuzzer in the place of what it said.
-//! When the fuzzer has no more bytes, the TPM is as good as any.
+//! When the fuzzer has no more bytes, the TPM is as good as any. [`play`] is what the targets do with one.
 
-use crate::message::{number, response};
+use crate::message::{command, number, response, said};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use sim_tis::{Faults, Sim};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
-use tcti_core::session::Received;
+use tcti_core::session::{Received, State};
 use tcti_core::{Rc, Result, Session, Transport, Wait};
-use tcti_tis::Clock;
+use tcti_tis::{Bus, Clock, Tis};
 
 /// What becomes of one transfer.
 #[derive(Arbitrary, Clone, Debug, PartialEq, Eq)]
@@ -35,8 +36,8 @@ pub struct Liar {
     pub sim: Sim,
     lies: std::vec::IntoIter<Lie>,
     pause: u8,
-    /// Transfers so far.
-    pub transfers: u64,
+    /// So far.
+    transfers: u64,
 }
 
 /// Several look at one.
@@ -123,7 +124,7 @@ const HASTE: u64 = 8;
 #[derive(Default)]
 pub struct Time {
     /// So much has passed.
-    pub now: u64,
+    now: u64,
     timer: u64,
 }
 
@@ -144,7 +145,7 @@ impl Clock for Time {
 }
 
 /// Receives until there is a response or an error: so many times with a time-out, then without one.
-pub fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<Vec<u8>> {
+fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<Vec<u8>> {
     let waits = waits.iter().take(4).map(|millis| Wait::Millis(u32::from(millis % 1000)));
     for wait in waits.chain([Wait::Millis(5000)]) {
         match session.receive(Some(usize::MAX), wait) {
@@ -155,4 +156,60 @@ pub fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<
         }
     }
     Err(Rc::TRY_AGAIN)
+}
+
+/// A bus whose time is [`Time`].
+pub trait Timeless: Bus {
+    /// That.
+    fn time(&mut self) -> &mut Time;
+}
+
+/// Opens a TPM, exchanges commands with it while the lies last, each with these time-outs, and then without lies. An
+/// error is one of `errors`.
+pub fn play<B: Timeless>(liar: &Shared, open: impl Fn() -> Result<Tis<B>>, waits: &[Vec<u16>], errors: &[Rc]) {
+    let tis = open().unwrap_or_else(|rc| {
+        assert!(errors.contains(&rc), "{rc:?}");
+        lock(liar).repent();
+        open().expect("it opens when the lies are over")
+    });
+    let mut session = Session::new(tis);
+    for (number, waits) in (0..).zip(waits.iter().take(8)) {
+        let was_honest = lock(liar).is_honest();
+        match exchange(&mut session, number, waits) {
+            Ok(bytes) => {
+                assert_eq!(Some(bytes.len()), said(&bytes));
+                assert!(!was_honest || bytes == response(number, number as u16 % 300), "the answer to another command");
+            }
+            Err(Rc::TRY_AGAIN) => break,
+            Err(rc) => assert!(errors.contains(&rc), "{rc:?}"),
+        }
+        // Locality, ready, burst and stall, wait states that do not end, and what was waited for.
+        assert!(took(&mut session) < 500_000);
+    }
+    lock(liar).repent();
+    if session.state() == State::Awaiting {
+        let late = session.receive(Some(usize::MAX), Wait::Forever).err();
+        assert!(
+            late.is_some_and(|rc| rc != Rc::TRY_AGAIN && errors.contains(&rc)),
+            "nobody answers after a reset: {late:?}"
+        );
+    }
+    // The reset is noticed here or was before.
+    let _ = exchange(&mut session, 7, &[]);
+    assert_eq!(exchange(&mut session, 9, &[]), Ok(response(9, 9)), "when the lies are over");
+}
+
+fn exchange<B: Bus>(session: &mut Session<Tis<B>>, number: u32, waits: &[u16]) -> Result<Vec<u8>> {
+    session.transmit(&command(number))?;
+    collect(session, waits)
+}
+
+/// Milliseconds that passed since the last look.
+fn took<B: Timeless>(session: &mut Session<Tis<B>>) -> u64 {
+    let mut now = 0;
+    let _: Result<()> = session.beside(|tis| {
+        now = mem::take(&mut tis.bus_mut().time().now);
+        Ok(())
+    });
+    now
 }

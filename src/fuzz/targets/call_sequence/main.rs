@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any calls in any order across the C boundary. A small model of the state table, made from the specification and not
-//! from the code, says what each call answers; the address sanitizer, that nothing else is touched.
+//! Up to 64 calls in any order, by one thread, on one context: through the functions that C gets, over a transport that
+//! is played. A small model of the state table, written besides that of the code, says what each call answers. The address
+//! sanitizer sees what is read or written beyond the caller's memory, and whatever `sys` gives to be filled is looked at.
 #![no_main]
 
 mod sys;
