@@ -7,6 +7,7 @@ use crate::{needs, tool};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use regex::Regex;
+use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -130,9 +131,10 @@ fn fuzz(places: &Places, target: &str, seconds: u32) -> Result<String> {
         .stderr(output)
         .status()?;
     let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-    let counts = counts(&said)?;
+    let counts = Counts::of(&said)?;
     let found = names_in(&artifacts)?.into_iter().find(|name| !before.contains(name));
     match (status.success(), found) {
+        (true, _) if counts.is_nothing() => bail!("{counts}, FAILED: it tried nothing, see {}", log.display()),
         (true, _) => Ok(format!("{target}: {counts}, ok")),
         (false, Some(name)) => bail!(
             "{counts}, FAILED ({status})\n  {}\n  again: cargo +nightly fuzz run --fuzz-dir {DIR} {target} {}",
@@ -143,18 +145,37 @@ fn fuzz(places: &Places, target: &str, seconds: u32) -> Result<String> {
     }
 }
 
-/// What a fuzzer did, by what it printed last.
-fn counts(log: &str) -> Result<String> {
-    let number = |form: &str| -> Result<u64> {
-        let found = Regex::new(form)?.captures_iter(log).last();
-        Ok(found.and_then(|found| found.get(1)?.as_str().parse().ok()).unwrap_or_default())
-    };
-    Ok(format!(
-        "{} executions, {}/s, {} edges",
-        number(r"stat::number_of_executed_units: (\d+)")?,
-        number(r"stat::average_exec_per_sec: +(\d+)")?,
-        number(r"cov: (\d+)")?
-    ))
+/// What a fuzzer did.
+struct Counts {
+    executions: u64,
+    per_second: u64,
+    edges: u64,
+}
+
+impl Counts {
+    /// By what it printed last; what it did not print is 0.
+    fn of(log: &str) -> Result<Counts> {
+        let number = |form: &str| -> Result<u64> {
+            let found = Regex::new(form)?.captures_iter(log).last();
+            Ok(found.and_then(|found| found.get(1)?.as_str().parse().ok()).unwrap_or_default())
+        };
+        Ok(Counts {
+            executions: number(r"stat::number_of_executed_units: (\d+)")?,
+            per_second: number(r"stat::average_exec_per_sec: +(\d+)")?,
+            edges: number(r"cov: (\d+)")?,
+        })
+    }
+
+    /// Whether no code was run, or none that is watched: such a run proves nothing.
+    fn is_nothing(&self) -> bool {
+        self.executions == 0 || self.edges == 0
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} executions, {}/s, {} edges", self.executions, self.per_second, self.edges)
+    }
 }
 
 /// The first line that says what is wrong.
@@ -163,5 +184,19 @@ fn reason(log: &str) -> Option<&str> {
     match (lines.next()?, lines.next()) {
         (line, Some(message)) if line.contains("panicked at") => Some(message),
         (line, _) => Some(line),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_without_executions_or_edges_is_nothing() {
+        let edges = "#2\tINITED cov: 7 ft: 8\n#9\tDONE   cov: 12 ft: 8\n";
+        let executions = "stat::number_of_executed_units: 9\nstat::average_exec_per_sec:     3\n";
+        let whole = Counts::of(&format!("{edges}{executions}")).unwrap();
+        assert_eq!((whole.to_string().as_str(), whole.is_nothing()), ("9 executions, 3/s, 12 edges", false));
+        assert!(["", edges, executions].into_iter().all(|log| Counts::of(log).unwrap().is_nothing()));
     }
 }
