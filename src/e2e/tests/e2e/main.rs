@@ -15,6 +15,7 @@ mod log;
 mod manual;
 mod messages;
 mod pcap;
+mod size;
 mod survival;
 mod tools;
 
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     manual::tests(&mut suite);
     messages::tests(&mut suite);
     pcap::tests(&mut suite);
+    size::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
