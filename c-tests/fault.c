@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <dlfcn.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -53,13 +54,18 @@ static void finalize(void)
     ctx = NULL;
 }
 
-static TSS2_RC transmit(void)
+static TSS2_RC transmit_again(void)
 {
     uint8_t command[sizeof(GET_RANDOM)];
     memcpy(command, GET_RANDOM, sizeof(command));
-    wanted = wanted % 16 + 1;
     command[sizeof(command) - 1] = wanted;
     return Tss2_Tcti_Transmit(ctx, sizeof(command), command);
+}
+
+static TSS2_RC transmit(void)
+{
+    wanted = wanted % 16 + 1;
+    return transmit_again();
 }
 
 static const char *receive(int timeout, size_t room)
@@ -86,7 +92,45 @@ static const char *command(void)
     return rc == TSS2_RC_SUCCESS ? receive(TSS2_TCTI_TIMEOUT_BLOCK, 4096) : name_of(rc);
 }
 
-static int descriptors(void)
+static const char *commands(long count)
+{
+    const char *answer = "SUCCESS";
+    while (count-- > 0 && strcmp(answer, "SUCCESS") == 0)
+        answer = command();
+    return answer;
+}
+
+static const char *contexts(long count)
+{
+    TSS2_RC rc = TSS2_RC_SUCCESS;
+    while (count-- > 0 && rc == TSS2_RC_SUCCESS) {
+        rc = open_it();
+        finalize();
+    }
+    return name_of(rc);
+}
+
+/* Bytes that are allocated. */
+static long heap(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return (long)(info.uordblks + info.hblkhd);
+}
+
+/* Bytes of memory that this process has; statm rounds. */
+static long resident(void)
+{
+    char line[128];
+    long kibibytes = 0;
+    FILE *file = fopen("/proc/self/smaps_rollup", "re");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+        sscanf(line, "Rss: %ld kB", &kibibytes);
+    if (file != NULL)
+        fclose(file);
+    return kibibytes * 1024;
+}
+
+static long descriptors(void)
 {
     int count = 0;
     DIR *dir = opendir("/proc/self/fd");
@@ -118,6 +162,37 @@ static void interrupted(int signal)
 {
     (void)signal;
     interrupts++;
+}
+
+static void told(int signal)
+{
+    (void)signal;
+    (void)!write(CODES, "interrupted\n", 12);
+}
+
+/* SIGUSR1 interrupts from now on, and is told of. */
+static const char *catch(void)
+{
+    struct sigaction action = {.sa_handler = told}; /* without SA_RESTART */
+    return sigaction(SIGUSR1, &action, NULL) == 0 ? "SUCCESS" : "REFUSED";
+}
+
+/* What can be counted. */
+static int is_number(const char *word, long *number)
+{
+    if (strcmp(word, "descriptors") == 0)
+        *number = descriptors();
+    else if (strcmp(word, "heap") == 0)
+        *number = heap();
+    else if (strcmp(word, "resident") == 0)
+        *number = resident();
+    else if (strcmp(word, "printed") == 0)
+        *number = lseek(1, 0, SEEK_END);
+    else
+        return 0;
+    if (*number < 0)
+        *number = 0; /* stdout may be closed */
+    return 1;
 }
 
 /* Commands, each interrupted again and again, until there were so many signals. The time between two is not regular. */
@@ -188,24 +263,35 @@ int main(int argc, char **argv)
         a = b = 0;
         int got = sscanf(line, "%15s %ld %ld", word, &a, &b);
         const char *answer = "NO_SUCH_STEP";
-        char number[16];
+        char text[24];
         if (got < 1)
             break;
-        if (strcmp(word, "open") == 0) {
+        if (is_number(word, &a)) {
+            snprintf(text, sizeof(text), "%ld", a);
+            answer = text;
+        } else if (strcmp(word, "open") == 0) {
             answer = name_of(open_it());
         } else if (strcmp(word, "finalize") == 0) {
             finalize();
             answer = "SUCCESS";
         } else if (strcmp(word, "transmit") == 0) {
             answer = name_of(transmit());
+        } else if (strcmp(word, "again") == 0) {
+            answer = name_of(transmit_again());
         } else if (strcmp(word, "receive") == 0) {
             answer = receive((int)a, got > 2 ? (size_t)b : 4096);
         } else if (strcmp(word, "size") == 0) {
             answer = size_of_response((int)a);
         } else if (strcmp(word, "random") == 0) {
             answer = command();
+        } else if (strcmp(word, "commands") == 0) {
+            answer = commands(a);
+        } else if (strcmp(word, "contexts") == 0) {
+            answer = contexts(a);
         } else if (strcmp(word, "locality") == 0) {
-            answer = name_of(Tss2_Tcti_SetLocality(ctx, 0));
+            answer = name_of(Tss2_Tcti_SetLocality(ctx, (uint8_t)a));
+        } else if (strcmp(word, "catch") == 0) {
+            answer = catch();
         } else if (strcmp(word, "storm") == 0) {
             answer = storm((int)a);
         } else if (strcmp(word, "close") == 0) {
@@ -217,10 +303,6 @@ int main(int argc, char **argv)
             continue;
         } else if (strcmp(word, "dlclose") == 0) {
             answer = dlclose(library) == 0 ? "SUCCESS" : "REFUSED";
-        } else if (strcmp(word, "descriptors") == 0 || strcmp(word, "printed") == 0) {
-            int count = word[0] == 'd' ? descriptors() : (int)lseek(1, 0, SEEK_END);
-            snprintf(number, sizeof(number), "%d", count < 0 ? 0 : count); /* stdout may be closed */
-            answer = number;
         } else if (strcmp(word, "exit") == 0) {
             _exit(0);
         }

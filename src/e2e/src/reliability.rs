@@ -11,6 +11,7 @@ mod document;
 mod fault;
 mod files;
 mod forking;
+mod misuse;
 mod module;
 mod outcome;
 mod peer;

@@ -7,6 +7,8 @@ use super::module::Module;
 use super::outcome::Outcome;
 use super::peer::{Change, Peer, Script, Wire};
 use super::program;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
@@ -24,6 +26,10 @@ pub(super) enum Answer {
     End,
     /// Half of it, and the rest after a time-out, at several offsets.
     Late,
+    /// Half of its header, nothing more, and the caller gives up.
+    Silence,
+    /// The same byte by byte, between 1,000 signals without SA_RESTART.
+    Interrupted,
     /// No answer, and the system's clock is set to and fro.
     LateByAnotherClock,
     /// Larger than the caller's buffer.
@@ -34,10 +40,16 @@ pub(super) enum Answer {
     LargestWithoutMemory,
     /// What is no TPM at all.
     NoTpm,
+    /// The same, and the caller asks once more.
+    NoTpmAgain,
     /// Something that nobody asked for, before a command.
     Unasked,
 }
 
+/// How long Finalize may take, on a busy machine.
+const FINALIZE: Duration = Duration::from_secs(5);
+/// Between the first byte of an answer, which has more than 12, and its last.
+const SIGNALS: usize = 1000;
 /// The largest response, in bytes.
 const LARGEST: usize = 1 << 20;
 /// Memory that is left, in bytes: not enough for that.
@@ -75,7 +87,18 @@ impl Answer {
                     .into(),
                 false,
             ),
+            Answer::NoTpmAgain => {
+                let mut case = open(module);
+                case.server
+                    .script(Script { pieces: Box::new(|_| vec![b"+OK POP3 ready\r\n".to_vec()]), closes: false });
+                case.program.succeed("transmit");
+                assert_eq!(case.program.step("receive -1"), "MALFORMED_RESPONSE");
+                let code = case.program.step("receive -1");
+                case.ends(code)
+            }
             Answer::Late => Outcome::of_all([0, 1, 5, 9, 10, 12].map(|at| late(module, at))),
+            Answer::Silence => Outcome::of_all([0, 1, 5, 9].map(|at| silence(module, at))),
+            Answer::Interrupted => interrupted(module),
             Answer::LateByAnotherClock => late_by_another_clock(module),
             Answer::LargerThanBuffer => {
                 let mut case = open(module);
@@ -122,14 +145,20 @@ fn trailing(count: usize) -> Change {
     Box::new(move |all| vec![[all, &vec![0xff; count]].concat()])
 }
 
-fn late(module: Module, at: usize) -> Outcome {
-    let mut case = open(module);
-    let (sender, rest) = std::sync::mpsc::channel();
+/// Of the answer to the next command so many bytes are sent; the rest comes out of here.
+fn withhold(server: &Peer, at: usize) -> Receiver<Vec<u8>> {
+    let (sender, rest) = channel();
     let pieces: Change = Box::new(move |all| {
         sender.send(all[at..].to_vec()).unwrap();
         vec![all[..at].to_vec()]
     });
-    case.server.script(Script { pieces, closes: false });
+    server.script(Script { pieces, closes: false });
+    rest
+}
+
+fn late(module: Module, at: usize) -> Outcome {
+    let mut case = open(module);
+    let rest = withhold(&case.server, at);
     case.program.succeed("transmit");
     let code = case.program.step("receive 50");
     assert_eq!(case.program.step("receive 0"), code);
@@ -140,16 +169,40 @@ fn late(module: Module, at: usize) -> Outcome {
 
 fn late_by_another_clock(module: Module) -> Outcome {
     let mut case = open(module);
-    let (sender, rest) = std::sync::mpsc::channel();
-    let pieces: Change = Box::new(move |all| {
-        sender.send(all.to_vec()).unwrap();
-        Vec::new()
-    });
-    case.server.script(Script { pieces, closes: false });
+    let rest = withhold(&case.server, 0);
     case.program.succeed("transmit");
-    let code = clock::while_it_jumps(|| case.program.step("receive 400"));
+    let code = clock::keeps_time(|| case.program.step("receive 400"));
     case.server.say(&rest.recv().unwrap());
     case.program.succeed("receive -1");
+    case.ends(code)
+}
+
+fn silence(module: Module, at: usize) -> Outcome {
+    let mut case = open(module);
+    let _rest = withhold(&case.server, at);
+    case.program.succeed("transmit");
+    let code = case.program.step("receive 50");
+    let since = Instant::now();
+    case.program.succeed("finalize");
+    assert!(since.elapsed() < FINALIZE, "Finalize waits {:?} for a peer that says nothing", since.elapsed());
+    case.gives_up(code)
+}
+
+fn interrupted(module: Module) -> Outcome {
+    let mut case = open(module);
+    let rest = withhold(&case.server, 0);
+    case.program.succeed("catch");
+    case.program.succeed("transmit");
+    let rest = rest.recv().unwrap();
+    case.program.begin("receive -1");
+    case.program.await_blocked();
+    for byte in rest {
+        for _ in 0..SIGNALS.div_ceil(12) {
+            case.program.interrupt();
+        }
+        case.server.say(&[byte]);
+    }
+    let code = case.program.code();
     case.ends(code)
 }
 

@@ -18,6 +18,8 @@ pub(super) enum Death {
     Awaited,
     /// The caller knows the size of the response.
     Sized,
+    /// The caller sets the locality then.
+    Locality,
 }
 
 impl Death {
@@ -32,6 +34,14 @@ impl Death {
                 case.server.kill();
                 case.server.restore();
                 case.program.step("random")
+            }
+            Death::Locality => {
+                case.server.kill();
+                let code = case.program.step("locality 0");
+                return case.ends_with(code, |case| {
+                    case.server.restore();
+                    assert_ne!(case.program.step("locality 0"), "IO_ERROR", "it is back");
+                });
             }
             Death::Sent => {
                 case.server.pause();

@@ -14,18 +14,31 @@ const HEAD: &str = "\
 This page is written by `cargo xtask reliability` out of the tests in `src/e2e/src/reliability/`; change those, not this
 page. Each cell is a test of its own, which makes the fault happen to the module in a process of its own and looks at the
 codes that the caller gets. It fails when a call does not return, when the process dies, when an answer reaches another
-command than its own, when the context holds more descriptors afterwards than before, or when something is
-printed on stdout. SIGPIPE has its default action, which ends a process.
+command than its own, when a receive after the fault answers anything but `BAD_SEQUENCE`, when something is printed on
+stdout, or when there is one descriptor more or less than before: once the context works again, and once it is finalized
+or was not opened. SIGPIPE has its default action, which ends a process.
 
 A cell says what the call answers in which the fault shows (without `TSS2_TCTI_RC_`), and what comes after:
 
 * **answers**: the caller notices nothing; the response is the right one.
 * **goes on**: the next command on the same context works.
-* **when back**: commands fail until what was lost is there again; then they work, on the same context.
+* **when back**: commands fail until what was lost is there again; then the first one works, on the same context.
 * **new context**: the context is to be finalized or was not opened; a new one in the same process works.
 
-The columns device, but for the first table, and spi-ltt2go, and what sets the clock, are tested in the virtual machine (`cargo xtask vm-test
+A fault with several codes has several variants, and the test sees each of these codes and no other. Only where it says **by
+chance** it is a race which of them comes, and the test sees one of them or more.
+
+The columns device and spi-ltt2go, and what sets the clock, are tested in the virtual machine (`cargo xtask vm-test
 reliability`), all else on the host.
+
+## Modules without a column
+
+* null has no TPM and opens nothing: what a context of it is asked is `NOT_IMPLEMENTED`, whatever happens around it.
+* spi-helper and spidev are the code of spi-ltt2go above the bus, which `src/tis/` is. Below it there are the functions of the
+  program, or an ioctl(2) of a driver for a SPI bus that the virtual machine has not. Faults of the bus are those of the
+  unit tests in `src/tis/`, of the fuzzer tis and, through C functions, of `c-tests/spi-helper.c`.
+* libtpms is in the process of the caller: it has no peer that could send something else, go away, or let it wait, and no
+  column where these are the faults. Its file is.
 ";
 
 /// The page.
@@ -44,7 +57,10 @@ fn show(page: &mut String, table: &Table) -> std::fmt::Result {
     writeln!(page, "| | {} |\n|{}", heads.join(" | "), "---|".repeat(heads.len() + 1))?;
     for row in table.rows {
         let cells = row.cells.iter().map(|cell| match cell {
-            Cell::Ends(promise) => promise.to_string(),
+            Cell::Ends(promise) => match promise.why {
+                Some(why) => format!("{promise} {}", note(&mut notes, why.to_owned())),
+                None => promise.to_string(),
+            },
             Cell::Not(reason) => note(&mut notes, (*reason).to_owned()),
             Cell::Unit(file, name) => {
                 note(&mut notes, format!("Held by a test of the module, {name} in `src/{file}`."))

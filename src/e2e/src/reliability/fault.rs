@@ -5,6 +5,7 @@ use super::answers::Answer;
 use super::death::Death;
 use super::files::Files;
 use super::forking::Forking;
+use super::misuse::Misuse;
 use super::module::{Module, Place};
 use super::outcome::Outcome;
 use super::process::Process;
@@ -16,6 +17,7 @@ use crate::need::{Need, SETPRIV};
 pub(super) enum Fault {
     Answer(Answer),
     Death(Death),
+    Misuse(Misuse),
     Process(Process),
     Forking(Forking),
     Files(Files),
@@ -28,6 +30,7 @@ impl Fault {
         match self {
             Fault::Answer(answer) => answer.observe(module),
             Fault::Death(death) => death.observe(module),
+            Fault::Misuse(misuse) => misuse.observe(module),
             Fault::Process(process) => process.observe(module),
             Fault::Forking(forking) => forking.observe(module),
             Fault::Files(files) => files.observe(module),
@@ -38,7 +41,7 @@ impl Fault {
     /// Where, when that is not up to the module.
     pub(super) fn place(self) -> Option<Place> {
         match self {
-            Fault::Answer(Answer::LateByAnotherClock) => Some(Place::Guest),
+            Fault::Answer(Answer::LateByAnotherClock) | Fault::Process(Process::Clock) => Some(Place::Guest),
             _ => None,
         }
     }

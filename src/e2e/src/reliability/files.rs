@@ -2,9 +2,9 @@
 //! Files that a module reads and writes: the state of libtpms, the capture of pcap. Disks of their own are mounted in a
 //! name space of the program's.
 
-use super::case::Case;
+use super::case::{Case, opens_anew};
 use super::module::Module;
-use super::outcome::{After, Outcome};
+use super::outcome::Outcome;
 use super::program::{self, Program};
 use super::server::Server;
 use crate::server::{Socket, Swtpm};
@@ -124,23 +124,22 @@ impl Files {
                 let filler = fill(&case.server.seen_by(&case.program));
                 let state = case.server.seen_by(&case.program).join("file");
                 let before = fs::read(&state).unwrap();
-                let code = commands(&mut case.program);
+                let code = last_commands(&mut case);
                 assert!(code == "SUCCESS" || fs::read(&state).unwrap() == before, "a state that is no longer");
                 case.ends_with(code, |_| fs::remove_file(filler).unwrap())
             }
             Files::FullAtInit => {
                 let mut program = Program::start(disk.mounted());
-                program.number("descriptors"); // it has its disk by now
                 let filler = fill(&disk.seen_by(&program));
                 let code = program.step("open");
                 fs::remove_file(filler).unwrap();
-                opens(program, code)
+                opens_anew(program, code)
             }
             Files::Limit => {
                 let command = disk.plain();
                 let mut case = Case::with(disk, command);
                 case.program.succeed("limit fsize 1024");
-                let code = commands(&mut case.program);
+                let code = last_commands(&mut case);
                 case.ends_with(code, |case| case.program.succeed("limit fsize -1"))
             }
             Files::ReadOnly => {
@@ -152,11 +151,10 @@ impl Files {
             }
             Files::ReadOnlyAtInit => {
                 let mut program = Program::start(disk.mounted());
-                program.number("descriptors"); // it has its disk by now
                 disk.set_read_only(&program);
                 let code = program.step("open");
                 disk.set_writable(&program);
-                opens(program, code)
+                opens_anew(program, code)
             }
             Files::Damaged => Outcome::of_all((0..DAMAGES).map(|damage| {
                 let disk = Disk::new(module);
@@ -185,7 +183,7 @@ impl Files {
                 let code = program.step("open");
                 assert_eq!(fs::read(&file).unwrap(), bad, "what may be worth something is left alone");
                 fs::write(&file, good).unwrap();
-                opens(program, code)
+                opens_anew(program, code)
             })),
             Files::Removed => {
                 let (command, file) = (disk.plain(), disk.file());
@@ -215,20 +213,14 @@ fn damaged(good: &[u8], how: usize) -> Vec<u8> {
     }
 }
 
-/// The first code that is none of success.
+/// As many as fill a page of a capture.
 fn commands(program: &mut Program) -> String {
-    let mut codes = (0..COMMANDS).map(|_| program.step("random"));
-    codes.find(|code| code != "SUCCESS").unwrap_or_else(|| "SUCCESS".to_owned())
+    program.step(&format!("commands {COMMANDS}"))
 }
 
-/// After a context could not be opened, another one in the same process can.
-fn opens(mut program: Program, code: String) -> Outcome {
-    if code == "SUCCESS" {
-        program.succeed("finalize");
-    }
-    program.succeed("open");
-    program.succeed("random");
-    program.succeed("finalize");
-    program.end();
-    Outcome::new(code, After::NewContext)
+/// The same, and a capture that cannot be written is closed.
+fn last_commands(case: &mut Case<Disk>) -> String {
+    let code = commands(&mut case.program);
+    case.descriptors -= u64::from(case.server.module == Module::Pcap);
+    code
 }

@@ -19,7 +19,7 @@ pub(super) enum Forking {
 }
 
 /// Milliseconds that the child waits for its response.
-const PATIENCE: u32 = 2000;
+const PATIENCE: u32 = 1000;
 
 impl Forking {
     pub(super) fn observe(self, module: Module) -> Outcome {

@@ -21,6 +21,8 @@ pub(super) enum Module {
     Libtpms,
     /// A connection per command, over TCP.
     Swtpm,
+    /// A connection per command, over a Unix socket.
+    SwtpmUnix,
     /// One connection, over a Unix socket.
     SwtpmKept,
     Mssim,
@@ -41,11 +43,13 @@ impl Module {
     pub(super) fn title(self) -> &'static str {
         match self {
             Module::Libtpms => "libtpms",
-            Module::Swtpm => "swtpm",
+            Module::Swtpm => "swtpm, TCP",
+            Module::SwtpmUnix => "swtpm, Unix socket",
             Module::SwtpmKept => "swtpm, keep=true",
             Module::Mssim => "mssim",
             Module::Cmd => "cmd",
-            Module::Terminal | Module::Device => "device",
+            Module::Terminal => "device, pseudo-terminal",
+            Module::Device => "device",
             Module::Pcap => "pcap",
             Module::Loader => "tctildr",
             Module::Stick => "spi-ltt2go",
@@ -55,6 +59,8 @@ impl Module {
     /// Its part of the name of a test.
     pub(super) fn slug(self) -> &'static str {
         match self {
+            Module::Swtpm => "swtpm_tcp",
+            Module::SwtpmUnix => "swtpm_unix",
             Module::SwtpmKept => "swtpm_kept",
             Module::Terminal => "terminal",
             Module::Stick => "spi_ltt2go",
@@ -65,7 +71,7 @@ impl Module {
     pub(super) fn library(self) -> PathBuf {
         stage::library(match self {
             Module::Libtpms => "tcti-libtpms",
-            Module::Swtpm | Module::SwtpmKept => "tcti-swtpm",
+            Module::Swtpm | Module::SwtpmUnix | Module::SwtpmKept => "tcti-swtpm",
             Module::Mssim => "tcti-mssim",
             Module::Cmd => "tcti-cmd",
             Module::Terminal | Module::Device => "tcti-device",
@@ -73,6 +79,15 @@ impl Module {
             Module::Loader => "tctildr",
             Module::Stick => "tcti-spi-ltt2go",
         })
+    }
+
+    /// So many contexts one after the other take seconds.
+    pub(super) fn contexts(self) -> u64 {
+        match self {
+            Module::Stick => 100,
+            Module::Cmd => 1000,
+            _ => 10_000,
+        }
     }
 
     pub(super) fn place(self) -> Place {
@@ -87,7 +102,9 @@ impl Module {
             Module::Libtpms | Module::Mssim => &[CC, LIBTPMS],
             Module::Cmd => &[CC, SWTPM, TPM2_TOOLS],
             Module::Terminal | Module::Device => &[CC],
-            Module::Swtpm | Module::SwtpmKept | Module::Pcap | Module::Loader | Module::Stick => &[CC, SWTPM],
+            Module::Swtpm | Module::SwtpmUnix | Module::SwtpmKept | Module::Pcap | Module::Loader | Module::Stick => {
+                &[CC, SWTPM]
+            }
         }
     }
 }

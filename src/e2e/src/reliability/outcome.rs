@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 /// What the same context does after the fault. From best to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
     /// The next command works.
     GoesOn,
@@ -17,12 +17,22 @@ pub(super) enum After {
     Never,
 }
 
+/// Codes that the caller gets, in alphabetical order. SUCCESS: an answer, the right one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Codes {
+    /// Each of them in one variant of the fault at least.
+    Each(&'static [&'static str]),
+    /// It is a race which of them.
+    Any(&'static [&'static str]),
+}
+
 /// What is promised.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Promise {
-    /// Codes that the caller may get, in alphabetical order. SUCCESS: an answer, the right one.
-    pub(super) codes: &'static [&'static str],
-    pub(super) after: After,
+    codes: Codes,
+    after: After,
+    /// Why it is no better.
+    pub(super) why: Option<&'static str>,
 }
 
 /// A cell of a table.
@@ -36,15 +46,27 @@ pub(super) enum Cell {
 }
 
 pub(super) const fn goes_on(codes: &'static [&'static str]) -> Cell {
-    Cell::Ends(Promise { codes, after: After::GoesOn })
+    ends(Codes::Each(codes), After::GoesOn)
 }
 
 pub(super) const fn when_back(codes: &'static [&'static str]) -> Cell {
-    Cell::Ends(Promise { codes, after: After::WhenBack })
+    ends(Codes::Each(codes), After::WhenBack)
 }
 
 pub(super) const fn new_context(codes: &'static [&'static str]) -> Cell {
-    Cell::Ends(Promise { codes, after: After::NewContext })
+    ends(Codes::Each(codes), After::NewContext)
+}
+
+pub(super) const fn ends(codes: Codes, after: After) -> Cell {
+    Cell::Ends(Promise { codes, after, why: None })
+}
+
+/// As `cell`, with the reason for it.
+pub(super) const fn because(cell: Cell, why: &'static str) -> Cell {
+    match cell {
+        Cell::Ends(promise) => Cell::Ends(Promise { why: Some(why), ..promise }),
+        other => other,
+    }
 }
 
 /// What was seen, of one variant of a fault or of all.
@@ -55,29 +77,41 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    /// Whether it is as promised: no other code, and the same afterwards.
+    /// Whether it is as promised: these codes, no others, and the same afterwards.
     pub(super) fn keeps(&self, promise: &Promise) -> bool {
-        self.after == promise.after && self.codes.iter().all(|code| promise.codes.contains(&code.as_str()))
+        let mut codes = self.codes.iter().map(String::as_str);
+        let is_right = match promise.codes {
+            Codes::Each(promised) => codes.eq(promised.iter().copied()),
+            Codes::Any(promised) => codes.all(|code| promised.contains(&code)),
+        };
+        is_right && self.after == promise.after
     }
 
     pub(super) fn new(code: impl Into<String>, after: After) -> Outcome {
         Outcome { codes: BTreeSet::from([code.into()]), after }
     }
 
-    /// Of all variants: every code, and the worst that came after.
+    /// Of all variants: every code. The same comes after all of them.
     pub(super) fn of_all(variants: impl IntoIterator<Item = Outcome>) -> Outcome {
         let all = variants.into_iter().reduce(|mut all, one| {
+            assert_eq!(one.after, all.after, "{:?}, and before {:?}", one.codes, all.codes);
             all.codes.extend(one.codes);
-            Outcome { after: all.after.max(one.after), ..all }
+            all
         });
         all.expect("a fault has a variant")
     }
 }
 
-fn show<'a>(f: &mut fmt::Formatter<'_>, codes: impl Iterator<Item = &'a str>, after: After) -> fmt::Result {
+fn show<'a>(
+    f: &mut fmt::Formatter<'_>,
+    codes: impl Iterator<Item = &'a str>,
+    chance: &str,
+    after: After,
+) -> fmt::Result {
     let codes: Vec<String> =
         codes.map(|code| if code == "SUCCESS" { "answers".to_owned() } else { format!("`{code}`") }).collect();
     f.write_str(&codes.join(" or "))?;
+    f.write_str(chance)?;
     match after {
         After::GoesOn if codes == ["answers"] => Ok(()),
         After::GoesOn => f.write_str(", goes on"),
@@ -89,12 +123,16 @@ fn show<'a>(f: &mut fmt::Formatter<'_>, codes: impl Iterator<Item = &'a str>, af
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(f, self.codes.iter().map(String::as_str), self.after)
+        show(f, self.codes.iter().map(String::as_str), "", self.after)
     }
 }
 
 impl fmt::Display for Promise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(f, self.codes.iter().copied(), self.after)
+        let (codes, chance) = match self.codes {
+            Codes::Each(codes) => (codes, ""),
+            Codes::Any(codes) => (codes, " by chance"),
+        };
+        show(f, codes.iter().copied(), chance, self.after)
     }
 }

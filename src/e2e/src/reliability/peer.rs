@@ -8,10 +8,11 @@ use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
-use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -115,10 +116,32 @@ impl Shared {
     }
 }
 
+/// Connections as they are made.
+type Connections = Box<dyn Iterator<Item = File> + Send>;
+
+fn on_unix(path: &Path) -> Connections {
+    let listener = UnixListener::bind(path).unwrap();
+    Box::new(std::iter::from_fn(move || Some(File::from(OwnedFd::from(listener.accept().unwrap().0)))))
+}
+
+/// And the port.
+fn on_tcp() -> (Connections, u16) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = std::iter::from_fn(move || {
+        let stream = listener.accept().unwrap().0;
+        stream.set_nodelay(true).unwrap();
+        Some(File::from(OwnedFd::from(stream)))
+    });
+    (Box::new(connections), port)
+}
+
 /// The peer of one module.
 pub(super) struct Peer {
     module: Module,
     dir: TempDir,
+    /// Of the data and the control channel; without them the channels are Unix sockets.
+    ports: Vec<u16>,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
     /// Keeps a terminal open while the module has it not.
@@ -132,6 +155,7 @@ impl Peer {
         let mut peer = Peer {
             module,
             dir: tempfile::tempdir().unwrap(),
+            ports: Vec::new(),
             shared: Arc::new(shared),
             threads: Vec::new(),
             terminal: None,
@@ -149,19 +173,25 @@ impl Peer {
     }
 
     fn listen(&mut self) {
-        let data = UnixListener::bind(self.path()).unwrap();
-        let control = UnixListener::bind(self.path().with_extension("ctrl")).unwrap();
+        let [data, control] = [self.path(), self.path().with_extension("ctrl")].map(|path| match self.module {
+            Module::Swtpm => {
+                let (connections, port) = on_tcp();
+                self.ports.push(port);
+                connections
+            }
+            _ => on_unix(&path),
+        });
         let shared = Arc::clone(&self.shared);
         self.threads.push(thread::spawn(move || {
-            for stream in data.incoming().take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
-                shared.talk(File::from(OwnedFd::from(stream.unwrap())));
+            for stream in data.take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
+                shared.talk(stream);
             }
         }));
         let shared = Arc::clone(&self.shared);
         // A code and what belongs to it comes in one piece, and is answered by zero.
         self.threads.push(thread::spawn(move || {
-            for stream in control.incoming().take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
-                let (mut stream, mut command) = (stream.unwrap(), [0; 64]);
+            for mut stream in control.take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
+                let mut command = [0; 64];
                 while let Ok(1..) = stream.read(&mut command) {
                     if stream.write_all(&[0; 4]).is_err() {
                         break;
@@ -205,6 +235,7 @@ impl Server for Peer {
         match self.module {
             Module::Cmd => format!("exec {} relay {path}", std::env::current_exe().unwrap().display()),
             Module::Terminal => path,
+            Module::Swtpm => format!("host=127.0.0.1,port={},ctrl_port={}", self.ports[0], self.ports[1]),
             Module::SwtpmKept => format!("path={path},keep=true"),
             Module::Pcap | Module::Loader => format!("swtpm:path={path}"),
             _ => format!("path={path}"),
@@ -223,8 +254,12 @@ impl Drop for Peer {
     fn drop(&mut self) {
         self.shared.ends.store(true, Ordering::Relaxed);
         self.terminal = None;
+        // Wakes who waits for the next one.
+        for port in &self.ports {
+            let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, *port));
+        }
         for path in [self.path(), self.path().with_extension("ctrl")] {
-            let _ = std::os::unix::net::UnixStream::connect(path); // wakes who waits for the next one
+            let _ = UnixStream::connect(path); // there is none on TCP
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join(); // one that failed has shown in the test

@@ -2,6 +2,8 @@
 //! The process that holds the context goes wrong, or does what a library has to bear.
 
 use super::case::Case;
+use super::case::opens_anew;
+use super::clock;
 use super::module::Module;
 use super::outcome::{After, Outcome};
 use super::program::{self, Program};
@@ -15,6 +17,14 @@ pub(super) enum Process {
     DescriptorsAtInit,
     /// No descriptor can be opened in a command.
     Descriptors,
+    /// Not a byte of memory more can be had when a context is opened.
+    MemoryAtInit,
+    /// Nor in a command.
+    Memory,
+    /// The clock of the system is set to and fro in commands.
+    Clock,
+    /// Contexts are opened and finalized, one after the other.
+    Contexts,
     /// Standard streams are closed, and all is logged.
     ClosedStreams,
     /// The library is closed, not the context.
@@ -33,7 +43,20 @@ impl Process {
                 let code = case.program.step("storm 1000");
                 case.ends(code)
             }
-            Process::DescriptorsAtInit => no_descriptors_at_init(module),
+            Process::DescriptorsAtInit => limited_at_init(module, "nofile 3"),
+            Process::MemoryAtInit => limited_at_init(module, "as 0"),
+            Process::Memory => {
+                let mut case = Case::open(module);
+                case.program.succeed("limit as 0");
+                let code = case.program.step("random");
+                case.ends_with(code, |case| case.program.succeed("limit as -1"))
+            }
+            Process::Clock => {
+                let mut case = Case::open(module);
+                let code = clock::while_it_jumps(|| case.program.step("commands 200"));
+                case.ends(code)
+            }
+            Process::Contexts => contexts(module),
             Process::Descriptors => {
                 let mut case = Case::open(module);
                 case.program.succeed("limit nofile 3");
@@ -74,16 +97,39 @@ fn another(case: Case, module: Module) -> Outcome {
     Outcome::new(code, After::GoesOn)
 }
 
-fn no_descriptors_at_init(module: Module) -> Outcome {
+/// What is limited, and to how much.
+fn limited_at_init(module: Module, limit: &str) -> Outcome {
     let server = server::start(module);
     let mut program = Program::start(program::command(module, &server.conf()));
-    program.succeed("limit nofile 3");
+    program.succeed(&format!("limit {limit}"));
     let code = program.step("open");
-    program.succeed("limit nofile -1");
-    program.succeed("open");
-    program.succeed("random");
+    let resource = limit.split(' ').next().unwrap();
+    program.succeed(&format!("limit {resource} -1"));
+    opens_anew(program, code)
+}
+
+/// Pages of a process that may be touched for the first time, in bytes.
+const PAGES: u64 = 64 << 10;
+
+/// What a process keeps of its first contexts does not grow with more of them: not by a byte of the heap, not by a
+/// descriptor.
+fn contexts(module: Module) -> Outcome {
+    let server = server::start(module);
+    // Thousands of tpm2_send take minutes.
+    let conf = if module == Module::Cmd { "exec cat".to_owned() } else { server.conf() };
+    let mut command = program::command(module, &conf);
+    command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"); // what is kept there counts as used
+    let mut program = Program::start(command);
+    let count = module.contexts();
+    program.succeed(&format!("contexts {}", count / 10));
+    let holds = |program: &mut Program| ["heap", "resident", "descriptors"].map(|what| program.number(what));
+    let [heap, resident, descriptors] = holds(&mut program);
+    let code = program.step(&format!("contexts {count}"));
+    let [heap_then, resident_then, descriptors_then] = holds(&mut program);
+    assert_eq!((heap_then, descriptors_then), (heap, descriptors), "bytes of the heap, descriptors");
+    assert!(resident_then <= resident + PAGES, "{resident} bytes of memory, and then {resident_then}");
     program.end();
-    Outcome::new(code, After::NewContext)
+    Outcome::new(code, After::GoesOn)
 }
 
 /// stdin, stdout and stderr, in every combination.
@@ -95,7 +141,7 @@ fn closed_streams(module: Module, streams: &[u32]) -> Outcome {
     command.env("TSS2_LOG", "all+trace");
     let mut program = Program::start(command);
     for stream in streams {
-        program.succeed(&format!("close {stream}"));
+        program.close(*stream);
     }
     program.succeed("open");
     let code = program.step("random");

@@ -5,7 +5,10 @@ use super::module::Module;
 use crate::program::{self, Link};
 use crate::stage;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -30,6 +33,8 @@ pub(super) struct Program {
     child: Child,
     steps: Option<ChildStdin>,
     codes: ChildStdout,
+    /// Descriptors without a context.
+    idle: u64,
 }
 
 /// What the program runs with, besides its module.
@@ -43,7 +48,20 @@ impl Program {
     pub(super) fn start(mut command: Command) -> Program {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (steps, codes) = (child.stdin.take(), child.stdout.take().unwrap());
-        Program { child, steps, codes }
+        let mut program = Program { child, steps, codes, idle: 0 };
+        program.idle = program.descriptors();
+        program
+    }
+
+    /// How many are open.
+    pub(super) fn descriptors(&mut self) -> u64 {
+        self.number("descriptors")
+    }
+
+    /// Closes one that is not the module's.
+    pub(super) fn close(&mut self, descriptor: u32) {
+        self.succeed(&format!("close {descriptor}"));
+        self.idle -= 1;
     }
 
     /// One step and its code.
@@ -111,11 +129,20 @@ impl Program {
         self.child.id()
     }
 
-    /// Lets it come to its end, which has to be orderly and silent on stdout.
+    /// Lets it come to its end, which has to be orderly and silent on stdout. Nothing of a context is left then.
     pub(super) fn end(mut self) {
+        self.succeed("finalize");
+        assert_eq!(self.descriptors(), self.idle, "descriptors after Finalize");
         assert_eq!(self.number("printed"), 0, "the module prints on stdout");
         self.steps = None;
         assert_eq!(self.code(), "EXIT exit status: 0");
+    }
+
+    /// Interrupts the step under way, at any time; `catch` was a step before.
+    pub(super) fn interrupt(&mut self) {
+        thread::sleep(Duration::from_micros(RandomState::new().hash_one(()) % 200));
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGUSR1).unwrap();
+        assert_eq!(self.code(), "interrupted");
     }
 
     pub(super) fn kill(&mut self) {

@@ -43,6 +43,7 @@ pub(super) fn start(module: Module) -> Box<dyn Server> {
     match module {
         Module::Libtpms => Box::new(StateFile::new()),
         Module::Swtpm => swtpm(Socket::Tcp, "", ""),
+        Module::SwtpmUnix => swtpm(Socket::Unix, "", ""),
         Module::SwtpmKept => swtpm(Socket::Unix, "", ",keep=true"),
         Module::Pcap | Module::Loader => swtpm(Socket::Unix, "swtpm:", ""),
         Module::Mssim => Box::new(Simulated::new(Mssim::start(Socket::Tcp, 0), "", ",timeout=2000")),

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the caller does, and what its process lacks.
+
+use super::cells::{ANSWERS, IO, IO_WHEN_BACK, NONE_HERE, NOT_OPENED, SEQUENCE};
+use super::{Table, row};
+use crate::reliability::fault::Fault;
+use crate::reliability::forking::Forking;
+use crate::reliability::misuse::Misuse;
+use crate::reliability::module::Module;
+use crate::reliability::outcome::{Cell, goes_on, new_context};
+use crate::reliability::process::Process;
+
+pub(super) const PROCESS: Table = Table {
+    title: "The process of the caller",
+    text: "With real TPMs: swtpm (also behind cmd, pcap and tctildr), libtpms with a state file, the simulator of `src/sim/mssim/`, \
+           the kernel's resource manager, the simulated stick. Thousands of contexts are 10,000, with cmd 1,000, with \
+           spi-ltt2go 100, after a tenth of that which does not count.",
+    columns: ALL,
+    rows: &[
+        row("1,000 signals interrupt its system calls", Fault::Process(Process::Interrupts), &[ANSWERS; 10]),
+        row(
+            "It may open no more descriptors when a context is opened",
+            Fault::Process(Process::DescriptorsAtInit),
+            &[
+                NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_LOADED, NOT_LOADED,
+                NOT_OPENED, NOT_OPENED,
+            ],
+        ),
+        row(
+            "It may open no more descriptors in a command",
+            Fault::Process(Process::Descriptors),
+            &[
+                IO_WHEN_BACK,
+                ANSWERS,
+                IO_WHEN_BACK,
+                ANSWERS,
+                ANSWERS,
+                ANSWERS,
+                IO_WHEN_BACK,
+                IO_WHEN_BACK,
+                ANSWERS,
+                ANSWERS,
+            ],
+        ),
+        row(
+            "It may have no more memory when a context is opened",
+            Fault::Process(Process::MemoryAtInit),
+            &[NOT_OPENED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NOT_OPENED, NOT_LOADED, NOT_LOADED, ANSWERS, NOT_OPENED],
+        ),
+        row("It may have no more memory in a command", Fault::Process(Process::Memory), &[ANSWERS; 10]),
+        row(
+            "The clock of the system is set to and fro during 200 commands",
+            Fault::Process(Process::Clock),
+            &[ANSWERS; 10],
+        ),
+        row(
+            "It opens and finalizes thousands of contexts, and keeps neither a byte nor a descriptor of them",
+            Fault::Process(Process::Contexts),
+            &[ANSWERS; 10],
+        ),
+        row(
+            "stdin, stdout or stderr are closed, and everything is logged",
+            Fault::Process(Process::ClosedStreams),
+            &[ANSWERS; 10],
+        ),
+        row("It closes the library, and uses the context", Fault::Process(Process::Dlclose), &[ANSWERS; 10]),
+        row("It ends without Finalize; the next program", Fault::Process(Process::Leaves), &[ANSWERS; 10]),
+        row("It is killed while a response is due; the next program", Fault::Process(Process::Killed), &[ANSWERS; 10]),
+    ],
+};
+
+pub(super) const REFUSED: Table = Table {
+    title: "The caller makes a call that is refused",
+    text: "A response that is due is received afterwards. Locality 0 is set for comparison.",
+    columns: ALL,
+    rows: &[
+        row("It receives without a command", Fault::Misuse(Misuse::ReceivesNothing), &[SEQUENCE; 10]),
+        row("It sends a command while a response is due", Fault::Misuse(Misuse::TransmitsTwice), &[SEQUENCE; 10]),
+        row("It sets the locality while a response is due", Fault::Misuse(Misuse::LocalityBetween), LOCALITY_BETWEEN),
+        row("It sets locality 5, which is reserved", Fault::Misuse(Misuse::ReservedLocality), RESERVED_LOCALITY),
+        row("It sets locality 0", Fault::Misuse(Misuse::Locality), SETS_LOCALITY),
+    ],
+};
+
+pub(super) const FORKS: Table = Table {
+    title: "The caller forks",
+    text: "The child uses the context that it inherited. In each cell the parent gets the answer to its own command \
+           afterwards.",
+    columns: ALL,
+    rows: &[
+        row(
+            "The child asks for the response that the parent awaits",
+            Fault::Forking(Forking::Receives),
+            &[SEQUENCE; 10],
+        ),
+        row(
+            "The child sends a command while the parent awaits a response",
+            Fault::Forking(Forking::Commands),
+            &[ANSWERS, BUSY, BUSY, BUSY, IO, ANSWERS, BUSY, BUSY, ANSWERS, IO],
+        ),
+        row(
+            "The child finalizes while the parent awaits a response",
+            Fault::Forking(Forking::Finalizes),
+            &[ANSWERS; 10],
+        ),
+        row(
+            "The child sends a command between two of the parent",
+            Fault::Forking(Forking::CommandsBetween),
+            &[ANSWERS, ANSWERS, ANSWERS, BUSY, IO, ANSWERS, ANSWERS, ANSWERS, ANSWERS, IO],
+        ),
+    ],
+};
+
+const NOT_LOADED: Cell = new_context(&["NOT_SUPPORTED"]);
+const BUSY: Cell = goes_on(&["TRY_AGAIN"]);
+const ALL: &[Module] = &[
+    Module::Libtpms,
+    Module::Swtpm,
+    Module::SwtpmUnix,
+    Module::SwtpmKept,
+    Module::Mssim,
+    Module::Cmd,
+    Module::Pcap,
+    Module::Loader,
+    Module::Device,
+    Module::Stick,
+];
+/// SetLocality, in the order of `ALL`: only these modules have it.
+const LOCALITY_BETWEEN: &[Cell] =
+    &[SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, NONE_HERE, SEQUENCE, SEQUENCE, NONE_HERE, NONE_HERE];
+const RESERVED_LOCALITY: &[Cell] =
+    &[RESERVED, RESERVED, RESERVED, RESERVED, RESERVED, NONE_HERE, RESERVED, RESERVED, NONE_HERE, NONE_HERE];
+const SETS_LOCALITY: &[Cell] =
+    &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NONE_HERE, ANSWERS, ANSWERS, NONE_HERE, NONE_HERE];
+const RESERVED: Cell = goes_on(&["BAD_VALUE"]);
