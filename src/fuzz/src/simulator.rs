@@ -134,6 +134,9 @@ pub fn play<T: Simulator>(peers: &mut [Peer; 2], input: &Input) {
         run.exchange(number, exchange);
     }
     run.peer.set_replies(&[]);
+    // What came behind an earlier reply is noticed here.
+    let _ = T::control(&mut run.session);
+    insist(input.timeout(), || T::control(&mut run.session));
     let number = u32::MAX;
     insist(input.timeout(), || run.session.transmit(&command(number)));
     run.take_command(number);
