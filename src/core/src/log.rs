@@ -4,7 +4,7 @@
 
 use crate::deadline::Deadline;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use once_cell::sync::{Lazy, OnceCell};
+use once_cell::race::OnceBox;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt;
@@ -13,6 +13,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Logs an error and gives its return code: `fail!(Rc::IO_ERROR, "cannot open {path}: {error}")`.
@@ -50,13 +51,14 @@ impl fmt::Display for Hex<'_> {
 
 /// Connects the `log` crate, once in the life of the library.
 pub fn init() {
-    static CONNECTED: OnceCell<()> = OnceCell::new();
-    CONNECTED.get_or_init(|| {
+    // Nobody waits for the thread that was first: a child process may be without it.
+    static CONNECTED: AtomicBool = AtomicBool::new(false);
+    if !CONNECTED.load(Ordering::Relaxed) && !CONNECTED.swap(true, Ordering::Relaxed) {
         let level = env::var_os("TSS2_LOG").map_or(DEFAULT_LEVEL, |spec| level(spec.as_bytes()));
         if log::set_logger(&SINK).is_ok() {
             log::set_max_level(level);
         }
-    });
+    }
 }
 
 /// How long a reader of the log may keep the program waiting; then the line is lost.
@@ -112,15 +114,16 @@ impl Target {
 }
 
 struct Sink {
-    target: Lazy<Target>,
+    target: OnceBox<Target>,
 }
 
-static SINK: Sink = Sink {
-    target: Lazy::new(|| {
-        let name = env::var_os("TSS2_LOGFILE").filter(|_| !crate::io::runs_with_foreign_rights());
-        Target::new(name.as_deref())
-    }),
-};
+static SINK: Sink = Sink { target: OnceBox::new() };
+
+/// Where this program has its log.
+fn target() -> Box<Target> {
+    let name = env::var_os("TSS2_LOGFILE").filter(|_| !crate::io::runs_with_foreign_rights());
+    Box::new(Target::new(name.as_deref()))
+}
 
 impl Log for Sink {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -133,7 +136,7 @@ impl Log for Sink {
         }
         let line = line(record);
         // Nothing to be done when the log itself fails.
-        let _ = match &*self.target {
+        let _ = match self.target.get_or_init(target) {
             Target::Stdout => write(io::stdout().as_fd(), &line),
             Target::Stderr => write(io::stderr().as_fd(), &line),
             Target::File(file) => write(file.as_fd(), &line),

@@ -3,8 +3,8 @@
 //! its own and knows no pointer; `ffi` maps each call of C to one method here.
 
 use crate::deadline::Wait;
+use crate::generation::Generation;
 use crate::header::{HEADER_SIZE, Header};
-use crate::process::Process;
 use crate::rc::{Rc, Result};
 use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
@@ -42,8 +42,8 @@ pub struct Session<T: Transport> {
     state: State,
     rx: RxBuf,
     ready: Ready,
-    /// The process that the connection and the exchange belong to.
-    process: Process,
+    /// Of the process that the connection and the exchange belong to.
+    owner: Generation,
 }
 
 impl<T: Transport> Session<T> {
@@ -54,7 +54,7 @@ impl<T: Transport> Session<T> {
             state: State::Transmit,
             rx: RxBuf::new(),
             ready: Ready::new(),
-            process: Process::current(),
+            owner: Generation::current(),
         }
     }
 
@@ -72,10 +72,10 @@ impl<T: Transport> Session<T> {
 
     /// Makes this process the owner.
     fn claim(&mut self) {
-        let process = Process::current();
-        if process != self.process {
+        let current = Generation::current();
+        if current != self.owner {
             log::debug!("this process was forked from the one that the context was used in");
-            self.process = process;
+            self.owner = current;
             self.transport.inherited();
             self.rx.clear();
             self.state = State::Transmit;

@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicU32;
 
 /// Whether this process runs with more rights than its user (set-user-id, set-group-id, file capabilities).
 pub fn runs_with_foreign_rights() -> bool {
@@ -42,8 +42,8 @@ pub(crate) fn set_quickack(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// A number in memory that is 0 at first and again in a child process (`MADV_WIPEONFORK`, madvise(2)). It stays for good.
-pub(crate) fn cleared_in_child() -> io::Result<&'static AtomicU64> {
-    let size = size_of::<AtomicU64>(); // the kernel gives whole pages
+pub(crate) fn cleared_in_child() -> io::Result<&'static AtomicU32> {
+    let size = size_of::<AtomicU32>(); // the kernel gives whole pages
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: the kernel chooses a place where nothing is.
     let page = unsafe { libc::mmap(ptr::null_mut(), size, access, kind, -1, 0) };
@@ -51,7 +51,10 @@ pub(crate) fn cleared_in_child() -> io::Result<&'static AtomicU64> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the page is ours, and nothing is in it.
-    if unsafe { libc::madvise(page, size, libc::MADV_WIPEONFORK) } != 0 {
+    let advise = |advice| unsafe { libc::madvise(page, size, advice) };
+    // An emulator that takes any advice follows none.
+    let takes_nonsense = advise(-1) == 0;
+    if takes_nonsense || advise(libc::MADV_WIPEONFORK) != 0 {
         let error = io::Error::last_os_error();
         // SAFETY: nobody has seen the page.
         unsafe { libc::munmap(page, size) };

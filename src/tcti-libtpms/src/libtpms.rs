@@ -43,7 +43,7 @@ impl Libtpms {
     /// Power off and on; what is volatile is lost, as on a machine's reset.
     pub(crate) fn reset(&mut self) -> Result<()> {
         let restart = |chip: &mut Chip| {
-            let Blobs { permanent, .. } = chip.state()?;
+            let permanent = chip.permanent()?;
             start(chip, Blobs { permanent, volatile: Vec::new() })
         };
         if let Memory::Copied = self.memory {
@@ -69,25 +69,25 @@ impl Libtpms {
         };
         let mut locked = file.lock()?;
         if let Some(news) = locked.news()? {
-            start(chip, news.clone())?;
+            start(chip, news.copy()?)?;
             *known = news;
         }
-        let response = function(chip)?;
-        if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
-            log::warn!("the TPM went into failure mode; it is reset to its state before this command");
-            start(chip, known.clone())?;
-            return Ok(response);
-        }
-        let state = chip.state()?;
-        match locked.store(&state) {
-            Ok(()) => {
+        let done = function(chip).and_then(|response| {
+            if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
+                log::warn!("the TPM went into failure mode; it is reset to its state before this command");
+                return Ok((response, None));
+            }
+            let state = chip.state()?;
+            locked.store(&state)?;
+            Ok((response, Some(state)))
+        });
+        match done {
+            Ok((response, Some(state))) => {
                 *known = state;
                 Ok(response)
             }
-            Err(rc) => {
-                start(chip, known.clone())?;
-                Err(rc)
-            }
+            Ok((response, None)) => start(chip, known.copy()?).map(|()| response),
+            Err(rc) => start(chip, known.copy()?).and(Err(rc)),
         }
     }
 }
@@ -103,12 +103,18 @@ fn start(chip: &mut Chip, blobs: Blobs) -> Result<()> {
 }
 
 /// Has the TPM's generator of random numbers go a way of its own: it takes entropy, and the number of this process
-/// (Part 3, TPM2_StirRandom). In failure mode it gives none, and waits for a reset.
+/// (Part 3, TPM2_StirRandom).
 fn stir(chip: &mut Chip) -> Result<Memory> {
     let mut command = STIR_RANDOM.to_vec();
     command.extend(std::process::id().to_be_bytes());
     let response = chip.process(0, &command)?;
-    match Header::parse(&response).map(|header| header.code) {
+    stirred(Header::parse(&response).map(|header| header.code))
+}
+
+/// What the response code of TPM2_StirRandom says. A TPM in failure mode cannot stir, and gives no random numbers; it
+/// stays a copy until it is reset.
+fn stirred(code: Option<u32>) -> Result<Memory> {
+    match code {
         Some(TPM_RC_SUCCESS) => Ok(Memory::Chip),
         Some(TPM_RC_FAILURE) => Ok(Memory::Copied),
         other => Err(fail!(
@@ -132,7 +138,7 @@ impl Open for Libtpms {
         let mut locked = file.lock()?;
         let blobs = locked.news()?.unwrap_or_default();
         let resumed = !blobs.volatile.is_empty();
-        start(&mut tpm.chip, blobs.clone()).map_err(|rc| {
+        start(&mut tpm.chip, blobs.copy()?).map_err(|rc| {
             fail!(
                 rc,
                 "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Name another file \
@@ -176,6 +182,7 @@ impl Transport for Libtpms {
     /// there are two TPMs from here on.
     fn inherited(&mut self) {
         self.response.clear();
+        self.chip.inherited();
         if let Memory::Chip = self.memory {
             self.memory = Memory::Copied;
         }

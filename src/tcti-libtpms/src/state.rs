@@ -4,7 +4,7 @@
 //! a process killed at any moment leaves the last consistent state.
 #![forbid(unsafe_code)]
 
-use crate::sys::Blobs;
+use crate::sys::{Blobs, copy};
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid, fchown, geteuid};
 use rustix::fs::{FlockOperation, flock};
@@ -144,14 +144,17 @@ impl Locked<'_> {
         read.map_err(|error| self.state.failed("read", &self.state.path, &error))?;
         let blobs = match bytes.is_empty() {
             true => Blobs::default(),
-            false => decode(&bytes).map_err(|what| {
-                fail!(
-                    Rc::IO_ERROR,
-                    "{} is no TPM state file, or is damaged: {what}. Name another file for a new TPM, or restore this \
-                     one from a copy",
-                    self.state.path.display()
-                )
-            })?,
+            false => {
+                let (permanent, volatile) = decode(&bytes).map_err(|what| {
+                    fail!(
+                        Rc::IO_ERROR,
+                        "{} is no TPM state file, or is damaged: {what}. Name another file for a new TPM, or restore \
+                         this one from a copy",
+                        self.state.path.display()
+                    )
+                })?;
+                Blobs { permanent: copy(permanent)?, volatile: copy(volatile)? }
+            }
         };
         Ok(Some(blobs))
     }
@@ -247,7 +250,8 @@ fn encode(blobs: &Blobs) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn decode(bytes: &[u8]) -> core::result::Result<Blobs, &'static str> {
+/// The permanent and the volatile state.
+fn decode(bytes: &[u8]) -> core::result::Result<(&[u8], &[u8]), &'static str> {
     let (permanent, rest) = blob(bytes).ok_or("the permanent state ends early")?;
     let (volatile, rest) = blob(rest).ok_or("the volatile state ends early")?;
     // The C module of this name leaves zeroes behind the state when its process is killed.
@@ -257,7 +261,7 @@ fn decode(bytes: &[u8]) -> core::result::Result<Blobs, &'static str> {
     if permanent.is_empty() {
         return Err("the permanent state is missing");
     }
-    Ok(Blobs { permanent: permanent.to_vec(), volatile: volatile.to_vec() })
+    Ok((permanent, volatile))
 }
 
 fn blob(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

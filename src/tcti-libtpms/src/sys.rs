@@ -45,12 +45,19 @@ struct Callbacks {
 }
 
 /// What survives the process: two blobs whose inside only libtpms knows.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Default, PartialEq, Eq)]
 pub(crate) struct Blobs {
     /// NV memory: hierarchies, persistent objects, NV indices. Empty in a new TPM.
     pub(crate) permanent: Vec<u8>,
     /// PCRs, loaded objects, sessions. Empty when the TPM was not powered.
     pub(crate) volatile: Vec<u8>,
+}
+
+impl Blobs {
+    /// The same once more. `MEMORY` when there is none.
+    pub(crate) fn copy(&self) -> Result<Blobs> {
+        Ok(Blobs { permanent: copy(&self.permanent)?, volatile: copy(&self.volatile)? })
+    }
 }
 
 /// What the callbacks serve and take. libtpms passes them no context.
@@ -185,6 +192,24 @@ impl Chip {
         response.to_vec()
     }
 
+    /// NV memory as of now.
+    pub(crate) fn permanent(&self) -> Result<Vec<u8>> {
+        with_blobs(|held| copy(&held.permanent))
+    }
+
+    /// This process was forked: what libtpms says here is no business of the other's.
+    pub(crate) fn inherited(&mut self) {
+        let fd = match Messages::open() {
+            Ok(messages) => {
+                self.messages = messages;
+                self.messages.0.as_raw_fd()
+            }
+            Err(_) => -1,
+        };
+        // SAFETY: the descriptor is open until the chip is dropped; -1 is none.
+        unsafe { (self.functions.set_debug_fd)(fd) };
+    }
+
     /// The state as of now.
     pub(crate) fn state(&mut self) -> Result<Blobs> {
         let mut volatile = CBuffer { data: ptr::null_mut(), len: 0 };
@@ -192,7 +217,7 @@ impl Chip {
         // SAFETY: libtpms allocates the blob with malloc.
         let given = unsafe { (self.functions.get_state)(STATE_VOLATILE, data, len) };
         self.messages.check("give its state", given)?;
-        Ok(Blobs { permanent: with_blobs(|held| copy(&held.permanent))?, volatile: volatile.to_vec()? })
+        Ok(Blobs { permanent: self.permanent()?, volatile: volatile.to_vec()? })
     }
 }
 
@@ -267,7 +292,7 @@ impl Drop for CBuffer {
 }
 
 /// A copy of something large, which may be more than there is memory for.
-fn copy(bytes: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn copy(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut copy = Vec::new();
     let reserved = copy.try_reserve_exact(bytes.len());
     reserved.map_err(|_| fail!(Rc::MEMORY, "no memory for {} bytes", bytes.len()))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! TPM commands and responses as an IPv4/TCP conversation, because that is what Wireshark's dissector of TPM 2.0 takes.
-//! The addresses are random, one pair per context, so that the contexts of one file are told apart.
+//! The addresses are random, one pair per context and process, so that those of one file are told apart.
 #![forbid(unsafe_code)]
 
 use etherparse::{Ipv4Header, TcpHeader, ip_number};

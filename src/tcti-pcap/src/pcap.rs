@@ -140,7 +140,7 @@ impl<C: Child> Transport for Pcap<C> {
     /// The child has dropped what was in flight, or is opened anew for the next command.
     fn abandon(&mut self) {}
 
-    /// The child sees for itself whose it is.
+    /// The TCTI that is recorded notices the fork for itself.
     fn inherited(&mut self) {
         self.capture.inherited();
     }

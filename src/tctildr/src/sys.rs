@@ -165,28 +165,29 @@ pub(crate) unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *
 }
 
 pub(crate) unsafe fn finalize(context: *mut *mut TSS2_TCTI_CONTEXT) {
-    if context.is_null() {
-        return;
-    }
-    // SAFETY: the caller passes a writable place.
-    let ctx = unsafe { context.read() };
-    if ctx.is_null() {
-        return;
-    }
-    // SAFETY: the caller passes a context.
-    if unsafe { check(ctx) }.is_err() {
-        return;
-    }
-    // SAFETY: the caller passes a context of ours.
-    unsafe { forward_finalize(ctx) };
-    // SAFETY: it passed the check.
-    if !unsafe { child_slot(ctx.cast()) }.load(Ordering::SeqCst).is_null() {
-        return; // another call is inside, and still needs the memory
-    }
-    // SAFETY: Initialize allocated it with calloc.
-    unsafe { libc::free(ctx.cast()) };
-    // SAFETY: the caller passes a writable place.
-    unsafe { context.write(null_mut()) };
+    guard(|| {
+        if context.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller passes a writable place.
+        let ctx = unsafe { context.read() };
+        if ctx.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller passes a context.
+        unsafe { check(ctx) }?;
+        // SAFETY: the caller passes a context of ours.
+        unsafe { forward_finalize(ctx) };
+        // SAFETY: it passed the check.
+        if !unsafe { child_slot(ctx.cast()) }.load(Ordering::SeqCst).is_null() {
+            return Ok(()); // another call is inside, and still needs the memory
+        }
+        // SAFETY: Initialize allocated it with calloc.
+        unsafe { libc::free(ctx.cast()) };
+        // SAFETY: the caller passes a writable place.
+        unsafe { context.write(null_mut()) };
+        Ok(())
+    });
 }
 
 pub(crate) unsafe fn get_info(name: *const c_char, info: *mut *mut TSS2_TCTI_INFO) -> TSS2_RC {

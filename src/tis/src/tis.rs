@@ -5,7 +5,7 @@
 use crate::bus::{Bus, OpenBus};
 use crate::clock::Patience;
 use crate::registers::{Register, Status, TIMEOUT_B};
-use crate::turns::{Before, Turns};
+use crate::turns::{Last, Turns};
 use crate::{frame, locality};
 use core::mem::replace;
 use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
@@ -123,14 +123,14 @@ impl<B: Bus> Tis<B> {
 
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        let before = self.turns.begin(self.bus.clock())?;
+        let last = self.turns.begin(self.bus.clock())?;
         if self.bus.begin()? {
             self.state = State::Foreign;
             locality::identify(&mut self.bus)?;
         }
         // Another process may have left a command, or given the locality back.
-        let status = match (replace(&mut self.state, State::Unsettled), before) {
-            (State::Settled, Before::Same) => self.ready()?,
+        let status = match (replace(&mut self.state, State::Unsettled), last) {
+            (State::Settled, Last::Mine) => self.ready()?,
             (State::Settled | State::Unsettled | State::Foreign, _) => self.settle()?,
         };
         self.write_command(command, status)?;
@@ -159,6 +159,7 @@ impl<B: Bus> Transport for Tis<B> {
 
     /// The TPM is shared from here on; whose turn it is decides who talks to it.
     fn inherited(&mut self) {
+        self.turns.inherited();
         self.bus.inherited();
     }
 }
@@ -172,16 +173,16 @@ impl<B: OpenBus> Open for Tis<B> {
 }
 
 impl<B: Bus> Drop for Tis<B> {
-    /// The process that used the TPM last gives its locality back. Whatever fails here was tried; there is nobody left to
-    /// tell but the log.
+    /// A process that has used the TPM gives its locality back, unless another one is at work; whoever goes on claims it
+    /// again. Whatever fails here was tried; there is nobody left to tell but the log.
     fn drop(&mut self) {
-        if self.state == State::Foreign || !matches!(self.turns.try_begin(), Ok(Some(Before::Same))) {
+        if self.state == State::Foreign || !self.turns.had_one() {
             return;
         }
-        if self.state == State::Unsettled {
+        let Ok(Some(last)) = self.turns.try_begin() else { return };
+        if (self.state, last) == (State::Unsettled, Last::Mine) {
             let _ = self.write_status(Status::COMMAND_READY);
         }
         let _ = locality::release(&mut self.bus);
-        self.turns.leave();
     }
 }

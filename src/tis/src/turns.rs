@@ -3,143 +3,144 @@
 
 use crate::clock::{Clock, Patience};
 use crate::registers::TIMEOUT_B;
-use rustix::fs::{FlockOperation, MemfdFlags, SeekFrom, fcntl_lock, memfd_create, seek, tell};
-use rustix::io::Errno;
-use std::io;
-use std::os::fd::OwnedFd;
-use std::process;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
+use rustix::fs::{MemfdFlags, memfd_create};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
 use tcti_core::io::above_stdio;
 use tcti_core::{Rc, Result, Wait, fail};
 
-/// A file that only these processes have, and that nothing is ever written to. Who has locked it has the turn: a record
-/// lock (fcntl(2)) belongs to one process, is not inherited, and ends with that process. The offset, which they have in
-/// common, is the number of the process that had the last turn; 0 stands for none.
-pub(crate) struct Turns(OwnedFd);
+/// A file that these processes alone have, and that nothing is ever written to. Who has locked its first byte has the
+/// turn, who has locked the second has the next one: a record lock (fcntl(2)) belongs to one process, is not inherited,
+/// and ends with that process. The offset, which they have in common, counts the turns.
+pub(crate) struct Turns {
+    file: File,
+    /// The number of our last turn.
+    mine: Option<u64>,
+}
 
-/// Who had the turn before.
+/// Whose the turn before was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Before {
-    /// This process: all is as it left it.
-    Same,
-    /// Another process, or none.
-    Other,
+pub(crate) enum Last {
+    /// Of this process: all is as it left it.
+    Mine,
+    /// Another's, or there was none.
+    Anothers,
+}
+
+/// The byte that is locked.
+#[derive(Clone, Copy)]
+enum Place {
+    Turn = 0,
+    Next = 1,
 }
 
 impl Turns {
     /// For a bus that no other process has yet.
     pub(crate) fn new() -> Result<Turns> {
-        let made = memfd_create("tcti-spi", MemfdFlags::CLOEXEC).map_err(io::Error::from).and_then(above_stdio);
-        made.map(Turns).map_err(|error| fail!(Rc::IO_ERROR, "cannot make a file in memory: {error}"))
+        let make = |flags| memfd_create("tcti-spi", flags | MemfdFlags::CLOEXEC);
+        // The second flag is of Linux 6.3, which wants it.
+        let made = make(MemfdFlags::NOEXEC_SEAL).or_else(|_| make(MemfdFlags::empty()));
+        let file = made.map_err(io::Error::from).and_then(above_stdio);
+        let file = file.map_err(|error| fail!(Rc::IO_ERROR, "cannot make a file in memory: {error}"))?;
+        Ok(Turns { file: file.into(), mine: None })
     }
 
-    /// Waits for a turn, as long as a TPM may take to become ready.
-    pub(crate) fn begin(&self, clock: &mut dyn Clock) -> Result<Before> {
+    /// Waits for a turn, as long as a TPM may take to become ready, and for one turn of another process at most.
+    pub(crate) fn begin(&mut self, clock: &mut dyn Clock) -> Result<Last> {
         let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
-        loop {
-            if let Some(before) = self.try_begin()? {
-                seek(&self.0, SeekFrom::Start(this_process())).map_err(failed)?;
-                return Ok(before);
+        let mut is_next = false;
+        let begun = loop {
+            is_next = is_next || self.lock(Place::Next)?;
+            if is_next && self.lock(Place::Turn)? {
+                break self.note();
             }
             if patience.pause(clock)?.is_none() {
-                return Err(fail!(
+                break Err(fail!(
                     Rc::IO_ERROR,
                     "the TPM is at work for process {}, with which this one shares the bus since one was forked from \
                      the other. Try again when that process has its response",
-                    tell(&self.0).unwrap_or_default()
+                    self.holder()
                 ));
             }
-        }
+        };
+        self.unlock(Place::Next);
+        begun
     }
 
-    /// Begins a turn if it is free, one that is not noted unless it has begun already.
-    pub(crate) fn try_begin(&self) -> Result<Option<Before>> {
-        match fcntl_lock(&self.0, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if tell(&self.0).map_err(failed)? == this_process() => Ok(Some(Before::Same)),
-            Ok(()) => Ok(Some(Before::Other)),
-            Err(Errno::ACCESS | Errno::AGAIN) => Ok(None),
-            Err(error) => Err(failed(error)),
+    /// Begins a turn if it is free, which does not count as one.
+    pub(crate) fn try_begin(&self) -> Result<Option<Last>> {
+        match self.lock(Place::Turn)? {
+            true => Ok(Some(self.last(self.count()?))),
+            false => Ok(None),
         }
     }
 
     /// Ends the turn.
     pub(crate) fn end(&self) {
-        // It fails only for a descriptor that is none; then there is no turn either.
-        let _ = fcntl_lock(&self.0, FlockOperation::NonBlockingUnlock);
+        self.unlock(Place::Turn);
     }
 
-    /// Ends the turn, and nothing of what this process did lasts.
-    pub(crate) fn leave(&self) {
-        let _ = seek(&self.0, SeekFrom::Start(0));
-        self.end();
+    /// Whether this process had a turn.
+    pub(crate) fn had_one(&self) -> bool {
+        self.mine.is_some()
+    }
+
+    /// This process was forked from the one that this belonged to, and had no turn yet.
+    pub(crate) fn inherited(&mut self) {
+        self.mine = None;
+    }
+
+    /// Counts the turn that has begun.
+    fn note(&mut self) -> Result<Last> {
+        let before = self.count()?;
+        let last = self.last(before);
+        let now = (&self.file).seek(SeekFrom::Start(before + 1)).map_err(failed)?;
+        self.mine = Some(now);
+        Ok(last)
+    }
+
+    fn count(&self) -> Result<u64> {
+        (&self.file).stream_position().map_err(failed)
+    }
+
+    fn last(&self, number: u64) -> Last {
+        if self.mine == Some(number) { Last::Mine } else { Last::Anothers }
+    }
+
+    fn lock(&self, place: Place) -> Result<bool> {
+        match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, place))) {
+            Ok(_) => Ok(true),
+            Err(Errno::EACCES | Errno::EAGAIN) => Ok(false),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+
+    /// Fails only for a descriptor that is none; then nothing is locked.
+    fn unlock(&self, place: Place) {
+        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, place)));
+    }
+
+    /// The process that has the turn, for a message.
+    fn holder(&self) -> i32 {
+        let mut asked = record(F_RDLCK, Place::Turn);
+        let _ = fcntl(&self.file, FcntlArg::F_GETLK(&mut asked));
+        asked.l_pid
     }
 }
 
-fn this_process() -> u64 {
-    process::id().into()
+/// A lock of one byte. Its types are narrower than those of their values in C.
+fn record(kind: c_int, place: Place) -> flock {
+    flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: place as _, l_len: 1, l_pid: 0 }
 }
 
-fn failed(error: Errno) -> Rc {
+fn failed(error: io::Error) -> Rc {
     fail!(Rc::IO_ERROR, "cannot take turns with the processes that share the bus: {error}")
 }
 
 #[cfg(test)]
-pub(crate) mod elsewhere {
-    use super::*;
-    use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
-    use nix::libc::{F_WRLCK, SEEK_SET, flock};
-    use nix::sys::stat::Mode;
-    use std::os::fd::AsRawFd;
-
-    /// Another process, as far as this one sees it.
-    pub(crate) struct Elsewhere(OwnedFd);
-
-    /// Its turn, until dropped.
-    pub(crate) struct Turn(#[expect(dead_code, reason = "it holds the lock")] OwnedFd);
-
-    impl Turns {
-        pub(crate) fn elsewhere(&self) -> Elsewhere {
-            Elsewhere(self.0.try_clone().unwrap())
-        }
-    }
-
-    impl Elsewhere {
-        /// Begins a turn there. A lock of another description of the file is in the way of this process's as one of
-        /// another process is (fcntl(2), "Open file description locks").
-        pub(crate) fn begin(&self) -> Turn {
-            let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
-            let file = open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
-            let (l_type, l_whence) = (F_WRLCK.try_into().unwrap(), SEEK_SET.try_into().unwrap());
-            let lock = flock { l_type, l_whence, l_start: 0, l_len: 0, l_pid: 0 };
-            fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-            seek(&self.0, SeekFrom::Start(u64::from(process::id()) + 1)).unwrap();
-            Turn(file)
-        }
-    }
-}
-
+pub(crate) mod elsewhere;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::SystemClock;
-
-    #[test]
-    fn a_turn_is_had_by_one_process() {
-        let clock = &mut SystemClock::new();
-        let turns = Turns::new().unwrap();
-        let elsewhere = turns.elsewhere();
-        assert_eq!(turns.begin(clock), Ok(Before::Other), "nobody before");
-        assert_eq!(turns.begin(clock), Ok(Before::Same), "it goes on");
-        turns.end();
-        assert_eq!(turns.begin(clock), Ok(Before::Same));
-        turns.end();
-        let turn = elsewhere.begin();
-        assert_eq!(turns.try_begin(), Ok(None));
-        drop(turn);
-        for _ in 0..2 {
-            assert_eq!(turns.try_begin(), Ok(Some(Before::Other)));
-        }
-        assert_eq!(turns.begin(clock), Ok(Before::Other));
-        turns.leave();
-        assert_eq!(turns.begin(clock), Ok(Before::Other), "what was left is nobody's");
-    }
-}
+mod tests;

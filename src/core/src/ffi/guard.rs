@@ -4,9 +4,9 @@
 use crate::abi::TSS2_RC;
 use crate::rc::{Rc, Result};
 use core::ffi::c_int;
-use once_cell::sync::OnceCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs the body of an exported function; a panic becomes `GENERAL_FAILURE`. What the body owned is dropped by then.
 pub fn guard(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
@@ -16,8 +16,8 @@ pub fn guard(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
     Rc::to_c(catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(Rc::GENERAL_FAILURE)))
 }
 
-/// Until dropped, `pthread_cancel(3)` waits. It unwinds its thread, which Rust takes for a foreign exception and ends the
-/// process; a thread that is cancelled inside a call gets to the end of that call instead.
+/// Until dropped, `pthread_cancel(3)` waits, and the call is completed first. glibc unwinds the thread, which Rust takes
+/// for a foreign exception and ends the process; musl ends it where it is, which leaves the context busy for ever.
 struct Uncancelled(c_int);
 
 // The crate libc does not have them on Linux.
@@ -45,13 +45,14 @@ impl Drop for Uncancelled {
 
 /// Each of our libraries carries its own standard library, so this hook is nobody else's.
 fn report_panics_to_the_log() {
-    static HOOK: OnceCell<()> = OnceCell::new();
+    // Nobody waits for the thread that was first: a child process may be without it.
+    static HOOKED: AtomicBool = AtomicBool::new(false);
     if cfg!(any(test, feature = "testing")) {
         return; // the test harness has a hook of its own
     }
-    HOOK.get_or_init(|| {
+    if !HOOKED.load(Ordering::Relaxed) && !HOOKED.swap(true, Ordering::Relaxed) {
         std::panic::set_hook(Box::new(|panic| {
             log::error!("internal error, please report it: {panic}");
         }));
-    });
+    }
 }

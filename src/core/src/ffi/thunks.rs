@@ -39,7 +39,21 @@ pub unsafe fn call<T: Module>(
     ctx: *mut TSS2_TCTI_CONTEXT,
     body: impl FnOnce(&mut Session<T>) -> Result<()>,
 ) -> TSS2_RC {
+    // SAFETY: the caller keeps the promise.
+    unsafe { call_with(ctx, || Ok(()), body) }
+}
+
+/// The same, after a check of the other arguments.
+///
+/// # Safety
+/// As for [`call`].
+unsafe fn call_with<T: Module>(
+    ctx: *mut TSS2_TCTI_CONTEXT,
+    arguments: impl FnOnce() -> Result<()>,
+    body: impl FnOnce(&mut Session<T>) -> Result<()>,
+) -> TSS2_RC {
     guard(|| {
+        arguments()?;
         // SAFETY: the caller passes a context or NULL.
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
         // SAFETY: its magic says that our Init made it.
@@ -59,9 +73,6 @@ fn not_null<P>(pointer: *const P, what: &str) -> Result<()> {
 }
 
 unsafe extern "C" fn transmit<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, command: *const u8) -> TSS2_RC {
-    if let Err(rc) = not_null(command, "command") {
-        return Rc::to_c(Err(rc));
-    }
     let body = |session: &mut Session<T>| {
         let command: &[u8] = match size <= MAX_COMMAND {
             // SAFETY: the caller passes `size` readable bytes.
@@ -71,7 +82,7 @@ unsafe extern "C" fn transmit<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, size: usiz
         session.transmit(command)
     };
     // SAFETY: C passes the context that Init filled.
-    unsafe { call::<T>(ctx, body) }
+    unsafe { call_with::<T>(ctx, || not_null(command, "command"), body) }
 }
 
 unsafe extern "C" fn receive<T: Module>(
@@ -80,9 +91,6 @@ unsafe extern "C" fn receive<T: Module>(
     response: *mut u8,
     timeout: i32,
 ) -> TSS2_RC {
-    if let Err(rc) = not_null(size, "size of the response") {
-        return Rc::to_c(Err(rc));
-    }
     let body = |session: &mut Session<T>| {
         let wait = Wait::from_c(timeout)?;
         let room = match response.is_null() {
@@ -104,7 +112,7 @@ unsafe extern "C" fn receive<T: Module>(
         result
     };
     // SAFETY: C passes the context that Init filled.
-    unsafe { call::<T>(ctx, body) }
+    unsafe { call_with::<T>(ctx, || not_null(size, "size of the response"), body) }
 }
 
 unsafe extern "C" fn cancel<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
@@ -117,9 +125,6 @@ unsafe extern "C" fn get_poll_handles<T: Module>(
     handles: *mut TSS2_TCTI_POLL_HANDLE,
     num_handles: *mut usize,
 ) -> TSS2_RC {
-    if let Err(rc) = not_null(num_handles, "number of handles") {
-        return Rc::to_c(Err(rc));
-    }
     let body = |session: &mut Session<T>| {
         let found = session.poll_handles()?;
         // SAFETY: the caller passes how many handles there is room for.
@@ -137,7 +142,7 @@ unsafe extern "C" fn get_poll_handles<T: Module>(
         Ok(())
     };
     // SAFETY: C passes the context that Init filled.
-    unsafe { call::<T>(ctx, body) }
+    unsafe { call_with::<T>(ctx, || not_null(num_handles, "number of handles"), body) }
 }
 
 unsafe extern "C" fn set_locality<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, locality: u8) -> TSS2_RC {

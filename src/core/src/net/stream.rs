@@ -2,8 +2,8 @@
 //! One connection to a simulator: a blocking socket that never raises SIGPIPE and never survives an exec.
 
 use crate::deadline::{Deadline, Wait};
+use crate::generation::Generation;
 use crate::io::{above_stdio, wait_for};
-use crate::process::Process;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 use crate::transport::Progress;
@@ -35,13 +35,13 @@ pub struct Stream {
     peer: Arc<str>,
     /// How long the peer may leave what we send unread.
     timeout: Duration,
-    /// Whose connection it is.
-    process: Process,
+    /// Of the process whose connection it is.
+    owner: Generation,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.process == Process::current() {
+        if self.owner == Generation::current() {
             // It fails when the peer was faster.
             let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
         }
@@ -69,7 +69,7 @@ impl Stream {
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
         }
-        Stream { fd, peer: Arc::clone(peer), timeout, process: Process::current() }.reconnect(address)
+        Stream { fd, peer: Arc::clone(peer), timeout, owner: Generation::current() }.reconnect(address)
     }
 
     /// Connects a socket that `connect` made and `disconnect` left.
@@ -105,7 +105,7 @@ impl Stream {
     /// Wraps a connected socket; `peer` names it in messages.
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
-        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30), process: Process::current() }
+        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30), owner: Generation::current() }
     }
 
     /// Whether nothing waits to be read and the peer is there: a kept connection may carry the next command. What came
@@ -275,11 +275,11 @@ mod tests {
 
     #[test]
     fn an_end_reaches_the_peer_whatever_a_forked_process_holds() {
-        for (process, ends) in [(Process::current(), true), (Process::parent(), false)] {
+        for (owner, ends) in [(Generation::current(), true), (Generation::parent(), false)] {
             let (ours, theirs) = UnixStream::pair().unwrap();
             let copy = ours.try_clone().unwrap();
             let mut stream = Stream::from_connected(ours.into(), "the peer");
-            stream.process = process;
+            stream.owner = owner;
             drop(stream);
             assert_eq!(Stream::from_connected(theirs.into(), "us").is_quiet(), !ends);
             drop(copy);

@@ -244,7 +244,7 @@ fn what_a_transport_lacks_is_not_implemented_in_every_state() {
 
 /// As a child process finds a session of its parent.
 fn forked(mut session: Session<Scripted>) -> Session<Scripted> {
-    session.process = Process::parent();
+    session.owner = Generation::parent();
     session
 }
 
@@ -287,12 +287,12 @@ fn the_end_of_an_inherited_session_is_told_to_the_transport() {
         }
     }
 
-    for process in [Process::current(), Process::parent()] {
+    for owner in [Generation::current(), Generation::parent()] {
         let noted = Arc::new(AtomicBool::new(false));
         let mut session = Session::new(Noted(Arc::clone(&noted)));
-        session.process = process;
+        session.owner = owner;
         drop(session);
-        assert_eq!(noted.load(Relaxed), process == Process::parent());
+        assert_eq!(noted.load(Relaxed), owner == Generation::parent());
     }
 }
 

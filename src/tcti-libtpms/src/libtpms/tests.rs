@@ -203,7 +203,7 @@ fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
     let state = tpm.chip.state().unwrap();
     let mut copy = |inherited: bool| {
-        start(&mut tpm.chip, state.clone()).unwrap();
+        start(&mut tpm.chip, state.copy().unwrap()).unwrap();
         if inherited {
             tpm.inherited();
         }
@@ -212,6 +212,27 @@ fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     assert_eq!(copy(false), copy(false), "the generator is part of the state");
     assert_ne!(copy(true), copy(false));
     assert_ne!(copy(true), copy(true));
+}
+
+#[test]
+fn a_command_whose_effect_cannot_be_kept_is_undone() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
+    let executed = |chip: &mut Chip| chip.process(0, &extend(16)).and(Err(Rc::MEMORY));
+    assert_eq!(tpm.transact(executed), Err(Rc::MEMORY));
+    assert_eq!(pcr(&mut Session::new(tpm), 16), [0; 32]);
+    assert_eq!(pcr(&mut open(Some(&path)).unwrap(), 16), [0; 32]);
+}
+
+#[test]
+fn only_a_tpm_in_failure_mode_may_stay_a_copy() {
+    assert!(matches!(stirred(Some(TPM_RC_SUCCESS)), Ok(Memory::Chip)));
+    assert!(matches!(stirred(Some(TPM_RC_FAILURE)), Ok(Memory::Copied)));
+    for code in [Some(TPM_RC_INITIALIZE), None] {
+        assert!(matches!(stirred(code), Err(Rc::IO_ERROR)));
+    }
 }
 
 #[test]

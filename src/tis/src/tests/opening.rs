@@ -5,6 +5,7 @@ use super::*;
 use crate::locality;
 use crate::turns::elsewhere::Elsewhere;
 use sim_tis::Death;
+use tcti_core::Transport;
 
 /// Tries to open; gives the error and the milliseconds it took.
 fn refused(bench: &Bench, chip_select: ChipSelect) -> (Option<Rc>, u64) {
@@ -138,18 +139,33 @@ fn a_process_that_died_has_no_turn_and_its_command_is_aborted() {
 }
 
 #[test]
-fn the_process_that_used_the_tpm_last_gives_its_locality_back() {
+fn a_process_that_used_the_tpm_gives_its_locality_back_and_others_claim_it_again() {
     let bench = Bench::new(Faults::default());
-    let (session, elsewhere) = shared(&bench, ChipSelect::Held);
-    drop(elsewhere.begin());
-    drop(session);
-    assert!(bench.sim().has_locality(), "the other process needs it");
     let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
     drop(elsewhere.begin());
-    locality::release(&mut bench.bus(ChipSelect::Held)).unwrap();
+    locality::release(&mut bench.bus(ChipSelect::Held)).unwrap(); // by the other process, at its end
     works(&mut session, 1);
+    let turn = elsewhere.begin();
     drop(session);
-    assert!(!bench.sim().has_locality(), "the other process gave it back before");
+    assert!(bench.sim().has_locality(), "the other process is at work");
+    drop(turn);
+    let (session, elsewhere) = shared(&bench, ChipSelect::Held);
+    drop(elsewhere.begin()); // it is killed
+    drop(session);
+    assert!(!bench.sim().has_locality());
+    bench.polite();
+}
+
+#[test]
+fn a_child_that_did_not_use_the_tpm_leaves_it_as_it_is() {
+    let bench = Bench::new(Faults::default());
+    let mut parent = bench.open(ChipSelect::Held);
+    let mut child = Tis::over(bench.bus(ChipSelect::Held)).unwrap();
+    child.inherited();
+    parent.transmit(GET_RANDOM_16).unwrap();
+    drop(child);
+    assert!(bench.sim().has_locality());
+    assert_eq!(collect(&mut parent, Wait::Forever).unwrap(), echo(0, GET_RANDOM_16));
     bench.polite();
 }
 
