@@ -65,13 +65,14 @@ impl Simulator {
     /// What passed since [`Simulator::reset_counters`]. No driver did what it should not.
     pub fn counters(&mut self) -> Counters {
         let line = self.ask("counters");
-        let value = |key: &str| {
-            let part = line.split(' ').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
-            part.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
-        };
-        assert_eq!(value("offences"), 0, "{}", self.ask("offences"));
-        let [control, bulk_out, bulk_in, spi] = ["control", "out", "in", "spi"].map(value);
+        assert_eq!(value(&line, "offences"), 0, "{}", self.ask("offences"));
+        let [control, bulk_out, bulk_in, spi] = ["control", "out", "in", "spi"].map(|key| value(&line, key));
         Counters { control, bulk_out, bulk_in, spi }
+    }
+
+    /// How often a fault changed something.
+    pub fn strikes(&mut self) -> u32 {
+        value(&self.ask("counters"), "strikes")
     }
 
     /// Counts from zero again.
@@ -88,6 +89,12 @@ impl Simulator {
             std::thread::yield_now();
         }
     }
+}
+
+/// Of a line with `key=value` between spaces.
+fn value(line: &str, key: &str) -> u32 {
+    let part = line.split(' ').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
+    part.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
 }
 
 impl Drop for Simulator {

@@ -61,6 +61,8 @@ pub(crate) struct Machine {
     /// Bytes that may go through the FIFO before the status is read again.
     allowance: usize,
     lost: u32,
+    /// How often a fault changed something.
+    pub(crate) strikes: u64,
     /// What the driver did that it should not.
     pub(crate) offences: Vec<String>,
 }
@@ -75,6 +77,7 @@ impl Machine {
             statuses: 0,
             allowance: 0,
             lost: 0,
+            strikes: 0,
             offences: Vec::new(),
         }
     }
@@ -140,6 +143,7 @@ impl Machine {
         let every = self.faults.burst_zero_every;
         let zero = every > 0 && self.statuses % every == 0;
         let mut burst = if zero { 0 } else { usize::from(self.faults.burst) };
+        let mut strikes = zero || self.faults.burst != Faults::default().burst || self.faults.garbage.is_some();
         let flags = match &self.state {
             State::Idle | State::Preparing(_) => 0,
             State::Ready => STS_VALID | COMMAND_READY,
@@ -157,10 +161,12 @@ impl Machine {
                 let cut = self.faults.cut_at.is_some_and(|at| *read >= at);
                 let end = self.faults.cut_at.or(self.faults.stall_at).unwrap_or(usize::MAX);
                 burst = burst.min(end.saturating_sub(*read));
+                strikes |= stalled || cut;
                 let empty = cut || *read >= response.len();
                 if empty { STS_VALID } else { STS_VALID | DATA_AVAIL }
             }
         };
+        self.strikes += u64::from(strikes);
         if let Some(garbage) = self.faults.garbage {
             return garbage;
         }
@@ -216,7 +222,10 @@ impl Machine {
 
     fn write_access(&mut self, byte: u8) {
         match byte {
-            REQUEST_USE if !self.has_locality() => self.locality = Locality::Requested(self.faults.claim_after),
+            REQUEST_USE if !self.has_locality() => {
+                self.strikes += u64::from(self.faults.claim_after > 0);
+                self.locality = Locality::Requested(self.faults.claim_after);
+            }
             ACTIVE_LOCALITY => self.locality = Locality::Free,
             _ => self.offend(format!("{byte:#04x} written to the access register")),
         }
@@ -225,8 +234,12 @@ impl Machine {
     fn write_status(&mut self, byte: u8) {
         match (u32::from(byte), &mut self.state) {
             (COMMAND_READY, State::Ready | State::Preparing(_)) => {}
-            (COMMAND_READY, State::Completion { .. }) if self.faults.through_idle => self.state = State::Idle,
+            (COMMAND_READY, State::Completion { .. }) if self.faults.through_idle => {
+                self.strikes += 1;
+                self.state = State::Idle;
+            }
             (COMMAND_READY, _) => {
+                self.strikes += u64::from(self.faults.ready_after > 0);
                 self.state = match self.faults.ready_after {
                     0 => State::Ready,
                     statuses => State::Preparing(statuses),
@@ -234,6 +247,7 @@ impl Machine {
             }
             (GO, State::Reception(command)) if is_whole(command) => {
                 let command = core::mem::take(command);
+                self.strikes += u64::from(self.faults.data_after > 0);
                 self.state = match (self.tpm.begin(0, &command), self.faults.data_after) {
                     (Some(response), 0) => State::Completion { response, read: 0 },
                     (response, statuses) => State::Execution(response, statuses),
@@ -252,6 +266,7 @@ impl Machine {
         self.allowance = self.allowance.saturating_sub(1);
         if matches!(self.state, State::Ready) {
             self.lost = self.faults.lose;
+            self.strikes += u64::from(self.lost > 0);
             self.state = State::Reception(Vec::new());
         }
         match &mut self.state {

@@ -80,6 +80,11 @@ impl Sim {
         self.bytes
     }
 
+    /// How often a fault changed something so far.
+    pub fn strikes(&self) -> u64 {
+        self.machine.strikes
+    }
+
     /// What the driver did that it should not.
     pub fn offences(&self) -> &[String] {
         &self.machine.offences
@@ -147,6 +152,8 @@ impl Sim {
         if let Some(Death { after, .. }) = &mut faults.death {
             *after = after.saturating_sub(1);
         }
+        let strikes = self.fails || self.dead.is_some() || faults.wait_states > 0;
+        self.machine.strikes += u64::from(strikes);
     }
 
     fn end(&mut self) {

@@ -38,6 +38,8 @@ pub struct Stick {
     serial: String,
     bridge: Bridge,
     faults: Faults,
+    /// How often a fault of the USB changed something.
+    strikes: u64,
     counters: Counters,
     /// Of the SPI bus at the last [`Stick::reset_counters`]: transactions, bytes.
     before: (u64, u64),
@@ -76,6 +78,7 @@ impl Stick {
             serial: serial.to_owned(),
             bridge: Bridge::new(Sim::new(tpm, sim_tis::Faults::default())),
             faults,
+            strikes: 0,
             counters: Counters::default(),
             before: (0, 0),
             configuration: 0,
@@ -105,6 +108,7 @@ impl Stick {
             return Reply::Gone;
         }
         let fault = self.faults.of_control();
+        self.strikes += u64::from(fault.is_some());
         if fault == Some(Fault::Silence) {
             return Reply::Silence;
         }
@@ -127,6 +131,7 @@ impl Stick {
             return Reply::Gone;
         }
         let fault = self.faults.of_out();
+        self.strikes += u64::from(fault.is_some());
         if fault == Some(Fault::Silence) {
             return Reply::Silence;
         }
@@ -157,6 +162,7 @@ impl Stick {
             return Reply::Gone;
         }
         let fault = self.faults.of_in();
+        self.strikes += u64::from(fault.is_some());
         let reply = match fault {
             Some(Fault::Silence) => Reply::Silence,
             Some(Fault::Stall) => Reply::Stall,
@@ -223,6 +229,7 @@ impl Stick {
 
     fn unplugs(&mut self) -> bool {
         self.gone = self.faults.unplugs();
+        self.strikes += u64::from(self.gone);
         self.gone
     }
 
@@ -264,6 +271,11 @@ impl Stick {
     /// What goes wrong from now on.
     pub fn faults(&mut self) -> &mut Faults {
         &mut self.faults
+    }
+
+    /// How often a fault changed something since the stick was made.
+    pub fn strikes(&self) -> u64 {
+        self.strikes + self.bridge.sim.strikes()
     }
 
     /// What the driver did that it should not, first towards the bridge, then towards the TPM.

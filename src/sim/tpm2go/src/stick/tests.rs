@@ -193,3 +193,13 @@ fn descriptors_are_as_long_as_asked() {
     assert_eq!(stick.control([0, 9, 1, 0, 0, 0, 0, 0]), done());
     assert_eq!(stick.control([0x80, 8, 0, 0, 0, 0, 1, 0]), Reply::Data(vec![1]));
 }
+
+#[test]
+fn a_fault_counts_when_a_transfer_meets_it() {
+    let mut stick = stick("stall_out=1,burst=8");
+    shift(&mut stick, &READ_DID_VID);
+    assert_eq!(stick.strikes(), 0);
+    announce(&mut stick, 8);
+    assert_eq!(stick.bulk_out(ENDPOINT_OUT, &READ_DID_VID), Reply::Stall);
+    assert_eq!(stick.strikes(), 1);
+}

@@ -150,8 +150,14 @@ impl Server {
     fn counters(&self) -> String {
         let (counters, offences) = (self.stick.counters(), self.stick.offences().len());
         format!(
-            "control={} out={} in={} spi={} bytes={} offences={offences} standard={}",
-            counters.control, counters.bulk_out, counters.bulk_in, counters.spi, counters.bytes, counters.standard
+            "control={} out={} in={} spi={} bytes={} offences={offences} standard={} strikes={}",
+            counters.control,
+            counters.bulk_out,
+            counters.bulk_in,
+            counters.spi,
+            counters.bytes,
+            counters.standard,
+            self.stick.strikes()
         )
     }
 
