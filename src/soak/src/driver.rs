@@ -4,11 +4,12 @@
 
 mod outcome;
 
-use crate::place::{Moment, Place, Strike};
+use crate::place::{Moment, Place, Programs, Strike};
 use crate::storm::Storm;
 use crate::sys::poll_handle;
 use crate::tally::Tally;
 use crate::tcti::Tcti;
+use crate::tools::Run;
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
 use std::time::Instant;
@@ -26,10 +27,12 @@ enum Health {
         strike: Strike,
         since: Instant,
     },
-    /// It is over, and so many calls failed since.
+    /// It is over, and so many calls failed since. `met` when it is known to have met this context.
     Recovering {
         fault: &'static str,
+        codes: &'static [Rc],
         failed: u32,
+        met: bool,
     },
 }
 
@@ -45,8 +48,10 @@ pub(crate) struct Driver<P: Place> {
     slots: Vec<Slot>,
     rng: Rng,
     pub(crate) tally: Tally,
-    watchdog: Watchdog,
+    pub(crate) watchdog: Watchdog,
     storm: Storm,
+    matched_before_storm: u64,
+    programs: Programs,
     room: Vec<u8>,
 }
 
@@ -60,7 +65,18 @@ impl<P: Place> Driver<P> {
             knowledge: Knowledge::new(first_index + u32::try_from(number).unwrap(), &mut rng),
         };
         let slots = (0..place.slots()).map(slot).collect();
-        Driver { place, slots, rng, tally: Tally::default(), watchdog, storm, room: vec![0; 4096] }
+        let programs = place.programs();
+        Driver {
+            place,
+            slots,
+            rng,
+            tally: Tally::default(),
+            watchdog,
+            storm,
+            matched_before_storm: 0,
+            programs,
+            room: vec![0; 4096],
+        }
     }
 
     /// One step of one context.
@@ -81,7 +97,7 @@ impl<P: Place> Driver<P> {
         self.end_storm();
         for slot in 0..self.slots.len() {
             self.close(slot);
-            self.recover(slot);
+            self.end_of_strike(slot);
         }
     }
 
@@ -105,24 +121,39 @@ impl<P: Place> Driver<P> {
         match self.storm.is_on() {
             true => self.end_storm(),
             false => {
-                self.tally.faults += 1;
+                self.matched_before_storm = self.tally.matched;
                 self.storm.begin(self.rng.u32(20..2000));
             }
         }
     }
 
+    /// One under which answers came was a fault, and is survived.
     fn end_storm(&mut self) {
-        if self.storm.is_on() {
-            self.storm.end();
+        if self.storm.is_on() && self.storm.end() > 0 && self.tally.matched > self.matched_before_storm {
+            self.tally.faults += 1;
             self.tally.survived += 1;
         }
     }
 
     fn open(&mut self, slot: usize) {
+        if matches!(self.slots[slot].health, Health::Well) {
+            self.lend();
+        }
         if self.rng.u32(..10) == 0 {
             self.strike(slot, Moment::Open);
         }
         self.init(slot);
+    }
+
+    /// Lets another program have the TPM while no context has it. Nothing is wrong with it then.
+    fn lend(&mut self) {
+        let Programs::Between(name_conf) = &self.programs else { return };
+        let run = Run::draw(name_conf, &mut self.rng);
+        match run.end(&self.watchdog) {
+            Ok(None) => self.tally.runs.count(&run),
+            Ok(Some(why)) => self.tally.failures.push(why),
+            Err(why) => self.tally.wrong.push(why),
+        }
     }
 
     fn init(&mut self, slot: usize) {
@@ -132,11 +163,11 @@ impl<P: Place> Driver<P> {
             Ok(context) => {
                 self.slots[slot].context = Some(context);
                 self.slots[slot].knowledge.reopen();
+                if !self.place.keeps_memory(slot) {
+                    self.slots[slot].knowledge.forget();
+                }
             }
             Err(rc) => self.failed(slot, "Init", rc),
-        }
-        if !self.place.keeps_memory(slot) {
-            self.slots[slot].knowledge.forget();
         }
     }
 
@@ -145,6 +176,7 @@ impl<P: Place> Driver<P> {
             0..2 => self.close(slot),
             2..5 => self.out_of_turn(slot),
             5..8 if self.place.abilities().locality => self.set_locality(slot),
+            5..12 if matches!(self.programs, Programs::Between(_)) => self.close(slot),
             // One would wait for the other most of the time.
             8..900 if self.is_shared(slot) => {}
             _ => {
@@ -294,7 +326,7 @@ impl<P: Place> Driver<P> {
         match ready {
             Ok(true) => self.receive(slot, Wait::Millis(0)),
             Ok(false) => {}
-            Err(rc) => self.failed(slot, "getPollHandles", rc),
+            Err(rc) => self.hindered(slot, "getPollHandles", rc),
         }
     }
 
@@ -302,9 +334,8 @@ impl<P: Place> Driver<P> {
         let Some(context) = &mut self.slots[slot].context else { return };
         match self.watchdog.watch(format_args!("cancel on context {slot}"), || context.cancel()) {
             Ok(()) => self.give_up(slot),
-            // The command is still under way; if the connection was lost, the next receive says so.
-            Err(_) if !matches!(self.slots[slot].health, Health::Well) => {}
-            Err(rc) => self.failed(slot, "cancel", rc),
+            // If the connection was lost, the next receive says so.
+            Err(rc) => self.hindered(slot, "cancel", rc),
         }
     }
 

@@ -20,7 +20,7 @@ mod wire;
 use clap::{Parser, ValueEnum};
 use driver::Driver;
 use fastrand::Rng;
-use place::Place;
+use place::{Place, Programs};
 use places::device::Device;
 use places::libtpms::Libtpms;
 use places::network::Network;
@@ -57,6 +57,21 @@ enum What {
     Device,
 }
 
+impl What {
+    /// In the table.
+    fn name(self) -> &'static str {
+        match self {
+            What::Swtpm => "swtpm",
+            What::Mssim => "mssim",
+            What::Libtpms => "libtpms",
+            What::LibtpmsBeside => "libtpms, a process beside",
+            What::Stick => "stick (bus only, in this process)",
+            What::Usb => "stick (kernel's USB)",
+            What::Device => "device",
+        }
+    }
+}
+
 #[derive(Parser)]
 struct Options {
     what: Option<What>,
@@ -72,20 +87,24 @@ struct Options {
     /// The state file of `libtpms-beside`.
     #[arg(long)]
     shared: Option<PathBuf>,
-    /// Prints the head of the table of all rows.
+    /// Of a process of `libtpms-beside`; no two that run at a time have the same.
+    #[arg(long, default_value_t = 0)]
+    number: u32,
+    /// Compiles what runs beside, into the directory `TSS2_PROGRAMS`, and prints the head of the table of all rows.
     #[arg(long)]
-    head: bool,
+    prepare: bool,
 }
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    if options.head {
+    if options.prepare {
+        tools::compile();
         println!("{}", tally::HEAD);
     }
     let Some(what) = options.what else { return ExitCode::SUCCESS };
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     if what != What::LibtpmsBeside {
-        eprintln!("soak: {what:?} with seed {seed}");
+        eprintln!("soak: {} with seed {seed}", what.name());
     }
     sys::prepare_signals();
     storm::shelter();
@@ -112,8 +131,10 @@ impl End {
     /// The part of the whole that is behind us.
     fn part(&self, sent: u64) -> f64 {
         match (&self.input, self.commands) {
-            (Some(input), _) if input.load(Ordering::Relaxed) => 1.0,
-            (Some(_), _) => (sent as f64 / 10_000.0).min(0.9),
+            (Some(input), _) => {
+                let enough = if input.load(Ordering::Relaxed) { 1.0 } else { 0.9 };
+                (sent as f64 / BESIDE).min(enough)
+            }
             (None, Some(commands)) => sent as f64 / commands as f64,
             (None, None) => self.since.elapsed().as_secs_f64() / self.seconds as f64,
         }
@@ -131,6 +152,9 @@ fn end_of_input() -> Arc<AtomicBool> {
     ended
 }
 
+/// Commands of a process beside at least, also when its input ended at once: leaks are to show.
+const BESIDE: f64 = 1000.0;
+
 /// After this part of it everything has been allocated that stays.
 const WARM: f64 = 0.3;
 
@@ -139,35 +163,36 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     let mut rng = Rng::with_seed(seed);
     let input = (what == What::LibtpmsBeside).then(end_of_input);
     let end = End { since, seconds: options.seconds, commands: options.commands, input };
-    let watchdog = Watchdog::start(seed);
-    let tools = place.for_tools().map(|name_conf| Tools::start(name_conf, rng.fork()));
+    let name = what.name();
+    let tools = match place.programs() {
+        Programs::Beside(name_conf) => Some(Tools::start(name_conf, rng.fork(), Watchdog::start(name, seed))),
+        Programs::None | Programs::Between(_) => None,
+    };
     let storm = Storm::over_this_thread();
-    // Processes that share a TPM have a few indices, for which there is room.
-    let first_index = FIRST_INDEX + if what == What::LibtpmsBeside { rng.u32(1..16) } else { 0 };
-    let mut driver = Driver::new(place, first_index, rng, watchdog, storm);
-    let mut warm = None;
-    while driver.tally.bad().next().is_none() {
-        let part = end.part(driver.tally.sent);
-        if part >= 1.0 {
-            break;
-        }
-        if part > WARM && warm.is_none() {
-            warm = Some(at_rest(&mut driver, tools.as_ref(), Resources::now));
-        }
-        driver.step();
+    let mut driver = Driver::new(place, FIRST_INDEX + options.number, rng, Watchdog::start(name, seed), storm);
+    run_until(&mut driver, &end, WARM);
+    let warm = at_rest(&mut driver, tools.as_ref(), Resources::now);
+    let sent = driver.tally.sent;
+    run_until(&mut driver, &end, 1.0);
+    if driver.tally.sent == sent && driver.tally.bad().next().is_none() {
+        driver.tally.failures.push("no command was sent between the two measurements of what leaks".to_owned());
     }
     driver.settle();
-    if let Some(warm) = warm {
-        let leaks = at_rest(&mut driver, tools.as_ref(), || warm.growth());
-        driver.tally.leaks.extend(leaks);
-    }
-    driver.rest();
+    let leaks = at_rest(&mut driver, tools.as_ref(), || warm.growth());
+    driver.tally.leaks.extend(leaks);
     match tools.map(Tools::finish) {
         None => {}
-        Some(Ok(runs)) => driver.tally.tools = runs,
+        Some(Ok(runs)) => driver.tally.runs = runs,
         Some(Err(why)) => driver.tally.wrong.push(why),
     }
     report(what, seed, since.elapsed(), driver)
+}
+
+/// Goes on until this part of it is behind us, or something was wrong.
+fn run_until<P: Place>(driver: &mut Driver<P>, end: &End, part: f64) {
+    while driver.tally.bad().next().is_none() && end.part(driver.tally.sent) < part {
+        driver.step();
+    }
 }
 
 /// Does something while no context is open and nothing else works.
@@ -178,15 +203,26 @@ fn at_rest<P: Place, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: imp
     work()
 }
 
-fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>) -> ExitCode {
-    let rows = driver.place.finish();
-    let Driver { place, mut tally, .. } = driver;
-    drop(place);
+fn report<P: Place>(what: What, seed: u64, took: Duration, driver: Driver<P>) -> ExitCode {
+    let Driver { mut place, mut tally, watchdog, .. } = driver;
+    let ended = watchdog.watch(format_args!("the last of what runs beside"), || {
+        let ended = place.finish();
+        drop(place);
+        ended
+    });
+    let mut rows = Vec::new();
+    for ended in ended {
+        match ended {
+            Ok(row) => rows.push(row),
+            Err(why) => tally.failures.push(why),
+        }
+    }
     tally.leaks.extend(resources::children());
     tally.balance();
-    let name = format!("{what:?}").to_lowercase();
+    let name = what.name();
     println!("| {name} | {tally} | {:.0} | {seed} |", took.as_secs_f64());
     rows.iter().for_each(|row| println!("{row}"));
+    tss2_e2e::program::clean_up();
     tally.bad().for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
     match tally.bad().next() {
         None => ExitCode::SUCCESS,

@@ -6,10 +6,13 @@ use fastrand::Rng;
 use tcti_core::{Rc, Result};
 
 /// The codes of a broken connection or device.
-pub(crate) const BROKEN: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::MALFORMED_RESPONSE];
+pub(crate) const BROKEN: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION];
 
-/// The same, and that of a library which is not to be opened.
-pub(crate) const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::MALFORMED_RESPONSE, Rc::NOT_SUPPORTED];
+/// The same, and that of an answer which is none.
+pub(crate) const SPOILT: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::MALFORMED_RESPONSE];
+
+/// The same as [`BROKEN`], and that of a library which is not to be opened.
+pub(crate) const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::NOT_SUPPORTED];
 
 /// When a fault is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub(crate) enum Moment {
 /// A fault that is there from now on, until it is healed.
 pub(crate) struct Strike {
     pub(crate) fault: &'static str,
-    /// What calls may answer.
+    /// What calls may answer while it is there, and right after it.
     pub(crate) codes: &'static [Rc],
     pub(crate) reach: Reach,
     /// Whether no answer may come while it is there.
@@ -58,32 +61,42 @@ pub(crate) trait Place {
     /// Init.
     fn open(&mut self, slot: usize, rng: &mut Rng) -> Result<Box<dyn Tcti>>;
 
-    /// Makes a fault; `None`: not at this moment.
-    fn strike(&mut self, slot: usize, moment: Moment, rng: &mut Rng) -> Option<Strike>;
+    /// Makes a fault; `None`: not at this moment. One that reaches other contexts has to wait until it is `calm`: until
+    /// none of them has a fault of its own, which would explain other codes.
+    fn strike(&mut self, slot: usize, moment: Moment, calm: bool, rng: &mut Rng) -> Option<Strike>;
 
-    /// Ends the fault, if it is still there.
-    fn heal(&mut self, slot: usize);
+    /// Ends the fault, if it is still there. Whether anything met it, as far as that is seen from here.
+    fn heal(&mut self, slot: usize) -> bool;
 
-    /// Whether each open of a slot leads to the TPM that it led to before, with all that was written to it.
-    fn keeps_memory(&self, _slot: usize) -> bool {
+    /// Whether a slot is on the TPM that it was on when this was asked last, which has kept all that was written to it.
+    fn keeps_memory(&mut self, _slot: usize) -> bool {
         true
     }
 
     /// Whether contexts have a cancel, setLocality and descriptors to poll.
     fn abilities(&self) -> Abilities;
 
-    /// The `name:conf` of the TPM that tpm2-tools use beside us.
-    fn for_tools(&self) -> Option<String> {
-        None
+    /// Where other programs run.
+    fn programs(&self) -> Programs {
+        Programs::None
     }
 
     /// Waits until what is left of closed contexts is gone; then descriptors can be counted.
     fn pause(&mut self) {}
 
-    /// The end; gives the rows of other processes of ours.
-    fn finish(&mut self) -> Vec<String> {
+    /// The end; gives the rows of other processes of ours, and what went wrong in them.
+    fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         Vec::new()
     }
+}
+
+/// How other programs have the TPM, and the `name:conf` that opens it.
+pub(crate) enum Programs {
+    None,
+    /// At the same time.
+    Beside(String),
+    /// While no context of ours has it.
+    Between(String),
 }
 
 /// What contexts can do besides transmit and receive.

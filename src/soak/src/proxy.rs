@@ -38,8 +38,19 @@ const LINGER: Duration = Duration::from_millis(20);
 /// A channel that passes through here.
 pub(crate) struct Proxy {
     line: Line,
-    armed: Arc<Mutex<Option<Wire>>>,
+    /// Where it listens, on a port that the kernel chose.
+    port: Option<u16>,
+    fault: Arc<Mutex<Fault>>,
     open: Arc<AtomicUsize>,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Fault {
+    #[default]
+    None,
+    Armed(Wire),
+    /// It has struck.
+    Met,
 }
 
 #[derive(Clone)]
@@ -63,19 +74,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Proxy {
-    /// Listens at `at` and passes on to `server`.
+    /// Listens at `at`, where port 0 is one that is free, and passes on to `server`.
     pub(crate) fn start(at: &At, server: &At, framing: Framing) -> Proxy {
         let (address, domain) = at.address();
         let listener = Socket::new(domain, Type::STREAM, None).unwrap();
-        if domain == Domain::IPV4 {
-            listener.set_reuse_address(true).unwrap();
-        }
         listener.bind(&address).unwrap();
         listener.listen(64).unwrap();
         let (server, domain) = server.address();
         let line = Line { framing, server, domain };
-        let proxy = Proxy { line: line.clone(), armed: Arc::default(), open: Arc::default() };
-        let (armed, open) = (Arc::clone(&proxy.armed), Arc::clone(&proxy.open));
+        let port = listener.local_addr().unwrap().as_socket().map(|address| address.port());
+        let proxy = Proxy { line: line.clone(), port, fault: Arc::default(), open: Arc::default() };
+        let (fault, open) = (Arc::clone(&proxy.fault), Arc::clone(&proxy.open));
         thread::spawn(move || {
             loop {
                 // Fails for a while when there are too many descriptors.
@@ -85,7 +94,7 @@ impl Proxy {
                 };
                 open.store(1, Ordering::SeqCst);
                 // A connection that fails is over; the next may be better.
-                let _ = line.serve(client, &armed);
+                let _ = line.serve(client, &fault);
                 open.store(0, Ordering::SeqCst);
             }
         });
@@ -94,12 +103,17 @@ impl Proxy {
 
     /// Lets this happen to the next exchange.
     pub(crate) fn arm(&self, wire: Wire) {
-        *lock(&self.armed) = Some(wire);
+        *lock(&self.fault) = Fault::Armed(wire);
     }
 
-    /// Lets nothing happen any more.
-    pub(crate) fn disarm(&self) {
-        *lock(&self.armed) = None;
+    /// Lets nothing happen any more. Whether it has happened.
+    pub(crate) fn disarm(&self) -> bool {
+        std::mem::take(&mut *lock(&self.fault)) == Fault::Met
+    }
+
+    /// The port that it listens on.
+    pub(crate) fn port(&self) -> Option<u16> {
+        self.port
     }
 
     /// Connections that pass through.
@@ -113,17 +127,24 @@ impl Proxy {
     }
 }
 
-fn take(armed: &Mutex<Option<Wire>>, strikes: impl FnOnce(&Wire) -> bool) -> Option<Wire> {
-    let mut armed = lock(armed);
-    match armed.as_ref().is_some_and(strikes) {
-        true => armed.take(),
-        false => None,
+/// The fault that is armed, if it strikes now.
+fn take(fault: &Mutex<Fault>, strikes: impl FnOnce(&Wire) -> bool) -> Option<Wire> {
+    let mut fault = lock(fault);
+    match std::mem::take(&mut *fault) {
+        Fault::Armed(wire) if strikes(&wire) => {
+            *fault = Fault::Met;
+            Some(wire)
+        }
+        other => {
+            *fault = other;
+            None
+        }
     }
 }
 
 impl Line {
-    fn serve(&self, mut client: Socket, armed: &Mutex<Option<Wire>>) -> io::Result<()> {
-        if take(armed, |wire| *wire == Wire::Refused).is_some() {
+    fn serve(&self, mut client: Socket, fault: &Mutex<Fault>) -> io::Result<()> {
+        if take(fault, |wire| *wire == Wire::Refused).is_some() {
             return Ok(());
         }
         let mut server = Socket::new(self.domain, Type::STREAM, None)?;
@@ -141,7 +162,7 @@ impl Line {
             let [from_client, from_server] = readable(&client, &server)?;
             if from_client {
                 let count = client.read(&mut buffer)?;
-                let unheard = count > 0 && take(armed, |wire| *wire == Wire::Unheard).is_some();
+                let unheard = count > 0 && take(fault, |wire| *wire == Wire::Unheard).is_some();
                 if count == 0 || unheard {
                     return Ok(());
                 }
@@ -156,7 +177,7 @@ impl Line {
                 if count == 0 {
                     return Ok(());
                 }
-                match take(armed, |wire| begins && !matches!(wire, Wire::Refused | Wire::Unheard)) {
+                match take(fault, |wire| begins && !matches!(wire, Wire::Refused | Wire::Unheard)) {
                     None => {
                         client.write_all(&buffer[..count])?;
                         begins = false;

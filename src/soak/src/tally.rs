@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What came of it all: counts, and a row of a Markdown table.
 
+use crate::tools::Runs;
 use std::fmt;
 
 /// The columns of a row.
 pub(crate) const HEAD: &str = "| module | commands sent | answers matched | ended by a fault | given up | faults | \
-                               survived | tools | wrong answers | leaks | other failures | seconds | seed |\n\
-                               |---|---|---|---|---|---|---|---|---|---|---|---|---|";
+                               survived | tools | C async | wrong answers | leaks | other failures | seconds | seed |\n\
+                               |---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// Counts of one run.
 #[derive(Default)]
@@ -19,11 +20,12 @@ pub(crate) struct Tally {
     pub(crate) ended: u64,
     /// Commands that we cancelled, or finalized the context of.
     pub(crate) given_up: u64,
+    /// Faults that something met.
     pub(crate) faults: u64,
     /// Faults after which the context worked again.
     pub(crate) survived: u64,
-    /// Runs of tpm2-tools with the right output.
-    pub(crate) tools: u64,
+    /// Runs of other programs with the right output.
+    pub(crate) runs: Runs,
     pub(crate) wrong: Vec<String>,
     pub(crate) leaks: Vec<String>,
     /// Errors without a fault, contexts that do not work again, and the like.
@@ -47,11 +49,13 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { sent, matched, ended, given_up, faults, survived, tools, wrong, leaks, failures } = self;
+        let Tally { sent, matched, ended, given_up, faults, survived, runs, wrong, leaks, failures } = self;
+        let Runs { tools, asynchronous } = runs;
         let (wrong, leaks, failures) = (wrong.len(), leaks.len(), failures.len());
         write!(
             f,
-            "{sent} | {matched} | {ended} | {given_up} | {faults} | {survived} | {tools} | {wrong} | {leaks} | {failures}"
+            "{sent} | {matched} | {ended} | {given_up} | {faults} | {survived} | {tools} | {asynchronous} | {wrong} | \
+             {leaks} | {failures}"
         )
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! No call takes for ever: one that does ends the program, which says what it was and with which seed.
+//! Nothing takes for ever: a call that does ends the program, which says what it was and with which seed. Servers and
+//! tools end with it.
 
+use crate::last_words;
 use std::fmt::{self, Write};
 use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,12 +21,13 @@ struct Call {
     text: String,
 }
 
-/// Watches the calls of one thread.
+/// Watches what one thread does.
 #[derive(Clone)]
 pub(crate) struct Watchdog(Arc<Mutex<Call>>);
 
 impl Watchdog {
-    pub(crate) fn start(seed: u64) -> Watchdog {
+    /// Of a thread that puts `what` under load.
+    pub(crate) fn start(what: &'static str, seed: u64) -> Watchdog {
         let dog = Watchdog(Arc::default());
         let watched = dog.clone();
         thread::spawn(move || {
@@ -32,7 +35,8 @@ impl Watchdog {
                 thread::sleep(Duration::from_secs(1)); // how often to look
                 let call = watched.lock();
                 if call.since.is_some_and(|since| since.elapsed() > LIMIT) {
-                    eprintln!("soak: hang: {} has not returned after {LIMIT:?}; seed {seed}", call.text);
+                    eprintln!("soak: {what} with seed {seed}: a hang: {} has not ended after {LIMIT:?}", call.text);
+                    last_words();
                     process::exit(HUNG);
                 }
             }
@@ -44,7 +48,7 @@ impl Watchdog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a call that is described so.
+    /// Does something that is described so.
     pub(crate) fn watch<T>(&self, text: fmt::Arguments<'_>, call: impl FnOnce() -> T) -> T {
         {
             let mut now = self.lock();

@@ -2,9 +2,11 @@
 //! What goes wrong on a connection. None of it makes an answer that is whole, has the right size and says something
 //! else. After each the answer or the end of the connection comes within a fraction of a second.
 
+use crate::place::{BROKEN, SPOILT};
 use crate::proxy::Framing;
 use fastrand::Rng;
 use std::time::Duration;
+use tcti_core::Rc;
 
 /// What happens to one exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +83,15 @@ impl Wire {
             3 => Wire::Cut(rng.usize(..4), End::Reset),
             4 => Wire::Withheld(Duration::from_millis(rng.u64(1..60)), Then::Answer),
             _ => Wire::Withheld(Duration::from_millis(rng.u64(1..60)), Then::End),
+        }
+    }
+
+    /// What calls may answer.
+    pub(crate) fn codes(&self) -> &'static [Rc] {
+        match self {
+            Wire::Pieces(_) | Wire::Withheld(_, Then::Answer) => &[],
+            Wire::Refused | Wire::Unheard | Wire::Withheld(_, Then::End) | Wire::Cut(..) => BROKEN,
+            Wire::Junk(_) | Wire::Trailing(_) | Wire::Twice | Wire::Size(_) => SPOILT,
         }
     }
 

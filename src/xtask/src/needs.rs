@@ -48,6 +48,8 @@ pub(crate) const BENCH: &[Package] = &[
 pub(crate) const SOAK: &[Package] = &[
     Package("gcc", Some("gcc")),
     Package("libtpms0", Some("libtpms")),
+    Package("libtss2-dev", Some("tpm2-tss-devel")),
+    Package("libtss2-esys-3.0.2-0", None),
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("tpm2-tools", Some("tpm2-tools")),

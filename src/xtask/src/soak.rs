@@ -1,20 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The program of `src/soak` on every module at the same time: those of this machine, and in virtual machines those that
-//! need a kernel of their own. Ends with a table.
+//! The program of `src/soak` on every module, as many at a time as there are processors: those of this machine, and in
+//! virtual machines those that need a kernel of their own. Ends with a table.
 
 use crate::project::Project;
 use crate::{compile, install, needs, vm, vm_test};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use tss2_vm::{Kernel, Machine};
 
 /// How much.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How long.
+    /// How long each part runs.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
     /// So many commands through each module instead, and nothing in virtual machines.
@@ -32,13 +34,23 @@ pub(crate) struct Options {
 const HERE: [&str; 4] = ["swtpm", "mssim", "libtpms", "stick"];
 /// What runs in a virtual machine, and whether that has a TPM.
 const THERE: [(&str, bool); 2] = [("usb", false), ("device", true)];
-/// Seconds that a machine may take besides, to boot and to end.
+/// Seconds that a part may take besides, a machine to boot, all to end.
 const SPARE: u64 = 300;
+/// Commands per second that any module gets through.
+const SLOWEST: u64 = 20;
+/// The exit status of timeout(1) when it has ended a program.
+const TIMED_OUT: i32 = 124;
 
 /// One part of the whole.
 struct Part<'a> {
+    /// Where it stands in the table.
+    row: usize,
     what: &'a str,
     program: &'a Path,
+    /// Whether it needs a virtual machine, and if that has a TPM.
+    machine: Option<bool>,
+    /// Seconds after which it hangs.
+    limit: u64,
     arguments: Vec<String>,
     environment: &'a [(String, String)],
 }
@@ -49,39 +61,58 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let stage = install::stage(project)?;
     let built = compile::release(project, ["tss2-soak", "sim-mssim", "sim-tpm2go"])?;
     let program = built.join("soak");
-    let environment = environment(&stage, &built);
-    let part = |what: &'static str| Part {
-        what,
-        program: &program,
-        arguments: arguments(what, options),
-        environment: &environment,
-    };
-    let wanted = |what: &str| options.only.as_deref().is_none_or(|only| only == what);
+    let programs = project.target.join("soak");
+    if programs.exists() {
+        std::fs::remove_dir_all(&programs)?;
+    }
+    std::fs::create_dir(&programs)?;
+    let environment = environment(&stage, &built, &programs);
+    let head = Command::new(&program).arg("--prepare").envs(environment.iter().cloned()).output().context("soak")?;
+    ensure!(head.status.success(), "soak --prepare: {}", String::from_utf8_lossy(&head.stderr));
 
-    let machines: Vec<_> = THERE.into_iter().filter(|(what, _)| options.commands.is_none() && wanted(what)).collect();
-    let kernel = match !machines.is_empty() && vm_test::is_available(project)? {
+    let there = options.commands.is_none().then_some(THERE).into_iter().flatten();
+    let parts = HERE.into_iter().map(|what| (what, None)).chain(there.map(|(what, tpm)| (what, Some(tpm))));
+    let wanted = parts.filter(|(what, _)| options.only.as_deref().is_none_or(|only| only == *what));
+    let limit = SPARE + options.commands.map_or(options.minutes * 60, |commands| commands / SLOWEST);
+    let mut parts: VecDeque<Part<'_>> = wanted
+        .enumerate()
+        .map(|(row, (what, machine))| Part {
+            row,
+            what,
+            program: &program,
+            machine,
+            limit,
+            arguments: arguments(what, options),
+            environment: &environment,
+        })
+        .collect();
+    ensure!(!parts.is_empty(), "with --commands nothing runs in virtual machines");
+    let kernel = match parts.iter().any(|part| part.machine.is_some()) && vm_test::is_available(project)? {
         true => Some(vm::kernel(project)?),
-        false => None,
-    };
-    let head = Command::new(&program).arg("--head").output().context("soak")?;
-    let ended: Vec<Result<String>> = thread::scope(|scope| {
-        let here = HERE.into_iter().filter(|what| wanted(what)).map(|what| {
-            let part = part(what);
-            scope.spawn(move || here(&part).with_context(|| what.to_owned()))
-        });
-        let mut threads: Vec<_> = here.collect();
-        for (what, tpm) in machines {
-            let (part, limit) = (part(what), options.minutes * 60 + SPARE);
-            let machine = Machine { tpm, ..vm::machine(project, limit) };
-            if let Some(kernel) = &kernel {
-                threads.push(scope.spawn(move || there(&part, kernel, machine).with_context(|| what.to_owned())));
-            }
+        false => {
+            parts.retain(|part| part.machine.is_none());
+            None
         }
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked"))).collect()
+    };
+    let (queue, ended) = (Mutex::new(parts), Mutex::new(Vec::new()));
+    // A function, so that the lock is not held while the part runs.
+    let next = || locked(&queue).pop_front();
+    let work = || {
+        while let Some(part) = next() {
+            let rows = part.run(project, kernel.as_ref()).with_context(|| part.what.to_owned());
+            locked(&ended).push((part.row, rows));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
     });
     print!("{}", String::from_utf8_lossy(&head.stdout));
     let mut failed = Vec::new();
-    for ended in ended {
+    let mut ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
+    ended.sort_by_key(|(row, _)| *row);
+    for (_, ended) in ended {
         match ended {
             Ok(rows) => print!("{rows}"),
             Err(error) => failed.push(format!("{error:#}")),
@@ -93,6 +124,10 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn arguments(what: &str, options: &Options) -> Vec<String> {
     let mut arguments = vec![what.to_owned(), "--seconds".to_owned(), (options.minutes * 60).to_string()];
     for (name, value) in [("--commands", options.commands), ("--seed", options.seed)] {
@@ -101,40 +136,61 @@ fn arguments(what: &str, options: &Options) -> Vec<String> {
     arguments
 }
 
-/// What the program and the servers that it starts find.
-fn environment(stage: &Path, built: &Path) -> Vec<(String, String)> {
+/// What the program, and the servers and programs that it starts, find.
+fn environment(stage: &Path, built: &Path, programs: &Path) -> Vec<(String, String)> {
     let libraries = stage.join("lib");
-    let paths: [(&str, &Path); 3] = [("TSS2_STAGE", stage), ("TSS2_SIM", built), ("LD_LIBRARY_PATH", &libraries)];
+    let paths: [(&str, &Path); 4] =
+        [("TSS2_STAGE", stage), ("TSS2_SIM", built), ("TSS2_PROGRAMS", programs), ("LD_LIBRARY_PATH", &libraries)];
     let mut environment: Vec<(String, String)> =
         paths.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())).collect();
     environment.push(("TSS2_LOG".to_owned(), "all+error".to_owned()));
     environment
 }
 
-/// Runs it on this machine, its files in memory where that is possible: libtpms syncs its state with each command.
-fn here(part: &Part<'_>) -> Result<String> {
-    let mut command = Command::new(part.program);
-    command.args(&part.arguments).envs(part.environment.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::piped());
-    // Each fault is a line.
-    let log = part.program.with_file_name(format!("soak-{}.log", part.what));
-    let _ = std::fs::remove_file(&log); // of the run before
-    command.env("TSS2_LOGFILE", log);
-    let memory = PathBuf::from("/dev/shm");
-    if memory.is_dir() {
-        command.env("TMPDIR", memory);
+impl Part<'_> {
+    /// Its rows.
+    fn run(&self, project: &Project, kernel: Option<&Kernel>) -> Result<String> {
+        match (self.machine, kernel) {
+            (Some(tpm), Some(kernel)) => self.there(kernel, Machine { tpm, ..vm::machine(project, self.limit) }),
+            _ => self.here(),
+        }
     }
-    let output = command.spawn()?.wait_with_output()?;
-    rows(&output.stdout, output.status.success(), &output.status.to_string())
-}
 
-/// Runs it in a machine.
-fn there(part: &Part<'_>, kernel: &Kernel, mut machine: Machine) -> Result<String> {
-    machine.environment.extend(part.environment.iter().cloned());
-    machine.environment.push(("TSS2_LOGFILE".to_owned(), format!("/tmp/soak-{}.log", part.what)));
-    let words = [&[part.program.display().to_string()], &part.arguments[..]].concat();
-    let mut printed = Vec::new();
-    let status = machine.run(kernel, &words, &mut printed)?;
-    rows(&printed, status == 0, &format!("exit status {status}"))
+    /// Runs it on this machine, its files in memory where that is possible: libtpms syncs its state with each command.
+    /// However it ends, nothing of them stays.
+    fn here(&self) -> Result<String> {
+        let memory = PathBuf::from("/dev/shm");
+        let files = match memory.is_dir() {
+            true => tempfile::tempdir_in(memory)?,
+            false => tempfile::tempdir()?,
+        };
+        // Each fault is a line.
+        let log = self.program.with_file_name(format!("soak-{}.log", self.what));
+        let _ = std::fs::remove_file(&log); // of the run before
+        let mut command = Command::new("timeout");
+        // In the foreground it ends with us.
+        command.args(["--foreground", "--kill-after=10", &self.limit.to_string()]).arg(self.program);
+        command.args(&self.arguments).envs(self.environment.iter().cloned());
+        command.env("TSS2_LOGFILE", log).env("TMPDIR", files.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let output = command.spawn()?.wait_with_output()?;
+        let status = match output.status.code() {
+            Some(TIMED_OUT) => format!("a hang: not at its end after {} s", self.limit),
+            _ => output.status.to_string(),
+        };
+        rows(&output.stdout, output.status.success(), &status)
+    }
+
+    /// Runs it in a machine.
+    fn there(&self, kernel: &Kernel, mut machine: Machine) -> Result<String> {
+        machine.environment.extend(self.environment.iter().cloned());
+        machine.environment.push(("TSS2_LOGFILE".to_owned(), format!("/tmp/soak-{}.log", self.what)));
+        let words = [&[self.program.display().to_string()], &self.arguments[..]].concat();
+        let mut printed = Vec::new();
+        let ended = machine.run(kernel, &words, &mut printed);
+        let ended = ended.with_context(|| format!("printed:\n{}", String::from_utf8_lossy(&printed)));
+        let status = ended?;
+        rows(&printed, status == 0, &format!("exit status {status}"))
+    }
 }
 
 fn rows(printed: &[u8], good: bool, status: &str) -> Result<String> {

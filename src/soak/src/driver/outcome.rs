@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use tcti_core::Rc;
 use tss2_soak::Answer;
 
-/// So many calls may fail after a fault is over, before one succeeds.
-const TRIES: u32 = 5;
+/// So many calls may fail after a fault is over, before one succeeds: the end of a connection behind an answer is met by
+/// the next command.
+const TRIES: u32 = 1;
 /// How long an answer may take that no fault holds back: with several contexts and tools on one TPM.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a fault lasts that no call ends.
@@ -40,10 +41,14 @@ impl<P: Place> Driver<P> {
                 self.tally.wrong.push(format!("{ask:?} got {answer:?}: {bytes}; {}", self.state(slot)));
             }
         }
+        if !memory {
+            // The answer may be of the time before.
+            self.slots[slot].knowledge.forget();
+        }
         match &self.slots[slot].health {
-            Health::Recovering { .. } => {
+            Health::Recovering { met, .. } => {
+                self.tally.survived += u64::from(*met);
                 self.slots[slot].health = Health::Well;
-                self.tally.survived += 1;
             }
             _ => self.end_of_strike(slot),
         }
@@ -81,20 +86,37 @@ impl<P: Place> Driver<P> {
             self.tally.ended += 1;
             self.slots[slot].knowledge.lose(&ask);
         }
+        self.hold_against(slot, call, rc, state);
+    }
+
+    /// A call failed, and the command is still under way.
+    pub(super) fn hindered(&mut self, slot: usize, call: &str, rc: Rc) {
+        self.hold_against(slot, call, rc, self.state(slot));
+    }
+
+    fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String) {
         match &mut self.slots[slot].health {
-            Health::Struck { strike, .. } if strike.codes.contains(&rc) => self.end_of_strike(slot),
-            Health::Recovering { failed, .. } if *failed < TRIES => *failed += 1,
+            Health::Struck { strike, .. } if strike.codes.contains(&rc) => self.recover(slot, true),
+            Health::Recovering { codes, failed, met, .. } if codes.contains(&rc) && *failed < TRIES => {
+                *failed += 1;
+                self.tally.faults += u64::from(!*met);
+                *met = true;
+            }
             _ => self.tally.failures.push(format!("{call} answers {rc:?}; {state}")),
         }
     }
 
     pub(super) fn strike(&mut self, slot: usize, moment: Moment) {
         let others: Vec<usize> = (0..self.slots.len()).filter(|other| *other != slot).collect();
-        let is_well = |slot: &Slot| matches!(slot.health, Health::Well);
-        if !is_well(&self.slots[slot]) {
+        let is_well = |slot: usize| matches!(self.slots[slot].health, Health::Well);
+        if !is_well(slot) {
             return;
         }
-        let Some(strike) = self.place.strike(slot, moment, &mut self.rng) else { return };
+        let calm = others.iter().all(|other| is_well(*other));
+        let Driver { place, rng, watchdog, .. } = self;
+        let strike = watchdog
+            .watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, moment, calm, rng));
+        let Some(strike) = strike else { return };
         let Strike { fault, codes, reach, endless } = strike;
         let server = self.place.server(slot);
         let mut hit = vec![slot];
@@ -107,10 +129,6 @@ impl<P: Place> Driver<P> {
             if reach == Reach::Memory {
                 self.slots[slot].knowledge.forget();
             }
-            // One that has not got over an earlier fault counts that as survived with this one.
-            if is_well(&self.slots[slot]) {
-                self.tally.faults += 1;
-            }
             self.slots[slot].health =
                 Health::Struck { strike: Strike { fault, codes, reach, endless }, since: Instant::now() };
         }
@@ -118,20 +136,25 @@ impl<P: Place> Driver<P> {
 
     /// The fault has done what it does.
     pub(super) fn end_of_strike(&mut self, slot: usize) {
-        if matches!(self.slots[slot].health, Health::Struck { .. }) {
-            self.recover(slot);
-        }
+        self.recover(slot, false);
     }
 
-    pub(super) fn recover(&mut self, slot: usize) {
-        if let Health::Struck { strike, .. } = &self.slots[slot].health {
-            let (fault, reach) = (strike.fault, strike.reach);
-            self.place.heal(slot);
-            if reach == Reach::Memory {
-                // The last answer may have left the server before it lost its memory.
-                self.slots[slot].knowledge.forget();
-            }
-            self.slots[slot].health = Health::Recovering { fault, failed: 0 };
+    /// Ends a fault. It counts when a call failed of it, or when something else met it.
+    fn recover(&mut self, slot: usize, noticed: bool) {
+        let Health::Struck { strike: Strike { fault, codes, reach, .. }, .. } = self.slots[slot].health else { return };
+        let place = &mut self.place;
+        let met = self.watchdog.watch(format_args!("the end of {fault} for context {slot}"), || place.heal(slot));
+        let slot = &mut self.slots[slot];
+        if reach == Reach::Memory {
+            // The last answer may have left the server before it lost its memory.
+            slot.knowledge.forget();
         }
+        let met = met || noticed;
+        self.tally.faults += u64::from(met);
+        slot.health = match reach {
+            Reach::One if !met => Health::Well,
+            // What reaches others may have met this one as well, which learns of it with the next call.
+            _ => Health::Recovering { fault, codes, failed: 0, met },
+        };
     }
 }

@@ -3,9 +3,11 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{Abilities, Moment, NO_DESCRIPTORS, Place, Reach, Strike};
+use crate::place::{Abilities, Moment, NO_DESCRIPTORS, Place, Programs, Reach, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
+use nix::sys::signal::Signal;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
 use tcti_core::Result;
 use tss2_e2e::stage;
@@ -17,13 +19,23 @@ const NAME_CONF: &str = "device:/dev/tpmrm0";
 pub(crate) struct Device {
     exhausted: Option<Exhausted>,
     neighbour: Option<Child>,
+    crashes: Vec<String>,
 }
 
 impl Device {
-    fn kill_neighbour(&mut self) {
-        if let Some(mut neighbour) = self.neighbour.take() {
-            let _ = neighbour.kill(); // it may have ended already
-            neighbour.wait().unwrap();
+    /// Whether it was still there.
+    fn kill_neighbour(&mut self) -> bool {
+        let Some(mut neighbour) = self.neighbour.take() else { return false };
+        neighbour.kill().unwrap();
+        let status = neighbour.wait().unwrap();
+        match status.signal().map(Signal::try_from) {
+            Some(Ok(Signal::SIGKILL)) => true,
+            // It was done, or the TPM had no room for its key.
+            None => false,
+            Some(_) => {
+                self.crashes.push(format!("a neighbour ended with {status}"));
+                false
+            }
         }
     }
 }
@@ -41,9 +53,9 @@ impl Place for Device {
         open(NAME_CONF)
     }
 
-    fn strike(&mut self, _slot: usize, moment: Moment, rng: &mut Rng) -> Option<Strike> {
+    fn strike(&mut self, _slot: usize, moment: Moment, calm: bool, rng: &mut Rng) -> Option<Strike> {
         match rng.u8(..4) {
-            0 if moment != Moment::Due && self.exhausted.is_none() => {
+            0 if moment != Moment::Due && calm => {
                 self.exhausted = Exhausted::now();
                 Some(Strike {
                     fault: "no more descriptors",
@@ -63,21 +75,21 @@ impl Place for Device {
         }
     }
 
-    fn heal(&mut self, _slot: usize) {
+    fn heal(&mut self, _slot: usize) -> bool {
         self.exhausted = None;
-        self.kill_neighbour();
+        self.kill_neighbour()
     }
 
     fn abilities(&self) -> Abilities {
         Abilities { cancel: false, locality: false, poll: true }
     }
 
-    fn for_tools(&self) -> Option<String> {
-        Some(NAME_CONF.to_owned())
+    fn programs(&self) -> Programs {
+        Programs::Beside(NAME_CONF.to_owned())
     }
 
-    fn finish(&mut self) -> Vec<String> {
+    fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         self.kill_neighbour();
-        Vec::new()
+        self.crashes.drain(..).map(Err).collect()
     }
 }

@@ -4,19 +4,23 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{Abilities, Moment, Place, Reach, Strike};
+use crate::place::{Abilities, Moment, Place, Programs, Reach, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
 use nix::unistd::{Uid, geteuid, seteuid};
 use std::env;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use tcti_core::{Rc, Result};
 use tempfile::TempDir;
+use tss2_e2e::output;
 
 /// Whom root becomes to have no rights.
 const NOBODY: u32 = 65534;
@@ -41,10 +45,19 @@ pub(crate) struct Libtpms {
     dir: Option<TempDir>,
     own: PathBuf,
     shared: PathBuf,
+    /// A file with a byte for each time that somebody removed the shared one.
+    removals: PathBuf,
     /// Processes on the shared file, the last of which is killed now and then.
     others: Vec<Child>,
+    /// What went wrong in those that are gone.
+    crashes: Vec<String>,
     taken: Taken,
     using: Using,
+    /// How often a TPM in memory was made.
+    made: u64,
+    /// How often the own file was removed while no context had what was in it.
+    lost: u64,
+    known: Tpm,
     /// Of the other processes.
     seeds: Rng,
 }
@@ -56,24 +69,28 @@ enum Using {
     Shared,
 }
 
-/// The codes of a fault of a file, the last one that of a library which is not to be opened.
-const OF_FILES: &[Rc] = &[Rc::IO_ERROR, Rc::NOT_PERMITTED, Rc::NOT_SUPPORTED];
+/// One TPM, as long as it has kept all that was written to it.
+type Tpm = (Using, u64);
+
+/// The number of the process that is killed now and then.
+const VICTIM: u32 = 2;
+
+/// What is no error, because the state is still somewhere.
+const NONE: &[Rc] = &[];
+/// Of a file.
+const OF_FILES: &[Rc] = &[Rc::IO_ERROR];
+/// Of a library that is not to be opened, too.
+const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NOT_SUPPORTED];
+const NO_RIGHTS: &[Rc] = &[Rc::NOT_PERMITTED, Rc::NOT_SUPPORTED];
 
 impl Libtpms {
     /// The main process, and two others beside it.
     pub(crate) fn new(seeds: Rng) -> Libtpms {
         let dir = tempfile::tempdir().unwrap();
         let (own, shared) = (dir.path().join("own"), dir.path().join("shared"));
-        let mut place = Libtpms {
-            dir: Some(dir),
-            own,
-            shared,
-            others: Vec::new(),
-            taken: Taken::Nothing,
-            using: Using::Memory,
-            seeds,
-        };
-        place.others = (0..2).map(|_| place.other()).collect();
+        let mut place = Libtpms { dir: Some(dir), own, seeds, using: Using::Memory, ..Libtpms::beside(shared) };
+        File::create(&place.removals).unwrap();
+        place.others = (1..=VICTIM).map(|number| place.other(number)).collect();
         place
     }
 
@@ -82,21 +99,65 @@ impl Libtpms {
         Libtpms {
             dir: None,
             own: PathBuf::new(),
+            removals: shared.with_extension("removals"),
             shared,
             others: Vec::new(),
+            crashes: Vec::new(),
             taken: Taken::Nothing,
             using: Using::Shared,
+            made: 0,
+            lost: 0,
+            known: (Using::Memory, 0),
             seeds: Rng::with_seed(0),
         }
     }
 
-    /// It ends when its input does.
-    fn other(&mut self) -> Child {
+    /// It ends when its input does. Each number has an NV index to itself.
+    fn other(&mut self, number: u32) -> Child {
         let seed = self.seeds.u64(..).to_string();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(env::current_exe().unwrap());
-        command.args(["libtpms-beside", "--seed", &seed, "--shared"]).arg(&self.shared);
+        command
+            .args(["libtpms-beside", "--seed", &seed, "--number", &number.to_string(), "--shared"])
+            .arg(&self.shared);
         command.env("TSS2_LOG", "all+none").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// What the context is on now.
+    fn tpm(&self) -> Tpm {
+        let time = match self.using {
+            Using::Memory => self.made,
+            Using::Own => self.lost,
+            Using::Shared => fs::metadata(&self.removals).unwrap().len(),
+        };
+        (self.using, time)
+    }
+
+    /// Removes the shared file between two commands of anybody. The first to go on makes it anew from what it holds, and
+    /// that may be older than what others wrote.
+    fn remove_shared(&self) -> Option<()> {
+        let file = Flock::lock(File::open(&self.shared).ok()?, FlockArg::LockExclusive).ok()?;
+        let inode = |metadata: fs::Metadata| metadata.ino();
+        if fs::metadata(&self.shared).map(inode).ok() != file.metadata().map(inode).ok() {
+            return None;
+        }
+        // First, so that whoever meets the loss knows of it.
+        OpenOptions::new().append(true).open(&self.removals).unwrap().write_all(&[0]).unwrap();
+        fs::remove_file(&self.shared).unwrap();
+        Some(())
+    }
+
+    /// Kills a process in the middle of whatever it does. One that has ended before has something to tell.
+    fn kill_neighbour(&mut self) -> Option<()> {
+        let mut killed = self.others.pop()?;
+        killed.kill().unwrap();
+        let ended = killed.wait_with_output().unwrap();
+        if ended.status.signal() != Some(Signal::SIGKILL as i32) {
+            self.crashes.push(told(&ended));
+        }
+        let next = self.other(VICTIM);
+        self.others.push(next);
+        Some(())
     }
 
     fn file(&self) -> Option<&PathBuf> {
@@ -125,38 +186,37 @@ impl Place for Libtpms {
                 _ => Using::Memory,
             };
         }
+        if self.using == Using::Memory {
+            self.made += 1;
+        }
         open(&format!("libtpms:{}", self.file().map_or_else(String::new, |file| file.display().to_string())))
     }
 
-    fn strike(&mut self, _slot: usize, moment: Moment, rng: &mut Rng) -> Option<Strike> {
+    fn strike(&mut self, _slot: usize, moment: Moment, _calm: bool, rng: &mut Rng) -> Option<Strike> {
         if !matches!(self.taken, Taken::Nothing) || moment == Moment::Due || moment == Moment::Control {
             return None;
         }
         let own = self.using == Using::Own && self.own.is_file();
-        let (fault, taken) = match (rng.u8(..8), self.using) {
-            (0, _) => ("no more descriptors", Taken::Descriptors(Exhausted::now()?)),
+        let (fault, codes, taken) = match (rng.u8(..8), self.using) {
+            (0, _) => ("no more descriptors", NO_DESCRIPTORS, Taken::Descriptors(Exhausted::now()?)),
             (1..3, Using::Own | Using::Shared) => {
                 let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
                 setrlimit(Resource::RLIMIT_FSIZE, rng.u64(..1000), hard).unwrap();
-                ("a full disk", Taken::Size(soft, hard))
+                ("a full disk", OF_FILES, Taken::Size(soft, hard))
             }
             (3, Using::Own | Using::Shared) if geteuid() == Uid::from_raw(0) => {
                 seteuid(Uid::from_raw(NOBODY)).unwrap();
-                ("no rights", Taken::Rights)
+                ("no rights", NO_RIGHTS, Taken::Rights)
             }
             (4, Using::Own) if own => {
                 fs::remove_file(&self.own).unwrap();
-                ("a removed state file", Taken::Nothing)
+                // A context makes it anew from what it holds.
+                self.lost += u64::from(moment == Moment::Open);
+                ("a removed state file", NONE, Taken::Nothing)
             }
             (5, Using::Shared) => {
-                // Between two commands of the others, for whom it is no fault.
-                let file = Flock::lock(File::open(&self.shared).ok()?, FlockArg::LockExclusive).ok()?;
-                let inode = |metadata: fs::Metadata| metadata.ino();
-                if fs::metadata(&self.shared).map(inode).ok() != file.metadata().map(inode).ok() {
-                    return None;
-                }
-                fs::remove_file(&self.shared).unwrap();
-                ("a removed state file", Taken::Nothing)
+                self.remove_shared()?;
+                ("a removed state file", NONE, Taken::Nothing)
             }
             (6, Using::Own) if own => {
                 let content = fs::read(&self.own).unwrap();
@@ -166,31 +226,29 @@ impl Place for Libtpms {
                     false => damaged[0] ^= 0x40, // a length
                 }
                 fs::write(&self.own, damaged).unwrap();
-                ("a damaged state file", Taken::Content(content))
+                ("a damaged state file", OF_FILES, Taken::Content(content))
             }
             (7, Using::Own) if own => {
                 let content = fs::read(&self.own).unwrap();
                 fs::remove_file(&self.own).unwrap();
                 fs::create_dir(&self.own).unwrap();
-                ("a state file that is a directory", Taken::File(content))
+                ("a state file that is a directory", OF_FILES, Taken::File(content))
             }
-            (_, Using::Shared) if !self.others.is_empty() && rng.u8(..4) == 0 => {
-                let mut killed = self.others.pop()?;
-                killed.kill().unwrap();
-                killed.wait().unwrap();
-                let next = self.other();
-                self.others.push(next);
-                ("a killed neighbour", Taken::Nothing)
+            (_, Using::Shared) if rng.u8(..4) == 0 => {
+                self.kill_neighbour()?;
+                ("a killed neighbour", NONE, Taken::Nothing)
             }
             _ => return None,
         };
         self.taken = taken;
-        Some(Strike { fault, codes: OF_FILES, reach: Reach::Memory, endless: false })
+        Some(Strike { fault, codes, reach: Reach::One, endless: false })
     }
 
-    fn heal(&mut self, _slot: usize) {
+    /// What was taken is missed when a call fails of it.
+    fn heal(&mut self, _slot: usize) -> bool {
         match std::mem::replace(&mut self.taken, Taken::Nothing) {
-            Taken::Nothing | Taken::Descriptors(_) => {}
+            Taken::Nothing => return true,
+            Taken::Descriptors(_) => {}
             Taken::Size(soft, hard) => setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap(),
             Taken::Rights => seteuid(Uid::from_raw(0)).unwrap(),
             Taken::Content(content) => fs::write(&self.own, content).unwrap(),
@@ -199,30 +257,40 @@ impl Place for Libtpms {
                 fs::write(&self.own, content).unwrap();
             }
         }
+        false
     }
 
-    /// Other processes remove the file, and each open may be of another TPM.
-    fn keeps_memory(&self, _slot: usize) -> bool {
-        false
+    fn keeps_memory(&mut self, _slot: usize) -> bool {
+        let now = self.tpm();
+        std::mem::replace(&mut self.known, now) == now
     }
 
     fn abilities(&self) -> Abilities {
         Abilities { cancel: false, locality: true, poll: false }
     }
 
-    fn for_tools(&self) -> Option<String> {
-        self.dir.as_ref().map(|_| format!("libtpms:{}", self.shared.display()))
+    fn programs(&self) -> Programs {
+        match self.dir {
+            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.display())),
+            None => Programs::None,
+        }
     }
 
     /// The rows of the others.
-    fn finish(&mut self) -> Vec<String> {
-        let ended = self.others.drain(..).map(|mut other| {
-            drop(other.stdin.take());
-            let output = other.wait_with_output().unwrap();
-            let printed = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-            assert!(output.status.success(), "a process beside this one: {printed}");
-            printed
+    fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
+        self.others.iter_mut().for_each(|other| drop(other.stdin.take()));
+        let ended = self.others.drain(..).map(|other| {
+            let ended = other.wait_with_output().unwrap();
+            match ended.status.success() {
+                true => Ok(output::stdout(&ended).trim().to_owned()),
+                false => Err(told(&ended)),
+            }
         });
-        ended.collect()
+        self.crashes.drain(..).map(Err).chain(ended).collect()
     }
+}
+
+/// Of a process that should not have ended so; its own last words are on our standard error.
+fn told(ended: &Output) -> String {
+    format!("a process beside this one ended with {}: {}", ended.status, output::stdout(ended).trim())
 }

@@ -3,7 +3,7 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{Abilities, BROKEN, Moment, NO_DESCRIPTORS, Place, Reach, Strike};
+use crate::place::{Abilities, BROKEN, Moment, NO_DESCRIPTORS, Place, Programs, Reach, Strike};
 use crate::proxy::{At, Framing, Proxy};
 use crate::tcti::Tcti;
 use crate::wire::Wire;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tcti_core::Result;
 use tempfile::TempDir;
 use tss2_e2e::mssim::Mssim;
-use tss2_e2e::server::{Socket, Swtpm, free_port};
+use tss2_e2e::server::{Socket, Swtpm};
 
 /// A server that can be killed.
 enum Server {
@@ -72,7 +72,7 @@ pub(crate) struct Network {
     ways: Vec<Way>,
     exhausted: Option<Exhausted>,
     abilities: Abilities,
-    tools: Option<String>,
+    programs: String,
     _dir: TempDir,
 }
 
@@ -84,7 +84,7 @@ impl Network {
     /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Network {
         let servers = [Socket::Tcp, Socket::Unix].map(|socket| Server::Swtpm(Swtpm::start(socket)));
-        let tools = format!("swtpm:{}", servers[0].conf());
+        let programs = format!("swtpm:{}", servers[0].conf());
         let abilities = Abilities { cancel: false, locality: true, poll: true };
         Network::over(
             "swtpm",
@@ -92,16 +92,16 @@ impl Network {
             &[(0, ""), (0, ""), (1, ",keep=true")],
             Framing::Raw,
             abilities,
-            Some(tools),
+            programs,
         )
     }
 
     /// A simulator serves one session at a time, so each context has its own, and the tools theirs.
     pub(crate) fn mssim() -> Network {
         let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Server::Mssim(Mssim::start(socket, 0)));
-        let tools = format!("mssim:{}", servers[2].conf());
+        let programs = format!("mssim:{}", servers[2].conf());
         let abilities = Abilities { cancel: true, locality: true, poll: true };
-        Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, Some(tools))
+        Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, programs)
     }
 
     fn over(
@@ -110,32 +110,27 @@ impl Network {
         ways: &[(usize, &str)],
         framing: Framing,
         abilities: Abilities,
-        tools: Option<String>,
+        programs: String,
     ) -> Network {
         let dir = tempfile::tempdir().unwrap();
         let way = |(number, (server, more)): (usize, &(usize, &str))| {
             let at = servers[*server].at();
-            let (here, conf) = match &at {
-                [At::Port(_), _] => {
-                    let port = free_port();
-                    ([At::Port(port), At::Port(port + 1)], format!("host=127.0.0.1,port={port}"))
-                }
-                [At::Path(_), _] => {
-                    let path = dir.path().join(format!("way-{number}"));
-                    let conf = format!("path={}", path.display());
-                    ([At::Path(path.clone()), At::Path(path.with_extension("ctrl"))], conf)
-                }
+            let path = dir.path().join(format!("way-{number}"));
+            let here = match &at {
+                [At::Port(_), _] => [At::Port(0), At::Port(0)],
+                [At::Path(_), _] => [At::Path(path.clone()), At::Path(path.with_extension("ctrl"))],
             };
-            Way {
-                server: *server,
-                data: Proxy::start(&here[0], &at[0], framing),
-                control: Proxy::start(&here[1], &at[1], Framing::Word),
-                name_conf: format!("{module}:{conf}{more}"),
-            }
+            let data = Proxy::start(&here[0], &at[0], framing);
+            let control = Proxy::start(&here[1], &at[1], Framing::Word);
+            let conf = match (data.port(), control.port()) {
+                (Some(data), Some(control)) => format!("host=127.0.0.1,port={data},ctrl_port={control}"),
+                _ => format!("path={}", path.display()),
+            };
+            Way { server: *server, data, control, name_conf: format!("{module}:{conf}{more}") }
         };
         let ways = ways.iter().enumerate().map(way).collect();
         let dead = servers.iter().map(|_| false).collect();
-        Network { servers, dead, ways, exhausted: None, abilities, tools, _dir: dir }
+        Network { servers, dead, ways, exhausted: None, abilities, programs, _dir: dir }
     }
 }
 
@@ -152,10 +147,10 @@ impl Place for Network {
         open(&self.ways[slot].name_conf)
     }
 
-    fn strike(&mut self, slot: usize, moment: Moment, rng: &mut Rng) -> Option<Strike> {
+    fn strike(&mut self, slot: usize, moment: Moment, calm: bool, rng: &mut Rng) -> Option<Strike> {
         let way = &self.ways[slot];
         let kill = rng.u8(..50) == 0;
-        if kill && !self.dead[way.server] {
+        if kill && calm {
             self.servers[way.server].kill();
             self.dead[way.server] = true;
             // The simulators' server of ours keeps its TPM in memory, as it were.
@@ -165,7 +160,7 @@ impl Place for Network {
             };
             return Some(Strike { fault: "a killed server", codes: BROKEN, reach, endless: false });
         }
-        if rng.u8(..30) == 0 && moment != Moment::Due && self.exhausted.is_none() {
+        if rng.u8(..30) == 0 && moment != Moment::Due && calm {
             self.exhausted = Exhausted::now();
             return Some(Strike {
                 fault: "no more descriptors",
@@ -180,27 +175,27 @@ impl Place for Network {
                 (&way.data, Wire::draw(way.data.framing(), rng))
             }
         };
-        let fault = wire.name();
+        let (fault, codes) = (wire.name(), wire.codes());
         proxy.arm(wire);
-        Some(Strike { fault, codes: BROKEN, reach: Reach::One, endless: false })
+        Some(Strike { fault, codes, reach: Reach::One, endless: false })
     }
 
-    fn heal(&mut self, slot: usize) {
+    fn heal(&mut self, slot: usize) -> bool {
         self.exhausted = None;
         let way = &self.ways[slot];
-        way.data.disarm();
-        way.control.disarm();
-        if std::mem::take(&mut self.dead[way.server]) {
+        let was_dead = std::mem::take(&mut self.dead[way.server]);
+        if was_dead {
             self.servers[way.server].restart();
         }
+        [way.data.disarm(), way.control.disarm(), was_dead].contains(&true)
     }
 
     fn abilities(&self) -> Abilities {
         self.abilities
     }
 
-    fn for_tools(&self) -> Option<String> {
-        self.tools.clone()
+    fn programs(&self) -> Programs {
+        Programs::Beside(self.programs.clone())
     }
 
     fn pause(&mut self) {

@@ -5,7 +5,7 @@
 #[path = "../../../tcti-spi-ltt2go/src/bridge.rs"]
 mod bridge;
 
-use crate::place::{Abilities, BROKEN, Moment, Place, Reach, Strike};
+use crate::place::{Abilities, BROKEN, Moment, Place, Reach, SPOILT, Strike};
 use crate::tcti::Tcti;
 use bridge::{Bridge, Find, Stick};
 use fastrand::Rng;
@@ -126,7 +126,10 @@ impl Stick for Claimed {
 }
 
 /// Under load.
-pub(crate) struct Simulated;
+pub(crate) struct Simulated {
+    /// How often a fault had struck when the last one was made.
+    before: u64,
+}
 
 impl Simulated {
     /// Plugs the stick in.
@@ -135,12 +138,12 @@ impl Simulated {
         let mut stick = sim_tpm2go::Stick::new(SERIAL, chip, Faults::default());
         configure(&mut stick);
         *socket() = Some(Plugged { stick, claimed: false });
-        Simulated
+        Simulated { before: 0 }
     }
 }
 
 /// A fault of the USB or of the TPM's interface. None inverts bits: the bus has no sum by which anybody could tell.
-fn draw(rng: &mut Rng) -> (&'static str, Faults) {
+fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
     // A command has some 16 transfers of a kind.
     let when = When::Once(rng.u32(..16));
     let from = When::From(rng.u32(..16));
@@ -162,54 +165,54 @@ fn draw(rng: &mut Rng) -> (&'static str, Faults) {
         n => {
             let tis = &mut faults.tis;
             let few = rng.u32(1..60);
-            let fault = match n {
+            let (fault, codes): (_, &[Rc]) = match n {
                 30 => {
                     tis.burst = rng.u16(1..64);
-                    "a small burst count"
+                    ("a small burst count", &[])
                 }
                 31 => {
                     tis.burst_zero_every = rng.u32(2..5);
-                    "a burst count of zero"
+                    ("a burst count of zero", &[])
                 }
                 32 => {
                     tis.ready_after = rng.u32(..5);
-                    "a TPM that gets ready late"
+                    ("a TPM that gets ready late", &[])
                 }
                 33 => {
                     tis.data_after = rng.u32(..8);
-                    "a TPM that answers late"
+                    ("a TPM that answers late", &[])
                 }
                 34 => {
                     tis.lose = rng.u32(1..4);
-                    "lost bytes"
+                    ("lost bytes", SPOILT)
                 }
                 35 => {
                     tis.cut_at = Some(rng.usize(..50));
-                    "a response cut"
+                    ("a response cut", SPOILT)
                 }
                 36 => {
                     tis.stall_at = Some(rng.usize(..50));
-                    "a response that stops"
+                    ("a response that stops", SPOILT)
                 }
                 37 => {
                     tis.garbage = Some([u32::MAX, 0, 0xdead_beef][rng.usize(..3)]);
-                    "a status that is none"
+                    ("a status that is none", SPOILT)
                 }
                 38 => {
                     tis.death = Some(Death { after: few, level: if rng.bool() { 0xff } else { 0 } });
-                    "a dead bus"
+                    ("a dead bus", SPOILT)
                 }
                 _ => {
                     tis.through_idle = true;
-                    "a TPM that goes to Idle"
+                    ("a TPM that goes to Idle", &[])
                 }
             };
-            return (fault, faults);
+            return (fault, codes, faults);
         }
     };
     let (field, when, fault) = fault;
     *field = when;
-    (fault, faults)
+    (fault, BROKEN, faults)
 }
 
 impl Place for Simulated {
@@ -225,21 +228,25 @@ impl Place for Simulated {
         Ok(Box::new(Session::new(Tis::<Bridge<Here>>::open(Conf::new(None))?)))
     }
 
-    fn strike(&mut self, _slot: usize, _moment: Moment, rng: &mut Rng) -> Option<Strike> {
-        let (fault, faults) = draw(rng);
-        with_stick(|stick| *stick.faults() = faults);
+    fn strike(&mut self, _slot: usize, _moment: Moment, _calm: bool, rng: &mut Rng) -> Option<Strike> {
+        let (fault, codes, faults) = draw(rng);
+        self.before = with_stick(|stick| {
+            *stick.faults() = faults;
+            stick.strikes()
+        });
         // A TPM may be busy for ever.
-        Some(Strike { fault, codes: BROKEN, reach: Reach::One, endless: true })
+        Some(Strike { fault, codes, reach: Reach::One, endless: true })
     }
 
-    fn heal(&mut self, _slot: usize) {
+    fn heal(&mut self, _slot: usize) -> bool {
         with_stick(|stick| {
             *stick.faults() = Faults::default();
             if !stick.is_plugged() {
                 stick.plug();
                 configure(stick);
             }
-        });
+            stick.strikes() > self.before
+        })
     }
 
     fn abilities(&self) -> Abilities {
@@ -247,9 +254,9 @@ impl Place for Simulated {
     }
 
     /// A driver that keeps to the rules has offended nobody.
-    fn finish(&mut self) -> Vec<String> {
-        with_stick(|stick| assert_eq!(stick.offences(), Vec::<String>::new()));
+    fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
+        let offences = with_stick(|stick| stick.offences());
         *socket() = None;
-        Vec::new()
+        offences.into_iter().map(Err).collect()
     }
 }

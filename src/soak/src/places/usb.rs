@@ -2,7 +2,7 @@
 //! The module for the LetsTrust-TPM2Go on a simulated stick behind the kernel's USB stack, in a virtual machine.
 
 use super::open;
-use crate::place::{Abilities, BROKEN, Moment, Place, Reach, Strike};
+use crate::place::{Abilities, BROKEN, Moment, Place, Programs, Reach, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use tcti_core::Result;
@@ -24,13 +24,19 @@ const COUNTED: [&str; 12] = [
     "unplug",
 ];
 
+const NAME_CONF: &str = "spi-ltt2go:soak";
+
 /// Contexts on the stick.
-pub(crate) struct Usb(Simulator);
+pub(crate) struct Usb {
+    stick: Simulator,
+    /// How often a fault had struck when the last one was made.
+    before: u32,
+}
 
 impl Usb {
     /// Plugs a stick in.
     pub(crate) fn plug_in() -> Usb {
-        Usb(Simulator::plug_in("soak"))
+        Usb { stick: Simulator::plug_in("soak"), before: 0 }
     }
 }
 
@@ -44,22 +50,29 @@ impl Place for Usb {
     }
 
     fn open(&mut self, _slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
-        open("spi-ltt2go:soak")
+        open(NAME_CONF)
     }
 
-    fn strike(&mut self, _slot: usize, _moment: Moment, rng: &mut Rng) -> Option<Strike> {
+    fn strike(&mut self, _slot: usize, _moment: Moment, _calm: bool, rng: &mut Rng) -> Option<Strike> {
         let fault = COUNTED[rng.usize(..COUNTED.len())];
-        self.0.set(&format!("{fault}={}", rng.u8(..16)));
+        self.before = self.stick.strikes();
+        self.stick.set(&format!("{fault}={}", rng.u8(..16)));
         Some(Strike { fault, codes: BROKEN, reach: Reach::One, endless: false })
     }
 
-    fn heal(&mut self, _slot: usize) {
-        self.0.set("");
+    fn heal(&mut self, _slot: usize) -> bool {
+        self.stick.set("");
         // One that is plugged in says so at once.
-        assert!(self.0.ask("plug").starts_with("ready "));
+        assert!(self.stick.ask("plug").starts_with("ready "));
+        self.stick.strikes() > self.before
     }
 
     fn abilities(&self) -> Abilities {
         Abilities { cancel: false, locality: false, poll: false }
+    }
+
+    /// A process has the stick as long as it has a context.
+    fn programs(&self) -> Programs {
+        Programs::Between(NAME_CONF.to_owned())
     }
 }
