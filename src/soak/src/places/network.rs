@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tcti_core::Result;
 use tempfile::TempDir;
 use tss2_e2e::mssim::Mssim;
-use tss2_e2e::server::{Socket, Swtpm};
+use tss2_e2e::server::{self, Socket, Swtpm};
 
 /// A server that can be killed.
 enum Server {
@@ -22,10 +22,10 @@ enum Server {
 }
 
 impl Server {
-    fn conf(&self) -> String {
+    fn at(&self) -> &server::At {
         match self {
-            Server::Swtpm(server) => server.conf(),
-            Server::Mssim(server) => server.conf(),
+            Server::Swtpm(server) => server.at(),
+            Server::Mssim(server) => server.at(),
         }
     }
 
@@ -43,16 +43,10 @@ impl Server {
         }
     }
 
-    /// Of both channels.
-    fn at(&self) -> [At; 2] {
-        let conf = self.conf();
-        match (conf.split_once("port="), conf.split_once("path=")) {
-            (Some((_, port)), _) => {
-                let port = port.parse().unwrap();
-                [At::Port(port), At::Port(port + 1)]
-            }
-            (_, Some((_, path))) => [At::Path(path.into()), At::Path(format!("{path}.ctrl").into())],
-            _ => panic!("{conf}"),
+    fn channels(&self) -> [At; 2] {
+        match self.at() {
+            server::At::Port(port) => [At::Port(*port), At::Port(port + 1)],
+            server::At::Path(path) => [At::Path(path.clone()), At::Path(format!("{}.ctrl", path.display()).into())],
         }
     }
 }
@@ -84,7 +78,7 @@ impl Network {
     /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Network {
         let servers = [Socket::Tcp, Socket::Unix].map(|socket| Server::Swtpm(Swtpm::start(socket)));
-        let programs = format!("swtpm:{}", servers[0].conf());
+        let programs = format!("swtpm:{}", servers[0].at().conf());
         let abilities = Abilities { cancel: false, locality: true, poll: true };
         Network::over(
             "swtpm",
@@ -99,7 +93,7 @@ impl Network {
     /// A simulator serves one session at a time, so each context has its own, and the tools theirs.
     pub(crate) fn mssim() -> Network {
         let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Server::Mssim(Mssim::start(socket, 0)));
-        let programs = format!("mssim:{}", servers[2].conf());
+        let programs = format!("mssim:{}", servers[2].at().conf());
         let abilities = Abilities { cancel: true, locality: true, poll: true };
         Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, programs)
     }
@@ -114,7 +108,7 @@ impl Network {
     ) -> Network {
         let dir = tempfile::tempdir().unwrap();
         let way = |(number, (server, more)): (usize, &(usize, &str))| {
-            let at = servers[*server].at();
+            let at = servers[*server].channels();
             let path = dir.path().join(format!("way-{number}"));
             let here = match &at {
                 [At::Port(_), _] => [At::Port(0), At::Port(0)],
