@@ -15,7 +15,7 @@ mod module {
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use module::libtpms::Libtpms;
-use module::state::StateFile;
+use module::state::{News, StateFile};
 use module::{state, sys};
 use std::ffi::CString;
 use std::fs;
@@ -107,7 +107,10 @@ fn check(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
     let mut state = StateFile::new(file);
     let mut locked = state.lock().expect("nobody else has it");
-    let news = locked.news().map(|news| news.map(|blobs| (blobs.permanent, blobs.volatile)));
+    let news = locked.news().map(|news| match news {
+        News::State(blobs) => Some((blobs.permanent, blobs.volatile)),
+        News::None | News::Removed => None,
+    });
     match (news, model(bytes)) {
         (Err(rc), None) => {
             assert_eq!(rc, Rc::IO_ERROR);
@@ -120,7 +123,7 @@ fn check(file: &Path, bytes: &[u8]) {
             locked.store(&Blobs { permanent: permanent.clone(), volatile: volatile.clone() }).expect("it is stored");
             assert_eq!(fs::read(file).expect("it is there"), encode(&permanent, &volatile, &[]));
             let mut locked = state.lock().expect("nobody else has it");
-            assert!(matches!(locked.news(), Ok(None)), "nobody else has changed it");
+            assert!(matches!(locked.news(), Ok(News::None)), "nobody else has changed it");
             locked.keep().expect("it is kept");
         }
         (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),

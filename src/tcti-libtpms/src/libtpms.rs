@@ -4,7 +4,7 @@
 //! goes out.
 #![forbid(unsafe_code)]
 
-use crate::state::StateFile;
+use crate::state::{News, StateFile};
 use crate::sys::{Blobs, Chip};
 use tcti_core::header::Header;
 use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
@@ -68,9 +68,15 @@ impl Libtpms {
             }
         };
         let mut locked = file.lock()?;
-        if let Some(news) = locked.news()? {
-            start(chip, news.copy()?)?;
-            *known = news;
+        match locked.news()? {
+            News::None => {}
+            News::State(news) => {
+                start(chip, news.copy()?)?;
+                *known = news;
+            }
+            News::Removed => {
+                stir(chip)?;
+            }
         }
         let done = function(chip).and_then(|response| {
             if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
@@ -117,10 +123,10 @@ fn stirred(code: Option<u32>) -> Result<Memory> {
     match code {
         Some(TPM_RC_SUCCESS) => Ok(Memory::Chip),
         Some(TPM_RC_FAILURE) => Ok(Memory::Copied),
-        other => Err(fail!(
+        _ => Err(fail!(
             Rc::IO_ERROR,
-            "the TPM, a copy of the parent process's, does not stir its random numbers: response code {:#x}",
-            other.unwrap_or_default()
+            "the TPM does not stir its random numbers, which another process may have, too: response code {:#x}",
+            code.unwrap_or_default()
         )),
     }
 }
@@ -136,7 +142,10 @@ impl Open for Libtpms {
         };
         let mut file = StateFile::new(path);
         let mut locked = file.lock()?;
-        let blobs = locked.news()?.unwrap_or_default();
+        let blobs = match locked.news()? {
+            News::State(blobs) => blobs,
+            News::None | News::Removed => Blobs::default(),
+        };
         let resumed = !blobs.volatile.is_empty();
         start(&mut tpm.chip, blobs.copy()?).map_err(|rc| {
             fail!(

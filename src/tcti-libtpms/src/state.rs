@@ -46,6 +46,17 @@ impl Stamp {
     }
 }
 
+/// What a file tells who knows an earlier state of it, or none.
+#[derive(PartialEq, Eq)]
+pub(crate) enum News {
+    /// It is as known.
+    None,
+    /// Another state; empty blobs for an empty file, which is a new TPM.
+    State(Blobs),
+    /// The file was removed. It is made anew from what this process holds, and other processes may have gone on from there.
+    Removed,
+}
+
 /// The state file while no other process can touch it. The lock ends with it.
 pub(crate) struct Locked<'a> {
     state: &'a mut StateFile,
@@ -133,11 +144,13 @@ impl StateFile {
 }
 
 impl Locked<'_> {
-    /// The state in the file, when it is another than we know; empty blobs for an empty file, which is a new TPM.
-    pub(crate) fn news(&mut self) -> Result<Option<Blobs>> {
+    /// What is in the file.
+    pub(crate) fn news(&mut self) -> Result<News> {
         let stamp = Stamp::of(&self.metadata);
-        if self.state.known.as_ref().is_some_and(|known| known.stamp == stamp || self.metadata.len() == 0) {
-            return Ok(None); // a file that was removed is made anew from what we hold
+        match &self.state.known {
+            Some(known) if known.stamp == stamp => return Ok(News::None),
+            Some(_) if self.metadata.len() == 0 => return Ok(News::Removed),
+            Some(_) | None => {}
         }
         let mut bytes = Vec::new();
         let read = (&self.file).take(MAX_SIZE + 1).read_to_end(&mut bytes);
@@ -156,7 +169,7 @@ impl Locked<'_> {
                 Blobs { permanent: copy(permanent)?, volatile: copy(volatile)? }
             }
         };
-        Ok(Some(blobs))
+        Ok(News::State(blobs))
     }
 
     /// The state that was read has become ours without a change.

@@ -236,6 +236,25 @@ fn only_a_tpm_in_failure_mode_may_stay_a_copy() {
 }
 
 #[test]
+fn a_file_that_was_removed_brings_no_random_numbers_back() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
+    let held = tpm.chip.state().unwrap();
+    let mut random = |removed: bool| {
+        if removed {
+            std::fs::remove_file(&path).unwrap();
+        }
+        start(&mut tpm.chip, held.copy().unwrap()).unwrap(); // what another process used since is not in there
+        tpm.transact(|chip| chip.process(0, GET_RANDOM)).unwrap()
+    };
+    assert_eq!(random(false), random(false), "the generator is part of the state");
+    assert_ne!(random(true), random(false));
+    assert_ne!(random(true), random(true));
+}
+
+#[test]
 fn a_copy_of_a_tpm_that_gives_no_random_numbers_can_be_reset() {
     let _turn = turn();
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();

@@ -11,7 +11,10 @@ fn blobs() -> Blobs {
 const BYTES: [u8; 13] = [0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 2, 4, 5];
 
 fn load(path: &Path) -> Result<Blobs> {
-    Ok(StateFile::new(path).lock()?.news()?.unwrap())
+    match StateFile::new(path).lock()?.news()? {
+        News::State(blobs) => Ok(blobs),
+        News::None | News::Removed => panic!("nothing was known"),
+    }
 }
 
 fn store(path: &Path, blobs: &Blobs) {
@@ -58,13 +61,13 @@ fn what_another_has_stored_is_news_and_what_we_stored_is_not() {
     let path = dir.path().join("state");
     let mut ours = StateFile::new(&path);
     ours.lock().unwrap().store(&blobs()).unwrap();
-    assert!(ours.lock().unwrap().news().unwrap().is_none());
+    assert!(ours.lock().unwrap().news() == Ok(News::None));
     let other = Blobs { permanent: vec![9], volatile: vec![] };
     store(&path, &other);
     let mut locked = ours.lock().unwrap();
-    assert!(locked.news().unwrap() == Some(other));
+    assert!(locked.news() == Ok(News::State(other)));
     locked.keep().unwrap();
-    assert!(ours.lock().unwrap().news().unwrap().is_none());
+    assert!(ours.lock().unwrap().news() == Ok(News::None));
 }
 
 #[test]
@@ -89,7 +92,7 @@ fn a_file_that_was_removed_is_made_anew() {
     state.lock().unwrap().store(&blobs()).unwrap();
     std::fs::remove_file(&path).unwrap();
     let mut locked = state.lock().unwrap();
-    assert!(locked.news().unwrap().is_none());
+    assert!(locked.news() == Ok(News::Removed));
     locked.store(&blobs()).unwrap();
     assert!(load(&path).unwrap() == blobs());
 }
@@ -102,7 +105,7 @@ fn a_file_that_was_restored_in_its_place_is_news() {
     state.lock().unwrap().store(&blobs()).unwrap();
     let other = Blobs { permanent: vec![9, 9, 9], volatile: vec![8, 8, 8] };
     std::fs::write(&path, encode(&other).unwrap()).unwrap(); // as cp does
-    assert!(state.lock().unwrap().news().unwrap() == Some(other));
+    assert!(state.lock().unwrap().news() == Ok(News::State(other)));
 }
 
 #[test]
