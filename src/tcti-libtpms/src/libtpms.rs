@@ -35,8 +35,25 @@ enum Memory {
     Chip,
     /// In the chip alone, which is a copy of the parent process's and would give the same random numbers.
     Copied,
-    /// In a file, and what we know of it.
-    File(StateFile, Blobs),
+    /// In a file.
+    File(Kept),
+}
+
+/// A TPM whose state is in a file.
+struct Kept {
+    file: StateFile,
+    /// What was in the file last.
+    known: Blobs,
+    chip: Standing,
+}
+
+/// Where the chip is.
+#[derive(PartialEq, Eq)]
+enum Standing {
+    /// At the state that is known.
+    AsKnown,
+    /// Somewhere else: what it did last was not stored.
+    Astray,
 }
 
 impl Libtpms {
@@ -59,8 +76,8 @@ impl Libtpms {
     /// which a chip leaves by a reset, and which no process after this one could leave.
     fn transact(&mut self, function: impl FnOnce(&mut Chip) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let Libtpms { chip, memory, .. } = self;
-        let (file, known) = match memory {
-            Memory::File(file, known) => (file, known),
+        let Kept { file, known, chip: standing } = match memory {
+            Memory::File(kept) => kept,
             Memory::Chip => return function(chip),
             Memory::Copied => {
                 *memory = stir(chip)?;
@@ -69,15 +86,21 @@ impl Libtpms {
         };
         let mut locked = file.lock()?;
         match locked.news()? {
-            News::None => {}
             News::State(news) => {
+                *standing = Standing::Astray;
                 start(chip, news.copy()?)?;
                 *known = news;
             }
-            News::Removed => {
-                stir(chip)?;
+            other @ (News::None | News::Removed) => {
+                if *standing == Standing::Astray {
+                    start(chip, known.copy()?)?;
+                }
+                if other == News::Removed {
+                    stir(chip)?;
+                }
             }
         }
+        *standing = Standing::Astray;
         let done = function(chip).and_then(|response| {
             if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
                 log::warn!("the TPM went into failure mode; it is reset to its state before this command");
@@ -87,14 +110,11 @@ impl Libtpms {
             locked.store(&state)?;
             Ok((response, Some(state)))
         });
-        match done {
-            Ok((response, Some(state))) => {
-                *known = state;
-                Ok(response)
-            }
-            Ok((response, None)) => start(chip, known.copy()?).map(|()| response),
-            Err(rc) => start(chip, known.copy()?).and(Err(rc)),
+        let (response, state) = done?;
+        if let Some(state) = state {
+            (*known, *standing) = (state, Standing::AsKnown);
         }
+        Ok(response)
     }
 }
 
@@ -166,7 +186,7 @@ impl Open for Libtpms {
                 state
             }
         };
-        tpm.memory = Memory::File(file, blobs);
+        tpm.memory = Memory::File(Kept { file, known: blobs, chip: Standing::AsKnown });
         Ok(tpm)
     }
 }

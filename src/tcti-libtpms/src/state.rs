@@ -53,7 +53,8 @@ pub(crate) enum News {
     None,
     /// Another state; empty blobs for an empty file, which is a new TPM.
     State(Blobs),
-    /// The file was removed. It is made anew from what this process holds, and other processes may have gone on from there.
+    /// The file was removed or emptied. It is made anew from what this process holds, and other processes may have gone on
+    /// from there.
     Removed,
 }
 

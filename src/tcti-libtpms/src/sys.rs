@@ -120,7 +120,8 @@ enum Power {
 pub(crate) struct Chip {
     functions: Functions,
     power: Power,
-    messages: Messages,
+    /// None in a forked process that could not make them.
+    messages: Option<Messages>,
 }
 
 impl Chip {
@@ -134,7 +135,7 @@ impl Chip {
         }
         let parts = Messages::open().and_then(|messages| Ok((messages, Functions::load()?)));
         match parts {
-            Ok((messages, functions)) => Ok(Chip { functions, power: Power::Off, messages }),
+            Ok((messages, functions)) => Ok(Chip { functions, power: Power::Off, messages: Some(messages) }),
             Err(rc) => {
                 IN_USE.store(false, Ordering::Release);
                 Err(rc)
@@ -156,18 +157,17 @@ impl Chip {
             io_getlocality: locality,
             io_getphysicalpresence: physical_presence,
         };
-        // SAFETY: the descriptor is open until the chip is dropped.
-        unsafe { (self.functions.set_debug_fd)(self.messages.0.as_raw_fd()) };
+        self.point_to_messages();
         // SAFETY: libtpms is powered off, as the choice demands.
         let chosen = unsafe { (self.functions.choose_version)(TPM_VERSION_2) };
-        self.messages.check("choose TPM 2.0", chosen)?;
+        self.check("choose TPM 2.0", chosen)?;
         // SAFETY: libtpms copies the structure; its functions live as long as this library, which is never unmapped.
         let registered = unsafe { (self.functions.register_callbacks)(&callbacks) };
-        self.messages.check("take our callbacks", registered)?;
+        self.check("take our callbacks", registered)?;
         // SAFETY: the callbacks are in place.
         let started = unsafe { (self.functions.main_init)() };
         self.power = Power::On; // even a failed start has to be terminated
-        self.messages.check("start with this state", started)
+        self.check("start with this state", started)
     }
 
     /// Takes the power; what is volatile is gone.
@@ -188,7 +188,7 @@ impl Chip {
         let (data, len) = (&raw mut response.data, &raw mut response.len);
         // SAFETY: libtpms reads `size` bytes of the command and allocates the response with malloc.
         let result = unsafe { (self.functions.process)(data, len, &mut room, command.as_ptr(), size) };
-        self.messages.check("execute a command", result)?;
+        self.check("execute a command", result)?;
         response.to_vec()
     }
 
@@ -199,15 +199,25 @@ impl Chip {
 
     /// This process was forked: what libtpms says here is no business of the other's.
     pub(crate) fn inherited(&mut self) {
-        let fd = match Messages::open() {
-            Ok(messages) => {
-                self.messages = messages;
-                self.messages.0.as_raw_fd()
-            }
-            Err(_) => -1,
-        };
-        // SAFETY: the descriptor is open until the chip is dropped; -1 is none.
+        let _parents = std::mem::replace(&mut self.messages, Messages::open().ok());
+        self.point_to_messages();
+    }
+
+    fn point_to_messages(&self) {
+        let fd = self.messages.as_ref().map_or(-1, |messages| messages.0.as_raw_fd());
+        // SAFETY: the descriptor is open until the chip has another or is dropped; -1 is none.
         unsafe { (self.functions.set_debug_fd)(fd) };
+    }
+
+    /// An error of libtpms with what it said about it.
+    fn check(&mut self, what: &str, result: TpmResult) -> Result<()> {
+        match result {
+            TPM_SUCCESS => Ok(()),
+            error => {
+                let said = self.messages.as_mut().map_or_else(String::new, Messages::take);
+                Err(fail!(Rc::IO_ERROR, "libtpms cannot {what}: error {error:#x}{said}"))
+            }
+        }
     }
 
     /// The state as of now.
@@ -216,7 +226,7 @@ impl Chip {
         let (data, len) = (&raw mut volatile.data, &raw mut volatile.len);
         // SAFETY: libtpms allocates the blob with malloc.
         let given = unsafe { (self.functions.get_state)(STATE_VOLATILE, data, len) };
-        self.messages.check("give its state", given)?;
+        self.check("give its state", given)?;
         Ok(Blobs { permanent: self.permanent()?, volatile: volatile.to_vec()? })
     }
 }
@@ -241,14 +251,6 @@ impl Messages {
         let fd =
             above_stdio(fd).map_err(|error| fail!(Rc::IO_ERROR, "cannot take the messages of libtpms: {error}"))?;
         Ok(Messages(File::from(fd)))
-    }
-
-    /// An error of libtpms with what it said about it.
-    fn check(&mut self, what: &str, result: TpmResult) -> Result<()> {
-        match result {
-            TPM_SUCCESS => Ok(()),
-            error => Err(fail!(Rc::IO_ERROR, "libtpms cannot {what}: error {error:#x}{}", self.take())),
-        }
     }
 
     /// What was said, in parentheses; empty when there is nothing.

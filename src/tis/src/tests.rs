@@ -21,7 +21,7 @@ const BOTH: [ChipSelect; 2] = [ChipSelect::PerTransfer, ChipSelect::Held];
 
 /// The clock of the tests, in milliseconds.
 #[derive(Clone, Default)]
-struct Time(Arc<Mutex<(u64, u64)>>);
+pub(crate) struct Time(Arc<Mutex<(u64, u64)>>);
 
 impl Time {
     fn now(&self) -> u64 {

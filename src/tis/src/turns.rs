@@ -48,32 +48,43 @@ impl Turns {
         Ok(Turns { file: file.into(), mine: None })
     }
 
-    /// Waits for a turn, as long as a TPM may take to become ready, and for one turn of another process at most.
+    /// Waits for a turn, as long as a TPM may take to become ready. Of two processes each waits for one turn of the other
+    /// at most; of more, the one that finds the place free is next.
     pub(crate) fn begin(&mut self, clock: &mut dyn Clock) -> Result<Last> {
-        let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
-        let mut is_next = false;
-        let begun = loop {
-            is_next = is_next || self.lock(Place::Next)?;
-            if is_next && self.lock(Place::Turn)? {
-                break self.note();
-            }
-            if patience.pause(clock)?.is_none() {
-                break Err(fail!(
-                    Rc::IO_ERROR,
-                    "the TPM is at work for process {}, with which this one shares the bus since one was forked from \
-                     the other. Try again when that process has its response",
-                    self.holder()
-                ));
-            }
-        };
+        let begun = self.wait(clock);
         self.unlock(Place::Next);
         begun
     }
 
-    /// Begins a turn if it is free, which does not count as one.
-    pub(crate) fn try_begin(&self) -> Result<Option<Last>> {
+    fn wait(&mut self, clock: &mut dyn Clock) -> Result<Last> {
+        let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
+        let mut is_next = false;
+        loop {
+            is_next = is_next || self.lock(Place::Next)?;
+            if is_next {
+                if let Some(last) = self.try_begin()? {
+                    return Ok(last);
+                }
+            }
+            if patience.pause(clock)?.is_none() {
+                let process = match self.holder() {
+                    // None between two turns, or one of another PID namespace.
+                    ..=0 => "another process".to_owned(),
+                    process => format!("process {process}"),
+                };
+                return Err(fail!(
+                    Rc::IO_ERROR,
+                    "the TPM is at work for {process}, with which this one shares the bus since one was forked from the \
+                     other. Try again when that process has its response"
+                ));
+            }
+        }
+    }
+
+    /// Begins a turn if it is free.
+    pub(crate) fn try_begin(&mut self) -> Result<Option<Last>> {
         match self.lock(Place::Turn)? {
-            true => Ok(Some(self.last(self.count()?))),
+            true => self.note().map(Some),
             false => Ok(None),
         }
     }
@@ -95,19 +106,11 @@ impl Turns {
 
     /// Counts the turn that has begun.
     fn note(&mut self) -> Result<Last> {
-        let before = self.count()?;
-        let last = self.last(before);
+        let before = (&self.file).stream_position().map_err(failed)?;
+        let last = if self.mine == Some(before) { Last::Mine } else { Last::Anothers };
         let now = (&self.file).seek(SeekFrom::Start(before + 1)).map_err(failed)?;
         self.mine = Some(now);
         Ok(last)
-    }
-
-    fn count(&self) -> Result<u64> {
-        (&self.file).stream_position().map_err(failed)
-    }
-
-    fn last(&self, number: u64) -> Last {
-        if self.mine == Some(number) { Last::Mine } else { Last::Anothers }
     }
 
     fn lock(&self, place: Place) -> Result<bool> {

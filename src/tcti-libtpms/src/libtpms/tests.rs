@@ -222,6 +222,9 @@ fn a_command_whose_effect_cannot_be_kept_is_undone() {
     let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
     let executed = |chip: &mut Chip| chip.process(0, &extend(16)).and(Err(Rc::MEMORY));
     assert_eq!(tpm.transact(executed), Err(Rc::MEMORY));
+    std::fs::write(&path, "no state").unwrap();
+    assert_eq!(tpm.transact(|chip| chip.process(0, GET_RANDOM)), Err(Rc::IO_ERROR));
+    std::fs::remove_file(&path).unwrap();
     assert_eq!(pcr(&mut Session::new(tpm), 16), [0; 32]);
     assert_eq!(pcr(&mut open(Some(&path)).unwrap(), 16), [0; 32]);
 }

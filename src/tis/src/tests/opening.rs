@@ -157,6 +157,23 @@ fn a_process_that_used_the_tpm_gives_its_locality_back_and_others_claim_it_again
 }
 
 #[test]
+fn the_end_of_one_process_costs_the_other_no_command() {
+    let bench = Bench::new(Faults::default());
+    let (mut one, elsewhere) = shared(&bench, ChipSelect::Held);
+    let mut other = Tis::over(bench.bus(ChipSelect::Held)).unwrap();
+    other.turns = elsewhere.turns();
+    let mut other = Session::new(other);
+    works(&mut other, 1);
+    works(&mut one, 2);
+    drop(other);
+    assert!(!bench.sim().has_locality());
+    works(&mut one, 3);
+    drop(one);
+    assert!(!bench.sim().has_locality());
+    bench.polite();
+}
+
+#[test]
 fn a_child_that_did_not_use_the_tpm_leaves_it_as_it_is() {
     let bench = Bench::new(Faults::default());
     let mut parent = bench.open(ChipSelect::Held);

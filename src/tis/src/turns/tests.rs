@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::SystemClock;
+use crate::tests::Time;
 use std::env;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::fd::AsFd;
@@ -24,14 +25,42 @@ fn a_turn_knows_whose_the_last_one_was() {
     let turn = elsewhere.begin();
     assert_eq!(turns.try_begin(), Ok(None));
     drop(turn);
-    for _ in 0..2 {
-        assert_eq!(turns.try_begin(), Ok(Some(Last::Anothers)));
-    }
-    assert_eq!(turns.begin(clock), Ok(Last::Anothers));
+    assert_eq!(turns.try_begin(), Ok(Some(Last::Anothers)));
+    turns.end();
+    assert_eq!(turns.try_begin(), Ok(Some(Last::Mine)), "that was one");
     turns.end();
     turns.inherited();
     assert!(!turns.had_one());
     assert_eq!(turns.begin(clock), Ok(Last::Anothers), "it was the parent's");
+}
+
+/// A clock that cannot sleep.
+struct Broken;
+
+impl Clock for Broken {
+    fn sleep(&mut self, _millis: u32) -> Result<()> {
+        Err(Rc::IO_ERROR)
+    }
+
+    fn start_timer(&mut self, _millis: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn timer_expired(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+#[test]
+fn who_gives_up_is_not_next_any_more() {
+    let mut turns = Turns::new().unwrap();
+    let elsewhere = turns.elsewhere();
+    let turn = elsewhere.begin();
+    assert_eq!(turns.begin(&mut Broken), Err(Rc::IO_ERROR));
+    // A lock of this process would be in the way of another description's, as of another process's.
+    let another = elsewhere.reopen();
+    fcntl(&another, FcntlArg::F_OFD_SETLK(&record(F_WRLCK, Place::Next))).unwrap();
+    drop(turn);
 }
 
 /// What the other process does, in the environment of this test.
@@ -111,7 +140,7 @@ fn two_processes_take_turns() {
     assert_eq!(holder.begun(), "Anothers");
     assert_eq!(turns.try_begin(), Ok(None));
     assert_eq!(turns.holder(), i32::try_from(holder.child.id()).unwrap());
-    assert_eq!(turns.begin(clock), Err(Rc::IO_ERROR));
+    assert_eq!(turns.begin(&mut Time::default()), Err(Rc::IO_ERROR));
     holder.kill();
     assert_eq!(turns.begin(clock), Ok(Last::Anothers), "a turn ends with its process");
     turns.end();
@@ -119,7 +148,7 @@ fn two_processes_take_turns() {
     let mut busy = Other::start(&turns, "works");
     for _ in 0..10 {
         busy.begun();
-        assert_eq!(turns.begin(clock), Ok(Last::Anothers), "it lets this one in");
+        turns.begin(clock).expect("it lets this one in");
         turns.end();
     }
 }
