@@ -53,7 +53,8 @@ const COMMANDS: &str = "\
 One command and its response, as libtss2-sys does it: the size first, then the response. Client and server share one core.
 The calls are system calls per command. The C module has no `keep=true`, so it is compared with its connection per command;
 it waits for a delayed acknowledgement twice per command in mssim's protocol; there is none for mssim's Unix sockets. libtpms is
-in the process.
+in the process. Ours has a call more on a Unix socket, where it ends the connection with shutdown(2), since a forked process may
+have a copy of it; pcap has one more for each message, since a limit for the size of files may have come.
 ";
 
 const DEVICES: &str = "\
