@@ -87,7 +87,8 @@ backtrace, which is linked in whether it can happen or not.
 
 const CONTEXTS: &str = "\
 Contexts in threads of one process, each with an swtpm of its own behind a Unix socket, on all cores. The rate is that of all
-contexts together; the ratio is of the times.
+contexts together; the ratio is of the times. With more contexts than cores all have something to do at any time, and ours has
+a system call more per command here (shutdown).
 ";
 
 const CYCLES: &str = "\
@@ -108,6 +109,8 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let ours = install::stage(project)?.join("lib");
     let built = compile::release(project, ["tss2-bench", "sim-mssim"])?;
     let shell = project.shell()?;
+    // What was just written and is not on the disk yet would count as memory of the processes that map it.
+    cmd!(shell, "sync").quiet().run()?;
     let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
     let bench = Bench { project, built, ours, theirs: format!("/usr/lib/{multiarch}").into() };
     let Counts { commands, processes, together, cycles } = if options.quick { QUICK } else { FULL };
