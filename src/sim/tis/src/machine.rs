@@ -170,7 +170,10 @@ impl Machine {
         if let Some(garbage) = self.faults.garbage {
             return garbage;
         }
-        self.allowance = burst;
+        self.allowance = match &self.state {
+            State::Reception(command) if is_whole(command) => 0, // Expect says so
+            _ => burst,
+        };
         let burst = u32::try_from(burst).unwrap_or(0xffff);
         FAMILY_2_0 | burst << 8 | flags
     }
@@ -272,7 +275,7 @@ impl Machine {
         match &mut self.state {
             State::Reception(_) if self.lost > 0 => self.lost -= 1,
             State::Reception(command) if !is_whole(command) => command.push(byte),
-            // What is left of a command that lost bytes may say any size.
+            // What is left of a command that lost bytes may say any size, which the next status tells.
             State::Reception(_) if self.faults.lose > 0 => {}
             State::Reception(_) => self.offend("FIFO write beyond the command".to_owned()),
             _ => self.offend("FIFO write to a TPM that is not ready".to_owned()),

@@ -107,6 +107,20 @@ fn bytes_that_are_lost_end_the_command() {
 }
 
 #[test]
+fn bytes_that_are_lost_may_make_the_command_end_early() {
+    for chip_select in BOTH {
+        let bench = Bench::new(Faults::default());
+        let mut session = bench.open(chip_select);
+        // Without three bytes its size reads 0.
+        bench.set(Faults { lose: 3, ..Faults::default() });
+        assert_eq!(run(&mut session, &command(256, 200, 0)), Err(Rc::IO_ERROR));
+        bench.set(Faults::default());
+        works(&mut session, 1);
+        bench.polite();
+    }
+}
+
+#[test]
 fn a_response_that_stops_ends_the_command() {
     for at in [0, 1, 9, 10, 11, 64, 199] {
         let (result, took) = under(Faults { stall_at: Some(at), ..Faults::default() }, ChipSelect::Held);
