@@ -113,19 +113,19 @@ impl StateFile {
     fn open(&self) -> io::Result<(File, bool)> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-        let missing = match options.open(&self.path) {
-            Ok(file) => return Ok((keep_off_stdio(file)?, false)),
-            Err(error) if error.kind() == ErrorKind::NotFound => error,
-            Err(error) => return Err(error),
-        };
-        match options.clone().create_new(true).mode(0o600).open(&self.path) {
-            Ok(file) => Ok((keep_off_stdio(file)?, true)),
-            // Another process has made it meanwhile; or it is a link that leads nowhere.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                let file = options.open(&self.path).map_err(|_| missing)?;
-                Ok((keep_off_stdio(file)?, false))
+        loop {
+            let missing = match options.open(&self.path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => error,
+                opened => return Ok((keep_off_stdio(opened?)?, false)),
+            };
+            match options.clone().create_new(true).mode(0o600).open(&self.path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                made => return Ok((keep_off_stdio(made?)?, true)),
             }
-            Err(error) => Err(error),
+            // Another process has made it meanwhile; or there is a link, which leads nowhere.
+            if self.path.is_symlink() {
+                return Err(missing);
+            }
         }
     }
 

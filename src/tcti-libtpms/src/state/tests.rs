@@ -3,6 +3,7 @@
 
 use super::*;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn blobs() -> Blobs {
     Blobs { permanent: vec![1, 2, 3], volatile: vec![4, 5] }
@@ -109,6 +110,24 @@ fn a_file_that_was_restored_in_its_place_is_news() {
     let other = Blobs { permanent: vec![9, 9, 9], volatile: vec![8, 8, 8] };
     std::fs::write(&path, encode(&other).unwrap()).unwrap(); // as cp does
     assert!(state.lock().unwrap().news() == Ok(News::State(other)));
+}
+
+#[test]
+fn a_file_that_others_make_and_remove_can_be_locked_at_any_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ = OpenOptions::new().write(true).create_new(true).open(&path);
+                let _ = std::fs::remove_file(&path);
+            }
+        });
+        let locked = (0..50_000).all(|_| StateFile::new(&path).lock().is_ok());
+        over.store(true, Ordering::Relaxed);
+        assert!(locked);
+    });
 }
 
 #[test]
