@@ -38,6 +38,8 @@ const THERE: [(&str, bool); 2] = [("usb", false), ("device", true)];
 const SPARE: u64 = 300;
 /// Commands per second that any module gets through.
 const SLOWEST: u64 = 20;
+/// Processes beside that of libtpms, each with a row.
+const BESIDE: usize = 2;
 /// The exit status of timeout(1) when it has ended a program.
 const TIMED_OUT: i32 = 124;
 
@@ -47,6 +49,8 @@ struct Part<'a> {
     row: usize,
     what: &'a str,
     program: &'a Path,
+    /// Where its log goes.
+    files: &'a Path,
     /// Whether it needs a virtual machine, and if that has a TPM.
     machine: Option<bool>,
     /// Seconds after which it hangs.
@@ -61,12 +65,13 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let stage = install::stage(project)?;
     let built = compile::release(project, ["tss2-soak", "sim-mssim", "sim-tpm2go"])?;
     let program = built.join("soak");
-    let programs = project.target.join("soak");
-    if programs.exists() {
-        std::fs::remove_dir_all(&programs)?;
+    // Programs in C, and logs; those of the run before go.
+    let files = project.target.join("soak");
+    if files.exists() {
+        std::fs::remove_dir_all(&files)?;
     }
-    std::fs::create_dir(&programs)?;
-    let environment = environment(&stage, &built, &programs);
+    std::fs::create_dir(&files)?;
+    let environment = environment(&stage, &built, &files);
     let head = Command::new(&program).arg("--prepare").envs(environment.iter().cloned()).output().context("soak")?;
     ensure!(head.status.success(), "soak --prepare: {}", String::from_utf8_lossy(&head.stderr));
 
@@ -80,6 +85,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
             row,
             what,
             program: &program,
+            files: &files,
             machine,
             limit,
             arguments: arguments(what, options),
@@ -165,8 +171,7 @@ impl Part<'_> {
             false => tempfile::tempdir()?,
         };
         // Each fault is a line.
-        let log = self.program.with_file_name(format!("soak-{}.log", self.what));
-        let _ = std::fs::remove_file(&log); // of the run before
+        let log = self.files.join(format!("{}.log", self.what));
         let mut command = Command::new("timeout");
         // In the foreground it ends with us.
         command.args(["--foreground", "--kill-after=10", &self.limit.to_string()]).arg(self.program);
@@ -177,7 +182,7 @@ impl Part<'_> {
             Some(TIMED_OUT) => format!("a hang: not at its end after {} s", self.limit),
             _ => output.status.to_string(),
         };
-        rows(&output.stdout, output.status.success(), &status)
+        self.rows(&output.stdout, output.status.success(), &status)
     }
 
     /// Runs it in a machine.
@@ -189,19 +194,49 @@ impl Part<'_> {
         let ended = machine.run(kernel, &words, &mut printed);
         let ended = ended.with_context(|| format!("printed:\n{}", String::from_utf8_lossy(&printed)));
         let status = ended?;
-        rows(&printed, status == 0, &format!("exit status {status}"))
+        self.rows(&printed, status == 0, &format!("exit status {status}"))
+    }
+
+    /// What it printed for the table. Without a row for each process nobody knows what it did, however it ended.
+    fn rows(&self, printed: &[u8], good: bool, status: &str) -> Result<String> {
+        let printed = String::from_utf8_lossy(printed);
+        // What else a machine prints is on the same line.
+        let rows: Vec<&str> = printed.lines().filter(|line| line.starts_with('|')).map(str::trim_end).collect();
+        let wanted = if self.what == "libtpms" { 1 + BESIDE } else { 1 };
+        ensure!(good && rows.len() == wanted, "{status}, {} rows of {wanted}:\n{printed}", rows.len());
+        Ok(rows.join("\n") + "\n")
     }
 }
 
-fn rows(printed: &[u8], good: bool, status: &str) -> Result<String> {
-    let printed = String::from_utf8_lossy(printed).into_owned();
-    match good {
-        // What else a machine prints is on the same line.
-        true => Ok(printed
-            .lines()
-            .filter(|line| line.starts_with('|'))
-            .map(|line| format!("{}\n", line.trim_end()))
-            .collect()),
-        false => bail!("{status}:\n{printed}"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(what: &str, printed: &str, good: bool) -> Option<String> {
+        let path = Path::new("soak");
+        let part = Part {
+            row: 0,
+            what,
+            program: path,
+            files: path,
+            machine: None,
+            limit: 0,
+            arguments: Vec::new(),
+            environment: &[],
+        };
+        part.rows(printed.as_bytes(), good, "exit status 0").ok()
+    }
+
+    #[test]
+    fn rows_are_what_begins_with_a_bar() {
+        assert_eq!(rows("usb", "boots\n| usb | 1 |\r\nends\n", true).as_deref(), Some("| usb | 1 |\n"));
+        assert_eq!(rows("libtpms", "|1|\n|2|\n|3|\n", true).as_deref(), Some("|1|\n|2|\n|3|\n"));
+    }
+
+    #[test]
+    fn a_success_that_says_too_little_is_a_failure() {
+        assert_eq!(rows("device", "[   9.1] tpm tpm0: a message of the kernel| device | 1 |\n", true), None);
+        assert_eq!(rows("libtpms", "|1|\n|2|\n", true), None);
+        assert_eq!(rows("usb", "| usb | 1 |\n", false), None);
     }
 }
