@@ -6,7 +6,7 @@ mod outcome;
 
 use crate::place::{Moment, Place, Programs, Strike};
 use crate::storm::Storm;
-use crate::sys::poll_handle;
+use crate::sys::{interrupts, poll_handle};
 use crate::tally::Tally;
 use crate::tcti::Tcti;
 use crate::tools::Run;
@@ -36,9 +36,17 @@ enum Health {
     },
 }
 
+/// A command whose answer has not come.
+struct Due {
+    ask: Ask,
+    since: Instant,
+    /// How many signals there had been.
+    interrupts: u64,
+}
+
 struct Slot {
     context: Option<Box<dyn Tcti>>,
-    due: Option<(Ask, Instant)>,
+    due: Option<Due>,
     health: Health,
     knowledge: Knowledge,
 }
@@ -50,7 +58,8 @@ pub(crate) struct Driver<P: Place> {
     pub(crate) tally: Tally,
     pub(crate) watchdog: Watchdog,
     storm: Storm,
-    matched_before_storm: u64,
+    /// A command was answered that the storm that is on had interrupted.
+    weathered: bool,
     programs: Programs,
     room: Vec<u8>,
 }
@@ -73,7 +82,7 @@ impl<P: Place> Driver<P> {
             tally: Tally::default(),
             watchdog,
             storm,
-            matched_before_storm: 0,
+            weathered: false,
             programs,
             room: vec![0; 4096],
         }
@@ -87,7 +96,7 @@ impl<P: Place> Driver<P> {
             (true, false) => self.idle(slot),
             (true, true) => self.due(slot),
         }
-        if self.rng.u32(..1000) == 0 {
+        if self.rng.u32(..1000) == 0 && self.place.abilities().signals {
             self.weather();
         }
     }
@@ -121,18 +130,18 @@ impl<P: Place> Driver<P> {
         match self.storm.is_on() {
             true => self.end_storm(),
             false => {
-                self.matched_before_storm = self.tally.matched;
+                self.weathered = false;
                 self.storm.begin(self.rng.u32(20..2000));
             }
         }
     }
 
-    /// One under which answers came was a fault, and is survived.
+    /// One that a command has met and was answered in spite of was a fault, and is survived.
     fn end_storm(&mut self) {
-        if self.storm.is_on() && self.storm.end() > 0 && self.tally.matched > self.matched_before_storm {
-            self.tally.faults += 1;
-            self.tally.survived += 1;
-        }
+        let weathered = u64::from(self.storm.is_on() && self.weathered);
+        self.storm.end();
+        self.tally.faults += weathered;
+        self.tally.survived += weathered;
     }
 
     fn open(&mut self, slot: usize) {
@@ -193,11 +202,12 @@ impl<P: Place> Driver<P> {
         let Some(context) = context else { return };
         let ask = knowledge.next(&mut self.rng);
         let command = ask.command();
+        let interrupts = interrupts();
         match self.watchdog.watch(format_args!("transmit of {ask:?} on context {slot}"), || context.transmit(&command))
         {
             Ok(()) => {
                 self.tally.sent += 1;
-                *due = Some((ask, Instant::now()));
+                *due = Some(Due { ask, since: Instant::now(), interrupts });
             }
             Err(rc) => {
                 knowledge.lose(&ask);
@@ -273,7 +283,7 @@ impl<P: Place> Driver<P> {
     }
 
     fn receive(&mut self, slot: usize, wait: Wait) {
-        let Slot { context: Some(context), due: Some((ask, _)), .. } = &mut self.slots[slot] else { return };
+        let Slot { context: Some(context), due: Some(Due { ask, .. }), .. } = &mut self.slots[slot] else { return };
         let room = &mut self.room;
         let received = self
             .watchdog
@@ -345,7 +355,7 @@ impl<P: Place> Driver<P> {
         let Some(context) = context else { return };
         let call = || match due {
             None => context.receive(&mut self.room, Wait::Millis(0)).map(drop),
-            Some((ask, _)) => context.transmit(&ask.command()),
+            Some(Due { ask, .. }) => context.transmit(&ask.command()),
         };
         let answer = self.watchdog.watch(format_args!("call out of turn on context {slot}"), call);
         if answer != Err(Rc::BAD_SEQUENCE) {

@@ -107,7 +107,6 @@ fn main() -> ExitCode {
         eprintln!("soak: {} with seed {seed}", what.name());
     }
     sys::prepare_signals();
-    storm::shelter();
     match what {
         What::Swtpm => run(what, &options, seed, Network::swtpm()),
         What::Mssim => run(what, &options, seed, Network::mssim()),

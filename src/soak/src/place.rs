@@ -102,6 +102,8 @@ pub(crate) enum Programs {
 /// What contexts can do besides transmit and receive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Abilities {
+    /// Their calls make system calls, which signals interrupt.
+    pub(crate) signals: bool,
     pub(crate) cancel: bool,
     pub(crate) locality: bool,
     pub(crate) poll: bool,

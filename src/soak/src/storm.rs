@@ -1,66 +1,48 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Signals for the thread that makes the calls, one after the other. No call may fail of them.
 
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::pthread::{pthread_kill, pthread_self};
+use nix::sys::signal::Signal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 /// A source of signals, off at first.
-pub(crate) struct Storm(Arc<Signals>);
-
-#[derive(Default)]
-struct Signals {
+pub(crate) struct Storm {
     /// Microseconds between two; 0: none are sent.
-    pause: AtomicU32,
-    sent: AtomicU64,
-}
-
-fn signals() -> SigSet {
-    SigSet::from_iter([Signal::SIGUSR1])
-}
-
-/// Threads that are started from now on get none.
-pub(crate) fn shelter() {
-    signals().thread_block().unwrap();
+    pause: Arc<AtomicU32>,
 }
 
 impl Storm {
-    /// For this thread alone; all others were started in the shelter.
+    /// For this thread alone, which does not end before the program.
     pub(crate) fn over_this_thread() -> Storm {
-        let signals_sent = Arc::new(Signals::default());
-        let storm = Storm(Arc::clone(&signals_sent));
+        let (this, pause) = (pthread_self(), Arc::new(AtomicU32::new(0)));
+        let storm = Storm { pause: Arc::clone(&pause) };
         thread::spawn(move || {
             loop {
-                match signals_sent.pause.load(Ordering::Relaxed) {
+                match pause.load(Ordering::Relaxed) {
                     0 => thread::sleep(Duration::from_millis(5)),
                     micros => {
-                        kill(Pid::this(), Signal::SIGUSR1).unwrap();
-                        signals_sent.sent.fetch_add(1, Ordering::Relaxed);
+                        pthread_kill(this, Signal::SIGUSR1).unwrap();
                         thread::sleep(Duration::from_micros(micros.into()));
                     }
                 }
             }
         });
-        signals().thread_unblock().unwrap();
         storm
     }
 
     /// A signal each so many microseconds.
     pub(crate) fn begin(&self, micros: u32) {
-        self.0.sent.store(0, Ordering::Relaxed);
-        self.0.pause.store(micros.max(1), Ordering::Relaxed);
+        self.pause.store(micros.max(1), Ordering::Relaxed);
     }
 
-    /// How many signals it was.
-    pub(crate) fn end(&self) -> u64 {
-        self.0.pause.store(0, Ordering::Relaxed);
-        self.0.sent.load(Ordering::Relaxed)
+    pub(crate) fn end(&self) {
+        self.pause.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.0.pause.load(Ordering::Relaxed) != 0
+        self.pause.load(Ordering::Relaxed) != 0
     }
 }

@@ -6,16 +6,26 @@ use core::ffi::c_int;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tcti_core::PollHandle;
 
-extern "C" fn nothing(_signal: c_int) {}
+static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn interrupt(_signal: c_int) {
+    INTERRUPTS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How often a thread has met SIGUSR1.
+pub(crate) fn interrupts() -> u64 {
+    INTERRUPTS.load(Ordering::Relaxed)
+}
 
 /// SIGUSR1 ends whatever system call the thread waits in, with EINTR. SIGXFSZ does nothing: a file that is too large is
 /// an error of its write.
 pub(crate) fn prepare_signals() {
     // No SA_RESTART.
-    let interrupt = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler does nothing, which is allowed in every place that a signal comes.
+    let interrupt = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler adds to an atomic, which is allowed in every place that a signal comes.
     unsafe { sigaction(Signal::SIGUSR1, &interrupt) }.unwrap();
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler of ours is involved.

@@ -2,8 +2,9 @@
 //! What a call's result means: whether an answer is right, whether an error fits a fault, and when a context has got
 //! over it.
 
-use super::{Driver, Health, Slot};
+use super::{Driver, Due, Health, Slot};
 use crate::place::{Moment, Place, Reach, Strike};
+use crate::sys;
 use std::time::{Duration, Instant};
 use tcti_core::Rc;
 use tss2_soak::Answer;
@@ -19,7 +20,7 @@ const SPELL: Duration = Duration::from_millis(300);
 impl<P: Place> Driver<P> {
     /// The answer to what is due will not come to us.
     pub(super) fn give_up(&mut self, slot: usize) {
-        if let Some((ask, _)) = self.slots[slot].due.take() {
+        if let Some(Due { ask, .. }) = self.slots[slot].due.take() {
             self.tally.given_up += 1;
             self.slots[slot].knowledge.lose(&ask);
             self.end_of_strike(slot);
@@ -29,13 +30,16 @@ impl<P: Place> Driver<P> {
     pub(super) fn answered(&mut self, slot: usize, size: usize) {
         let memory = self.place.keeps_memory(slot);
         let Slot { due, knowledge, .. } = &mut self.slots[slot];
-        let Some((ask, _)) = due.take() else { return };
+        let Some(Due { ask, interrupts, .. }) = due.take() else { return };
         if !memory {
             knowledge.forget();
         }
         let answer = self.room.get(..size).map_or(Answer::Wrong, |response| ask.judge(response));
         match knowledge.learn(&ask, &answer) {
-            true => self.tally.matched += 1,
+            true => {
+                self.tally.matched += 1;
+                self.weathered |= sys::interrupts() > interrupts;
+            }
             false => {
                 let bytes: String = self.room.iter().take(size).map(|byte| format!("{byte:02x}")).collect();
                 self.tally.wrong.push(format!("{ask:?} got {answer:?}: {bytes}; {}", self.state(slot)));
@@ -67,7 +71,7 @@ impl<P: Place> Driver<P> {
         if rc != Rc::TRY_AGAIN {
             return self.failed(slot, call, rc);
         }
-        let since = self.slots[slot].due.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed());
+        let since = self.slots[slot].due.as_ref().map_or(Duration::ZERO, |due| due.since.elapsed());
         match &self.slots[slot].health {
             // What holds it back is to go.
             Health::Struck { strike, since } if strike.reach == Reach::Process || since.elapsed() > SPELL => {
@@ -82,7 +86,7 @@ impl<P: Place> Driver<P> {
 
     pub(super) fn failed(&mut self, slot: usize, call: &str, rc: Rc) {
         let state = self.state(slot);
-        if let Some((ask, _)) = self.slots[slot].due.take() {
+        if let Some(Due { ask, .. }) = self.slots[slot].due.take() {
             self.tally.ended += 1;
             self.slots[slot].knowledge.lose(&ask);
         }

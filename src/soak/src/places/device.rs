@@ -81,7 +81,7 @@ impl Place for Device {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { cancel: false, locality: false, poll: true }
+        Abilities { signals: true, cancel: false, locality: false, poll: true }
     }
 
     fn programs(&self) -> Programs {

@@ -28,6 +28,10 @@ const NOBODY: u32 = 65534;
 /// What a fault took.
 enum Taken {
     Nothing,
+    /// The state file.
+    Name,
+    /// The life of a neighbour.
+    Neighbour,
     /// Descriptors.
     Descriptors(#[expect(dead_code, reason = "its end gives them back")] Exhausted),
     /// The limit of the size of files, which was this.
@@ -152,12 +156,13 @@ impl Libtpms {
         let mut killed = self.others.pop()?;
         killed.kill().unwrap();
         let ended = killed.wait_with_output().unwrap();
-        if ended.status.signal() != Some(Signal::SIGKILL as i32) {
+        let was_there = ended.status.signal() == Some(Signal::SIGKILL as i32);
+        if !was_there {
             self.crashes.push(told(&ended));
         }
         let next = self.other(VICTIM);
         self.others.push(next);
-        Some(())
+        was_there.then_some(())
     }
 
     fn file(&self) -> Option<&PathBuf> {
@@ -212,11 +217,11 @@ impl Place for Libtpms {
                 fs::remove_file(&self.own).unwrap();
                 // A context makes it anew from what it holds.
                 self.lost += u64::from(moment == Moment::Open);
-                ("a removed state file", NONE, Taken::Nothing)
+                ("a removed state file", NONE, Taken::Name)
             }
             (5, Using::Shared) => {
                 self.remove_shared()?;
-                ("a removed state file", NONE, Taken::Nothing)
+                ("a removed state file", NONE, Taken::Name)
             }
             (6, Using::Own) if own => {
                 let content = fs::read(&self.own).unwrap();
@@ -236,7 +241,7 @@ impl Place for Libtpms {
             }
             (_, Using::Shared) if rng.u8(..4) == 0 => {
                 self.kill_neighbour()?;
-                ("a killed neighbour", NONE, Taken::Nothing)
+                ("a killed neighbour", NONE, Taken::Neighbour)
             }
             _ => return None,
         };
@@ -244,11 +249,13 @@ impl Place for Libtpms {
         Some(Strike { fault, codes, reach: Reach::One, endless: false })
     }
 
-    /// What was taken is missed when a call fails of it.
+    /// A state file that is there again was missed, by whoever made it anew; what else was taken is missed when a call
+    /// fails of it.
     fn heal(&mut self, _slot: usize) -> bool {
         match std::mem::replace(&mut self.taken, Taken::Nothing) {
-            Taken::Nothing => return true,
-            Taken::Descriptors(_) => {}
+            Taken::Name => return self.file().is_some_and(|file| file.is_file()),
+            Taken::Neighbour => return true,
+            Taken::Nothing | Taken::Descriptors(_) => {}
             Taken::Size(soft, hard) => setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap(),
             Taken::Rights => seteuid(Uid::from_raw(0)).unwrap(),
             Taken::Content(content) => fs::write(&self.own, content).unwrap(),
@@ -266,7 +273,7 @@ impl Place for Libtpms {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { cancel: false, locality: true, poll: false }
+        Abilities { signals: true, cancel: false, locality: true, poll: false }
     }
 
     fn programs(&self) -> Programs {

@@ -79,7 +79,7 @@ impl Network {
     pub(crate) fn swtpm() -> Network {
         let servers = [Socket::Tcp, Socket::Unix].map(|socket| Server::Swtpm(Swtpm::start(socket)));
         let programs = format!("swtpm:{}", servers[0].at().conf());
-        let abilities = Abilities { cancel: false, locality: true, poll: true };
+        let abilities = Abilities { signals: true, cancel: false, locality: true, poll: true };
         Network::over(
             "swtpm",
             servers.into(),
@@ -94,7 +94,7 @@ impl Network {
     pub(crate) fn mssim() -> Network {
         let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Server::Mssim(Mssim::start(socket, 0)));
         let programs = format!("mssim:{}", servers[2].at().conf());
-        let abilities = Abilities { cancel: true, locality: true, poll: true };
+        let abilities = Abilities { signals: true, cancel: true, locality: true, poll: true };
         Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, programs)
     }
 

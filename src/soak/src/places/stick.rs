@@ -250,7 +250,7 @@ impl Place for Simulated {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { cancel: false, locality: false, poll: false }
+        Abilities { signals: false, cancel: false, locality: false, poll: false }
     }
 
     /// A driver that keeps to the rules has offended nobody.

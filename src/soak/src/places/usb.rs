@@ -68,7 +68,7 @@ impl Place for Usb {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { cancel: false, locality: false, poll: false }
+        Abilities { signals: true, cancel: false, locality: false, poll: false }
     }
 
     /// A process has the stick as long as it has a context.
