@@ -152,7 +152,7 @@ fn end_of_input() -> Arc<AtomicBool> {
 }
 
 /// Commands of a process beside at least, also when its input ended at once: leaks are to show.
-const BESIDE: f64 = 1000.0;
+const BESIDE: f64 = 5000.0;
 
 /// After this part of it everything has been allocated that stays.
 const WARM: f64 = 0.3;

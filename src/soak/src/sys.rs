@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signals that interrupt system calls, and descriptors of others.
+//! Signals that interrupt system calls, descriptors of others, and the heap.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::c_int;
+use nix::libc::mallinfo2;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::os::fd::BorrowedFd;
@@ -38,4 +39,11 @@ pub(crate) fn poll_handle(handle: &PollHandle, millis: u8) -> bool {
     let fd = unsafe { BorrowedFd::borrow_raw(handle.fd) };
     let mut fds = [PollFd::new(fd, PollFlags::from_bits_truncate(handle.events))];
     poll(&mut fds, PollTimeout::from(millis)).is_ok_and(|count| count > 0)
+}
+
+/// Bytes that are allocated, by this program and by the libraries that it has loaded.
+pub(crate) fn heap() -> usize {
+    // SAFETY: it looks at the allocator's own counters, under the allocator's own locks.
+    let info = unsafe { mallinfo2() };
+    info.uordblks + info.hblkhd
 }

@@ -149,7 +149,9 @@ fn environment(stage: &Path, built: &Path, programs: &Path) -> Vec<(String, Stri
         [("TSS2_STAGE", stage), ("TSS2_SIM", built), ("TSS2_PROGRAMS", programs), ("LD_LIBRARY_PATH", &libraries)];
     let mut environment: Vec<(String, String)> =
         paths.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())).collect();
-    environment.push(("TSS2_LOG".to_owned(), "all+error".to_owned()));
+    // Bytes of the heap are counted, and what the allocator keeps for each thread would count as used.
+    let others = [("TSS2_LOG", "all+error"), ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")];
+    environment.extend(others.map(|(name, value)| (name.to_owned(), value.to_owned())));
     environment
 }
 
