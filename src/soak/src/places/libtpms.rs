@@ -116,7 +116,7 @@ impl Libtpms {
         }
     }
 
-    /// It ends when its input does. Each number has an NV index to itself.
+    /// It ends when its input does. Each number has an NV index and a log to itself.
     fn other(&mut self, number: u32) -> Child {
         let seed = self.seeds.u64(..).to_string();
         let mut command = Command::new("setpriv");
@@ -124,7 +124,10 @@ impl Libtpms {
         command
             .args(["libtpms-beside", "--seed", &seed, "--number", &number.to_string(), "--shared"])
             .arg(&self.shared);
-        command.env("TSS2_LOG", "all+none").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+        if let Ok(log) = env::var("TSS2_LOGFILE") {
+            command.env("TSS2_LOGFILE", format!("{log}.{number}"));
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
     }
 
     /// What the context is on now.
