@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The distribution's libtss2-esys without a call that waits, beside other load on one TPM: load NAME:CONF SEED COUNT.
- * So many times it has "SEED NUMBER" hashed and random bytes made, and prints both. It changes nothing in the TPM, and
- * ends with status 1 and a response code when something fails. */
+/* The distribution's libtss2-esys beside other load on one TPM: load NAME:CONF SEED COUNT. So many times it has "SEED
+ * NUMBER" hashed and random bytes made, and prints both; where there is a descriptor to poll, no call of it waits. It
+ * changes nothing in the TPM, and ends with status 1 and a response code when something fails. */
 
 #include <poll.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ static void check(const char *what, TSS2_RC rc)
     exit(1);
 }
 
-/* Until there may be an answer. Modules without a descriptor answer in a call that waits. */
+/* Until there may be an answer. Modules without a descriptor answer in Finish, which waits then. */
 static void wait_for_answer(ESYS_CONTEXT *esys)
 {
     TSS2_TCTI_POLL_HANDLE *handles = NULL;

@@ -14,7 +14,7 @@ use crate::watchdog::Watchdog;
 use fastrand::Rng;
 use std::time::Instant;
 use tcti_core::{Rc, Wait};
-use tss2_soak::{Ask, Knowledge};
+use tss2_soak::{Ask, Knowledge, Trouble};
 
 /// One command in so many has a fault.
 const FAULTS: u32 = 50;
@@ -61,12 +61,20 @@ pub(crate) struct Driver<P: Place> {
     /// A command was answered that the storm that is on had interrupted.
     weathered: bool,
     programs: Programs,
+    trouble: Trouble,
     room: Vec<u8>,
 }
 
 impl<P: Place> Driver<P> {
     /// `first_index` is the NV index of the first context.
-    pub(crate) fn new(place: P, first_index: u32, mut rng: Rng, watchdog: Watchdog, storm: Storm) -> Driver<P> {
+    pub(crate) fn new(
+        place: P,
+        first_index: u32,
+        mut rng: Rng,
+        watchdog: Watchdog,
+        storm: Storm,
+        trouble: Trouble,
+    ) -> Driver<P> {
         let slot = |number: usize| Slot {
             context: None,
             due: None,
@@ -84,6 +92,7 @@ impl<P: Place> Driver<P> {
             storm,
             weathered: false,
             programs,
+            trouble,
             room: vec![0; 4096],
         }
     }
@@ -158,10 +167,16 @@ impl<P: Place> Driver<P> {
     fn lend(&mut self) {
         let Programs::Between(name_conf) = &self.programs else { return };
         let run = Run::draw(name_conf, &mut self.rng);
-        match run.end(&self.watchdog) {
-            Ok(None) => self.tally.runs.count(&run),
-            Ok(Some(why)) => self.tally.failures.push(why),
-            Err(why) => self.tally.wrong.push(why),
+        self.tally.runs.count(&run, run.end(&self.watchdog), false);
+    }
+
+    /// Lends it until a program of each kind has worked.
+    pub(crate) fn lend_to_all(&mut self) {
+        while matches!(self.programs, Programs::Between(_))
+            && !self.tally.is_bad()
+            && !self.tally.runs.are_of_all_kinds()
+        {
+            self.lend();
         }
     }
 

@@ -36,6 +36,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use storm::Storm;
 use tools::Tools;
+use tss2_soak::Trouble;
 use watchdog::Watchdog;
 
 /// NV index of the first context, where no hierarchy has one of its own.
@@ -163,33 +164,35 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     let input = (what == What::LibtpmsBeside).then(end_of_input);
     let end = End { since, seconds: options.seconds, commands: options.commands, input };
     let name = what.name();
+    let trouble = Trouble::default();
     let tools = match place.programs() {
-        Programs::Beside(name_conf) => Some(Tools::start(name_conf, rng.fork(), Watchdog::start(name, seed))),
+        Programs::Beside(name_conf) => {
+            Some(Tools::start(name_conf, rng.fork(), Watchdog::start(name, seed), trouble.clone()))
+        }
         Programs::None | Programs::Between(_) => None,
     };
     let storm = Storm::over_this_thread();
-    let mut driver = Driver::new(place, FIRST_INDEX + options.number, rng, Watchdog::start(name, seed), storm);
+    let mut driver = Driver::new(place, FIRST_INDEX + options.number, rng, Watchdog::start(name, seed), storm, trouble);
     run_until(&mut driver, &end, WARM);
     let warm = at_rest(&mut driver, tools.as_ref(), Resources::now);
     let sent = driver.tally.sent;
     run_until(&mut driver, &end, 1.0);
-    if driver.tally.sent == sent && driver.tally.bad().next().is_none() {
+    if driver.tally.sent == sent && !driver.tally.is_bad() {
         driver.tally.failures.push("no command was sent between the two measurements of what leaks".to_owned());
     }
     driver.settle();
     let leaks = at_rest(&mut driver, tools.as_ref(), || warm.growth());
     driver.tally.leaks.extend(leaks);
-    match tools.map(Tools::finish) {
-        None => {}
-        Some(Ok(runs)) => driver.tally.runs = runs,
-        Some(Err(why)) => driver.tally.wrong.push(why),
+    match tools {
+        Some(tools) => driver.tally.runs = tools.finish(),
+        None => driver.lend_to_all(),
     }
     report(what, seed, since.elapsed(), driver)
 }
 
 /// Goes on until this part of it is behind us, or something was wrong.
 fn run_until<P: Place>(driver: &mut Driver<P>, end: &End, part: f64) {
-    while driver.tally.bad().next().is_none() && end.part(driver.tally.sent) < part {
+    while !driver.tally.is_bad() && end.part(driver.tally.sent) < part {
         driver.step();
     }
 }
@@ -223,9 +226,9 @@ fn report<P: Place>(what: What, seed: u64, took: Duration, driver: Driver<P>) ->
     rows.iter().for_each(|row| println!("{row}"));
     tss2_e2e::program::clean_up();
     tally.bad().for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
-    match tally.bad().next() {
-        None => ExitCode::SUCCESS,
-        Some(_) => {
+    match tally.is_bad() {
+        false => ExitCode::SUCCESS,
+        true => {
             last_words();
             ExitCode::FAILURE
         }

@@ -28,11 +28,14 @@ pub(crate) enum Moment {
 }
 
 /// A fault that is there from now on, until it is healed.
+#[derive(Clone, Copy)]
 pub(crate) struct Strike {
     pub(crate) fault: &'static str,
     /// What calls may answer while it is there, and right after it.
     pub(crate) codes: &'static [Rc],
     pub(crate) reach: Reach,
+    /// Whether it hits programs beside, too. There is none such without calm.
+    pub(crate) beside: bool,
     /// Whether no answer may come while it is there.
     pub(crate) endless: bool,
 }

@@ -6,8 +6,9 @@ use std::fmt;
 
 /// The columns of a row.
 pub(crate) const HEAD: &str = "| module | commands sent | answers matched | ended by a fault | given up | faults | \
-                               survived | tools | C async | wrong answers | leaks | other failures | seconds | seed |\n\
-                               |---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
+                               survived | tools | C on libtss2-esys | programs ended by a fault | wrong answers | leaks | \
+                               other failures | seconds | seed |\n\
+                               |---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|";
 
 /// Counts of one run.
 #[derive(Default)]
@@ -24,7 +25,7 @@ pub(crate) struct Tally {
     pub(crate) faults: u64,
     /// Faults after which the context worked again.
     pub(crate) survived: u64,
-    /// Runs of other programs with the right output.
+    /// Other programs.
     pub(crate) runs: Runs,
     pub(crate) wrong: Vec<String>,
     pub(crate) leaks: Vec<String>,
@@ -36,26 +37,32 @@ impl Tally {
     /// Each command has one end, and each fault was survived; else that is a failure, too.
     pub(crate) fn balance(&mut self) {
         let ends = self.matched + self.ended + self.given_up + u64::try_from(self.wrong.len()).unwrap();
-        if self.bad().next().is_none() && (self.matched == 0 || self.sent != ends || self.survived != self.faults) {
+        if !self.is_bad() && (self.matched == 0 || self.sent != ends || self.survived != self.faults) {
             self.failures.push("the counts do not add up".to_owned());
         }
     }
 
     /// All that must not happen, in words.
     pub(crate) fn bad(&self) -> impl Iterator<Item = &String> {
-        self.wrong.iter().chain(&self.leaks).chain(&self.failures)
+        self.wrong.iter().chain(&self.leaks).chain(&self.failures).chain(self.runs.bad())
+    }
+
+    /// Whether there was any of it.
+    pub(crate) fn is_bad(&self) -> bool {
+        self.bad().next().is_some()
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { sent, matched, ended, given_up, faults, survived, runs, wrong, leaks, failures } = self;
-        let Runs { tools, asynchronous } = runs;
-        let (wrong, leaks, failures) = (wrong.len(), leaks.len(), failures.len());
+        let Runs { tools, esys, ended: programs, wrong: outputs, failures: unexplained } = runs;
+        let (wrong, leaks) = (wrong.len() + outputs.len(), leaks.len());
+        let failures = failures.len() + unexplained.len();
         write!(
             f,
-            "{sent} | {matched} | {ended} | {given_up} | {faults} | {survived} | {tools} | {asynchronous} | {wrong} | \
-             {leaks} | {failures}"
+            "{sent} | {matched} | {ended} | {given_up} | {faults} | {survived} | {tools} | {esys} | {programs} | \
+             {wrong} | {leaks} | {failures}"
         )
     }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Other programs beside the contexts, or between them, each through our loader to the same TPM: tpm2-tools, unmodified, and one in C that
-//! drives libtss2-esys without a call that waits. A program prints what is right or fails, and works again soon.
+//! Other programs beside the contexts, or between them, each through our loader to the same TPM: tpm2-tools, unmodified,
+//! and one in C on libtss2-esys, which does not wait in a call where there is a descriptor to poll. A program prints what
+//! is right, or a fault that reached it while it ran explains why it failed.
 
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io::{self, Seek, Write as _};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,25 +16,29 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tss2_e2e::program::{self, Link};
 use tss2_e2e::{output, stage};
-
-/// So many programs in a row may fail, of servers that were just killed and of limits that they inherit.
-const TRIES: u32 = 20;
+use tss2_soak::Trouble;
 
 /// Most rounds of the program in C.
 const ROUNDS: u32 = 20;
 
-/// Programs that printed what is right.
-#[derive(Clone, Copy, Default)]
+/// Programs, by how they ended.
+#[derive(Default)]
 pub(crate) struct Runs {
-    /// Of tpm2-tools.
+    /// Of tpm2-tools, with the right output.
     pub(crate) tools: u64,
-    /// In C, asynchronous.
-    pub(crate) asynchronous: u64,
+    /// In C, with the right output.
+    pub(crate) esys: u64,
+    /// Failed during a fault that reaches them.
+    pub(crate) ended: u64,
+    /// What was printed and is not right.
+    pub(crate) wrong: Vec<String>,
+    /// What failed without such a fault.
+    pub(crate) failures: Vec<String>,
 }
 
 /// A thread that runs one program after the other.
 pub(crate) struct Tools {
-    thread: JoinHandle<Result<Runs, String>>,
+    thread: JoinHandle<Runs>,
     over: Arc<AtomicBool>,
     turn: Arc<Mutex<()>>,
 }
@@ -44,31 +49,23 @@ pub(crate) fn compile() -> PathBuf {
 }
 
 impl Tools {
-    pub(crate) fn start(name_conf: String, mut rng: Rng, watchdog: Watchdog) -> Tools {
+    pub(crate) fn start(name_conf: String, mut rng: Rng, watchdog: Watchdog, trouble: Trouble) -> Tools {
         let (over, turn) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(())));
         let (is_over, turns) = (Arc::clone(&over), Arc::clone(&turn));
         let thread = thread::spawn(move || {
-            let (mut runs, mut failed) = (Runs::default(), 0);
-            while !is_over.load(Ordering::SeqCst) {
+            let mut runs = Runs::default();
+            // At last there are no faults any more, and each kind has to work.
+            while runs.bad().next().is_none() && !(is_over.load(Ordering::SeqCst) && runs.are_of_all_kinds()) {
                 let turn = turns.lock().unwrap_or_else(PoisonError::into_inner);
                 let run = Run::draw(&name_conf, &mut rng);
-                match run.end(&watchdog)? {
-                    None => {
-                        failed = 0;
-                        runs.count(&run);
-                    }
-                    Some(why) => {
-                        failed += 1;
-                        if failed > TRIES {
-                            return Err(format!("other programs do not work any more: {why}"));
-                        }
-                    }
-                }
+                let faults = trouble.watch();
+                let ended = run.end(&watchdog);
+                runs.count(&run, ended, faults.met());
                 drop(turn);
                 // Leaves the TPM to the contexts for a while.
                 thread::sleep(Duration::from_millis(rng.u64(..100)));
             }
-            Ok(runs)
+            runs
         });
         Tools { thread, over, turn }
     }
@@ -78,20 +75,34 @@ impl Tools {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many printed what is right; or what went wrong.
-    pub(crate) fn finish(self) -> Result<Runs, String> {
+    /// What came of them all.
+    pub(crate) fn finish(self) -> Runs {
         self.over.store(true, Ordering::SeqCst);
-        self.thread.join().unwrap_or_else(|_| Err("the thread of the tools panicked".to_owned()))
+        let panicked = |_| Runs { failures: vec!["the thread of the tools panicked".to_owned()], ..Runs::default() };
+        self.thread.join().unwrap_or_else(panicked)
     }
 }
 
 impl Runs {
-    /// One more.
-    pub(crate) fn count(&mut self, run: &Run) {
-        match run.program {
-            Program::Tool(_) => self.tools += 1,
-            Program::Asynchronous { .. } => self.asynchronous += 1,
+    /// One more; `met`: whether there was a fault that may have hit it.
+    pub(crate) fn count(&mut self, run: &Run, ended: Ended, met: bool) {
+        match (ended, &run.program) {
+            (Ended::Right, Program::Tool(_)) => self.tools += 1,
+            (Ended::Right, Program::Esys { .. }) => self.esys += 1,
+            (Ended::Failed(_), _) if met => self.ended += 1,
+            (Ended::Failed(why), _) => self.failures.push(why),
+            (Ended::Wrong(why), _) => self.wrong.push(why),
         }
+    }
+
+    /// Whether each kind has worked.
+    pub(crate) fn are_of_all_kinds(&self) -> bool {
+        self.tools > 0 && self.esys > 0
+    }
+
+    /// All that must not happen, in words.
+    pub(crate) fn bad(&self) -> impl Iterator<Item = &String> {
+        self.wrong.iter().chain(&self.failures)
     }
 }
 
@@ -107,10 +118,19 @@ pub(crate) struct Run {
 enum Program {
     /// One of tpm2-tools; `None`: random bytes.
     Tool(Option<String>),
-    Asynchronous {
+    Esys {
         seed: u64,
         count: u32,
     },
+}
+
+/// How one ended.
+pub(crate) enum Ended {
+    Right,
+    /// It said so.
+    Failed(String),
+    /// It printed what is not right, or crashed.
+    Wrong(String),
 }
 
 impl Run {
@@ -129,33 +149,36 @@ impl Run {
                 let (seed, count) = (rng.u64(..), rng.u32(1..=ROUNDS));
                 let words =
                     [compile().display().to_string(), name_conf.to_owned(), seed.to_string(), count.to_string()];
-                (words.into(), Program::Asynchronous { seed, count })
+                (words.into(), Program::Esys { seed, count })
             }
         };
         Run { program, words, name_conf: name_conf.to_owned(), input }
     }
 
-    /// Runs it; gives how it failed. An error is output that is not right.
-    pub(crate) fn end(&self, watchdog: &Watchdog) -> Result<Option<String>, String> {
+    /// Runs it.
+    pub(crate) fn end(&self, watchdog: &Watchdog) -> Ended {
         let mut command = stage::command("setpriv");
         // One that hangs ends with us.
         command.args(["--pdeathsig", "KILL"]).args(&self.words);
-        command.env("TPM2TOOLS_TCTI", &self.name_conf).env("TSS2_LOG", "all+none");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let Ok(mut child) = command.spawn() else { return Ok(Some("it does not start".to_owned())) };
-        let ended: std::io::Result<Output> = watchdog.watch(format_args!("{:?}", self.words), || {
-            if let Some(mut stdin) = child.stdin.take() {
-                let _ = stdin.write_all(&self.input);
-            }
-            child.wait_with_output()
-        });
-        let ended = ended.map_err(|error| error.to_string())?;
+        command.env("TPM2TOOLS_TCTI", &self.name_conf).env("TSS2_LOG", "all+error");
         let words = &self.words;
+        let ended: io::Result<Output> = watchdog.watch(format_args!("{words:?}"), || {
+            // What comes from a pipe tpm2_hash hashes in a sequence: an object, and the contexts flush those.
+            let mut input = tempfile::tempfile()?;
+            input.write_all(&self.input)?;
+            input.rewind()?;
+            command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?.wait_with_output()
+        });
+        let ended = match ended {
+            Ok(ended) => ended,
+            Err(error) => return Ended::Failed(format!("{words:?} does not start: {error}")),
+        };
+        let show = || output::show(&ended);
         match (ended.status.code(), self.is_right(&output::stdout(&ended), ended.status.success())) {
-            (None, _) => Err(format!("{words:?} ended by a signal: {}", output::show(&ended))),
-            (Some(_), false) => Err(format!("{words:?} printed what is not right: {}", output::show(&ended))),
-            (Some(0), true) => Ok(None),
-            (Some(_), true) => Ok(Some(format!("{words:?}: {}", output::show(&ended)))),
+            (None, _) => Ended::Wrong(format!("{words:?} ended by a signal: {}", show())),
+            (Some(_), false) => Ended::Wrong(format!("{words:?} printed what is not right: {}", show())),
+            (Some(0), true) => Ended::Right,
+            (Some(_), true) => Ended::Failed(format!("{words:?} failed without a fault: {}", show())),
         }
     }
 
@@ -165,7 +188,7 @@ impl Run {
             Program::Tool(_) if !whole => true,
             Program::Tool(Some(expected)) => printed.trim_end() == expected,
             Program::Tool(None) => printed.trim_end().len() == 48,
-            Program::Asynchronous { seed, count } => {
+            Program::Esys { seed, count } => {
                 let mut lines: Vec<&str> = printed.lines().collect();
                 if !whole {
                     lines.pop(); // the reason

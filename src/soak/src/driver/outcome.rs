@@ -117,24 +117,25 @@ impl<P: Place> Driver<P> {
             return;
         }
         let calm = others.iter().all(|other| is_well(*other));
-        let Driver { place, rng, watchdog, .. } = self;
-        let strike = watchdog
-            .watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, moment, calm, rng));
+        let Driver { place, rng, watchdog, trouble, .. } = self;
+        let make = || {
+            watchdog
+                .watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, moment, calm, rng))
+        };
+        let strike = trouble.begin(make, |strike| strike.is_some_and(|strike| strike.beside));
         let Some(strike) = strike else { return };
-        let Strike { fault, codes, reach, endless } = strike;
         let server = self.place.server(slot);
         let mut hit = vec![slot];
-        hit.extend(others.into_iter().filter(|other| match reach {
+        hit.extend(others.into_iter().filter(|other| match strike.reach {
             Reach::One => false,
             Reach::Server | Reach::Memory => self.place.server(*other) == server,
             Reach::Process => true,
         }));
         for slot in hit {
-            if reach == Reach::Memory {
+            if strike.reach == Reach::Memory {
                 self.slots[slot].knowledge.forget();
             }
-            self.slots[slot].health =
-                Health::Struck { strike: Strike { fault, codes, reach, endless }, since: Instant::now() };
+            self.slots[slot].health = Health::Struck { strike, since: Instant::now() };
         }
     }
 
@@ -145,9 +146,14 @@ impl<P: Place> Driver<P> {
 
     /// Ends a fault. It counts when a call failed of it, or when something else met it.
     fn recover(&mut self, slot: usize, noticed: bool) {
-        let Health::Struck { strike: Strike { fault, codes, reach, .. }, .. } = self.slots[slot].health else { return };
+        let Health::Struck { strike: Strike { fault, codes, reach, beside, .. }, .. } = self.slots[slot].health else {
+            return;
+        };
         let place = &mut self.place;
         let met = self.watchdog.watch(format_args!("the end of {fault} for context {slot}"), || place.heal(slot));
+        if beside {
+            self.trouble.end();
+        }
         let slot = &mut self.slots[slot];
         if reach == Reach::Memory {
             // The last answer may have left the server before it lost its memory.

@@ -61,6 +61,7 @@ impl Place for Device {
                     fault: "no more descriptors",
                     codes: NO_DESCRIPTORS,
                     reach: Reach::Process,
+                    beside: true,
                     endless: true,
                 })
             }
@@ -69,7 +70,13 @@ impl Place for Device {
                 let mut tool = stage::command("tpm2_createprimary");
                 tool.args(["-Q", "-G", "ecc", "-T", NAME_CONF]);
                 self.neighbour = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok();
-                Some(Strike { fault: "a killed neighbour", codes: &[], reach: Reach::One, endless: false })
+                Some(Strike {
+                    fault: "a killed neighbour",
+                    codes: &[],
+                    reach: Reach::One,
+                    beside: false,
+                    endless: false,
+                })
             }
             _ => None,
         }

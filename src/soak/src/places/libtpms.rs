@@ -249,7 +249,9 @@ impl Place for Libtpms {
             _ => return None,
         };
         self.taken = taken;
-        Some(Strike { fault, codes, reach: Reach::One, endless: false })
+        // Limits and rights are inherited.
+        let beside = matches!(self.taken, Taken::Descriptors(_) | Taken::Size(..) | Taken::Rights);
+        Some(Strike { fault, codes, reach: Reach::One, beside, endless: false })
     }
 
     /// A state file that is there again was missed, by whoever made it anew; what else was taken is missed when a call

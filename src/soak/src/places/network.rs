@@ -66,7 +66,8 @@ pub(crate) struct Network {
     ways: Vec<Way>,
     exhausted: Option<Exhausted>,
     abilities: Abilities,
-    programs: String,
+    /// On which server other programs are, and what opens it.
+    programs: (usize, String),
     _dir: TempDir,
 }
 
@@ -78,24 +79,15 @@ impl Network {
     /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Network {
         let servers = [Socket::Tcp, Socket::Unix].map(|socket| Server::Swtpm(Swtpm::start(socket)));
-        let programs = format!("swtpm:{}", servers[0].at().conf());
         let abilities = Abilities { signals: true, cancel: false, locality: true, poll: true };
-        Network::over(
-            "swtpm",
-            servers.into(),
-            &[(0, ""), (0, ""), (1, ",keep=true")],
-            Framing::Raw,
-            abilities,
-            programs,
-        )
+        Network::over("swtpm", servers.into(), &[(0, ""), (0, ""), (1, ",keep=true")], Framing::Raw, abilities, 0)
     }
 
     /// A simulator serves one session at a time, so each context has its own, and the tools theirs.
     pub(crate) fn mssim() -> Network {
         let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Server::Mssim(Mssim::start(socket, 0)));
-        let programs = format!("mssim:{}", servers[2].at().conf());
         let abilities = Abilities { signals: true, cancel: true, locality: true, poll: true };
-        Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, programs)
+        Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, 2)
     }
 
     fn over(
@@ -104,7 +96,7 @@ impl Network {
         ways: &[(usize, &str)],
         framing: Framing,
         abilities: Abilities,
-        programs: String,
+        programs: usize,
     ) -> Network {
         let dir = tempfile::tempdir().unwrap();
         let way = |(number, (server, more)): (usize, &(usize, &str))| {
@@ -124,6 +116,7 @@ impl Network {
         };
         let ways = ways.iter().enumerate().map(way).collect();
         let dead = servers.iter().map(|_| false).collect();
+        let programs = (programs, format!("{module}:{}", servers[programs].at().conf()));
         Network { servers, dead, ways, exhausted: None, abilities, programs, _dir: dir }
     }
 }
@@ -152,7 +145,8 @@ impl Place for Network {
                 Server::Swtpm(_) => Reach::Server,
                 Server::Mssim(_) => Reach::Memory,
             };
-            return Some(Strike { fault: "a killed server", codes: BROKEN, reach, endless: false });
+            let beside = way.server == self.programs.0;
+            return Some(Strike { fault: "a killed server", codes: BROKEN, reach, beside, endless: false });
         }
         if rng.u8(..30) == 0 && moment != Moment::Due && calm {
             self.exhausted = Exhausted::now();
@@ -160,6 +154,7 @@ impl Place for Network {
                 fault: "no more descriptors",
                 codes: NO_DESCRIPTORS,
                 reach: Reach::Process,
+                beside: true,
                 endless: true,
             });
         }
@@ -171,7 +166,7 @@ impl Place for Network {
         };
         let (fault, codes) = (wire.name(), wire.codes());
         proxy.arm(wire);
-        Some(Strike { fault, codes, reach: Reach::One, endless: false })
+        Some(Strike { fault, codes, reach: Reach::One, beside: false, endless: false })
     }
 
     fn heal(&mut self, slot: usize) -> bool {
@@ -189,7 +184,7 @@ impl Place for Network {
     }
 
     fn programs(&self) -> Programs {
-        Programs::Beside(self.programs.clone())
+        Programs::Beside(self.programs.1.clone())
     }
 
     fn pause(&mut self) {

@@ -235,7 +235,7 @@ impl Place for Simulated {
             stick.strikes()
         });
         // A TPM may be busy for ever.
-        Some(Strike { fault, codes, reach: Reach::One, endless: true })
+        Some(Strike { fault, codes, reach: Reach::One, beside: false, endless: true })
     }
 
     fn heal(&mut self, _slot: usize) -> bool {

@@ -57,7 +57,7 @@ impl Place for Usb {
         let fault = COUNTED[rng.usize(..COUNTED.len())];
         self.before = self.stick.strikes();
         self.stick.set(&format!("{fault}={}", rng.u8(..16)));
-        Some(Strike { fault, codes: BROKEN, reach: Reach::One, endless: false })
+        Some(Strike { fault, codes: BROKEN, reach: Reach::One, beside: false, endless: false })
     }
 
     fn heal(&mut self, _slot: usize) -> bool {
