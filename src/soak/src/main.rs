@@ -201,7 +201,8 @@ fn run_until<P: Place>(driver: &mut Driver<P>, end: &End, part: f64) {
 fn at_rest<P: Place, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: impl FnOnce() -> T) -> T {
     driver.rest();
     let _paused = tools.map(Tools::pause);
-    driver.place.pause();
+    let stays = driver.place.rest();
+    driver.tally.leaks.extend(stays);
     work()
 }
 

@@ -84,8 +84,10 @@ pub(crate) trait Place {
         Programs::None
     }
 
-    /// Waits until what is left of closed contexts is gone; then descriptors can be counted.
-    fn pause(&mut self) {}
+    /// Waits until what is left of closed contexts is gone; then descriptors can be counted. Gives what stays, in words.
+    fn rest(&mut self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// The end; gives the rows of other processes of ours, and what went wrong in them.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {

@@ -187,10 +187,13 @@ impl Place for Network {
         Programs::Beside(self.programs.1.clone())
     }
 
-    fn pause(&mut self) {
+    fn rest(&mut self) -> Vec<String> {
         let since = Instant::now();
-        while self.ways.iter().any(|way| way.data.is_open() || way.control.is_open()) && since.elapsed() < SETTLE {
+        let proxies = || self.ways.iter().flat_map(|way| [("data", &way.data), ("control", &way.control)]);
+        while proxies().any(|(_, proxy)| proxy.is_open()) && since.elapsed() < SETTLE {
             thread::sleep(Duration::from_millis(1)); // how often to look
         }
+        let open = proxies().filter(|(_, proxy)| proxy.is_open());
+        open.map(|(channel, _)| format!("a {channel} connection, {SETTLE:?} after all contexts were closed")).collect()
     }
 }

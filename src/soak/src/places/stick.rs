@@ -253,6 +253,11 @@ impl Place for Simulated {
         Abilities { signals: false, cancel: false, locality: false, poll: false }
     }
 
+    fn rest(&mut self) -> Vec<String> {
+        let claimed = socket().as_ref().is_some_and(|plugged| plugged.claimed);
+        claimed.then(|| "the stick is claimed, and no context is open".to_owned()).into_iter().collect()
+    }
+
     /// A driver that keeps to the rules has offended nobody.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         let offences = with_stick(|stick| stick.offences());

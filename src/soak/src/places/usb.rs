@@ -6,7 +6,7 @@ use crate::place::{Abilities, BROKEN, Moment, Place, Programs, Reach, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use tcti_core::Result;
-use tss2_e2e::simulator::Simulator;
+use tss2_e2e::simulator::{self, Simulator};
 
 /// Faults in the middle of a command, after so many transfers.
 const COUNTED: [&str; 12] = [
@@ -69,6 +69,20 @@ impl Place for Usb {
 
     fn abilities(&self) -> Abilities {
         Abilities { signals: true, cancel: false, locality: false, poll: false }
+    }
+
+    fn rest(&mut self) -> Vec<String> {
+        (simulator::claimed() > 0)
+            .then(|| "the stick is claimed, and no context is open".to_owned())
+            .into_iter()
+            .collect()
+    }
+
+    /// A driver that keeps to the rules has offended nobody.
+    fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
+        let offences = self.stick.ask("offences");
+        let offences = (offences != "0").then(|| format!("offences of the driver: {offences}"));
+        self.rest().into_iter().chain(offences).map(Err).collect()
     }
 
     /// A process has the stick as long as it has a context.
