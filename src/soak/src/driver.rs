@@ -3,10 +3,11 @@
 //! calls out of turn, Finalize at any moment; and faults, after each of which the context has to work again.
 
 mod outcome;
+mod polling;
 
 use crate::place::{Moment, Place, Programs, Strike};
 use crate::storm::Storm;
-use crate::sys::{interrupts, poll_handle};
+use crate::sys::interrupts;
 use crate::tally::Tally;
 use crate::tcti::Tcti;
 use crate::tools::Run;
@@ -334,24 +335,6 @@ impl<P: Place> Driver<P> {
             Ok(size) => self.tally.wrong.push(format!("an answer of {size} bytes")),
             Err(Rc::INSUFFICIENT_BUFFER) => {}
             Err(rc) => self.not_yet(slot, "short receive", rc),
-        }
-    }
-
-    /// As an event loop does it.
-    fn poll(&mut self, slot: usize) {
-        let millis = u8::try_from(self.most_millis(slot).min(50)).unwrap();
-        let Some(context) = &mut self.slots[slot].context else { return };
-        let ready = context.poll_handles().map(|handles| {
-            let [handle] = handles[..] else { return false };
-            if handle.fd < 0 || handle.events == 0 {
-                return handle.fd < 0; // the connection is lost: receive says so
-            }
-            self.watchdog.watch(format_args!("poll on context {slot}"), || poll_handle(&handle, millis))
-        });
-        match ready {
-            Ok(true) => self.receive(slot, Wait::Millis(0)),
-            Ok(false) => {}
-            Err(rc) => self.hindered(slot, "getPollHandles", rc),
         }
     }
 

@@ -3,11 +3,13 @@
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::c_int;
+use nix::errno::Errno;
 use nix::libc::mallinfo2;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use tcti_core::PollHandle;
 
 static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
@@ -33,12 +35,16 @@ pub(crate) fn prepare_signals() {
     unsafe { sigaction(Signal::SIGXFSZ, &ignore) }.unwrap();
 }
 
-/// Waits for these events of a descriptor that a context gave; whether they came.
-pub(crate) fn poll_handle(handle: &PollHandle, millis: u8) -> bool {
+/// Waits for these events of a descriptor that a context gave, which is not negative; what came of them in time.
+pub(crate) fn poll_handle(handle: &PollHandle, within: Duration) -> PollFlags {
     // SAFETY: the context keeps the descriptor open until its next call, which comes after this.
     let fd = unsafe { BorrowedFd::borrow_raw(handle.fd) };
     let mut fds = [PollFd::new(fd, PollFlags::from_bits_truncate(handle.events))];
-    poll(&mut fds, PollTimeout::from(millis)).is_ok_and(|count| count > 0)
+    let since = Instant::now();
+    while let Err(error) = poll(&mut fds, PollTimeout::try_from(within.saturating_sub(since.elapsed())).unwrap()) {
+        assert_eq!(error, Errno::EINTR, "poll");
+    }
+    fds[0].revents().unwrap_or(PollFlags::empty())
 }
 
 /// Bytes that are allocated, by this program and by the libraries that it has loaded.

@@ -13,7 +13,7 @@ use tss2_soak::Answer;
 /// the next command.
 const TRIES: u32 = 1;
 /// How long an answer may take that no fault holds back: with several contexts and tools on one TPM.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a fault lasts that no call ends.
 const SPELL: Duration = Duration::from_millis(300);
 
@@ -58,7 +58,7 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    fn state(&self, slot: usize) -> String {
+    pub(super) fn state(&self, slot: usize) -> String {
         match &self.slots[slot].health {
             Health::Well => format!("context {slot}, no fault"),
             Health::Struck { strike, .. } => format!("context {slot}, during {}", strike.fault),
