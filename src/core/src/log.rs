@@ -7,7 +7,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use once_cell::race::OnceBox;
 use std::env;
 use std::ffi::OsStr;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -134,8 +134,8 @@ impl Log for Sink {
         if !self.enabled(record.metadata()) {
             return;
         }
-        let line = line(record);
-        // Nothing to be done when the log itself fails.
+        // Nothing to be done when the log itself fails, or when there is no memory for a long line.
+        let Ok(line) = line(record) else { return };
         let _ = match self.target.get_or_init(target) {
             Target::Stdout => write(io::stdout().as_fd(), &line),
             Target::Stderr => write(io::stderr().as_fd(), &line),
@@ -147,7 +147,7 @@ impl Log for Sink {
 }
 
 /// `LEVEL:tcti:file:line:func() text`. Rust has no function name at hand; the innermost module stands for it.
-fn line(record: &Record<'_>) -> String {
+fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     let level = match record.level() {
         Level::Error => "ERROR",
         Level::Warn => "WARNING",
@@ -157,7 +157,20 @@ fn line(record: &Record<'_>) -> String {
     };
     let module = record.target().rsplit("::").next().unwrap_or_default();
     let (file, at) = (record.file().unwrap_or_default(), record.line().unwrap_or_default());
-    format!("{level}:tcti:{file}:{at}:{module}() {}\n", record.args())
+    let mut line = Line(String::new());
+    writeln!(line, "{level}:tcti:{file}:{at}:{module}() {}", record.args())?;
+    Ok(line.0)
+}
+
+/// Text that fails to grow where there is no memory: a command in a record of level debug has up to 2 MiB.
+struct Line(String);
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(text);
+        Ok(())
+    }
 }
 
 fn write(fd: BorrowedFd<'_>, line: &str) -> io::Result<()> {
@@ -197,6 +210,7 @@ mod tests {
                     .args(format_args!("text"))
                     .build(),
             )
+            .unwrap()
         };
         assert_eq!(make(Level::Warn), "WARNING:tcti:src/x.rs:7:stream() text\n");
         assert_eq!(make(Level::Debug), "debug:tcti:src/x.rs:7:stream() text\n");

@@ -97,7 +97,9 @@ impl Process {
     fn unread(&self) -> Option<Vec<u8>> {
         let stdin = self.stdin.as_ref()?;
         let waiting = usize::try_from(ioctl_fionread(&stdin.reader).ok()?).ok()?;
-        let mut command = vec![0; self.sent];
+        let mut command = Vec::new();
+        command.try_reserve_exact(self.sent).ok()?;
+        command.resize(self.sent, 0);
         (waiting == self.sent && read(&stdin.reader, &mut command).ok()? == self.sent).then_some(command)
     }
 

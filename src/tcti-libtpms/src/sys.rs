@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_char, c_int, c_uchar};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -244,6 +244,9 @@ impl Drop for Chip {
 /// What libtpms says when something is wrong: in memory, not on the program's stderr, where it would go by default.
 struct Messages(File);
 
+/// Bytes of them that we read at most.
+const LAST_WORDS: u64 = 4096;
+
 impl Messages {
     fn open() -> Result<Messages> {
         let fd = memfd_create(c"libtpms", MFdFlags::MFD_CLOEXEC)
@@ -257,8 +260,9 @@ impl Messages {
     fn take(&mut self) -> String {
         let mut bytes = Vec::new();
         // Messages that cannot be read are not missed: the error code stands without them.
-        let _ = self.0.rewind();
-        let _ = (&self.0).take(1 << 16).read_to_end(&mut bytes);
+        let said = self.0.metadata().map_or(0, |metadata| metadata.len());
+        let _ = self.0.seek(SeekFrom::Start(said.saturating_sub(LAST_WORDS)));
+        let _ = (&self.0).take(LAST_WORDS).read_to_end(&mut bytes);
         let _ = self.0.set_len(0);
         let _ = self.0.rewind();
         let text = String::from_utf8_lossy(&bytes);

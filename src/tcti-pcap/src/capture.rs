@@ -13,7 +13,7 @@ use pcap_file::pcapng::blocks::section_header::SectionHeaderBlock;
 use pcap_file::pcapng::blocks::{ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, SECTION_HEADER_BLOCK};
 use pcap_file::pcapng::{PcapNgBlock, RawBlock};
 use pcap_file::{DataLink, Endianness};
-use std::io;
+use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tcti_core::io::Outlet;
 use tcti_core::{Deadline, Result};
@@ -24,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const NANOSECONDS: u8 = 9;
 /// Bytes around the body of a block: its type, and its length before and after.
 const FRAME: usize = 4 + 4 + 4;
+/// Between the end of a body and the end of its block, which is one of 32 bits.
+const PADDING: [u8; 3] = [0; 3];
 /// Bytes around a message: IPv4 and TCP headers, a block and its fields.
 const ROOM: usize = 128;
 
@@ -68,7 +70,7 @@ impl Capture {
     fn add(&mut self, direction: Direction, message: &[u8], mut comment: Option<String>) -> io::Result<Vec<u8>> {
         // A clock before 1970 counts as 1970.
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let mut blocks = Vec::with_capacity(message.len() + ROOM);
+        let mut blocks = Growing::with_room(message.len() + ROOM)?;
         for packet in self.conversation.packets(direction, message)? {
             let comment = comment.take().map(|comment| EnhancedPacketOption::Comment(comment.into()));
             let block = EnhancedPacketBlock {
@@ -80,27 +82,52 @@ impl Capture {
             };
             append(&mut blocks, ENHANCED_PACKET_BLOCK, &block)?;
         }
-        Ok(blocks)
+        Ok(blocks.0)
+    }
+}
+
+/// Bytes that fail to grow where there is no memory.
+struct Growing(Vec<u8>);
+
+impl Growing {
+    fn with_room(size: usize) -> io::Result<Growing> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size)?;
+        Ok(Growing(bytes))
+    }
+}
+
+impl Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.try_reserve(bytes.len())?;
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
 /// What opens a section: its header and the one interface.
 fn section() -> io::Result<Vec<u8>> {
-    let mut blocks = Vec::new();
+    let mut blocks = Growing::with_room(ROOM)?;
     let header = SectionHeaderBlock { endianness: Endianness::native(), ..SectionHeaderBlock::default() };
     append(&mut blocks, SECTION_HEADER_BLOCK, &header)?;
     let mut interface = InterfaceDescriptionBlock::new(DataLink::IPV4, 0); // packets of any size
     interface.options.push(InterfaceDescriptionOption::IfTsResol(NANOSECONDS));
     append(&mut blocks, INTERFACE_DESCRIPTION_BLOCK, &interface)?;
-    Ok(blocks)
+    Ok(blocks.0)
 }
 
 /// Adds a block. The crate's own writer can write all kinds of blocks in both byte orders, and take this
 /// module more than all of its own code.
-fn append<'a>(blocks: &mut Vec<u8>, type_: u32, block: &impl PcapNgBlock<'a>) -> io::Result<()> {
-    let mut body = Vec::with_capacity(blocks.capacity());
+fn append<'a>(blocks: &mut Growing, type_: u32, block: &impl PcapNgBlock<'a>) -> io::Result<()> {
+    let mut body = Growing::with_room(blocks.0.capacity())?;
     block.write_to::<NativeEndian, _>(&mut body)?;
-    body.resize(body.len().next_multiple_of(4), 0);
+    let padding = body.0.len().next_multiple_of(4) - body.0.len();
+    body.write_all(PADDING.get(..padding).unwrap_or_default())?;
+    let body = body.0;
     let len = u32::try_from(body.len() + FRAME).map_err(io::Error::other)?;
     RawBlock { type_, initial_len: len, body: body.into(), trailer_len: len }.write_to::<NativeEndian, _>(blocks)?;
     Ok(())

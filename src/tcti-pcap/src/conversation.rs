@@ -72,7 +72,11 @@ impl Conversation {
         let ip = Ipv4Header::new(len, TTL, ip_number::TCP, from.address, to.address);
         let mut ip = ip.map_err(|_| too_long())?;
         ip.header_checksum = ip.calc_header_checksum();
-        let packet = [&ip.to_bytes(), &tcp.to_bytes(), segment].concat();
+        let mut packet = Vec::new();
+        packet.try_reserve_exact(ip.header_len() + usize::from(len))?;
+        for part in [&ip.to_bytes(), &tcp.to_bytes(), segment] {
+            packet.extend_from_slice(part);
+        }
         from.next = u32::try_from(segment.len()).map_or(from.next, |len| from.next.wrapping_add(len));
         Ok(packet)
     }

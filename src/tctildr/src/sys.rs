@@ -11,7 +11,7 @@ use tcti_core::abi::{
     TCTI_VERSION, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
     TSS2_TCTI_POLL_HANDLE,
 };
-use tcti_core::ffi::guard;
+use tcti_core::ffi::{guard, guard_end, lasting};
 use tcti_core::{Rc, Result, fail};
 use tcti_loader::{Child, NameConf};
 
@@ -93,10 +93,9 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
 
 /// # Safety
 /// `ctx` points to memory for a context, writable and aligned.
-unsafe fn install(ctx: *mut Context, child: Child) {
-    let child = Box::into_raw(Box::new(child));
+unsafe fn install(ctx: *mut Context, child: Box<Child>) {
     // SAFETY: the caller owns the memory.
-    unsafe { ctx.write(Context { head: HEAD, child, calls: 0 }) };
+    unsafe { ctx.write(Context { head: HEAD, child: Box::into_raw(child), calls: 0 }) };
 }
 
 pub(crate) unsafe fn initialize(name_conf: *const c_char, context: *mut *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
@@ -129,7 +128,7 @@ unsafe fn open_into<'a>(context: *mut *mut TSS2_TCTI_CONTEXT, what: impl FnOnce(
         // SAFETY: the caller passes a writable place.
         unsafe { context.write(null_mut()) };
         let memory = Allocation::zeroed(size_of::<Context>())?;
-        let child = tcti_loader::open(&what()?)?;
+        let child = lasting(|| Ok(Box::new(tcti_loader::open(&what()?)?)))?;
         let ctx: *mut Context = memory.release();
         // SAFETY: the memory is new.
         unsafe { install(ctx, child) };
@@ -157,7 +156,8 @@ pub(crate) unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *
         // SAFETY: the caller passes memory of the size asked for.
         unsafe { ctx.write_bytes(0, 1) };
         // SAFETY: the caller passes NULL or a C string.
-        let child = tcti_loader::open(&NameConf::parse(unsafe { text(conf) })?)?;
+        let conf = unsafe { text(conf) };
+        let child = lasting(|| Ok(Box::new(tcti_loader::open(&NameConf::parse(conf)?)?)))?;
         // SAFETY: the memory is the caller's.
         unsafe { install(ctx, child) };
         Ok(())
@@ -165,7 +165,7 @@ pub(crate) unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *
 }
 
 pub(crate) unsafe fn finalize(context: *mut *mut TSS2_TCTI_CONTEXT) {
-    guard(|| {
+    guard_end(|| {
         if context.is_null() {
             return Ok(());
         }
@@ -380,7 +380,7 @@ unsafe extern "C" fn forward_finalize(ctx: *mut TSS2_TCTI_CONTEXT) {
     if ctx.is_null() {
         return;
     }
-    guard(|| {
+    guard_end(|| {
         // SAFETY: C passes the context that we made.
         let ctx = unsafe { check(ctx) }?;
         // SAFETY: it passed the check.

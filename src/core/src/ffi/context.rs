@@ -50,8 +50,8 @@ impl ContextRef {
     ///
     /// # Safety
     /// `self` comes from `prepare` and the memory is still the caller's.
-    pub(super) unsafe fn install<T: Transport>(self, session: Session<T>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
-        let boxed: *mut () = Box::into_raw(Box::new(session)).cast();
+    pub(super) unsafe fn install<T: Transport>(self, session: Box<Session<T>>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
+        let boxed: *mut () = Box::into_raw(session).cast();
         // SAFETY: the caller says the memory is valid; nobody else reads it before Init returns.
         unsafe { self.slot().write(boxed) };
         // SAFETY: as above; the head comes first.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What no exported function lets through: a panic into C, and the end of its thread into Rust.
+//! What no exported function lets through: a panic into C, and the end of its thread into Rust; and what none begins
+//! without.
 
+use super::reserve;
 use crate::abi::TSS2_RC;
 use crate::rc::{Rc, Result};
 use core::ffi::c_int;
@@ -9,7 +11,17 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Runs the body of an exported function; a panic becomes `GENERAL_FAILURE`. What the body owned is dropped by then.
+/// `MEMORY` where the body might run out of it.
 pub fn guard(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
+    caught(|| reserve::check().and_then(|()| body()))
+}
+
+/// The same for one that ends something, and has to.
+pub fn guard_end(body: impl FnOnce() -> Result<()>) {
+    caught(body);
+}
+
+fn caught(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
     let _whole = Uncancelled::new();
     crate::log::init();
     report_panics_to_the_log();

@@ -3,6 +3,7 @@
 
 use super::context::{CONTEXT_SIZE, ContextRef};
 use super::guard::guard;
+use super::reserve::lasting;
 use super::thunks::head;
 use crate::abi::{TSS2_RC, TSS2_TCTI_CONTEXT};
 use crate::conf::Conf;
@@ -57,7 +58,7 @@ pub unsafe fn init_with<T: Module>(
         }
         // SAFETY: the caller passes memory of the size we asked for.
         let context = unsafe { ContextRef::prepare(ctx) }?;
-        let session = Session::new(open()?);
+        let session = lasting(|| Ok(Box::new(Session::new(open()?))))?;
         // SAFETY: prepared above, and still the caller's.
         unsafe { context.install(session, head::<T>()) };
         Ok(())

@@ -3,7 +3,7 @@
 //! calls the session; none decides anything.
 
 use super::context::ContextRef;
-use super::guard::guard;
+use super::guard::{guard, guard_end};
 use crate::abi::{
     TCTI_VERSION, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2,
     TSS2_TCTI_POLL_HANDLE,
@@ -160,7 +160,7 @@ unsafe extern "C" fn finalize<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) {
     if ctx.is_null() {
         return;
     }
-    guard(|| {
+    guard_end(|| {
         // SAFETY: C passes the context that Init filled.
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
         // SAFETY: its magic says that our Init made it.
