@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Tells a process from those that it was forked from. Two that were forked from the same one are alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Generation(u32);
+pub struct Generation(u32);
 
 /// Memory that the kernel clears in a child; `None` where it does not, and the number of the process has to do. Nobody
 /// waits here for another thread: in a child there is none that could finish. One that came second leaves a page.
@@ -20,7 +20,7 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Generation {
     /// That of this process.
-    pub(crate) fn current() -> Generation {
+    pub fn current() -> Generation {
         match WITNESS.get_or_init(|| Box::new(sys::cleared_in_child().ok())) {
             Some(witness) => Generation(said_by(witness)),
             None => Generation(process::id()),
@@ -28,8 +28,8 @@ impl Generation {
     }
 
     /// That of a process that this one was forked from.
-    #[cfg(test)]
-    pub(crate) const fn parent() -> Generation {
+    #[cfg(any(test, feature = "testing"))]
+    pub const fn parent() -> Generation {
         Generation(0)
     }
 }

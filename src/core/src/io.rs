@@ -7,9 +7,11 @@ use crate::rc::{Rc, Result};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -34,6 +36,15 @@ pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
         return Ok(fd);
     }
     fd.try_clone() // std promises a number of 3 or more
+}
+
+/// A file in memory that has no name elsewhere and that nobody executes (memfd_create(2)); `name` is for people.
+pub fn file_in_memory(name: &CStr) -> io::Result<OwnedFd> {
+    // Linux 6.3 wants to be told what older ones refuse to hear.
+    let never_executed = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let made = memfd_create(name, MFdFlags::MFD_CLOEXEC | never_executed);
+    let made = made.or_else(|_| memfd_create(name, MFdFlags::MFD_CLOEXEC));
+    above_stdio(made?)
 }
 
 /// Takes the numbers of standard streams that are closed, for as long as the value lives: what another library opens

@@ -26,6 +26,7 @@ pub mod transport;
 
 pub use conf::Conf;
 pub use deadline::{Deadline, Wait};
+pub use generation::Generation;
 pub use rc::{Rc, Result};
 pub use rx::RxBuf;
 pub use session::Session;

@@ -47,7 +47,8 @@ pub trait Transport: Send + Sized + 'static {
     fn abandon(&mut self);
 
     /// This process was forked from the one that the transport belonged to, and shares with it what it holds. Let go of
-    /// that without a word to the peer, whose answers are the other's; the next `send` opens what is needed anew.
+    /// that without a word to the peer, whose answers are the other's; the next `send` opens what is needed anew. What
+    /// cannot be opened twice stays, and the two take turns; what is in memory alone is two from here on.
     /// Called once in such a process, before anything else and before a drop.
     fn inherited(&mut self);
 

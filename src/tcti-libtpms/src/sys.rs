@@ -5,14 +5,13 @@
 
 use core::ffi::{CStr, c_char, c_int, c_uchar};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
-use tcti_core::io::above_stdio;
+use tcti_core::io::file_in_memory;
 use tcti_core::{Rc, Result, fail};
 
 /// Result of a libtpms function; 0 is success.
@@ -249,11 +248,9 @@ const LAST_WORDS: u64 = 4096;
 
 impl Messages {
     fn open() -> Result<Messages> {
-        let fd = memfd_create(c"libtpms", MFdFlags::MFD_CLOEXEC)
-            .map_err(|error| fail!(Rc::IO_ERROR, "cannot take the messages of libtpms: {}", error.desc()))?;
-        let fd =
-            above_stdio(fd).map_err(|error| fail!(Rc::IO_ERROR, "cannot take the messages of libtpms: {error}"))?;
-        Ok(Messages(File::from(fd)))
+        let file = file_in_memory(c"libtpms");
+        let file = file.map_err(|error| fail!(Rc::IO_ERROR, "cannot take the messages of libtpms: {error}"))?;
+        Ok(Messages(file.into()))
     }
 
     /// What was said, in parentheses; empty when there is nothing.

@@ -127,6 +127,9 @@ impl<F: Find> OpenBus for Bridge<F> {
 }
 
 impl<F: Find> Bus for Bridge<F> {
+    /// A stick is claimed by one process.
+    const SHARED_BY_FORK: bool = false;
+
     fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
         // Why there is none was said when it was lost.
         let Some(stick) = &mut self.stick else { return Err(Rc::NO_CONNECTION) };

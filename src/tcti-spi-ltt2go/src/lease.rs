@@ -7,9 +7,9 @@
 
 use crate::bridge::Stick;
 use rusb::{Error, Result};
-use std::process;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
+use tcti_core::Generation;
 
 /// Numbers of the bus and of the device on it.
 pub(crate) type Place = (u8, u8);
@@ -20,7 +20,7 @@ pub(crate) struct Leases<S>(Mutex<Vec<Entry<S>>>);
 struct Entry<S> {
     place: Place,
     /// What a child inherits of a parent's contexts it neither takes over nor gives back.
-    process: u32,
+    process: Generation,
     holder: Weak<Mutex<Holder<S>>>,
 }
 
@@ -58,7 +58,7 @@ impl<S: Stick> Leases<S> {
 
     /// Of a stick that was just claimed. It counts as at work until the TPM is claimed, too.
     pub(crate) fn lease(&self, stick: S, place: Place) -> Lease<S> {
-        let (serial, process) = (stick.serial().to_owned(), process::id());
+        let (serial, process) = (stick.serial().to_owned(), Generation::current());
         let holder = Arc::new(Mutex::new(Holder { stick: Some(stick), at_work: true }));
         let mut entries = lock(&self.0);
         entries.retain(|entry| entry.holder.strong_count() > 0);
@@ -68,7 +68,7 @@ impl<S: Stick> Leases<S> {
 
     /// Takes over the stick that is at `place`.
     pub(crate) fn take_over(&self, place: Place) -> Takeover<S> {
-        let process = process::id();
+        let process = Generation::current();
         let is_there = |entry: &&Entry<S>| (entry.place, entry.process) == (place, process);
         let holders: Vec<_> =
             lock(&self.0).iter().filter(is_there).filter_map(|entry| entry.holder.upgrade()).collect();

@@ -39,6 +39,9 @@ impl Transfer<'_> {
 /// A SPI bus with a TPM at its end: mode 0, most significant bit first. An error is logged where it is known and ends
 /// the command; `IO_ERROR` is the usual one.
 pub trait Bus: Send + 'static {
+    /// Whether a forked process talks over the same bus. Then the two take turns.
+    const SHARED_BY_FORK: bool = true;
+
     /// Shifts bytes. With [`ChipSelect::PerTransfer`] this is a whole transaction: a header of 4 bytes and up to 64
     /// bytes of data.
     fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()>;
@@ -57,7 +60,8 @@ pub trait Bus: Send + 'static {
         Ok(false)
     }
 
-    /// This process was forked from the one that the bus belonged to: see [`Transport::inherited`](tcti_core::Transport).
+    /// This process was forked from the one that the bus belonged to. Nothing is to be done for a bus that both use; one
+    /// that is not shared lets go of it here, without ending it for the other.
     fn inherited(&mut self) {}
 
     /// The command failed. What is left of it on its way is dropped, so that it meets no other.

@@ -7,7 +7,26 @@ use crate::clock::Patience;
 use crate::frame::{self, MAX_DATA};
 use crate::registers::{Register, Status, TIMEOUT_A};
 use crate::tis::Tis;
+use std::time::{Duration, Instant};
 use tcti_core::{Progress, Rc, Result, RxBuf, Wait, fail};
+
+/// How long a response that has begun does not go on. It may be the clock of a program that stands still, and a caller
+/// who never waits has nothing slept.
+#[derive(Default)]
+pub(crate) struct Stall {
+    /// When it was first seen.
+    since: Option<Instant>,
+    /// Milliseconds slept.
+    slept: u32,
+}
+
+impl Stall {
+    /// Whether it has lasted as long as a TPM may take.
+    fn is_over(&mut self) -> bool {
+        let since = self.since.get_or_insert_with(Instant::now);
+        self.slept >= TIMEOUT_A || since.elapsed() >= Duration::from_millis(TIMEOUT_A.into())
+    }
+}
 
 impl<B: Bus> Tis<B> {
     /// Writes a command. `status` is that of the ready TPM.
@@ -73,20 +92,20 @@ impl<B: Bus> Tis<B> {
             let burst = if status.has_data() { status.burst_count() } else { 0 };
             if burst > 0 {
                 self.read_burst(rx, burst)?;
-                self.stalled = 0;
+                self.stall = Stall::default();
                 patience.hurry();
                 continue;
             }
-            let Some(slept) = patience.pause(self.bus.clock())? else { return Ok(Progress::Pending) };
-            if begun {
-                self.stalled += slept;
-            }
-            if self.stalled >= TIMEOUT_A {
+            if begun && self.stall.is_over() {
                 return Err(fail!(
                     Rc::IO_ERROR,
                     "the TPM stopped after {} bytes of its response, for {TIMEOUT_A} ms",
                     rx.len()
                 ));
+            }
+            let Some(slept) = patience.pause(self.bus.clock())? else { return Ok(Progress::Pending) };
+            if begun {
+                self.stall.slept += slept;
             }
         }
     }

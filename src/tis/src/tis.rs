@@ -4,6 +4,7 @@
 
 use crate::bus::{Bus, OpenBus};
 use crate::clock::Patience;
+use crate::fifo::Stall;
 use crate::registers::{Register, Status, TIMEOUT_B};
 use crate::turns::{Last, Turns};
 use crate::{frame, locality};
@@ -20,18 +21,19 @@ const MAX_DOUBTS: u32 = 50;
 /// A TPM on a SPI bus.
 pub struct Tis<B: Bus> {
     pub(crate) bus: B,
-    pub(crate) turns: Turns,
+    /// `None` on a bus that no forked process shares.
+    pub(crate) turns: Option<Turns>,
     state: State,
     /// Statuses in a row that no TPM gives.
     doubts: u32,
-    /// Milliseconds since the last byte of a response that has begun.
-    pub(crate) stalled: u32,
+    /// Since the last byte of a response that has begun.
+    pub(crate) stall: Stall,
 }
 
 /// What is known of the TPM.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The locality is not ours.
+    /// The locality was not claimed yet.
     Foreign,
     /// A command may be under way, or be left from an exchange that failed. The next one aborts it.
     Unsettled,
@@ -42,8 +44,9 @@ enum State {
 impl<B: Bus> Tis<B> {
     /// Claims the TPM on `bus` and makes it ready. `IO_ERROR` when none answers or its locality is not to be had.
     pub fn over(bus: B) -> Result<Tis<B>> {
-        let mut tis = Tis { bus, turns: Turns::new()?, state: State::Foreign, doubts: 0, stalled: 0 };
-        tis.turns.begin(tis.bus.clock())?;
+        let turns = if B::SHARED_BY_FORK { Some(Turns::new()?) } else { None };
+        let mut tis = Tis { bus, turns, state: State::Foreign, doubts: 0, stall: Stall::default() };
+        tis.begin()?;
         locality::identify(&mut tis.bus)?;
         tis.settle()?;
         tis.state = State::Settled;
@@ -64,10 +67,20 @@ impl<B: Bus> Tis<B> {
         self.ready()
     }
 
+    /// Waits until no other process has the bus.
+    fn begin(&mut self) -> Result<Last> {
+        match &mut self.turns {
+            Some(turns) => turns.begin(self.bus.clock()),
+            None => Ok(Last::Mine),
+        }
+    }
+
     /// The command is over: others may have the bus.
     fn end(&mut self) {
         self.bus.end();
-        self.turns.end();
+        if let Some(turns) = &self.turns {
+            turns.end();
+        }
     }
 
     /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
@@ -123,7 +136,8 @@ impl<B: Bus> Tis<B> {
 
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        let last = self.turns.begin(self.bus.clock())?;
+        (self.doubts, self.stall) = (0, Stall::default());
+        let last = self.begin()?;
         if self.bus.begin()? {
             self.state = State::Foreign;
             locality::identify(&mut self.bus)?;
@@ -134,7 +148,6 @@ impl<B: Bus> Transport for Tis<B> {
             (State::Settled | State::Unsettled | State::Foreign, _) => self.settle()?,
         };
         self.write_command(command, status)?;
-        (self.doubts, self.stalled) = (0, 0);
         self.write_status(Status::GO)
     }
 
@@ -152,14 +165,18 @@ impl<B: Bus> Transport for Tis<B> {
     }
 
     fn abandon(&mut self) {
-        self.state = State::Unsettled;
+        if self.state == State::Settled {
+            self.state = State::Unsettled;
+        }
         self.bus.abandon();
         self.end();
     }
 
-    /// The TPM is shared from here on; whose turn it is decides who talks to it.
+    /// A bus that cannot be opened twice is shared from here on; whose turn it is decides who talks to the TPM.
     fn inherited(&mut self) {
-        self.turns.inherited();
+        if let Some(turns) = &mut self.turns {
+            turns.inherited();
+        }
         self.bus.inherited();
     }
 }
@@ -176,10 +193,17 @@ impl<B: Bus> Drop for Tis<B> {
     /// A process that has used the TPM gives its locality back, unless another one is at work; whoever goes on claims it
     /// again. Whatever fails here was tried; there is nobody left to tell but the log.
     fn drop(&mut self) {
-        if self.state == State::Foreign || !self.turns.had_one() {
+        if self.state == State::Foreign {
             return;
         }
-        let Ok(Some(last)) = self.turns.try_begin() else { return };
+        let last = match &mut self.turns {
+            None => Last::Mine,
+            Some(turns) if !turns.had_one() => return,
+            Some(turns) => match turns.try_begin() {
+                Ok(Some(last)) => last,
+                Ok(None) | Err(_) => return,
+            },
+        };
         if (self.state, last) == (State::Unsettled, Last::Mine) {
             let _ = self.write_status(Status::COMMAND_READY);
         }

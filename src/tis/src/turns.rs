@@ -6,10 +6,9 @@ use crate::registers::TIMEOUT_B;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
-use rustix::fs::{MemfdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use tcti_core::io::above_stdio;
+use tcti_core::io::file_in_memory;
 use tcti_core::{Rc, Result, Wait, fail};
 
 /// A file that these processes alone have, and that nothing is ever written to. Who has locked its first byte has the
@@ -40,11 +39,8 @@ enum Place {
 impl Turns {
     /// For a bus that no other process has yet.
     pub(crate) fn new() -> Result<Turns> {
-        let make = |flags| memfd_create("tcti-spi", flags | MemfdFlags::CLOEXEC);
-        // The second flag is of Linux 6.3, which wants it.
-        let made = make(MemfdFlags::NOEXEC_SEAL).or_else(|_| make(MemfdFlags::empty()));
-        let file = made.map_err(io::Error::from).and_then(above_stdio);
-        let file = file.map_err(|error| fail!(Rc::IO_ERROR, "cannot make a file in memory: {error}"))?;
+        let file = file_in_memory(c"tcti-spi")
+            .map_err(|error| fail!(Rc::IO_ERROR, "cannot make a file in memory: {error}"))?;
         Ok(Turns { file: file.into(), mine: None })
     }
 

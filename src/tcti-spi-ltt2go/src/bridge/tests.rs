@@ -166,6 +166,17 @@ fn run(session: &mut Session<Tis<Bridge<Here>>>, mark: u8) -> Result<()> {
 }
 
 #[test]
+fn a_child_leaves_the_stick_to_its_parent() {
+    let socket = Socket::with("1", Faults::default());
+    let mut bridge = Bridge::over(Here(socket.clone())).unwrap();
+    bridge.inherited();
+    let turns = socket.state().turns;
+    assert_eq!(bridge.transfer(Transfer { out: Some(&[0; 5]), into: None, last: true }), Err(Rc::NO_CONNECTION));
+    drop(bridge);
+    assert!(socket.state().claimed && socket.state().turns == turns, "what the parent has is as it was");
+}
+
+#[test]
 fn a_short_command_costs_eight_transactions_and_sixteen_turns() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();

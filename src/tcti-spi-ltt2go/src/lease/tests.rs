@@ -107,7 +107,7 @@ fn a_child_process_leaves_alone_what_it_inherited() {
     let mut lease = leases.lease(Counted::new(&alive), HERE);
     lease.set_at_work(false);
     // As a child sees it.
-    lock(&leases.0)[0].process = 0;
+    lock(&leases.0)[0].process = Generation::parent();
     assert!(matches!(leases.take_over(HERE), Takeover::NotHere));
     assert_eq!(Arc::strong_count(&alive), 2, "it is not given back");
 }

@@ -3,6 +3,7 @@
 
 use super::*;
 use sim_tis::Death;
+use std::time::Instant;
 
 /// Runs one command under faults that begin with it, then one without. Gives the result and the milliseconds of the
 /// first.
@@ -127,6 +128,23 @@ fn a_response_that_stops_ends_the_command() {
         assert_eq!(result, Err(Rc::IO_ERROR), "after {at} bytes");
         assert!((750..760).contains(&took), "{took} ms");
     }
+}
+
+#[test]
+fn a_response_that_stops_ends_the_command_of_a_caller_who_never_waits() {
+    let bench = Bench::new(Faults { stall_at: Some(12), ..Faults::default() });
+    let mut session = bench.open(ChipSelect::Held);
+    session.transmit(GET_RANDOM_16).unwrap();
+    let begun = Instant::now();
+    let result = loop {
+        match session.receive(None, Wait::Millis(0)) {
+            Err(Rc::TRY_AGAIN) => assert!(begun.elapsed().as_secs() < 60, "it never ends"),
+            other => break other.err(),
+        }
+    };
+    assert_eq!(result, Some(Rc::IO_ERROR));
+    bench.set(Faults::default());
+    works(&mut session, 1);
 }
 
 #[test]

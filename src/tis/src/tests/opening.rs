@@ -93,7 +93,7 @@ fn a_response_that_somebody_left_is_dropped() {
 /// A session, and the process that it shares the bus with.
 fn shared(bench: &Bench, chip_select: ChipSelect) -> (Session<Tis<OnSim>>, Elsewhere) {
     let tis = Tis::over(bench.bus(chip_select)).unwrap();
-    let elsewhere = tis.turns.elsewhere();
+    let elsewhere = tis.turns.as_ref().unwrap().elsewhere();
     (Session::new(tis), elsewhere)
 }
 
@@ -161,7 +161,7 @@ fn the_end_of_one_process_costs_the_other_no_command() {
     let bench = Bench::new(Faults::default());
     let (mut one, elsewhere) = shared(&bench, ChipSelect::Held);
     let mut other = Tis::over(bench.bus(ChipSelect::Held)).unwrap();
-    other.turns = elsewhere.turns();
+    other.turns = Some(elsewhere.turns());
     let mut other = Session::new(other);
     works(&mut other, 1);
     works(&mut one, 2);
