@@ -9,6 +9,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::PollFlags;
 use nix::unistd::{pipe2, read, write};
 use rustix::io::ioctl_fionread;
+use rustix::pipe::{SpliceFlags, splice};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -58,21 +59,15 @@ impl Process {
     fn spawn(command: &Path) -> io::Result<Process> {
         let (stdin, writer) = pipe2(OFlag::O_CLOEXEC)?;
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC)?;
-        let writer = above_stdio(writer)?;
+        let (writer, reader, stdout) = (above_stdio(writer)?, stdin.try_clone()?, above_stdio(stdout)?);
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let child = Command::new("/bin/sh")
             .arg("-c")
             .arg(command)
-            .stdin(Stdio::from(stdin.try_clone()?))
+            .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(output))
             .spawn()?;
-        Ok(Process {
-            child,
-            stdin: Some(Stdin { writer, reader: above_stdio(stdin)? }),
-            stdout: above_stdio(stdout)?,
-            has_answered: false,
-            sent: 0,
-        })
+        Ok(Process { child, stdin: Some(Stdin { writer, reader }), stdout, has_answered: false, sent: 0 })
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -96,11 +91,16 @@ impl Process {
     /// The TPM command that was sent last, when nobody has read a byte of it.
     fn unread(&self) -> Option<Vec<u8>> {
         let stdin = self.stdin.as_ref()?;
-        let waiting = usize::try_from(ioctl_fionread(&stdin.reader).ok()?).ok()?;
+        if u64::try_from(self.sent) != Ok(ioctl_fionread(&stdin.reader).ok()?) {
+            return None;
+        }
         let mut command = Vec::new();
         command.try_reserve_exact(self.sent).ok()?;
         command.resize(self.sent, 0);
-        (waiting == self.sent && read(&stdin.reader, &mut command).ok()? == self.sent).then_some(command)
+        // The pipe itself would block when somebody else has read it meanwhile, whom the command has left behind.
+        let (ours, taken) = pipe2(OFlag::O_CLOEXEC).ok()?;
+        let claimed = splice(&stdin.reader, None, &taken, None, self.sent, SpliceFlags::NONBLOCK).ok()?;
+        (claimed == self.sent && read(&ours, &mut command).ok()? == self.sent).then_some(command)
     }
 
     /// Whether nothing waits to be read.
