@@ -9,7 +9,6 @@ use super::{
     MS_SIM_CANCEL_OFF, MS_SIM_CANCEL_ON, MS_SIM_NV_ON, MS_SIM_POWER_ON, MS_SIM_TPM_SEND_COMMAND, TPM_SESSION_END,
 };
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 use tcti_core::net::{Arrival, Channels, Stream};
 use tcti_core::rx::MAX_RESPONSE;
@@ -265,7 +264,7 @@ impl Transport for Mssim {
     });
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|mssim| Ok(mssim.link.streams().map(|(data, _)| data.as_fd().as_raw_fd()).into_iter().collect()));
+        Some(|mssim| Ok(mssim.link.streams().map(|(data, _)| data.lend()).into_iter().collect()));
 }
 
 impl Drop for Mssim {

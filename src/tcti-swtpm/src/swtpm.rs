@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd};
 use tcti_core::conf::boolean;
 use tcti_core::net::{Channels, Stream};
 use tcti_core::{Conf, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
@@ -120,8 +119,7 @@ impl Transport for Swtpm {
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|swtpm| Ok(swtpm.data.iter().map(|stream| stream.as_fd().as_raw_fd()).collect()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|swtpm| Ok(swtpm.data.iter().map(Stream::lend).collect()));
 }
 
 #[cfg(test)]

@@ -238,6 +238,32 @@ mod tests {
     }
 
     #[test]
+    fn a_released_socket_that_a_caller_waits_for_is_closed() {
+        let (listener, port) = listen();
+        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
+        let stream = endpoint.connect().unwrap();
+        stream.lend();
+        let (mut peer, _) = listener.accept().unwrap();
+        endpoint.release(stream);
+        assert!(endpoint.spare.is_none());
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset, "no TIME_WAIT");
+    }
+
+    #[test]
+    fn a_child_connects_with_a_socket_of_its_own() {
+        let (listener, port) = listen();
+        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
+        let stream = endpoint.connect().unwrap();
+        let parents = stream.as_fd().try_clone_to_owned().unwrap();
+        endpoint.release(stream);
+        endpoint.inherited();
+        let _ours = endpoint.connect().unwrap();
+        drop(listener);
+        let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(parents.as_raw_fd());
+        assert_eq!(peer, Err(Errno::ENOTCONN));
+    }
+
+    #[test]
     fn a_refused_connection_is_an_io_error() {
         let (listener, port) = listen();
         drop(listener);

@@ -11,8 +11,9 @@ use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::socket::{self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
+use std::cell::Cell;
 use std::io::IoSlice;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ pub struct Stream {
     timeout: Duration,
     /// Of the process whose connection it is.
     owner: Generation,
+    /// Whether a caller may wait for the descriptor.
+    lent: Cell<bool>,
 }
 
 impl Drop for Stream {
@@ -69,7 +72,8 @@ impl Stream {
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
         }
-        Stream { fd, peer: Arc::clone(peer), timeout, owner: Generation::current() }.reconnect(address)
+        Stream { fd, peer: Arc::clone(peer), timeout, owner: Generation::current(), lent: Cell::new(false) }
+            .reconnect(address)
     }
 
     /// Connects a socket that `connect` made and `disconnect` left.
@@ -96,16 +100,24 @@ impl Stream {
     }
 
     /// Resets a TCP connection, so that it leaves no TIME_WAIT behind and a program that connects once per command does
-    /// not run out of ports; gives the socket, for the next connection. Only when nothing is left to be said.
+    /// not run out of ports; gives the socket, for the next connection. Only when nothing is left to be said. A socket
+    /// that the caller may wait for is closed: in an epoll set it would report an error without end.
     pub(super) fn disconnect(self) -> Option<Stream> {
         crate::sys::disconnect(self.as_fd()).ok()?;
-        Some(self)
+        (!self.lent.get()).then_some(self)
+    }
+
+    /// The descriptor, for a caller who waits for the response.
+    pub fn lend(&self) -> RawFd {
+        self.lent.set(true);
+        self.fd.as_raw_fd()
     }
 
     /// Wraps a connected socket; `peer` names it in messages.
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
-        Stream { fd, peer: peer.into(), timeout: Duration::from_secs(30), owner: Generation::current() }
+        let (timeout, owner) = (Duration::from_secs(30), Generation::current());
+        Stream { fd, peer: peer.into(), timeout, owner, lent: Cell::new(false) }
     }
 
     /// Whether nothing waits to be read and the peer is there: a kept connection may carry the next command. What came
