@@ -4,17 +4,20 @@
 //! a process killed at any moment leaves the last consistent state.
 #![forbid(unsafe_code)]
 
+mod held;
+
 use crate::sys::{Blobs, copy};
+use held::Held;
 use nix::errno::Errno;
-use nix::unistd::{Gid, Uid, fchown, geteuid};
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, Metadata, OpenOptions, canonicalize, remove_file, rename};
+use nix::unistd::{Gid, Uid, fchown};
+use std::ffi::OsString;
+use std::fs::{File, Metadata, canonicalize, remove_file, rename};
 use std::io::{self, ErrorKind, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf, absolute};
 use std::time::Duration;
-use tcti_core::io::{above_stdio, write_all};
+use tcti_core::io::write_all;
 use tcti_core::{Deadline, Rc, Result, diagnosis, fail};
 
 /// Largest state file we read, in bytes. That of libtpms 0.9 is some 100 KiB with all its NV memory in use.
@@ -60,102 +63,67 @@ pub(crate) enum News {
 
 /// The state file while no other process can touch it. The lock ends with it.
 pub(crate) struct Locked<'a> {
-    state: &'a mut StateFile,
-    file: File,
-    metadata: Metadata,
-    /// Whether locking made the file, and nothing is in it yet.
-    made: bool,
-}
-
-/// A file that we made and did not fill is of no use to anybody. The lock ends here, and not with the last descriptor: a
-/// clone of it stays open, and a process that was forked meanwhile has one.
-impl Drop for Locked<'_> {
-    fn drop(&mut self) {
-        if self.made {
-            let _ = remove_file(&self.state.path);
-        }
-        let _ = flock(&self.file, FlockOperation::Unlock);
-    }
+    known: &'a mut Option<Known>,
+    held: Held<'a>,
 }
 
 impl StateFile {
-    /// Any path; nothing is opened yet.
+    /// Any path; nothing is opened yet. It stays the same file when the program changes its directory. A directory that was
+    /// removed has no path; no file opens in it.
     pub(crate) fn new(path: &Path) -> StateFile {
-        StateFile { path: path.to_owned(), known: None }
+        StateFile { path: absolute(path).unwrap_or_else(|_| path.to_owned()), known: None }
     }
 
     /// Locks the file, making an empty one, mode 0600, when there is none.
     pub(crate) fn lock(&mut self) -> Result<Locked<'_>> {
-        let deadline = Deadline::within(LOCK_TIMEOUT);
-        loop {
-            let (file, made) = self.open().map_err(|error| self.failed("open", &self.path, &error))?;
-            wait_for_lock(&file, &deadline).map_err(|error| match error.kind() {
-                ErrorKind::TimedOut => fail!(
-                    Rc::IO_ERROR,
-                    "the TPM state file {} is in use by another process, still after {} s",
-                    self.path.display(),
-                    LOCK_TIMEOUT.as_secs()
-                ),
-                _ => self.failed("lock", &self.path, &error),
-            })?;
-            let metadata = file.metadata().map_err(|error| self.failed("look at", &self.path, &error))?;
-            if !metadata.is_file() {
-                return Err(fail!(Rc::IO_ERROR, "the TPM state file {} is not a regular file", self.path.display()));
-            }
-            // Who held the lock has replaced the file since we opened it.
-            if std::fs::metadata(&self.path).is_ok_and(|now| same(&now, &metadata)) {
-                return Ok(Locked { state: self, file, metadata, made });
-            }
-        }
+        let StateFile { path, known } = self;
+        let held = Held::take(path, 0, &Deadline::within(LOCK_TIMEOUT));
+        Ok(Locked { held: held.map_err(|error| failed("open", path, path, &error))?, known })
     }
+}
 
-    /// The file, and whether it was made.
-    fn open(&self) -> io::Result<(File, bool)> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-        loop {
-            let missing = match options.open(&self.path) {
-                Err(error) if error.kind() == ErrorKind::NotFound => error,
-                opened => return Ok((keep_off_stdio(opened?)?, false)),
-            };
-            match options.clone().create_new(true).mode(0o600).open(&self.path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                made => return Ok((keep_off_stdio(made?)?, true)),
-            }
-            // Another process has made it meanwhile; or there is a link, which leads nowhere.
-            if self.path.is_symlink() {
-                return Err(missing);
-            }
+/// `at` is the file that the system did not want us to have.
+fn failed(what: &str, path: &Path, at: &Path, error: &io::Error) -> Rc {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    let reason = match errno {
+        None if error.kind() == ErrorKind::TimedOut => {
+            return fail!(
+                Rc::IO_ERROR,
+                "the TPM state file {} is in use by another process, still after {} s",
+                path.display(),
+                LOCK_TIMEOUT.as_secs()
+            );
         }
-    }
+        None => format!("{}: {error}", at.display()),
+        Some(errno) => diagnosis::reason(at, errno),
+    };
+    let named = match at == path {
+        true => String::new(), // the reason names it
+        false => format!("{}: ", path.display()),
+    };
+    fail!(code(errno), "cannot {what} the TPM state file {named}{reason}")
+}
 
-    fn failed(&self, what: &str, path: &Path, error: &io::Error) -> Rc {
-        let errno = error.raw_os_error().map(Errno::from_raw);
-        let code = match errno {
-            Some(errno) if diagnosis::is_denial(errno) => Rc::NOT_PERMITTED,
-            _ => Rc::IO_ERROR,
-        };
-        let reason = errno.map_or_else(|| error.to_string(), |errno| diagnosis::reason(path, errno));
-        let at = match path == self.path {
-            true => String::new(), // the reason names it
-            false => format!("{}: ", self.path.display()),
-        };
-        fail!(code, "cannot {what} the TPM state file {at}{reason}")
+fn code(errno: Option<Errno>) -> Rc {
+    match errno {
+        Some(errno) if diagnosis::is_denial(errno) => Rc::NOT_PERMITTED,
+        _ => Rc::IO_ERROR,
     }
 }
 
 impl Locked<'_> {
     /// What is in the file.
     pub(crate) fn news(&mut self) -> Result<News> {
-        let stamp = Stamp::of(&self.metadata);
-        match &self.state.known {
+        let Held { path, file, metadata, .. } = &self.held;
+        let stamp = Stamp::of(metadata);
+        match &self.known {
             Some(known) if known.stamp == stamp => return Ok(News::None),
-            Some(_) if self.metadata.len() == 0 => return Ok(News::Removed),
+            Some(_) if metadata.len() == 0 => return Ok(News::Removed),
             Some(_) | None => {}
         }
         let mut bytes = Vec::new();
-        let read = (&self.file).take(MAX_SIZE + 1).read_to_end(&mut bytes);
-        read.map_err(|error| self.state.failed("read", &self.state.path, &error))?;
+        let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
+        read.map_err(|error| failed("read", path, path, &error))?;
         let blobs = match bytes.is_empty() {
             true => Blobs::default(),
             false => {
@@ -164,7 +132,7 @@ impl Locked<'_> {
                         Rc::IO_ERROR,
                         "{} is no TPM state file, or is damaged: {what}. Name another file for a new TPM, or restore \
                          this one from a copy",
-                        self.state.path.display()
+                        path.display()
                     )
                 })?;
                 Blobs { permanent: copy(permanent)?, volatile: copy(volatile)? }
@@ -175,82 +143,85 @@ impl Locked<'_> {
 
     /// The state that was read has become ours without a change.
     pub(crate) fn keep(mut self) -> Result<()> {
-        let file = self.file.try_clone();
-        let file = file.map_err(|error| self.state.failed("keep", &self.state.path, &error))?;
-        self.made = false;
-        self.state.known = Some(Known { _file: file, stamp: Stamp::of(&self.metadata) });
+        let Held { path, file, metadata, .. } = &self.held;
+        let stamp = Stamp::of(metadata);
+        let file = file.try_clone().map_err(|error| failed("keep", path, path, &error))?;
+        self.held.made = false;
+        *self.known = Some(Known { _file: file, stamp });
         Ok(())
     }
 
     /// Replaces the state; on an error the file is as before.
     pub(crate) fn store(mut self, blobs: &Blobs) -> Result<()> {
         // A link is followed, not replaced.
-        let path = canonicalize(&self.state.path).unwrap_or_else(|_| self.state.path.clone());
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let next = path.with_file_name(format!(".{name}.tcti-libtpms.new"));
-        let known = self.replace(&path, &next, blobs);
-        self.state.known = Some(known.map_err(|error| self.state.failed("replace", &next, &error))?);
-        self.made = false;
+        let path = canonicalize(self.held.path).unwrap_or_else(|_| self.held.path.to_owned());
+        *self.known = Some(self.replace(&path, &next_to(&path), blobs)?);
+        self.held.made = false;
         Ok(())
     }
 
-    fn replace(&self, path: &Path, next: &Path, blobs: &Blobs) -> io::Result<Known> {
-        let bytes = encode(blobs)?;
-        // What a killed process left. Only a file that we made ourselves is written to.
-        let _ = remove_file(next);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true).mode(0o600);
-        let file = keep_off_stdio(options.open(next)?)?;
-        let written = self
-            .give_owner(&file)
-            .and_then(|()| write_all(file.as_fd(), &bytes, &Deadline::Never))
-            .and_then(|()| file.sync_data())
-            .and_then(|()| file.metadata())
-            .and_then(|metadata| rename(next, path).map(|()| metadata));
-        match written {
-            Ok(metadata) => {
-                // Done. That the new name survives a power cut, too, is more than some file systems can.
-                let _ = File::open(path.parent().unwrap_or(Path::new("/"))).and_then(|dir| dir.sync_all());
-                Ok(Known { _file: file, stamp: Stamp::of(&metadata) })
-            }
-            Err(error) => {
-                let _ = remove_file(next);
-                Err(error)
-            }
+    fn replace(&self, path: &Path, next: &Path, blobs: &Blobs) -> Result<Known> {
+        let failed = |error: io::Error| failed("replace", self.held.path, next, &error);
+        let bytes = encode(blobs).map_err(failed)?;
+        let mut new = make(next, &Deadline::within(LOCK_TIMEOUT)).map_err(failed)?;
+        give_owner(&new.file, &self.held.metadata).map_err(|error| {
+            fail!(
+                code(error.raw_os_error().map(Errno::from_raw)),
+                "cannot replace the TPM state file {}: the new one would not be its owner's (uid {}): {error}. Use it as \
+                 that user, or as root",
+                self.held.path.display(),
+                self.held.metadata.uid()
+            )
+        })?;
+        write_all(new.file.as_fd(), &bytes, &Deadline::Never).map_err(failed)?;
+        new.file.sync_data().map_err(failed)?;
+        let stamp = Stamp::of(&new.file.metadata().map_err(failed)?);
+        let known = Known { _file: new.file.try_clone().map_err(failed)?, stamp };
+        // Where the file was taken away from us, another process may have the one that is there now. It cannot replace that
+        // before we have: it would need the file for the next state, which we hold.
+        if !self.held.is_at_its_path() {
+            return Err(fail!(
+                Rc::IO_ERROR,
+                "the TPM state file {} was removed or replaced during a command, which has no effect; repeat it",
+                self.held.path.display()
+            ));
         }
-    }
-
-    /// A state file stays its owner's, whoever uses it.
-    fn give_owner(&self, file: &File) -> io::Result<()> {
-        let (uid, gid) = (self.metadata.uid(), self.metadata.gid());
-        if uid != geteuid().as_raw() {
-            fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        }
-        Ok(())
+        rename(next, path).map_err(failed)?;
+        new.made = false;
+        // Done. That the new name survives a power cut, too, is more than some file systems can.
+        let _ = File::open(path.parent().unwrap_or(Path::new("/"))).and_then(|dir| dir.sync_all());
+        Ok(known)
     }
 }
 
-fn same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+/// The file in which the next state is written. One name for all processes: what a killed one left is found.
+fn next_to(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".tcti-libtpms.new");
+    path.with_file_name(name)
 }
 
-fn keep_off_stdio(file: File) -> io::Result<File> {
-    above_stdio(OwnedFd::from(file)).map(File::from)
-}
-
-/// Waits for the lock. flock(2) knows no time-out, so this asks again, less and less often. Closing the file ends it.
-fn wait_for_lock(file: &File, deadline: &Deadline) -> io::Result<()> {
-    let mut pause = Duration::from_micros(100);
+/// Makes the file for the next state. Only one that we made ourselves is written to.
+fn make<'a>(next: &'a Path, deadline: &Deadline) -> io::Result<Held<'a>> {
     loop {
-        match flock(file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::WOULDBLOCK) if deadline.has_passed() => return Err(ErrorKind::TimedOut.into()),
-            Err(rustix::io::Errno::WOULDBLOCK) => std::thread::sleep(pause),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+        let held = Held::take(next, libc::O_NOFOLLOW, deadline)?;
+        if held.made {
+            return Ok(held);
         }
-        pause = (pause * 2).min(Duration::from_millis(20));
+        remove_file(next)?; // a killed process left it
+        if deadline.has_passed() {
+            return Err(ErrorKind::TimedOut.into());
+        }
     }
+}
+
+/// A state file stays its owner's, whoever uses it.
+fn give_owner(file: &File, old: &Metadata) -> io::Result<()> {
+    if file.metadata()?.uid() != old.uid() {
+        fchown(file, Some(Uid::from_raw(old.uid())), Some(Gid::from_raw(old.gid())))?;
+    }
+    Ok(())
 }
 
 fn encode(blobs: &Blobs) -> io::Result<Vec<u8>> {

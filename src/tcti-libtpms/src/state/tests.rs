@@ -2,6 +2,9 @@
 //! The file without a TPM.
 
 use super::*;
+use std::ffi::OsStr;
+use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -183,4 +186,66 @@ fn what_is_no_file_is_refused() {
     for path in ["/dev/null", "/nonexistent/state", "/"] {
         assert_eq!(StateFile::new(Path::new(path)).lock().err(), Some(Rc::IO_ERROR), "{path}");
     }
+}
+
+#[test]
+fn a_program_that_changes_its_directory_keeps_its_file() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let before = std::env::current_dir().unwrap();
+    std::env::set_current_dir(dir.path()).unwrap(); // no other test here uses it
+    let mut state = StateFile::new(Path::new("state"));
+    state.lock().unwrap().store(&blobs()).unwrap();
+    std::env::set_current_dir(other.path()).unwrap();
+    let news = state.lock().unwrap().news();
+    std::env::set_current_dir(before).unwrap();
+    assert!(news == Ok(News::None));
+    assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn names_that_are_no_text_have_a_next_state_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |name: &[u8]| dir.path().join(OsStr::from_bytes(name));
+    let (one, other) = (next_to(&named(b"\xfe")), next_to(&named(b"\xff")));
+    assert_ne!(one, other);
+    assert_eq!(other, named(b".\xff.tcti-libtpms.new"));
+}
+
+#[test]
+fn a_file_that_was_taken_away_during_a_command_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let (mut ours, mut theirs) = (StateFile::new(&path), StateFile::new(&path));
+    ours.lock().unwrap().store(&blobs()).unwrap();
+    let locked = ours.lock().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let other = Blobs { permanent: vec![9], volatile: vec![] };
+    theirs.lock().unwrap().store(&other).unwrap();
+    assert_eq!(locked.store(&blobs()), Err(Rc::IO_ERROR));
+    assert!(load(&path).unwrap() == other, "what was acknowledged is there");
+    assert!(ours.lock().unwrap().news() == Ok(News::State(other)));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
+}
+
+#[test]
+fn a_next_state_that_is_being_written_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let next = next_to(&dir.path().join("state"));
+    let theirs = make(&next, &Deadline::Now).unwrap();
+    assert_eq!(make(&next, &Deadline::Now).err().unwrap().kind(), ErrorKind::TimedOut);
+    assert!(theirs.is_at_its_path());
+}
+
+#[test]
+fn the_new_file_is_its_owners_or_there_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    let ours = File::create(&path).unwrap().metadata().unwrap();
+    // A file that is not ours: made so, or, without the rights for that, one that is root's.
+    let file = match std::os::unix::fs::chown(&path, Some(1), None) {
+        Ok(()) => File::open(&path).unwrap(),
+        Err(_) => File::open("/").unwrap(),
+    };
+    let given = give_owner(&file, &ours);
+    assert_eq!(given.is_ok(), file.metadata().unwrap().uid() == ours.uid(), "{given:?}");
 }
