@@ -30,6 +30,10 @@ const STATE_VOLATILE: c_int = 2;
 const PERMANENT: &CStr = c"permall";
 const VOLATILE: &CStr = c"volatilestate";
 
+/// A descriptor that is never open, where messages go that nobody can read. A negative one is none to libtpms, which then
+/// takes stderr for what is important (`tpm_library.c`).
+const NOWHERE: c_int = c_int::MAX;
+
 /// `struct libtpms_callbacks`.
 #[repr(C)]
 struct Callbacks {
@@ -203,8 +207,8 @@ impl Chip {
     }
 
     fn point_to_messages(&self) {
-        let fd = self.messages.as_ref().map_or(-1, |messages| messages.0.as_raw_fd());
-        // SAFETY: the descriptor is open until the chip has another or is dropped; -1 is none.
+        let fd = self.messages.as_ref().map_or(NOWHERE, |messages| messages.0.as_raw_fd());
+        // SAFETY: the descriptor is open until the chip has another or is dropped, or it is none.
         unsafe { (self.functions.set_debug_fd)(fd) };
     }
 
@@ -374,3 +378,6 @@ unsafe extern "C" fn physical_presence(out: *mut c_uchar, _tpm: u32) -> TpmResul
     unsafe { out.write(0) };
     TPM_SUCCESS
 }
+
+#[cfg(test)]
+mod tests;
