@@ -3,6 +3,7 @@
 //! [`sys`]. How a module is found is in the crate `tcti-loader`.
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
+mod inside;
 mod sys;
 
 use core::ffi::c_char;

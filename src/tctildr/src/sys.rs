@@ -3,10 +3,10 @@
 //! what it gets from here, so contexts and infos are from calloc.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
+use crate::inside::Inside;
 use core::ffi::{CStr, c_char, c_void};
-use core::mem::offset_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use core::sync::atomic::AtomicUsize;
 use tcti_core::abi::{
     TCTI_VERSION, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
     TSS2_TCTI_POLL_HANDLE,
@@ -22,10 +22,9 @@ const MAGIC: u64 = 0xbc44_a31c_a74b_4aaf;
 #[repr(C)]
 struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
-    /// A boxed `Child`; null after Finalize.
+    /// A boxed `Child`; null after Finalize. For who is inside.
     child: *mut Child,
-    /// Calls that are inside: while there is one, the child cannot go.
-    calls: usize,
+    inside: AtomicUsize,
 }
 
 const HEAD: TSS2_TCTI_CONTEXT_COMMON_V2 = TSS2_TCTI_CONTEXT_COMMON_V2 {
@@ -95,7 +94,7 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
 /// `ctx` points to memory for a context, writable and aligned.
 unsafe fn install(ctx: *mut Context, child: Box<Child>) {
     // SAFETY: the caller owns the memory.
-    unsafe { ctx.write(Context { head: HEAD, child: Box::into_raw(child), calls: 0 }) };
+    unsafe { ctx.write(Context { head: HEAD, child: Box::into_raw(child), inside: AtomicUsize::new(0) }) };
 }
 
 pub(crate) unsafe fn initialize(name_conf: *const c_char, context: *mut *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
@@ -175,13 +174,7 @@ pub(crate) unsafe fn finalize(context: *mut *mut TSS2_TCTI_CONTEXT) {
             return Ok(());
         }
         // SAFETY: the caller passes a context.
-        unsafe { check(ctx) }?;
-        // SAFETY: the caller passes a context of ours.
-        unsafe { forward_finalize(ctx) };
-        // SAFETY: it passed the check.
-        if !unsafe { child_slot(ctx.cast()) }.load(Ordering::SeqCst).is_null() {
-            return Ok(()); // another call is inside, and still needs the memory
-        }
+        unsafe { close(ctx) }?; // else somebody is inside, and still needs the memory
         // SAFETY: Initialize allocated it with calloc.
         unsafe { libc::free(ctx.cast()) };
         // SAFETY: the caller passes a writable place.
@@ -258,38 +251,13 @@ unsafe fn check(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<*mut Context> {
     }
 }
 
-/// The place of the child in a context.
+/// Who is inside a context.
 ///
 /// # Safety
 /// `ctx` comes from `check` and lives as long as the result.
-unsafe fn child_slot<'a>(ctx: *mut Context) -> &'a AtomicPtr<Child> {
-    // SAFETY: the field is aligned and lives as long as the context.
-    unsafe { AtomicPtr::from_ptr(ctx.wrapping_byte_add(offset_of!(Context, child)).cast()) }
-}
-
-/// The count of calls inside a context.
-///
-/// # Safety
-/// `ctx` comes from `check` and lives as long as the result.
-unsafe fn calls<'a>(ctx: *mut Context) -> &'a AtomicUsize {
-    // SAFETY: the field is aligned and lives as long as the context.
-    unsafe { AtomicUsize::from_ptr(ctx.wrapping_byte_add(offset_of!(Context, calls)).cast()) }
-}
-
-/// One call inside.
-struct Inside<'a>(&'a AtomicUsize);
-
-impl Inside<'_> {
-    fn enter(calls: &AtomicUsize) -> Inside<'_> {
-        calls.fetch_add(1, Ordering::SeqCst);
-        Inside(calls)
-    }
-}
-
-impl Drop for Inside<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
+unsafe fn inside<'a>(ctx: *mut Context) -> &'a AtomicUsize {
+    // SAFETY: the field is aligned, lives as long as the context, and nobody takes it by `&mut`.
+    unsafe { &(*ctx).inside }
 }
 
 /// Calls one function of the child, `slot` picking it. `BAD_SEQUENCE` after Finalize, `ABI_MISMATCH` for a child of
@@ -306,10 +274,11 @@ unsafe fn forward<F>(
         // SAFETY: the caller passes a context or NULL.
         let ctx = unsafe { check(ctx) }?;
         // SAFETY: it passed the check.
-        let _inside = Inside::enter(unsafe { calls(ctx) });
-        // SAFETY: it passed the check.
-        let child = unsafe { child_slot(ctx) }.load(Ordering::SeqCst);
-        // SAFETY: a child that is there is a box of ours, which only Finalize takes.
+        let inside = Inside::enter(unsafe { inside(ctx) });
+        let _inside = inside.ok_or_else(|| fail!(Rc::BAD_SEQUENCE, "the context is being finalized"))?;
+        // SAFETY: it passed the check, and nobody writes the field while we are inside.
+        let child = unsafe { (*ctx).child };
+        // SAFETY: a child that is there is a box of ours, which only Finalize takes, alone.
         let child = unsafe { child.as_ref() }.ok_or_else(|| fail!(Rc::BAD_SEQUENCE, "the context was finalized"))?;
         let head = child.head();
         if head.v1.version < 1 {
@@ -380,21 +349,28 @@ unsafe extern "C" fn forward_finalize(ctx: *mut TSS2_TCTI_CONTEXT) {
     if ctx.is_null() {
         return;
     }
-    guard_end(|| {
-        // SAFETY: C passes the context that we made.
-        let ctx = unsafe { check(ctx) }?;
-        // SAFETY: it passed the check.
-        let slot = unsafe { child_slot(ctx) };
-        let child = slot.swap(null_mut(), Ordering::SeqCst);
-        // SAFETY: it passed the check.
-        if unsafe { calls(ctx) }.load(Ordering::SeqCst) > 0 {
-            slot.store(child, Ordering::SeqCst);
-            return Err(fail!(Rc::BAD_SEQUENCE, "another call is inside this context: it is not finalized"));
-        }
-        if !child.is_null() {
-            // SAFETY: the swap made us its only owner.
-            drop(unsafe { Box::from_raw(child) });
-        }
-        Ok(())
-    });
+    // SAFETY: C passes the context that we made.
+    guard_end(|| unsafe { close(ctx) });
+}
+
+/// `BAD_SEQUENCE` while somebody is inside; the context is then as it was.
+///
+/// # Safety
+/// `ctx` is NULL or points to a live context of some module.
+unsafe fn close(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<()> {
+    // SAFETY: the caller passes a context or NULL.
+    let ctx = unsafe { check(ctx) }?;
+    // SAFETY: it passed the check.
+    let alone = Inside::alone(unsafe { inside(ctx) });
+    let _alone =
+        alone.ok_or_else(|| fail!(Rc::BAD_SEQUENCE, "another call is inside this context: it is not finalized"))?;
+    // SAFETY: it passed the check, and we are alone inside.
+    let child = unsafe { (*ctx).child };
+    // SAFETY: as above.
+    unsafe { (*ctx).child = null_mut() };
+    if !child.is_null() {
+        // SAFETY: it is a box of ours, and nobody else has it any more.
+        drop(unsafe { Box::from_raw(child) });
+    }
+    Ok(())
 }
