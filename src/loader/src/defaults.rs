@@ -61,6 +61,10 @@ impl Default {
     fn open(&self) -> core::result::Result<Child, Refusal> {
         self.reach.probe()?;
         let module = self.load().map_err(Refusal::new)?;
+        // It would try the defaults, too, and so on without end.
+        if module.is_this_library() {
+            return Err(Refusal::new(format!("{} leads back to itself", self.library.to_string_lossy())));
+        }
         let conf = match self.reach {
             Reach::Device(path) => Some(path),
             Reach::Library | Reach::SystemBus | Reach::Simulator => None,

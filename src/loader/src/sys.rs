@@ -2,7 +2,7 @@
 //! Foreign libraries and the contexts they make.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
-use core::ffi::{CStr, c_char};
+use core::ffi::{CStr, c_char, c_void};
 use core::ptr::{NonNull, null, null_mut};
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 use std::os::unix::ffi::OsStrExt;
@@ -62,6 +62,13 @@ impl Module {
         Ok(Module { info, _library: library })
     }
 
+    /// Whether it is the library that this code is in; each that has a loader has its own copy.
+    pub(crate) fn is_this_library(&self) -> bool {
+        static HERE: u8 = 0;
+        let here = base((&raw const HERE).cast());
+        here.is_some() && here == base(self.info.as_ptr().cast())
+    }
+
     fn info(&self) -> &TSS2_TCTI_INFO {
         // SAFETY: the data is constant and lives as long as the library, which we hold.
         unsafe { self.info.as_ref() }
@@ -108,6 +115,15 @@ impl Module {
         Rc::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) })?;
         Ok(Child { context, _module: self })
     }
+}
+
+/// Where the library is that has something at this address.
+fn base(address: *const c_void) -> Option<*mut c_void> {
+    let mut found =
+        libc::Dl_info { dli_fname: null(), dli_fbase: null_mut(), dli_sname: null(), dli_saddr: null_mut() };
+    // SAFETY: any address may be asked for, and the place for the answer lives during the call.
+    let known = unsafe { libc::dladdr(address, &mut found) };
+    (known != 0).then_some(found.dli_fbase)
 }
 
 /// dlerror's sentence.
@@ -235,5 +251,24 @@ impl Drop for Child {
             // SAFETY: the module made this context, and nobody uses it any more.
             unsafe { finalize(self.as_ptr()) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tcti_core::ffi::Info;
+
+    #[test]
+    fn a_library_knows_itself() {
+        static INFO: Info = Info::new(c"test", c"", c"", None);
+        let module = |info: *const TSS2_TCTI_INFO| Module {
+            info: NonNull::new(info.cast_mut()).unwrap(),
+            _library: Library::this(),
+        };
+        assert!(module(INFO.as_ptr()).is_this_library());
+        let elsewhere = (libc::getpid as unsafe extern "C" fn() -> libc::pid_t) as *const TSS2_TCTI_INFO;
+        assert!(!module(elsewhere).is_this_library(), "only its address counts");
+        assert!(!module(core::ptr::without_provenance(8)).is_this_library(), "nothing is there");
     }
 }

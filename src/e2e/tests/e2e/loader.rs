@@ -41,6 +41,11 @@ pub(crate) fn tests(suite: &mut Suite) {
         });
     }
     suite.test("loader::the_default_library_comes_first", &[&BUILD[..], &[LIBTPMS]].concat(), default_library);
+    for library in ["tcti-pcap", "tctildr"] {
+        suite.test(format!("loader::a_default_library_that_is_{library}_does_not_lead_to_itself"), &BUILD, move || {
+            default_that_tries_the_defaults(library);
+        });
+    }
     suite.test("loader::abrmd_is_tabrmd", &BUILD, abrmd);
 }
 
@@ -86,6 +91,17 @@ fn default_library() {
     let output = output::run(before_the_stage(&mut stage::command(program::link_tctildr()), dir.path()));
     assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
     assert_eq!(output::stdout(&output).trim().len(), 16);
+}
+
+/// The next default is opened instead.
+fn default_that_tries_the_defaults(library: &str) {
+    let (dir, _) = stub("VERSION_1", "libtss2-tcti-tabrmd.so.0");
+    symlink(stage::library(library), dir.path().join("libtss2-tcti-default.so")).unwrap();
+    let mut command = stage::command(program::link_tctildr());
+    command.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nonexistent").env("TCTI_PCAP_FILE", dir.path().join("capture"));
+    let output = output::run(before_the_stage(&mut command, dir.path()));
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+    assert_eq!(output::stdout(&output).trim(), "0102030405060708");
 }
 
 fn abrmd() {
