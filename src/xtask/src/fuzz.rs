@@ -87,12 +87,13 @@ fn build(project: &Project) -> Result<PathBuf> {
     }
     let target = project.target.join("fuzz/build");
     let build = cmd!(shell, "{fuzz} fuzz build --fuzz-dir {DIR} --target-dir {target}");
+    // Quiet as long as all is well: what the compiler says of a failure is seen.
     build
         .env("RUSTUP_TOOLCHAIN", "nightly")
+        .env("CARGO_TERM_QUIET", "true")
         .quiet()
-        .ignore_stderr()
         .run()
-        .with_context(|| format!("{DIR} does not build; see cargo +nightly fuzz build --fuzz-dir {DIR}"))?;
+        .with_context(|| format!("{DIR} does not build"))?;
     let version = cmd!(shell, "rustup run nightly rustc --verbose --version").quiet().read()?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc names no host")?;
     Ok(target.join(host).join("release"))
