@@ -3,6 +3,7 @@
 
 use similar::TextDiff;
 use std::process::{Command, Output};
+use std::str::FromStr;
 
 /// Runs a program to its end.
 pub fn run(command: &mut Command) -> Output {
@@ -29,6 +30,12 @@ pub fn stdout(output: &Output) -> String {
 /// What was printed on stderr.
 pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The number behind a word, in what a program printed.
+pub fn number<T: FromStr>(printed: &str, name: &str) -> T {
+    let number = printed.split_whitespace().skip_while(|word| *word != name).nth(1);
+    number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no {name} in {printed}"))
 }
 
 /// Holds the last line of a C test against the fewest checks that it has: a program that skips them does not pass.

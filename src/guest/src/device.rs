@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use tss2_e2e::asynchronous::{self, By};
+use tss2_e2e::asynchronous::{By, SIMULATED, waits_without_work};
 use tss2_e2e::need::{ESYS, Need, OPENSSL, SETPRIV, TPM2_TOOLS, TSS2_HEADERS};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage, tools};
@@ -25,7 +25,7 @@ pub(crate) fn tests(suite: &mut Suite) {
             tools::all_steps(&format!("device:/dev/{device}"));
         });
         suite.test(format!("device::esys_waits_without_work_on_{device}"), &[ESYS, TSS2_HEADERS], move || {
-            waits_without_work(device);
+            waits_without_work(By::Loader, &[format!("device:/dev/{device}")], &SIMULATED);
         });
     }
     suite.test("device::eight_programs_hold_their_keys_at_the_same_time", &[], eight_programs);
@@ -67,13 +67,6 @@ fn conformance(device: &str) {
     let mut command = stage::command(program::conformance());
     command.arg(stage::library("tcti-device")).args(["Tss2_Tcti_Device_Init", &format!("/dev/{device}")]);
     output::passes(&output::succeed(command.env("TSS2_LOG", "all+none")), 150);
-}
-
-/// The machine's processor is simulated: what takes 10 ms outside may take ten times that.
-fn waits_without_work(device: &str) {
-    let cost = asynchronous::run("", By::Loader, 1000, &[format!("device:/dev/{device}")]);
-    cost.assert_no_spin();
-    assert!(cost.waited >= 1000.0 && cost.processor < 100.0, "{} ms", cost.processor);
 }
 
 /// Sixteen keys, where the TPM has room for three.
