@@ -2,7 +2,7 @@
 //! Many contexts at once: threads of one process, each with a context and an swtpm of its own.
 
 use crate::cell::ratio;
-use crate::measure::alternate;
+use crate::measure::{Times, alternate, timed};
 use crate::servers::{self, Parts};
 use crate::subject::{self, Command, Library};
 use anyhow::{Context, Result, anyhow};
@@ -17,7 +17,10 @@ const CONTEXTS: [usize; 3] = [1, 16, 64];
 pub(crate) fn print(parts: &Parts, rounds: usize, commands: usize) -> Result<()> {
     let most = CONTEXTS.into_iter().max().unwrap_or_default();
     let started = (0..most).map(|_| Swtpm::start(Socket::Unix)).collect::<Vec<_>>();
-    println!("| contexts | ours, commands per second | C module | ratio |\n|---|---|---|---|");
+    println!(
+        "| contexts | ours, commands per second | C module | ratio | ours, a command | C module | ratio |\n\
+         |---|---|---|---|---|---|---|"
+    );
     for contexts in CONTEXTS {
         let each = commands.div_ceil(contexts);
         let libraries = [&parts.ours, &parts.theirs].map(|dir| -> Vec<Library> {
@@ -25,26 +28,40 @@ pub(crate) fn print(parts: &Parts, rounds: usize, commands: usize) -> Result<()>
             let library = |tpm: &Swtpm| Library { file: file.clone(), conf: tpm.conf() };
             started.iter().take(contexts).map(library).collect()
         });
-        let times = alternate(rounds, libraries.len(), |number| {
-            Ok::<_, anyhow::Error>(vec![together(libraries.get(number).context("no such library")?, each)?])
+        let mut whole = libraries.each_ref().map(|_| Times::default());
+        let single = alternate(rounds, libraries.len(), |number| {
+            let round = together(libraries.get(number).context("no such library")?, each)?;
+            whole.get_mut(number).context("no such library")?.add([round.whole]);
+            Ok::<_, anyhow::Error>(round.commands)
         })?;
-        let [ours, theirs] = times.as_slice() else { anyhow::bail!("two libraries") };
+        let ([ours, theirs], [one_of_ours, one_of_theirs]) = (&whole, single.as_slice()) else {
+            anyhow::bail!("two libraries")
+        };
         let per_second = |micros: f64| (contexts * each) as f64 * 1e6 / micros;
         println!(
-            "| {contexts} | {:.0} | {:.0} | {} |",
+            "| {contexts} | {:.0} | {:.0} | {} | {one_of_ours} | {one_of_theirs} | {} |",
             per_second(ours.median()),
             per_second(theirs.median()),
-            ratio(Some(ours.ratio(theirs)))
+            ratio(Some(ours.ratio(theirs))),
+            ratio(Some(one_of_ours.ratio(one_of_theirs))),
         );
     }
     Ok(())
 }
 
-/// How long it takes until each context has carried so many commands.
-fn together(libraries: &[Library], commands: usize) -> Result<Duration> {
+/// What a round took.
+struct Round {
+    /// Until each context had carried all of its commands.
+    whole: Duration,
+    /// Each command.
+    commands: Vec<Duration>,
+}
+
+/// A round in which each context carries so many commands.
+fn together(libraries: &[Library], commands: usize) -> Result<Round> {
     let start = Barrier::new(libraries.len() + 1);
     thread::scope(|scope| {
-        let work = |library: &Library| -> Result<()> {
+        let work = |library: &Library| -> Result<Vec<Duration>> {
             // The barrier comes first in any case: the others wait at it.
             let carrier = library.subject()().and_then(|mut carrier| {
                 subject::carry(&mut carrier, Command::GetRandom)?;
@@ -52,12 +69,13 @@ fn together(libraries: &[Library], commands: usize) -> Result<Duration> {
             });
             start.wait();
             let mut carrier = carrier?;
-            (0..commands).try_for_each(|_| subject::carry(&mut carrier, Command::GetRandom))
+            (0..commands).map(|_| Ok(timed(|| subject::carry(&mut carrier, Command::GetRandom))?.0)).collect()
         };
         let threads: Vec<_> = libraries.iter().map(|library| scope.spawn(move || work(library))).collect();
         start.wait();
         let begin = Instant::now();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?)?;
-        Ok(begin.elapsed())
+        let joined = threads.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))?);
+        let times = joined.collect::<Result<Vec<_>>>()?;
+        Ok(Round { whole: begin.elapsed(), commands: times.concat() })
     })
 }

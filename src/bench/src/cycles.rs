@@ -24,7 +24,6 @@ pub(crate) fn print(cases: &[Case], cycles: usize) -> Result<()> {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     for case in cases {
-        let cycles = cycles / case.slowness();
         let libraries = [Some(case.ours()), case.theirs()];
         let start = |library| Process::start(library, case.carrier());
         let mut processes = libraries.iter().flatten().map(start).collect::<Result<Vec<_>>>()?;

@@ -12,11 +12,12 @@ mod measure;
 mod servers;
 mod sizes;
 mod start;
+mod stick;
 mod subject;
 mod syscalls;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use servers::Parts;
 use std::path::PathBuf;
 use subject::Library;
@@ -67,22 +68,10 @@ enum Mode {
         #[arg(long)]
         count: usize,
     },
-    /// As `commands`, on the devices of this kernel.
-    Devices {
-        #[command(flatten)]
-        parts: Parts,
-        /// Commands of each kind.
-        #[arg(long)]
-        count: usize,
-    },
-    /// As `cycles`, on the devices of this kernel.
-    DeviceCycles {
-        #[command(flatten)]
-        parts: Parts,
-        /// Contexts of each device.
-        #[arg(long)]
-        count: usize,
-    },
+    /// As `commands` and `cycles`, on the devices of this kernel.
+    Devices(Both),
+    /// As `commands` and `cycles`, on a simulated stick on the USB of this kernel.
+    Stick(Both),
     /// Sends so many GetRandom through one TCTI: what `strace -c` counts.
     Send { file: PathBuf, conf: String, commands: usize },
     /// Makes and finalizes as many contexts as each line of standard input says.
@@ -90,6 +79,19 @@ enum Mode {
     Cycle { file: PathBuf, conf: String, carrier: Option<PathBuf> },
     /// Answers TPM commands on standard input with a fixed response: the command behind the TCTI cmd.
     Respond,
+}
+
+/// What is measured in a virtual machine.
+#[derive(Args)]
+struct Both {
+    #[command(flatten)]
+    parts: Parts,
+    /// Commands of each kind.
+    #[arg(long)]
+    commands: usize,
+    /// Contexts of each connection.
+    #[arg(long)]
+    contexts: usize,
 }
 
 /// Rounds with many contexts.
@@ -106,8 +108,13 @@ fn main() -> Result<()> {
             cases.push(servers::null(&parts));
             cycles::print(&cases, count)
         }
-        Mode::Devices { parts, count } => commands::print(&servers::devices(&parts), count),
-        Mode::DeviceCycles { parts, count } => cycles::print(&servers::devices(&parts), count),
+        Mode::Devices(Both { parts, commands, contexts }) => {
+            let cases = servers::devices(&parts);
+            commands::print(&cases, commands)?;
+            println!();
+            cycles::print(&cases, contexts)
+        }
+        Mode::Stick(Both { parts, commands, contexts }) => stick::print(&parts, commands, contexts),
         Mode::Send { file, conf, commands } => Library { file, conf }.send(commands),
         Mode::Cycle { file, conf, carrier } => cycles::serve(&Library { file, conf }, carrier),
         Mode::Respond => servers::respond(),

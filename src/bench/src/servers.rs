@@ -29,7 +29,7 @@ enum Place {
     Recorded(At),
     Command,
     Device(PathBuf),
-    /// Nothing is between the module and its TPM.
+    /// Nothing that a floor could do without.
     Inside,
 }
 
@@ -74,14 +74,6 @@ impl Case {
     /// Whether the C module waits for delayed acknowledgements: 88 ms for a command.
     pub(crate) fn slow_c(&self) -> bool {
         matches!(self.place, Place::Mssim(At::Port(_)))
-    }
-
-    /// By how much a context takes longer to be made than one that only connects: a program is started, or a TPM made.
-    pub(crate) fn slowness(&self) -> usize {
-        match self.place {
-            Place::Inside if self.module == "libtpms" => 10,
-            _ => 1,
-        }
     }
 
     pub(crate) fn floor(&self) -> Option<Subject> {
@@ -141,6 +133,11 @@ pub(crate) fn devices(parts: &Parts) -> Vec<Case> {
     let device =
         |path: &str| Case::new(parts, &format!("device {path}"), "device", path.to_owned(), Place::Device(path.into()));
     ["/dev/tpmrm0", "/dev/tpm0"].map(device).into()
+}
+
+/// The one stick on this machine's USB.
+pub(crate) fn stick(parts: &Parts) -> Case {
+    Case::new(parts, "spi-ltt2go", "spi-ltt2go", String::new(), Place::Inside)
 }
 
 /// Answers each command on standard input: GetCapability with 400 bytes, anything else with 20.

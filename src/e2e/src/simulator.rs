@@ -62,6 +62,11 @@ impl Simulator {
         assert_eq!(self.ask(&format!("faults {faults}")), "ok");
     }
 
+    /// What a transfer over a USB takes, in microseconds.
+    pub fn set_latency(&mut self, micros: u32) {
+        assert_eq!(self.ask(&format!("latency-us {micros}")), "ok");
+    }
+
     /// What passed since [`Simulator::reset_counters`]. No driver did what it should not.
     pub fn counters(&mut self) -> Counters {
         let line = self.ask("counters");

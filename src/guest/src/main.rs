@@ -4,12 +4,10 @@
 //!
 //! * `guest-tests topics`, on the host: a line per topic, see [`topic`]
 //! * `guest-tests programs`, on the host: compiles the C programs, which takes long in the machine
-//! * `guest-tests bench`, in the machine: prints a table for `cargo xtask bench`
 //! * `guest-tests relay SOCKET`, in the machine: a command for the TCTI cmd
 //! * `guest-tests [FILTER]`, in the machine: runs the tests of the topic that `TSS2_TOPIC` names
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod bench;
 mod device;
 mod package;
 mod programs;
@@ -35,7 +33,6 @@ fn main() -> ExitCode {
     match env::args().nth(1).as_deref() {
         Some("topics") => topic::print(),
         Some("programs") => programs::build(),
-        Some("bench") => bench::print(),
         _ => return run(),
     }
     ExitCode::SUCCESS

@@ -23,13 +23,13 @@ pub(crate) fn tests(suite: &mut Suite) {
 }
 
 /// Opens the stick in this process.
-pub(crate) fn open(conf: &str) -> Result<Child> {
+fn open(conf: &str) -> Result<Child> {
     let name_conf = CString::new(format!("spi-ltt2go:{conf}")).unwrap();
     tcti_loader::open(&NameConf::parse(Some(&name_conf))?)
 }
 
 /// TPM2_GetRandom of 16 bytes.
-pub(crate) const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
+const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
 
 /// How long an answer may take on a machine that is busy with other tests. A TPM that is silent is noticed earlier.
 const ANSWER: Wait = Wait::Millis(30_000);

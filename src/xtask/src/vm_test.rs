@@ -3,7 +3,7 @@
 
 use crate::project::Project;
 use crate::{compile, install, needs, vm};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -62,17 +62,6 @@ pub(crate) fn is_available(project: &Project) -> Result<bool> {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The table of what a command costs on the simulated stick.
-pub(crate) fn stick_bench(project: &Project) -> Result<String> {
-    let guest = Guest::build(project)?;
-    let mut printed = Vec::new();
-    let machine = Machine { tpm: false, ..vm::machine(project, LIMIT) };
-    let ended = guest.boot(&vm::kernel(project)?, machine, &["bench"], &mut printed)?;
-    let printed = String::from_utf8_lossy(&printed).into_owned();
-    ensure!(ended == 0, "the bench in the virtual machine ended with {ended}: {printed}");
-    Ok(printed)
 }
 
 /// The program with the tests and what it finds.
