@@ -88,6 +88,15 @@ pub(crate) fn is_ready(handles: &mut [libc::pollfd]) -> bool {
     unsafe { libc::poll(handles.as_mut_ptr(), count, 0) > 0 }
 }
 
+/// How many bytes wait to be read; none where the descriptor is closed. For tests.
+#[cfg(any(test, feature = "property"))]
+pub(crate) fn unread(fd: libc::c_int) -> usize {
+    let mut count: libc::c_int = 0;
+    // SAFETY: the kernel writes to a number that lives during the call.
+    let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &mut count) };
+    if result == 0 { usize::try_from(count).unwrap_or_default() } else { 0 }
+}
+
 /// `write(2)` that answers EPIPE or EFBIG instead of raising SIGPIPE or SIGXFSZ, leaving the signal mask and a signal
 /// that was pending before as they were.
 pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {

@@ -5,7 +5,6 @@ use super::*;
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{Read, Write};
 use std::time::Instant;
 use tcti_core::Session;
 use tcti_core::session::Received;
@@ -186,13 +185,11 @@ struct Pipes {
 
 impl Peer for Pipes {
     fn command(&mut self, size: usize) -> Vec<u8> {
-        let mut command = vec![0; size];
-        self.stdin.read_exact(&mut command).unwrap();
-        command
+        self.stdin.command(size)
     }
 
-    fn arrive(&mut self, bytes: &[u8]) {
-        self.stdout.write_all(bytes).unwrap();
+    fn send(&mut self, bytes: &[u8]) {
+        self.stdout.send(bytes);
     }
 }
 

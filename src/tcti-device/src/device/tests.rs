@@ -11,7 +11,7 @@ use rustix::io::ioctl_fionread;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::Session;
 use tcti_core::io::wait_for;
@@ -142,17 +142,16 @@ impl Peer for Ends {
     const IS_RESTLESS: bool = true;
 
     fn command(&mut self, size: usize) -> Vec<u8> {
-        let mut command = vec![0; size];
-        self.tpm.read_exact(&mut command).unwrap();
-        command
+        self.tpm.command(size)
     }
 
-    fn arrive(&mut self, bytes: &[u8]) {
-        let before = ioctl_fionread(&self.slave).unwrap();
-        self.tpm.write_all(bytes).unwrap();
-        while ioctl_fionread(&self.slave).unwrap() < before + u64::try_from(bytes.len()).unwrap() {
-            std::thread::yield_now();
-        }
+    fn send(&mut self, bytes: &[u8]) {
+        self.tpm.send(bytes);
+    }
+
+    /// The device itself is not polled.
+    fn unread(&self, _polled: RawFd) -> usize {
+        ioctl_fionread(&self.slave).unwrap().try_into().unwrap()
     }
 }
 

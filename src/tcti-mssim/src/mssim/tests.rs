@@ -4,14 +4,14 @@
 use super::*;
 use proptest::prelude::*;
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
-use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
+use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
 
 /// Gives what was read on each connection.
@@ -282,7 +282,7 @@ fn a_child_process_says_no_goodbye_for_its_parent_and_has_connections_of_its_own
 }
 
 /// The simulator's end of the command channel.
-struct Commands(UnixStream);
+struct Commands(File);
 
 impl Peer for Commands {
     fn command(&mut self, size: usize) -> Vec<u8> {
@@ -291,8 +291,8 @@ impl Peer for Commands {
         envelope[9..].to_vec()
     }
 
-    fn arrive(&mut self, bytes: &[u8]) {
-        self.0.arrive(bytes);
+    fn send(&mut self, bytes: &[u8]) {
+        self.0.send(bytes);
     }
 
     fn wrap(&self, response: &[u8]) -> Vec<u8> {
@@ -302,19 +302,16 @@ impl Peer for Commands {
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), tcp: bool) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sock");
-        let commands = UnixListener::bind(&path).unwrap();
-        let _platform = UnixListener::bind(path.with_extension("ctrl")).unwrap();
-        let conf = CString::new(format!("path={}", path.display())).unwrap();
-        let mut channels = Channels::parse(Conf::new(Some(&conf)), |_, _| None).unwrap();
+        let (accept, conf) = server(tcp, &dir.path().join("sock"));
+        let mut channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), |_, _| None).unwrap();
         let data = channels.connect_data().unwrap();
         let platform = channels.control.connect().unwrap();
         let link = Link::Up { data, platform, exchange: Exchange::None };
         let mssim =
             Mssim { channels, link, locality: DEFAULT_LOCALITY, cancelling: false, envelope: RxBuf::new() };
-        let (peer, _) = commands.accept().unwrap();
-        follow_the_ideal(&mut Session::new(mssim), &mut Commands(peer), &exchanges);
+        let (commands, _platform) = (accept(), accept());
+        follow_the_ideal(&mut Session::new(mssim), &mut Commands(commands), &exchanges);
     }
 }

@@ -4,14 +4,14 @@
 use super::*;
 use proptest::prelude::*;
 use std::ffi::CString;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
-use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
+use tcti_core::testing::exchange::{Accept, Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
 
 fn open(conf: &str) -> Result<Swtpm> {
@@ -217,36 +217,34 @@ fn a_wrong_conf_string_is_a_bad_value() {
     }
 }
 
-/// A swtpm that takes the newest connection.
+/// A swtpm that gets its commands over one connection, or each over its own.
 struct Tpm {
-    listener: UnixListener,
-    connection: Option<UnixStream>,
+    accept: Accept,
+    keep: bool,
+    connection: Option<File>,
 }
 
 impl Peer for Tpm {
     fn command(&mut self, size: usize) -> Vec<u8> {
-        if let Ok((connection, _)) = self.listener.accept() {
-            self.connection = Some(connection);
+        if !self.keep || self.connection.is_none() {
+            self.connection = Some((self.accept)());
         }
         self.connection.as_mut().unwrap().command(size)
     }
 
-    fn arrive(&mut self, bytes: &[u8]) {
-        self.connection.as_mut().unwrap().arrive(bytes);
+    fn send(&mut self, bytes: &[u8]) {
+        self.connection.as_mut().unwrap().send(bytes);
     }
 }
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), keep in any::<bool>()) {
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), tcp: bool, keep: bool) {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sock");
-        let listener = UnixListener::bind(&path).unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let conf = CString::new(format!("path={}", path.display())).unwrap();
-        let channels = Channels::parse(Conf::new(Some(&conf)), |_, _| None).unwrap();
-        let keep = if keep { Keep::Open } else { Keep::PerCommand };
-        let mut session = Session::new(Swtpm { channels, keep, data: None });
-        follow_the_ideal(&mut session, &mut Tpm { listener, connection: None }, &exchanges);
+        let (accept, conf) = server(tcp, &dir.path().join("sock"));
+        let channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), |_, _| None).unwrap();
+        let kept = if keep { Keep::Open } else { Keep::PerCommand };
+        let mut session = Session::new(Swtpm { channels, keep: kept, data: None });
+        follow_the_ideal(&mut session, &mut Tpm { accept, keep, connection: None }, &exchanges);
     }
 }
