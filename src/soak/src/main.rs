@@ -22,6 +22,7 @@ use driver::Driver;
 use fastrand::Rng;
 use place::{Place, Programs};
 use places::device::Device;
+use places::liar::{Liar, Lie};
 use places::libtpms::Libtpms;
 use places::network::Network;
 use places::stick::Simulated;
@@ -56,6 +57,8 @@ enum What {
     Usb,
     /// /dev/tpmrm0; in the virtual machine.
     Device,
+    /// No TPM: what this program itself is tested with.
+    Liar,
 }
 
 impl What {
@@ -69,6 +72,7 @@ impl What {
             What::Stick => "stick (bus only, in this process)",
             What::Usb => "stick (kernel's USB)",
             What::Device => "device",
+            What::Liar => "liar",
         }
     }
 }
@@ -91,6 +95,9 @@ struct Options {
     /// Of a process of `libtpms-beside`; no two that run at a time have the same.
     #[arg(long, default_value_t = 0)]
     number: u32,
+    /// What is wrong with `liar`.
+    #[arg(long)]
+    lie: Option<Lie>,
     /// Compiles what runs beside, into the directory `TSS2_PROGRAMS`, and prints the head of the table of all rows.
     #[arg(long)]
     prepare: bool,
@@ -116,6 +123,7 @@ fn main() -> ExitCode {
         What::Stick => run(what, &options, seed, Simulated::plug_in()),
         What::Usb => run(what, &options, seed, Usb::plug_in()),
         What::Device => run(what, &options, seed, Device::default()),
+        What::Liar => run(what, &options, seed, Liar(options.lie)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! The kinds of TPM that are put under load.
 
 pub(crate) mod device;
+pub(crate) mod liar;
 pub(crate) mod libtpms;
 pub(crate) mod network;
 pub(crate) mod stick;

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The judge of the soak is judged: a TPM that tells the truth passes, and each lie ends the run with a failure that
+//! names it.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::process::{Command, Output};
+
+fn soak(more: &[&str]) -> Output {
+    let mut soak = Command::new(env!("CARGO_BIN_EXE_soak"));
+    soak.args(["liar", "--commands", "3000"]).args(more);
+    soak.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0").env_remove("TSS2_LOGFILE").output().unwrap()
+}
+
+#[track_caller]
+fn is_caught(lie: &str, said: &str) {
+    let ended = soak(&["--lie", lie]);
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains(said), "{stderr}");
+}
+
+#[test]
+fn the_truth_passes() {
+    let ended = soak(&[]);
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    let row = String::from_utf8_lossy(&ended.stdout);
+    assert!(row.starts_with("| liar | 3") && row.ends_with("|\n"), "{row}");
+}
+
+#[test]
+fn an_answer_to_the_command_before_is_caught() {
+    is_caught("behind", " got Wrong: ");
+}
+
+#[test]
+fn a_failure_without_a_fault_is_caught() {
+    is_caught("broken", "transmit answers IO_ERROR; context 0, no fault");
+}
+
+#[test]
+fn two_descriptors_are_caught() {
+    is_caught("handles", " to poll while a response is due");
+}
+
+#[test]
+fn memory_that_stays_is_caught() {
+    is_caught("heap", " bytes allocated where there were ");
+}
