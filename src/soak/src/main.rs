@@ -181,6 +181,7 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     };
     let storm = Storm::over_this_thread();
     let mut driver = Driver::new(place, FIRST_INDEX + options.number, rng, Watchdog::start(name, seed), storm, trouble);
+    driver.open_log();
     run_until(&mut driver, &end, WARM);
     let warm = at_rest(&mut driver, tools.as_ref(), Resources::now);
     let sent = driver.tally.sent;
