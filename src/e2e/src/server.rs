@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A real swtpm for one test: its state in a temporary directory, its end with the value.
+//! A server that is a TPM, for one test: its state in a temporary directory, its end with the value. [`Swtpm`] is a real
+//! swtpm.
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 /// How long a swtpm may take to start on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(30);
 
-/// Where a swtpm listens.
+/// Where a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Socket {
     /// On a free port of the loopback, and the next one.
@@ -24,8 +25,18 @@ pub enum Socket {
     Unix,
 }
 
-/// A running swtpm.
-pub struct Swtpm {
+/// A program that is a TPM to whoever connects.
+pub trait Program: Send {
+    /// The module for it.
+    const MODULE: &'static str;
+
+    /// Starts it, with its files in `dir`, and waits until both channels take a connection; `None` when it ended instead.
+    fn spawn(&self, dir: &TempDir, at: &At) -> Option<Child>;
+}
+
+/// One that runs.
+pub struct Emulator<P> {
+    program: P,
     child: Child,
     dir: TempDir,
     at: At,
@@ -50,20 +61,18 @@ impl At {
     }
 }
 
-impl Swtpm {
-    /// Starts one with a new TPM in it, powered on and started.
-    pub fn start(socket: Socket) -> Swtpm {
+impl<P: Program> Emulator<P> {
+    pub(crate) fn run(program: P, socket: Socket) -> Emulator<P> {
         let dir = tempfile::tempdir().unwrap();
         loop {
             let at = match socket {
                 Socket::Tcp => At::Port(free_port()),
                 Socket::Unix => At::Path(dir.path().join("sock")),
             };
-            let mut child = spawn(&dir, &at);
-            if await_listening(&mut child, &at) {
-                return Swtpm { child, dir, at };
+            if let Some(child) = program.spawn(&dir, &at) {
+                return Emulator { program, child, dir, at };
             }
-            assert!(socket == Socket::Tcp, "swtpm does not start"); // on TCP another program took the port
+            assert!(socket == Socket::Tcp, "{} does not start", P::MODULE); // on TCP another program took the port
         }
     }
 
@@ -77,22 +86,18 @@ impl Swtpm {
         self.at.conf()
     }
 
-    /// A new connection to its data channel; only on a Unix socket.
-    pub fn connect(&self) -> UnixStream {
-        match &self.at {
-            At::Port(_) => panic!("this swtpm listens on TCP"),
-            At::Path(path) => UnixStream::connect(path).unwrap(),
-        }
-    }
-
     /// Stops it without ending it: connections are made and commands taken by the kernel, but none is answered.
     pub fn pause(&self) {
-        signal(&self.child, Signal::SIGSTOP);
+        self.signal(Signal::SIGSTOP);
     }
 
     /// Lets it go on.
     pub fn resume(&self) {
-        signal(&self.child, Signal::SIGCONT);
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
     }
 
     /// Ends it as a crash would.
@@ -105,43 +110,63 @@ impl Swtpm {
     pub fn restart(&mut self) {
         if let At::Path(path) = &self.at {
             for file in [path.clone(), path.with_extension("ctrl")] {
-                let _ = std::fs::remove_file(file); // swtpm may have removed it itself
+                let _ = std::fs::remove_file(file); // it may have removed it itself, or not have made it yet
             }
         }
-        self.child = spawn(&self.dir, &self.at);
-        assert!(await_listening(&mut self.child, &self.at), "swtpm does not start again");
+        let child = self.program.spawn(&self.dir, &self.at);
+        self.child = child.unwrap_or_else(|| panic!("{} does not start again", P::MODULE));
     }
 }
 
-impl Drop for Swtpm {
+impl<P> Drop for Emulator<P> {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it may have ended already
         let _ = self.child.wait();
     }
 }
 
-/// To a server that was started here.
-pub(crate) fn signal(child: &Child, signal: Signal) {
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
-}
+/// swtpm on sockets, with a new TPM in it, powered on and started.
+pub struct SwtpmSocket;
 
-fn spawn(dir: &TempDir, at: &At) -> Child {
-    // A test that is killed leaves no swtpm behind.
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
-    command.arg("--tpmstate").arg(format!("dir={}", dir.path().display()));
-    match at {
-        At::Port(port) => {
-            command.args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")]);
-            command.args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", port + 1)]);
-        }
-        At::Path(path) => {
-            command.args(["--server", &format!("type=unixio,path={}", path.display())]);
-            command.args(["--ctrl", &format!("type=unixio,path={}.ctrl", path.display())]);
+/// A running swtpm.
+pub type Swtpm = Emulator<SwtpmSocket>;
+
+impl Swtpm {
+    /// Starts one.
+    pub fn start(socket: Socket) -> Swtpm {
+        Emulator::run(SwtpmSocket, socket)
+    }
+
+    /// A new connection to its data channel; only on a Unix socket.
+    pub fn connect(&self) -> UnixStream {
+        match &self.at {
+            At::Port(_) => panic!("this swtpm listens on TCP"),
+            At::Path(path) => UnixStream::connect(path).unwrap(),
         }
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
+}
+
+impl Program for SwtpmSocket {
+    const MODULE: &'static str = "swtpm";
+
+    fn spawn(&self, dir: &TempDir, at: &At) -> Option<Child> {
+        // A test that is killed leaves no swtpm behind.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
+        command.arg("--tpmstate").arg(format!("dir={}", dir.path().display()));
+        match at {
+            At::Port(port) => {
+                command.args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")]);
+                command.args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", port + 1)]);
+            }
+            At::Path(path) => {
+                command.args(["--server", &format!("type=unixio,path={}", path.display())]);
+                command.args(["--ctrl", &format!("type=unixio,path={}.ctrl", path.display())]);
+            }
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        await_listening(&mut child, at).then_some(child)
+    }
 }
 
 /// Waits until both channels take a connection; `false` when swtpm ended instead.
@@ -191,9 +216,9 @@ pub trait Tpm: Send {
     fn name_conf(&self) -> String;
 }
 
-impl Tpm for Swtpm {
+impl<P: Program> Tpm for Emulator<P> {
     fn name_conf(&self) -> String {
-        format!("swtpm:{}", self.conf())
+        format!("{}:{}", P::MODULE, self.conf())
     }
 }
 

@@ -8,11 +8,11 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+use tss2_e2e::server::At;
 
 /// How a message says its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +23,6 @@ pub(crate) enum Framing {
     Enveloped,
     /// It has four bytes: the second channel of both.
     Word,
-}
-
-/// Where a server or a proxy listens.
-#[derive(Clone, Debug)]
-pub(crate) enum At {
-    Port(u16),
-    Path(PathBuf),
 }
 
 /// How long the other direction stays after a half close, and silence before the end of a connection that lied.
@@ -60,12 +53,10 @@ struct Line {
     domain: Domain,
 }
 
-impl At {
-    fn address(&self) -> (SockAddr, Domain) {
-        match self {
-            At::Port(port) => (SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into(), Domain::IPV4),
-            At::Path(path) => (SockAddr::unix(path).unwrap(), Domain::UNIX),
-        }
+fn address(at: &At) -> (SockAddr, Domain) {
+    match at {
+        At::Port(port) => (SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into(), Domain::IPV4),
+        At::Path(path) => (SockAddr::unix(path).unwrap(), Domain::UNIX),
     }
 }
 
@@ -76,11 +67,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Proxy {
     /// Listens at `at`, where port 0 is one that is free, and passes on to `server`.
     pub(crate) fn start(at: &At, server: &At, framing: Framing) -> Proxy {
-        let (address, domain) = at.address();
+        let (here, domain) = address(at);
         let listener = Socket::new(domain, Type::STREAM, None).unwrap();
-        listener.bind(&address).unwrap();
+        listener.bind(&here).unwrap();
         listener.listen(64).unwrap();
-        let (server, domain) = server.address();
+        let (server, domain) = address(server);
         let line = Line { framing, server, domain };
         let port = listener.local_addr().unwrap().as_socket().map(|address| address.port());
         let proxy = Proxy { line: line.clone(), port, fault: Arc::default(), open: Arc::default() };

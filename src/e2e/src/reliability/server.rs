@@ -3,7 +3,7 @@
 
 use super::module::Module;
 use crate::mssim::Mssim;
-use crate::server::{Socket, StateFile, Swtpm, Tpm};
+use crate::server::{Emulator, Program, Socket, StateFile, Swtpm, Tpm};
 use crate::simulator::{self, Simulator};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -67,57 +67,20 @@ impl Server for crate::pty::PtyDevice {
 }
 
 /// A simulator that was killed or not.
-trait Process: Send {
-    fn conf(&self) -> String;
-    fn pause(&self);
-    fn kill(&mut self);
-    fn restart(&mut self);
-}
-
-impl Process for Swtpm {
-    fn conf(&self) -> String {
-        Swtpm::conf(self)
-    }
-    fn pause(&self) {
-        Swtpm::pause(self);
-    }
-    fn kill(&mut self) {
-        Swtpm::kill(self);
-    }
-    fn restart(&mut self) {
-        Swtpm::restart(self);
-    }
-}
-
-impl Process for Mssim {
-    fn conf(&self) -> String {
-        Mssim::conf(self)
-    }
-    fn pause(&self) {
-        Mssim::pause(self);
-    }
-    fn kill(&mut self) {
-        Mssim::kill(self);
-    }
-    fn restart(&mut self) {
-        Mssim::restart(self);
-    }
-}
-
 struct Simulated<P> {
-    process: P,
+    process: Emulator<P>,
     before: &'static str,
     behind: &'static str,
     is_running: bool,
 }
 
-impl<P: Process> Simulated<P> {
-    fn new(process: P, before: &'static str, behind: &'static str) -> Simulated<P> {
+impl<P: Program> Simulated<P> {
+    fn new(process: Emulator<P>, before: &'static str, behind: &'static str) -> Simulated<P> {
         Simulated { process, before, behind, is_running: true }
     }
 }
 
-impl<P: Process> Server for Simulated<P> {
+impl<P: Program> Server for Simulated<P> {
     fn conf(&self) -> String {
         format!("{}{}{}", self.before, self.process.conf(), self.behind)
     }

@@ -4,7 +4,7 @@
 use super::open;
 use crate::descriptors::Exhausted;
 use crate::place::{Abilities, BROKEN, Moment, NO_DESCRIPTORS, Place, Programs, Reach, Strike};
-use crate::proxy::{At, Framing, Proxy};
+use crate::proxy::{Framing, Proxy};
 use crate::tcti::Tcti;
 use crate::wire::Wire;
 use fastrand::Rng;
@@ -12,44 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tcti_core::Result;
 use tempfile::TempDir;
-use tss2_e2e::mssim::Mssim;
-use tss2_e2e::server::{self, Socket, Swtpm};
-
-/// A server that can be killed.
-enum Server {
-    Swtpm(Swtpm),
-    Mssim(Mssim),
-}
-
-impl Server {
-    fn at(&self) -> &server::At {
-        match self {
-            Server::Swtpm(server) => server.at(),
-            Server::Mssim(server) => server.at(),
-        }
-    }
-
-    fn kill(&mut self) {
-        match self {
-            Server::Swtpm(server) => server.kill(),
-            Server::Mssim(server) => server.kill(),
-        }
-    }
-
-    fn restart(&mut self) {
-        match self {
-            Server::Swtpm(server) => server.restart(),
-            Server::Mssim(server) => server.restart(),
-        }
-    }
-
-    fn channels(&self) -> [At; 2] {
-        match self.at() {
-            server::At::Port(port) => [At::Port(*port), At::Port(port + 1)],
-            server::At::Path(path) => [At::Path(path.clone()), At::Path(format!("{}.ctrl", path.display()).into())],
-        }
-    }
-}
+use tss2_e2e::mssim::{Mssim, MssimServer};
+use tss2_e2e::server::{At, Emulator, Program, Socket, Swtpm, SwtpmSocket, Tpm};
 
 /// One context's way to its server.
 struct Way {
@@ -60,8 +24,10 @@ struct Way {
 }
 
 /// Servers and ways to them.
-pub(crate) struct Network {
-    servers: Vec<Server>,
+pub(crate) struct Network<P> {
+    servers: Vec<Emulator<P>>,
+    /// Whom it hits when one is killed.
+    reach: Reach,
     dead: Vec<bool>,
     ways: Vec<Way>,
     exhausted: Option<Exhausted>,
@@ -74,33 +40,40 @@ pub(crate) struct Network {
 /// How long a connection may pass through after both ends have closed it.
 const SETTLE: Duration = Duration::from_secs(10);
 
-impl Network {
+impl Network<SwtpmSocket> {
     /// Two contexts take turns on a swtpm on TCP, which tools use, too; a third one keeps its connection to another
     /// swtpm, on a Unix socket.
-    pub(crate) fn swtpm() -> Network {
-        let servers = [Socket::Tcp, Socket::Unix].map(|socket| Server::Swtpm(Swtpm::start(socket)));
+    pub(crate) fn swtpm() -> Self {
+        let servers = [Socket::Tcp, Socket::Unix].map(Swtpm::start);
         let abilities = Abilities { signals: true, cancel: false, locality: true, poll: true };
-        Network::over("swtpm", servers.into(), &[(0, ""), (0, ""), (1, ",keep=true")], Framing::Raw, abilities, 0)
+        let ways = [(0, ""), (0, ""), (1, ",keep=true")];
+        Network::over(servers.into(), Reach::Server, &ways, Framing::Raw, abilities, 0)
     }
+}
 
-    /// A simulator serves one session at a time, so each context has its own, and the tools theirs.
-    pub(crate) fn mssim() -> Network {
-        let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Server::Mssim(Mssim::start(socket, 0)));
+impl Network<MssimServer> {
+    /// A simulator serves one session at a time, so each context has its own, and the tools theirs. The server of
+    /// ours keeps its TPM in memory, as it were.
+    pub(crate) fn mssim() -> Self {
+        let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Mssim::start(socket, 0));
         let abilities = Abilities { signals: true, cancel: true, locality: true, poll: true };
-        Network::over("mssim", servers.into(), &[(0, ""), (1, "")], Framing::Enveloped, abilities, 2)
+        let ways = [(0, ""), (1, "")];
+        Network::over(servers.into(), Reach::Memory, &ways, Framing::Enveloped, abilities, 2)
     }
+}
 
+impl<P: Program> Network<P> {
     fn over(
-        module: &str,
-        servers: Vec<Server>,
+        servers: Vec<Emulator<P>>,
+        reach: Reach,
         ways: &[(usize, &str)],
         framing: Framing,
         abilities: Abilities,
         programs: usize,
-    ) -> Network {
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let way = |(number, (server, more)): (usize, &(usize, &str))| {
-            let at = servers[*server].channels();
+            let at = channels(servers[*server].at());
             let path = dir.path().join(format!("way-{number}"));
             let here = match &at {
                 [At::Port(_), _] => [At::Port(0), At::Port(0)],
@@ -112,16 +85,23 @@ impl Network {
                 (Some(data), Some(control)) => format!("host=127.0.0.1,port={data},ctrl_port={control}"),
                 _ => format!("path={}", path.display()),
             };
-            Way { server: *server, data, control, name_conf: format!("{module}:{conf}{more}") }
+            Way { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE) }
         };
         let ways = ways.iter().enumerate().map(way).collect();
         let dead = servers.iter().map(|_| false).collect();
-        let programs = (programs, format!("{module}:{}", servers[programs].at().conf()));
-        Network { servers, dead, ways, exhausted: None, abilities, programs, _dir: dir }
+        let programs = (programs, servers[programs].name_conf());
+        Network { servers, reach, dead, ways, exhausted: None, abilities, programs, _dir: dir }
     }
 }
 
-impl Place for Network {
+fn channels(at: &At) -> [At; 2] {
+    match at {
+        At::Port(port) => [At::Port(*port), At::Port(port + 1)],
+        At::Path(path) => [At::Path(path.clone()), At::Path(format!("{}.ctrl", path.display()).into())],
+    }
+}
+
+impl<P: Program> Place for Network<P> {
     fn slots(&self) -> usize {
         self.ways.len()
     }
@@ -140,12 +120,7 @@ impl Place for Network {
         if kill && calm {
             self.servers[way.server].kill();
             self.dead[way.server] = true;
-            // The simulators' server of ours keeps its TPM in memory, as it were.
-            let reach = match &self.servers[way.server] {
-                Server::Swtpm(_) => Reach::Server,
-                Server::Mssim(_) => Reach::Memory,
-            };
-            let beside = way.server == self.programs.0;
+            let (reach, beside) = (self.reach, way.server == self.programs.0);
             return Some(Strike { fault: "a killed server", codes: BROKEN, reach, beside, endless: false });
         }
         if rng.u8(..30) == 0 && moment != Moment::Due && calm {
