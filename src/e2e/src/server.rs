@@ -3,6 +3,7 @@
 //! swtpm.
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -89,6 +90,9 @@ impl<P: Program> Emulator<P> {
     /// Stops it without ending it: connections are made and commands taken by the kernel, but none is answered.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
+        // It comes later than kill(2) returns; now all its threads have come to a stop.
+        let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED));
+        assert!(matches!(stopped, Ok(WaitStatus::Stopped(..))), "{stopped:?}");
     }
 
     /// Lets it go on.
@@ -96,8 +100,12 @@ impl<P: Program> Emulator<P> {
         self.signal(Signal::SIGCONT);
     }
 
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap())
+    }
+
     fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+        kill(self.pid(), signal).unwrap();
     }
 
     /// Ends it as a crash would.
