@@ -1,47 +1,57 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* One module, driven step by step, in a process to which something can happen: fault LIBRARY CONF. Reads a step per line
- * from stdin and prints its code, or a number, at once. Both streams are put out of the way first, so that they can be
- * closed; what a module would print on stdout is counted.
+/* One module, driven step by step, in a process to which something can happen: fault LIBRARY CONF [scripted]. Reads a
+ * step per line from stdin and prints its code, or a number, at once. Both streams are put out of the way first, so that
+ * they can be closed; what a module would print on stdout is counted.
  *
- * Each GetRandom asks for another number of bytes: an answer to another command is WRONG_ANSWER. */
+ * Each GetRandom asks for another number of bytes: an answer to another command is WRONG_ANSWER. So is one of a scripted
+ * peer whose bytes are not each in its place. */
 
 #include <dirent.h>
 #include <dlfcn.h>
-#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <tss2/tss2_tcti.h>
 #include "commands.h"
+#include "memory.h"
 #include "report.h"
 
 /* Where the steps come from and the codes go to. */
 #define STEPS 100
 #define CODES 101
 
+/* Bytes of a response without its random bytes, of a caller's buffer, and of the largest response that a module takes. */
+#define SMALL 12u
+#define USUAL 4096
+#define LARGEST (1u << 20)
+
 static const char *conf;
 static void *library;
 static const TSS2_TCTI_INFO *info;
 static TSS2_TCTI_CONTEXT *ctx;
-static uint8_t wanted; /* bytes of the command under way */
+static uint8_t wanted; /* bytes of the command under way, 1 to 16 */
+static int is_scripted;
 static volatile sig_atomic_t interrupts;
 
+/* In memory that is there whatever malloc says; what was in it stays. */
 static TSS2_RC open_it(void)
 {
+    static _Alignas(max_align_t) uint8_t memory[1 << 16];
     size_t size = 0;
     TSS2_RC rc = info->init(NULL, &size, conf);
     if (rc != TSS2_RC_SUCCESS)
         return rc;
-    ctx = calloc(1, size);
+    if (size > sizeof(memory))
+        abort();
+    ctx = (TSS2_TCTI_CONTEXT *)memory;
     rc = info->init(ctx, &size, conf);
-    if (rc != TSS2_RC_SUCCESS) {
-        free(ctx);
+    if (rc != TSS2_RC_SUCCESS)
         ctx = NULL;
-    }
     return rc;
 }
 
@@ -50,7 +60,6 @@ static void finalize(void)
     if (ctx == NULL)
         return;
     Tss2_Tcti_Finalize(ctx);
-    free(ctx);
     ctx = NULL;
 }
 
@@ -62,22 +71,40 @@ static TSS2_RC transmit_again(void)
     return Tss2_Tcti_Transmit(ctx, sizeof(command), command);
 }
 
-static TSS2_RC transmit(void)
+static TSS2_RC transmit(uint8_t count)
 {
-    wanted = wanted % 16 + 1;
+    wanted = count != 0 ? count : wanted % 16 + 1;
     return transmit_again();
 }
 
-static const char *receive(int timeout, size_t room)
+static TSS2_RC transmit_largest(void)
 {
-    static uint8_t response[1 << 21];
+    static const uint8_t command[LARGEST] = {0x80, 0x01, 0, LARGEST >> 16, 0, 0, 0, 0, 0x01, 0x7b};
+    return Tss2_Tcti_Transmit(ctx, sizeof(command), command);
+}
+
+/* What src/e2e/src/reliability/peer.rs sends there: what is from another place, or from another answer, is something else. */
+static uint8_t scripted(size_t offset)
+{
+    return ((uint32_t)wanted << 20 | (uint32_t)offset) * 2654435761u >> 24;
+}
+
+static const char *receive(int timeout, size_t room, size_t due)
+{
+    static uint8_t response[2 * LARGEST];
     size_t size = room;
+    memset(response, 0, due); /* what was there before */
     TSS2_RC rc = Tss2_Tcti_Receive(ctx, &size, response, timeout);
     if (rc != TSS2_RC_SUCCESS)
         return name_of(rc);
     if (size != response_size(response) || response_code(response) != 0)
         return "NOT_AN_ANSWER";
-    return size == 12u + wanted || size > 64 ? "SUCCESS" : "WRONG_ANSWER";
+    if (size != due || response[10] != 0 || response[11] != wanted)
+        return "WRONG_ANSWER";
+    for (size_t offset = SMALL; is_scripted && offset < size; offset++)
+        if (response[offset] != scripted(offset))
+            return "WRONG_ANSWER";
+    return "SUCCESS";
 }
 
 static const char *size_of_response(int timeout)
@@ -88,8 +115,8 @@ static const char *size_of_response(int timeout)
 
 static const char *command(void)
 {
-    TSS2_RC rc = transmit();
-    return rc == TSS2_RC_SUCCESS ? receive(TSS2_TCTI_TIMEOUT_BLOCK, 4096) : name_of(rc);
+    TSS2_RC rc = transmit(0);
+    return rc == TSS2_RC_SUCCESS ? receive(TSS2_TCTI_TIMEOUT_BLOCK, USUAL, SMALL + wanted) : name_of(rc);
 }
 
 static const char *commands(long count)
@@ -110,26 +137,6 @@ static const char *contexts(long count)
     return name_of(rc);
 }
 
-/* Bytes that are allocated. */
-static long heap(void)
-{
-    struct mallinfo2 info = mallinfo2();
-    return (long)(info.uordblks + info.hblkhd);
-}
-
-/* Bytes of memory that this process has; statm rounds. */
-static long resident(void)
-{
-    char line[128];
-    long kibibytes = 0;
-    FILE *file = fopen("/proc/self/smaps_rollup", "re");
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
-        sscanf(line, "Rss: %ld kB", &kibibytes);
-    if (file != NULL)
-        fclose(file);
-    return kibibytes * 1024;
-}
-
 static long descriptors(void)
 {
     int count = 0;
@@ -140,22 +147,20 @@ static long descriptors(void)
     return count - 3; /* this directory, and its two entries of every directory */
 }
 
-/* Room for no more than there is. */
-static int limit(const char *what, long more)
+/* Gives all open files of the library an owner, which is seen wherever the same one is open; how many have this owner. */
+static void mark(pid_t owner)
 {
-    struct rlimit limit;
-    int resource = strcmp(what, "nofile") == 0 ? RLIMIT_NOFILE : strcmp(what, "as") == 0 ? RLIMIT_AS : RLIMIT_FSIZE;
-    getrlimit(resource, &limit);
-    limit.rlim_cur = more < 0 ? limit.rlim_max : (rlim_t)more;
-    if (resource == RLIMIT_AS && more >= 0) {
-        long pages = 0;
-        FILE *statm = fopen("/proc/self/statm", "re");
-        if (statm == NULL || fscanf(statm, "%ld", &pages) != 1)
-            return -1;
-        fclose(statm);
-        limit.rlim_cur = (rlim_t)(pages * sysconf(_SC_PAGESIZE) + more);
-    }
-    return setrlimit(resource, &limit);
+    for (int fd = 3; fd < 1024; fd++)
+        if (fd != STEPS && fd != CODES)
+            fcntl(fd, F_SETOWN, owner);
+}
+
+static long marked(pid_t owner)
+{
+    long count = 0;
+    for (int fd = 3; fd < 1024; fd++)
+        count += fcntl(fd, F_GETOWN) == owner;
+    return count;
 }
 
 static void interrupted(int signal)
@@ -164,10 +169,17 @@ static void interrupted(int signal)
     interrupts++;
 }
 
+/* Without stdio, which may want memory. */
+static void tell(const char *answer)
+{
+    struct iovec line[] = {{(void *)answer, strlen(answer)}, {"\n", 1}};
+    (void)!writev(CODES, line, 2);
+}
+
 static void told(int signal)
 {
     (void)signal;
-    (void)!write(CODES, "interrupted\n", 12);
+    tell("interrupted");
 }
 
 /* SIGUSR1 interrupts from now on, and is told of. */
@@ -186,6 +198,8 @@ static int is_number(const char *word, long *number)
         *number = heap();
     else if (strcmp(word, "resident") == 0)
         *number = resident();
+    else if (strcmp(word, "marked") == 0)
+        *number = marked(getpid());
     else if (strcmp(word, "printed") == 0)
         *number = lseek(1, 0, SEEK_END);
     else
@@ -214,21 +228,23 @@ static const char *storm(int count)
     return answer;
 }
 
-/* The child goes on with the steps; the parent waits for its end. */
-static void fork_here(void)
+/* The child goes on with the steps, and asks for other numbers of bytes than the parent, who waits for its end. */
+static const char *fork_here(void)
 {
+    static char text[24];
     int status = 0;
     pid_t child = fork();
     if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails ends both */
-        dprintf(CODES, "child\n");
-        return;
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        wanted = (wanted + 7) % 16 + 1;
+        return "child";
     }
     waitpid(child, &status, 0);
     if (WIFEXITED(status))
-        dprintf(CODES, "exit %d\n", WEXITSTATUS(status));
+        snprintf(text, sizeof(text), "exit %d", WEXITSTATUS(status));
     else
-        dprintf(CODES, "signal %d\n", WTERMSIG(status));
+        snprintf(text, sizeof(text), "signal %d", WTERMSIG(status));
+    return text;
 }
 
 /* A line without its end; 0 when there are no more. Nothing is read ahead, because a child shares what is left. */
@@ -244,11 +260,14 @@ static int next(char *line, size_t room)
 
 int main(int argc, char **argv)
 {
-    char line[64], word[16], what[16];
+    char line[64], word[24];
     long a, b;
-    if (argc != 3)
+    if (argc < 3)
         return 2;
-    alarm(PATIENCE);
+    is_scripted = argc > 3;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails ends this, too */
+    for (int fd = 3; fd < 1024; fd++)
+        close(fd); /* of whoever started the tests */
     dup3(0, STEPS, O_CLOEXEC);
     dup3(1, CODES, O_CLOEXEC);
     int silent = memfd_create("stdout", 0);
@@ -261,7 +280,7 @@ int main(int argc, char **argv)
     info = get_info();
     while (memset(line, 0, sizeof(line)), next(line, sizeof(line))) {
         a = b = 0;
-        int got = sscanf(line, "%15s %ld %ld", word, &a, &b);
+        int got = sscanf(line, "%23s %ld %ld", word, &a, &b);
         const char *answer = "NO_SUCH_STEP";
         char text[24];
         if (got < 1)
@@ -275,11 +294,15 @@ int main(int argc, char **argv)
             finalize();
             answer = "SUCCESS";
         } else if (strcmp(word, "transmit") == 0) {
-            answer = name_of(transmit());
+            answer = name_of(transmit((uint8_t)a));
+        } else if (strcmp(word, "transmit-largest") == 0) {
+            answer = name_of(transmit_largest());
         } else if (strcmp(word, "again") == 0) {
             answer = name_of(transmit_again());
         } else if (strcmp(word, "receive") == 0) {
-            answer = receive((int)a, got > 2 ? (size_t)b : 4096);
+            answer = receive((int)a, got > 2 ? (size_t)b : USUAL, SMALL + wanted);
+        } else if (strcmp(word, "largest") == 0) {
+            answer = receive((int)a, 2 * LARGEST, LARGEST);
         } else if (strcmp(word, "size") == 0) {
             answer = size_of_response((int)a);
         } else if (strcmp(word, "random") == 0) {
@@ -290,23 +313,33 @@ int main(int argc, char **argv)
             answer = contexts(a);
         } else if (strcmp(word, "locality") == 0) {
             answer = name_of(Tss2_Tcti_SetLocality(ctx, (uint8_t)a));
+        } else if (strcmp(word, "cancel") == 0) {
+            answer = name_of(Tss2_Tcti_Cancel(ctx));
+        } else if (strcmp(word, "mark") == 0) {
+            mark(getppid());
+            answer = "SUCCESS";
         } else if (strcmp(word, "catch") == 0) {
             answer = catch();
         } else if (strcmp(word, "storm") == 0) {
             answer = storm((int)a);
         } else if (strcmp(word, "close") == 0) {
             answer = close((int)a) == 0 ? "SUCCESS" : "EBADF";
-        } else if (sscanf(line, "limit %15s %ld", what, &a) == 2) {
-            answer = limit(what, a) == 0 ? "SUCCESS" : "REFUSED";
+        } else if (strcmp(word, "limit-files") == 0) {
+            answer = limit(RLIMIT_NOFILE, a) == 0 ? "SUCCESS" : "REFUSED";
+        } else if (strcmp(word, "limit-size") == 0) {
+            answer = limit(RLIMIT_FSIZE, a) == 0 ? "SUCCESS" : "REFUSED";
+        } else if (strcmp(word, "exhaust") == 0) {
+            answer = exhaust() == 0 ? "SUCCESS" : "REFUSED";
+        } else if (strcmp(word, "release") == 0) {
+            answer = release() == 0 ? "SUCCESS" : "REFUSED";
         } else if (strcmp(word, "fork") == 0) {
-            fork_here();
-            continue;
+            answer = fork_here();
         } else if (strcmp(word, "dlclose") == 0) {
             answer = dlclose(library) == 0 ? "SUCCESS" : "REFUSED";
         } else if (strcmp(word, "exit") == 0) {
             _exit(0);
         }
-        dprintf(CODES, "%s\n", answer);
+        tell(answer);
     }
     finalize();
     return 0;

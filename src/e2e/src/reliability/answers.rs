@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A peer that sends something else than an answer, or less, or more.
 
-use super::case::Case;
+use super::case::{Case, opens_anew};
 use super::clock;
 use super::module::Module;
 use super::outcome::Outcome;
-use super::peer::{Change, Peer, Script, Wire};
-use super::program;
+use super::peer::{Change, Peer, Script, Then, Wire, answer};
+use super::program::{self, Program};
+use super::server::Server;
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
@@ -44,85 +46,127 @@ pub(super) enum Answer {
     NoTpmAgain,
     /// Something that nobody asked for, before a command.
     Unasked,
+    /// When a context is opened, the control channel ends at every offset of its replies.
+    ControlEnds,
 }
 
-/// How long Finalize may take, on a busy machine.
-const FINALIZE: Duration = Duration::from_secs(5);
 /// Between the first byte of an answer, which has more than 12, and its last.
 const SIGNALS: usize = 1000;
 /// The largest response, in bytes.
 const LARGEST: usize = 1 << 20;
-/// Memory that is left, in bytes: not enough for that.
-const LEFT: usize = 256 << 10;
 
 impl Answer {
     pub(super) fn observe(self, module: Module) -> Outcome {
         let wire = Wire::of(module);
-        let variants = |changes: Vec<Change>, closes| {
+        let variants = |changes: Vec<Change>, then: Then| {
             Outcome::of_all(changes.into_iter().map(|pieces| {
-                let mut case = open(module);
-                case.server.script(Script { pieces, closes });
-                case.program.succeed("transmit");
-                let code = case.program.step("receive -1");
-                case.ends(code)
+                let script = Script { pieces, then: then.clone() };
+                open(module).endures(
+                    |case| {
+                        case.server.script(script.clone());
+                        case.program.succeed("transmit 1");
+                        case.program.step("receive -1")
+                    },
+                    Case::restore,
+                )
             }))
         };
         match self {
             Answer::Pieces => {
-                variants(vec![Box::new(|bytes| bytes.iter().map(|&byte| vec![byte]).collect::<Vec<_>>())], false)
+                variants(vec![Arc::new(|all| all.iter().map(|&byte| vec![byte]).collect())], Then::Serves)
             }
-            Answer::SizeBelowHeader => variants((0..10).flat_map(|size| says(wire, size)).collect(), false),
-            Answer::SizeTooLarge => variants(says(wire, 100), true),
+            Answer::SizeBelowHeader => variants((0..10).flat_map(|size| says(wire, size)).collect(), Then::Serves),
+            Answer::SizeTooLarge => variants(says(wire, 100), Then::Closes),
             Answer::SizeAboveLimit => {
-                variants([0x0010_0001, u32::MAX].into_iter().flat_map(|size| says(wire, size)).collect(), false)
+                variants([0x0010_0001, u32::MAX].into_iter().flat_map(|size| says(wire, size)).collect(), Then::Serves)
             }
-            Answer::Trailing => variants([1, 4, 100].into_iter().map(trailing).collect(), false),
-            // At least 13 bytes are sent, for one random byte at least is asked for.
+            Answer::Trailing => variants([1, 4, 100].into_iter().map(trailing).collect(), Then::Serves),
             Answer::End => {
-                variants((0..13).map(|at| -> Change { Box::new(move |all| vec![all[..at].to_vec()]) }).collect(), true)
+                let whole = wire.answer(1).len();
+                let ends = |at: usize| -> Change {
+                    Arc::new(move |all| {
+                        assert_eq!(all.len(), whole);
+                        vec![all[..at].to_vec()]
+                    })
+                };
+                variants((0..whole).map(ends).collect(), Then::Closes)
             }
             Answer::NoTpm => variants(
                 ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9.2p1\r\n", "\0\0\0\0\0\0\0\0\0\0\0\0"]
-                    .map(|text| -> Change { Box::new(move |_| vec![text.into()]) })
+                    .map(says_text)
                     .into(),
-                false,
+                Then::Serves,
             ),
             Answer::NoTpmAgain => {
-                let mut case = open(module);
-                case.server
-                    .script(Script { pieces: Box::new(|_| vec![b"+OK POP3 ready\r\n".to_vec()]), closes: false });
-                case.program.succeed("transmit");
-                assert_eq!(case.program.step("receive -1"), "MALFORMED_RESPONSE");
-                let code = case.program.step("receive -1");
-                case.ends(code)
+                let script = Script { pieces: says_text("+OK POP3 ready\r\n"), then: Then::Serves };
+                open(module).endures(
+                    |case| {
+                        case.server.script(script.clone());
+                        case.program.succeed("transmit");
+                        assert_eq!(case.program.step("receive -1"), "MALFORMED_RESPONSE");
+                        case.program.step("receive -1")
+                    },
+                    Case::restore,
+                )
             }
             Answer::Late => Outcome::of_all([0, 1, 5, 9, 10, 12].map(|at| late(module, at))),
             Answer::Silence => Outcome::of_all([0, 1, 5, 9].map(|at| silence(module, at))),
             Answer::Interrupted => interrupted(module),
             Answer::LateByAnotherClock => late_by_another_clock(module),
-            Answer::LargerThanBuffer => {
-                let mut case = open(module);
-                case.program.succeed("transmit");
-                let code = case.program.step("receive -1 10");
-                case.program.succeed("receive -1");
-                case.ends(code)
-            }
+            Answer::LargerThanBuffer => open(module).endures(
+                |case| {
+                    case.program.succeed("transmit");
+                    let code = case.program.step("receive -1 10");
+                    case.program.succeed("receive -1");
+                    code
+                },
+                Case::restore,
+            ),
             Answer::Largest => largest(module, false),
             Answer::LargestWithoutMemory => largest(module, true),
-            Answer::Unasked => {
-                let mut case = open(module);
-                case.server.say(b"unasked");
-                let code = case.program.step("random");
-                case.ends(code)
+            Answer::Unasked => open(module).endures(
+                |case| {
+                    case.server.say(b"unasked");
+                    case.program.step("random")
+                },
+                Case::restore,
+            ),
+            Answer::ControlEnds => {
+                let peer = Peer::start(module);
+                let replies = if wire == Wire::Envelope { 2 } else { 1 };
+                Outcome::of_all((0..4 * replies).map(|at| {
+                    opens_anew(module, command(module, &peer), |program| {
+                        peer.control_ends_after(Some(at));
+                        let code = program.step("open");
+                        peer.control_ends_after(None);
+                        code
+                    })
+                }))
             }
         }
     }
 }
 
+fn command(module: Module, peer: &Peer) -> Command {
+    let mut command = program::command(module, &peer.conf());
+    command.arg("scripted");
+    command
+}
+
+/// Its buffers have grown for an answer in pieces, so that none grows by chance.
 fn open(module: Module) -> Case<Peer> {
     let peer = Box::new(Peer::start(module));
-    let command = program::command(module, &super::server::Server::conf(&*peer));
-    Case::with(peer, command)
+    let command = command(module, &peer);
+    let mut case = Case::with(module, peer, command);
+    let rest = begin(&case.server, &mut case.program, 0);
+    let (last, others) = rest.split_last().unwrap();
+    for byte in others {
+        case.server.say(&[*byte]);
+        assert_eq!(case.program.step("receive 1"), "TRY_AGAIN");
+    }
+    case.server.say(&[*last]);
+    case.program.succeed("receive -1");
+    case
 }
 
 /// The header, and in another variant the envelope, says another size.
@@ -132,7 +176,7 @@ fn says(wire: Wire, size: u32) -> Vec<Change> {
         Wire::Envelope => vec![0, wire.before() + 2],
     };
     let change = |at: usize| -> Change {
-        Box::new(move |all| {
+        Arc::new(move |all| {
             let mut bytes = all.to_vec();
             bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
             vec![bytes]
@@ -141,85 +185,99 @@ fn says(wire: Wire, size: u32) -> Vec<Change> {
     offsets.into_iter().map(change).collect()
 }
 
-fn trailing(count: usize) -> Change {
-    Box::new(move |all| vec![[all, &vec![0xff; count]].concat()])
+fn says_text(text: &'static str) -> Change {
+    Arc::new(|_| vec![text.into()])
 }
 
-/// Of the answer to the next command so many bytes are sent; the rest comes out of here.
+fn trailing(count: usize) -> Change {
+    Arc::new(move |all| vec![[all, &vec![0xff; count]].concat()])
+}
+
+/// Of the answer to the next command so many bytes are sent; when they are, the rest comes out of here.
 fn withhold(server: &Peer, at: usize) -> Receiver<Vec<u8>> {
     let (sender, rest) = channel();
-    let pieces: Change = Box::new(move |all| {
-        sender.send(all[at..].to_vec()).unwrap();
-        vec![all[..at].to_vec()]
-    });
-    server.script(Script { pieces, closes: false });
+    let pieces: Change = Arc::new(move |all| vec![all[..at].to_vec(), all[at..].to_vec()]);
+    server.script(Script { pieces, then: Then::Withholds(sender) });
     rest
 }
 
+/// Sends a command, to which so much of the answer is sent, and gives the rest.
+fn begin(peer: &Peer, program: &mut Program, at: usize) -> Vec<u8> {
+    let rest = withhold(peer, at);
+    program.succeed("transmit");
+    rest.recv().unwrap()
+}
+
 fn late(module: Module, at: usize) -> Outcome {
-    let mut case = open(module);
-    let rest = withhold(&case.server, at);
-    case.program.succeed("transmit");
-    let code = case.program.step("receive 50");
-    assert_eq!(case.program.step("receive 0"), code);
-    case.server.say(&rest.recv().unwrap());
-    case.program.succeed("receive -1");
-    case.ends(code)
+    open(module).endures(
+        |case| {
+            let rest = begin(&case.server, &mut case.program, at);
+            let code = case.program.step("receive 50");
+            assert_eq!(case.program.step("receive 0"), code);
+            case.server.say(&rest);
+            case.program.succeed("receive -1");
+            code
+        },
+        Case::restore,
+    )
 }
 
 fn late_by_another_clock(module: Module) -> Outcome {
-    let mut case = open(module);
-    let rest = withhold(&case.server, 0);
-    case.program.succeed("transmit");
-    let code = clock::keeps_time(|| case.program.step("receive 400"));
-    case.server.say(&rest.recv().unwrap());
-    case.program.succeed("receive -1");
-    case.ends(code)
+    open(module).once().endures(
+        |case| {
+            let rest = begin(&case.server, &mut case.program, 0);
+            let code = clock::keeps_time(|| case.program.step("receive 400"));
+            case.server.say(&rest);
+            case.program.succeed("receive -1");
+            code
+        },
+        Case::restore,
+    )
 }
 
 fn silence(module: Module, at: usize) -> Outcome {
-    let mut case = open(module);
-    let _rest = withhold(&case.server, at);
-    case.program.succeed("transmit");
-    let code = case.program.step("receive 50");
-    let since = Instant::now();
-    case.program.succeed("finalize");
-    assert!(since.elapsed() < FINALIZE, "Finalize waits {:?} for a peer that says nothing", since.elapsed());
-    case.gives_up(code)
+    let peer = Peer::start(module);
+    opens_anew(module, command(module, &peer), |program| {
+        program.open();
+        begin(&peer, program, at);
+        let code = program.step("receive 50");
+        program.finalize();
+        code
+    })
 }
 
 fn interrupted(module: Module) -> Outcome {
-    let mut case = open(module);
-    let rest = withhold(&case.server, 0);
-    case.program.succeed("catch");
-    case.program.succeed("transmit");
-    let rest = rest.recv().unwrap();
-    case.program.begin("receive -1");
-    case.program.await_blocked();
-    for byte in rest {
-        for _ in 0..SIGNALS.div_ceil(12) {
-            case.program.interrupt();
-        }
-        case.server.say(&[byte]);
-    }
-    let code = case.program.code();
-    case.ends(code)
+    open(module).once().endures(
+        |case| {
+            case.program.succeed("catch");
+            let rest = begin(&case.server, &mut case.program, 0);
+            case.program.begin("receive -1");
+            case.program.await_blocked();
+            for byte in rest {
+                for _ in 0..SIGNALS.div_ceil(12) {
+                    case.program.interrupt();
+                }
+                case.server.say(&[byte]);
+            }
+            case.program.code()
+        },
+        Case::restore,
+    )
 }
 
+/// Once: how large a buffer becomes for it depends on the pieces that it comes in.
 fn largest(module: Module, is_short_of_memory: bool) -> Outcome {
     let wire = Wire::of(module);
-    let mut case = open(module);
-    let pieces: Change = Box::new(move |all| {
-        let mut response = all[wire.before()..][..12].to_vec();
-        response.resize(LARGEST, 0xa5);
-        response[2..6].copy_from_slice(&u32::try_from(LARGEST).unwrap().to_be_bytes());
-        vec![wire.pack(&response)]
-    });
-    case.server.script(Script { pieces, closes: false });
-    if is_short_of_memory {
-        case.program.succeed(&format!("limit as {LEFT}"));
-    }
-    case.program.succeed("transmit");
-    let code = case.program.step(&format!("receive -1 {}", 2 * LARGEST));
-    case.ends_with(code, |case| case.program.succeed("limit as -1"))
+    let pieces: Change = Arc::new(move |_| vec![wire.pack(&answer(1, LARGEST))]);
+    open(module).once().endures(
+        |case| {
+            case.server.script(Script { pieces: Arc::clone(&pieces), then: Then::Serves });
+            if is_short_of_memory {
+                case.program.succeed("exhaust");
+            }
+            case.program.succeed("transmit 1");
+            case.program.step("largest -1")
+        },
+        |case| case.program.succeed("release"),
+    )
 }

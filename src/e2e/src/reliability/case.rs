@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One module in one process, before and after something goes wrong: what it opened is counted, and what the context
-//! does afterwards.
+//! One module in one process, before and after something goes wrong: what it opened is counted, what it keeps of it, and
+//! what the context does afterwards.
 
 use super::module::Module;
 use super::outcome::{After, Outcome};
 use super::program::{self, Program};
 use super::server::{self, Server};
+use std::iter;
 use std::process::Command;
 
 pub(super) struct Case<S: ?Sized = dyn Server> {
@@ -13,6 +14,8 @@ pub(super) struct Case<S: ?Sized = dyn Server> {
     /// Descriptors after a command that goes well.
     pub(super) descriptors: u64,
     pub(super) server: Box<S>,
+    /// How often the fault happens.
+    times: usize,
 }
 
 impl Case {
@@ -20,78 +23,117 @@ impl Case {
     pub(super) fn open(module: Module) -> Case {
         let server = server::start(module);
         let command = program::command(module, &server.conf());
-        Case::with(server, command)
+        Case::with(module, server, command)
     }
 }
 
-/// After `open` gave this code, and what was wrong is right again: another context in the same process works.
-pub(super) fn opens_anew(mut program: Program, code: String) -> Outcome {
-    let after = match code.as_str() {
-        "SUCCESS" => After::GoesOn,
-        _ => After::NewContext,
+/// What comes of a fault after which there is no context. `fault` gives the code in which it shows, and has made good what
+/// went wrong: another context in the same process works.
+pub(super) fn opens_anew(module: Module, command: Command, mut fault: impl FnMut(&mut Program) -> String) -> Outcome {
+    let mut program = Program::start(command);
+    let round = |program: &mut Program| {
+        let code = fault(program);
+        if has_ended(&code) {
+            return Outcome::new(code, After::Never);
+        }
+        program.finalize(); // there may be none
+        program.open();
+        program.finalize();
+        let after = if code == "SUCCESS" { After::GoesOn } else { After::NewContext };
+        Outcome::new(code, after)
     };
-    program.succeed("finalize"); // there may be none
-    program.succeed("open");
-    program.succeed("random");
-    program.end();
-    Outcome::new(code, after)
+    let outcome = repeat(&mut program, |program| program, module.times(), round);
+    if !outcome.is_the_end() {
+        program.end();
+    }
+    outcome
+}
+
+/// Runs `round` so often. After the last, no more memory is in use than after the first.
+fn repeat<T>(
+    holder: &mut T,
+    program: fn(&mut T) -> &mut Program,
+    times: usize,
+    mut round: impl FnMut(&mut T) -> Outcome,
+) -> Outcome {
+    let first = round(holder);
+    if first.is_the_end() {
+        return first;
+    }
+    let heap = program(holder).number("heap");
+    let all = Outcome::of_all(iter::once(first).chain((1..times).map(|_| round(holder))));
+    let then = program(holder).number("heap");
+    assert!(then <= heap, "{heap} bytes are in use after the first time, {then} after {times}");
+    all
+}
+
+/// Whether a code is the end of the program.
+fn has_ended(code: &str) -> bool {
+    code.starts_with("SIGNAL") || code.starts_with("EXIT")
 }
 
 impl<S: Server + ?Sized> Case<S> {
-    /// Opens a context, with which one command goes well.
-    pub(super) fn with(server: Box<S>, command: Command) -> Case<S> {
+    /// Opens a context, with which commands go well.
+    pub(super) fn with(module: Module, server: Box<S>, command: Command) -> Case<S> {
         let mut program = Program::start(command);
-        program.succeed("open");
-        program.succeed("random");
+        program.open();
         let descriptors = program.descriptors();
-        Case { program, descriptors, server }
+        Case { program, descriptors, server, times: module.times() }
     }
 
-    /// What comes after the fault showed with this code.
-    pub(super) fn ends(self, code: String) -> Outcome {
-        self.ends_with(code, |case| case.server.restore())
+    /// The fault cannot happen again, or takes long.
+    pub(super) fn once(self) -> Case<S> {
+        Case { times: 1, ..self }
     }
 
-    /// As `ends`; this makes good what went wrong.
-    pub(super) fn ends_with(mut self, code: String, restore: impl FnOnce(&mut Case<S>)) -> Outcome {
-        if code.starts_with("SIGNAL") || code.starts_with("EXIT") {
-            return Outcome::new(code, After::Never);
+    /// What comes of a fault that happens to the same context again and again. `fault` gives the code of the call in which
+    /// it shows, `restore` makes good what went wrong.
+    pub(super) fn endures(
+        self,
+        mut fault: impl FnMut(&mut Case<S>) -> String,
+        restore: impl Fn(&mut Case<S>),
+    ) -> Outcome {
+        self.rounds(|case| {
+            let code = fault(case);
+            if has_ended(&code) {
+                return Outcome::new(code, After::Never);
+            }
+            // Whatever it is, the exchange is over.
+            assert_eq!(case.program.step("receive 0"), "BAD_SEQUENCE", "a receive after {code}");
+            let meanwhile = case.program.step("random");
+            restore(case);
+            let is_well = case.program.step("random") == "SUCCESS";
+            match (meanwhile.as_str(), is_well) {
+                ("SUCCESS", true) => Outcome::new(code, After::GoesOn),
+                (_, true) => Outcome::new(code, After::WhenBack).and_then(meanwhile),
+                (_, false) => panic!("{code}, then {meanwhile}, and when what was lost is back it does not work"),
+            }
+        })
+    }
+
+    /// What was lost is there again.
+    pub(super) fn restore(&mut self) {
+        self.server.restore();
+    }
+
+    fn rounds(mut self, mut round: impl FnMut(&mut Case<S>) -> Outcome) -> Outcome {
+        let counted = |case: &mut Case<S>| {
+            let outcome = round(case);
+            if !outcome.is_the_end() {
+                assert_eq!(case.program.descriptors(), case.descriptors, "descriptors");
+            }
+            outcome
+        };
+        let times = self.times;
+        let outcome = repeat(&mut self, |case| &mut case.program, times, counted);
+        if !outcome.is_the_end() {
+            self.closes();
         }
-        // Whatever it is, the exchange is over.
-        assert_eq!(self.program.step("receive 0"), "BAD_SEQUENCE", "a receive after {code}");
-        let after = self.settle(restore);
-        self.closes();
-        Outcome::new(code, after)
+        outcome
     }
 
-    fn settle(&mut self, restore: impl FnOnce(&mut Case<S>)) -> After {
-        let goes_on = self.program.step("random") == "SUCCESS";
-        restore(self);
-        match self.program.step("random") == "SUCCESS" {
-            true if goes_on => After::GoesOn,
-            true => After::WhenBack,
-            false => self.reopens(),
-        }
-    }
-
-    fn reopens(&mut self) -> After {
-        self.program.succeed("finalize");
-        match self.program.step("open") == "SUCCESS" && self.program.step("random") == "SUCCESS" {
-            true => After::NewContext,
-            false => After::Never,
-        }
-    }
-
-    /// What comes after the context was finalized because of this code.
-    pub(super) fn gives_up(mut self, code: String) -> Outcome {
-        let after = self.reopens();
-        self.closes();
-        Outcome::new(code, after)
-    }
-
-    /// Nothing is left of what went wrong, and then nothing of the context.
+    /// Nothing is left of the context.
     fn closes(mut self) {
-        assert_eq!(self.program.descriptors(), self.descriptors, "descriptors");
         self.program.succeed("finalize");
         assert!(self.server.is_released(), "something is left of the context");
         self.program.end();

@@ -9,6 +9,7 @@ use super::program::{self, Program};
 use super::server::Server;
 use crate::server::{Socket, Swtpm};
 use crate::{output, stage};
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,7 @@ impl Disk {
         output::succeed(&mut nsenter);
     }
 
+    /// For what opens a file there from now on.
     fn set_read_only(&self, program: &Program) {
         self.within(program, "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
     }
@@ -102,16 +104,34 @@ impl Disk {
     fn set_writable(&self, program: &Program) {
         self.within(program, "umount \"$0\"");
     }
+
+    /// Until nothing more goes onto the disk.
+    fn fill(&self, program: &Program) {
+        let mut file = File::create(self.filler(program)).unwrap();
+        for size in [4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn make_room(&self, program: &Program) {
+        fs::remove_file(self.filler(program)).unwrap();
+    }
+
+    fn filler(&self, program: &Program) -> PathBuf {
+        self.seen_by(program).join("filler")
+    }
+
+    /// With a context. What happens to a capture happens once: it is closed then, or written where nobody sees it.
+    fn open(self: Box<Disk>, command: Command) -> Case<Disk> {
+        let case = Case::with(self.module, self, command);
+        if case.server.module == Module::Pcap { case.once() } else { case }
+    }
 }
 
-/// Until nothing more goes onto that disk.
-fn fill(dir: &Path) -> PathBuf {
-    let path = dir.join("filler");
-    let mut file = File::create(&path).unwrap();
-    for size in [4096, 1] {
-        while file.write_all(&vec![0; size]).is_ok() {}
-    }
-    path
+/// What stays of a TPM without power, in its state file.
+fn permanent(state: &[u8]) -> &[u8] {
+    let (size, rest) = state.split_first_chunk().unwrap();
+    &rest[..usize::try_from(u32::from_be_bytes(*size)).unwrap()]
 }
 
 impl Files {
@@ -120,81 +140,108 @@ impl Files {
         match self {
             Files::Full => {
                 let command = disk.mounted();
-                let mut case = Case::with(disk, command);
-                let filler = fill(&case.server.seen_by(&case.program));
-                let state = case.server.seen_by(&case.program).join("file");
-                let before = fs::read(&state).unwrap();
-                let code = last_commands(&mut case);
-                assert!(code == "SUCCESS" || fs::read(&state).unwrap() == before, "a state that is no longer");
-                case.ends_with(code, |_| fs::remove_file(filler).unwrap())
+                disk.open(command).endures(
+                    |case| {
+                        case.server.fill(&case.program);
+                        let state = case.server.seen_by(&case.program).join("file");
+                        let before = fs::read(&state).unwrap();
+                        let code = last_commands(case);
+                        assert!(code == "SUCCESS" || fs::read(&state).unwrap() == before, "a state that is no longer");
+                        code
+                    },
+                    |case| case.server.make_room(&case.program),
+                )
             }
-            Files::FullAtInit => {
-                let mut program = Program::start(disk.mounted());
-                let filler = fill(&disk.seen_by(&program));
+            Files::FullAtInit => opens_anew(module, disk.mounted(), |program| {
+                let _ = fs::remove_file(disk.seen_by(program).join("file")); // the first time there is none
+                disk.fill(program);
                 let code = program.step("open");
-                fs::remove_file(filler).unwrap();
-                opens_anew(program, code)
-            }
+                disk.make_room(program);
+                code
+            }),
             Files::Limit => {
                 let command = disk.plain();
-                let mut case = Case::with(disk, command);
-                case.program.succeed("limit fsize 1024");
-                let code = last_commands(&mut case);
-                case.ends_with(code, |case| case.program.succeed("limit fsize -1"))
+                disk.open(command).endures(
+                    |case| {
+                        case.program.succeed("limit-size 1024");
+                        last_commands(case)
+                    },
+                    |case| case.program.succeed("limit-size -1"),
+                )
             }
             Files::ReadOnly => {
                 let command = disk.mounted();
-                let mut case = Case::with(disk, command);
-                case.server.set_read_only(&case.program);
-                let code = commands(&mut case.program);
-                case.ends_with(code, |case| case.server.set_writable(&case.program))
+                disk.open(command).endures(
+                    |case| {
+                        case.server.set_read_only(&case.program);
+                        case.program.step("random")
+                    },
+                    |case| case.server.set_writable(&case.program),
+                )
             }
-            Files::ReadOnlyAtInit => {
-                let mut program = Program::start(disk.mounted());
-                disk.set_read_only(&program);
+            Files::ReadOnlyAtInit => opens_anew(module, disk.mounted(), |program| {
+                disk.set_read_only(program);
                 let code = program.step("open");
-                disk.set_writable(&program);
-                opens_anew(program, code)
-            }
+                disk.set_writable(program);
+                code
+            }),
             Files::Damaged => Outcome::of_all((0..DAMAGES).map(|damage| {
                 let disk = Disk::new(module);
                 let (command, file) = (disk.plain(), disk.file());
-                let mut case = Case::with(disk, command);
-                let good = fs::read(&file).unwrap();
-                let bad = damaged(&good, damage);
-                fs::write(&file, &bad).unwrap();
-                let code = case.program.step("random");
-                case.ends_with(code, |_| {
-                    assert_eq!(fs::read(&file).unwrap(), bad, "what may be worth something is left alone");
-                    fs::write(&file, good).unwrap();
-                })
+                let good = RefCell::new(Vec::new());
+                disk.open(command).endures(
+                    |case| {
+                        good.replace(fs::read(&file).unwrap());
+                        fs::write(&file, damaged(&good.borrow(), damage)).unwrap();
+                        case.program.step("random")
+                    },
+                    |_| {
+                        let good = good.borrow();
+                        assert_eq!(fs::read(&file).unwrap(), damaged(&good, damage), "{WORTH}");
+                        fs::write(&file, &*good).unwrap();
+                    },
+                )
             })),
             Files::DamagedAtInit => Outcome::of_all((0..DAMAGES).map(|damage| {
                 let disk = Disk::new(module);
-                let (command, file) = (disk.plain(), disk.file());
+                let file = disk.file();
                 let mut first = Program::start(disk.plain());
                 first.succeed("open"); // makes the file
                 first.succeed("finalize");
                 first.end();
-                let good = fs::read(&file).unwrap();
-                let bad = damaged(&good, damage);
-                fs::write(&file, &bad).unwrap();
-                let mut program = Program::start(command);
-                let code = program.step("open");
-                assert_eq!(fs::read(&file).unwrap(), bad, "what may be worth something is left alone");
-                fs::write(&file, good).unwrap();
-                opens_anew(program, code)
+                opens_anew(module, disk.plain(), |program| {
+                    let good = fs::read(&file).unwrap();
+                    let bad = damaged(&good, damage);
+                    fs::write(&file, &bad).unwrap();
+                    let code = program.step("open");
+                    assert_eq!(fs::read(&file).unwrap(), bad, "{WORTH}");
+                    fs::write(&file, good).unwrap();
+                    code
+                })
             })),
             Files::Removed => {
                 let (command, file) = (disk.plain(), disk.file());
-                let mut case = Case::with(disk, command);
-                fs::remove_file(file).unwrap();
-                let code = case.program.step("random");
-                case.ends(code)
+                disk.open(command).endures(
+                    |case| {
+                        let before = fs::read(&file).unwrap();
+                        fs::remove_file(&file).unwrap();
+                        let code = case.program.step("random");
+                        let after = fs::read(&file).ok();
+                        match module {
+                            Module::Pcap => assert_eq!(after, None),
+                            _ => assert_eq!(permanent(&after.unwrap()), permanent(&before)),
+                        }
+                        code
+                    },
+                    Case::restore,
+                )
             }
         }
     }
 }
+
+/// Of a file that is damaged.
+const WORTH: &str = "what may be worth something is left alone";
 
 /// How many ways there are to damage a file.
 const DAMAGES: usize = 8;
@@ -213,14 +260,9 @@ fn damaged(good: &[u8], how: usize) -> Vec<u8> {
     }
 }
 
-/// As many as fill a page of a capture.
-fn commands(program: &mut Program) -> String {
-    program.step(&format!("commands {COMMANDS}"))
-}
-
-/// The same, and a capture that cannot be written is closed.
+/// As many as fill a page of a capture. One that cannot be written is closed.
 fn last_commands(case: &mut Case<Disk>) -> String {
-    let code = commands(&mut case.program);
+    let code = case.program.step(&format!("commands {COMMANDS}"));
     case.descriptors -= u64::from(case.server.module == Module::Pcap);
     code
 }

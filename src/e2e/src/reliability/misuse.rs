@@ -21,19 +21,22 @@ pub(super) enum Misuse {
 
 impl Misuse {
     pub(super) fn observe(self, module: Module) -> Outcome {
-        let mut case = Case::open(module);
-        let program = &mut case.program;
-        let code = match self {
-            Misuse::ReceivesNothing => program.step("receive -1"),
-            Misuse::ReservedLocality => program.step("locality 5"),
-            Misuse::Locality => program.step("locality 0"),
-            Misuse::TransmitsTwice | Misuse::LocalityBetween => {
-                program.succeed("transmit");
-                let code = program.step(if let Misuse::TransmitsTwice = self { "again" } else { "locality 0" });
-                program.succeed("receive -1");
-                code
-            }
-        };
-        case.ends(code)
+        Case::open(module).endures(
+            |case| {
+                let program = &mut case.program;
+                match self {
+                    Misuse::ReceivesNothing => program.step("receive -1"),
+                    Misuse::ReservedLocality => program.step("locality 5"),
+                    Misuse::Locality => program.step("locality 0"),
+                    Misuse::TransmitsTwice | Misuse::LocalityBetween => {
+                        program.succeed("transmit");
+                        let code = program.step(if let Misuse::TransmitsTwice = self { "again" } else { "locality 0" });
+                        program.succeed("receive -1");
+                        code
+                    }
+                }
+            },
+            Case::restore,
+        )
     }
 }

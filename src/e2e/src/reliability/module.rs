@@ -81,12 +81,29 @@ impl Module {
         })
     }
 
-    /// So many contexts one after the other take seconds.
+    /// So many contexts one after the other take seconds. A multiple of 100.
     pub(super) fn contexts(self) -> u64 {
         match self {
             Module::Stick => 100,
             Module::Cmd => 1000,
             _ => 10_000,
+        }
+    }
+
+    /// Files that a child keeps when it uses the context that it inherited: a capture, and what shows whose turn it is.
+    pub(super) fn inherited(self) -> u64 {
+        match self {
+            Module::Pcap | Module::Stick => 1,
+            _ => 0,
+        }
+    }
+
+    /// How often a fault happens to a context: after the first time, in which buffers grow, it keeps no memory of it. The
+    /// virtual machine is slow.
+    pub(super) fn times(self) -> usize {
+        match self.place() {
+            Place::Host => 4,
+            Place::Guest => 2,
         }
     }
 

@@ -13,7 +13,7 @@ pub(super) enum After {
     WhenBack,
     /// It serves no more; a new context in the same process does.
     NewContext,
-    /// No context of this process works any more.
+    /// The process is there no more.
     Never,
 }
 
@@ -30,6 +30,8 @@ pub(super) enum Codes {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Promise {
     codes: Codes,
+    /// Of commands that fail until what was lost is there again, besides those.
+    meanwhile: &'static [&'static str],
     after: After,
     /// Why it is no better.
     pub(super) why: Option<&'static str>,
@@ -58,7 +60,15 @@ pub(super) const fn new_context(codes: &'static [&'static str]) -> Cell {
 }
 
 pub(super) const fn ends(codes: Codes, after: After) -> Cell {
-    Cell::Ends(Promise { codes, after, why: None })
+    Cell::Ends(Promise { codes, meanwhile: &["IO_ERROR", "NO_CONNECTION"], after, why: None })
+}
+
+/// As `cell`, with other codes until what was lost is there again, and the reason for that.
+pub(super) const fn until_then(cell: Cell, meanwhile: &'static [&'static str], why: &'static str) -> Cell {
+    match because(cell, why) {
+        Cell::Ends(promise) => Cell::Ends(Promise { meanwhile, ..promise }),
+        other => other,
+    }
 }
 
 /// As `cell`, with the reason for it.
@@ -73,22 +83,39 @@ pub(super) const fn because(cell: Cell, why: &'static str) -> Cell {
 #[derive(Debug)]
 pub(super) struct Outcome {
     codes: BTreeSet<String>,
+    /// Codes of the commands that failed after it, until what went wrong was right again.
+    meanwhile: BTreeSet<String>,
     after: After,
 }
 
 impl Outcome {
-    /// Whether it is as promised: these codes, no others, and the same afterwards.
+    /// Whether it is as promised: these codes, no others, the same afterwards, and until then no other code than these
+    /// and that of a TPM which is not there.
     pub(super) fn keeps(&self, promise: &Promise) -> bool {
         let mut codes = self.codes.iter().map(String::as_str);
-        let is_right = match promise.codes {
-            Codes::Each(promised) => codes.eq(promised.iter().copied()),
-            Codes::Any(promised) => codes.all(|code| promised.contains(&code)),
+        let (promised, is_right) = match promise.codes {
+            Codes::Each(promised) => (promised, codes.eq(promised.iter().copied())),
+            Codes::Any(promised) => (promised, codes.all(|code| promised.contains(&code))),
         };
-        is_right && self.after == promise.after
+        let mut meanwhile = self.meanwhile.iter().map(String::as_str);
+        is_right
+            && meanwhile.all(|code| promised.contains(&code) || promise.meanwhile.contains(&code))
+            && self.after == promise.after
     }
 
     pub(super) fn new(code: impl Into<String>, after: After) -> Outcome {
-        Outcome { codes: BTreeSet::from([code.into()]), after }
+        Outcome { codes: BTreeSet::from([code.into()]), meanwhile: BTreeSet::new(), after }
+    }
+
+    /// And the command after it failed with this code.
+    pub(super) fn and_then(mut self, code: String) -> Outcome {
+        self.meanwhile.insert(code);
+        self
+    }
+
+    /// Whether the process is there no more.
+    pub(super) fn is_the_end(&self) -> bool {
+        self.after == After::Never
     }
 
     /// Of all variants: every code. The same comes after all of them.
@@ -96,6 +123,7 @@ impl Outcome {
         let all = variants.into_iter().reduce(|mut all, one| {
             assert_eq!(one.after, all.after, "{:?}, and before {:?}", one.codes, all.codes);
             all.codes.extend(one.codes);
+            all.meanwhile.extend(one.meanwhile);
             all
         });
         all.expect("a fault has a variant")
@@ -123,7 +151,11 @@ fn show<'a>(
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        show(f, self.codes.iter().map(String::as_str), "", self.after)
+        show(f, self.codes.iter().map(String::as_str), "", self.after)?;
+        match self.meanwhile.is_empty() {
+            true => Ok(()),
+            false => write!(f, " (until then {:?})", self.meanwhile),
+        }
     }
 }
 

@@ -14,18 +14,30 @@ use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use tempfile::TempDir;
 
 /// Makes what is sent out of the bytes of an answer, in pieces.
-pub(super) type Change = Box<dyn FnOnce(&[u8]) -> Vec<Vec<u8>> + Send>;
+pub(super) type Change = Arc<dyn Fn(&[u8]) -> Vec<Vec<u8>> + Send + Sync>;
 
 /// What is sent instead of an answer.
+#[derive(Clone)]
 pub(super) struct Script {
     pub(super) pieces: Change,
-    /// Whether the connection ends then.
-    pub(super) closes: bool,
+    pub(super) then: Then,
+}
+
+/// What comes after it.
+#[derive(Clone)]
+pub(super) enum Then {
+    /// The next command may come.
+    Serves,
+    /// The connection ends.
+    Closes,
+    /// The last piece is not sent: it comes out here, when the others were.
+    Withholds(Sender<Vec<u8>>),
 }
 
 /// The protocol on the data channel.
@@ -44,6 +56,11 @@ impl Wire {
     /// Bytes before the response of the TPM.
     pub(super) fn before(self) -> usize {
         if self == Wire::Envelope { 4 } else { 0 }
+    }
+
+    /// The answer to a GetRandom of so many bytes, as it is sent.
+    pub(super) fn answer(self, count: u8) -> Vec<u8> {
+        self.pack(&answer(count, 12 + usize::from(count)))
     }
 
     /// A response as it is sent.
@@ -77,18 +94,26 @@ fn take<const N: usize>(line: &mut File) -> Option<[u8; N]> {
     Some(bytes)
 }
 
-/// To a GetRandom, whose last byte says how many are wanted.
-fn answer(command: &[u8]) -> Vec<u8> {
-    let count = *command.last().unwrap();
-    let mut response = vec![0x80, 0x01, 0, 0, 0, 12 + count, 0, 0, 0, 0, 0, count];
-    response.resize(12 + usize::from(count), 0xa5);
-    response
+/// To a GetRandom of so many bytes, with `size` bytes in all.
+pub(super) fn answer(count: u8, size: usize) -> Vec<u8> {
+    let said = u32::try_from(size).unwrap().to_be_bytes();
+    let header = [&[0x80, 0x01], &said[..], &[0, 0, 0, 0, 0, count]].concat();
+    let random = (header.len()..size).map(|offset| random(count, offset));
+    header.iter().copied().chain(random).collect()
+}
+
+/// As `c-tests/fault.c` wants it at this offset: the same byte does not come again after one, a page, a buffer.
+fn random(count: u8, offset: usize) -> u8 {
+    let place = u32::from(count) << 20 | u32::try_from(offset).unwrap();
+    place.wrapping_mul(2_654_435_761).to_be_bytes()[0]
 }
 
 /// What the threads share.
 struct Shared {
     wire: Wire,
     script: Mutex<Option<Script>>,
+    /// So many bytes the control channel still sends before it ends; without an end as long as there is no number.
+    replies: Mutex<Option<usize>>,
     /// The connection that is open.
     line: Mutex<Option<File>>,
     ends: AtomicBool,
@@ -102,19 +127,41 @@ impl Shared {
     fn talk(&self, mut line: File) {
         *locked(&self.line) = Some(line.try_clone().unwrap());
         while let Some(command) = self.wire.command(&mut line) {
-            let packed = self.wire.pack(&answer(&command));
+            let packed = self.wire.answer(*command.last().unwrap()); // so many are wanted
             let script = locked(&self.script).take();
-            let (pieces, closes) = match script {
-                Some(script) => ((script.pieces)(&packed), script.closes),
-                None => (vec![packed], false),
+            let (mut pieces, then) = match script {
+                Some(script) => ((script.pieces)(&packed), script.then),
+                None => (vec![packed], Then::Serves),
             };
-            if pieces.iter().any(|piece| line.write_all(piece).is_err()) || closes {
+            let withheld = if let Then::Withholds(_) = then { pieces.pop() } else { None };
+            if pieces.iter().any(|piece| line.write_all(piece).is_err()) {
                 break;
+            }
+            match then {
+                Then::Serves => {}
+                Then::Closes => break,
+                Then::Withholds(sender) => sender.send(withheld.unwrap_or_default()).unwrap(),
             }
         }
         *locked(&self.line) = None;
     }
+
+    /// A code and what belongs to it comes in one piece, and is answered by zero.
+    fn control(&self, mut line: File) {
+        while let Ok(1..) = line.read(&mut [0; 64]) {
+            let mut left = locked(&self.replies);
+            let sent = left.unwrap_or(REPLY).min(REPLY);
+            *left = left.map(|left| left - sent);
+            drop(left);
+            if line.write_all(&[0; REPLY][..sent]).is_err() || sent < REPLY {
+                break;
+            }
+        }
+    }
 }
+
+/// Bytes of a reply on the control channel.
+const REPLY: usize = 4;
 
 /// Connections as they are made.
 type Connections = Box<dyn Iterator<Item = File> + Send>;
@@ -150,8 +197,13 @@ pub(super) struct Peer {
 
 impl Peer {
     pub(super) fn start(module: Module) -> Peer {
-        let shared =
-            Shared { wire: Wire::of(module), script: Mutex::default(), line: Mutex::default(), ends: false.into() };
+        let shared = Shared {
+            wire: Wire::of(module),
+            script: Mutex::default(),
+            replies: Mutex::default(),
+            line: Mutex::default(),
+            ends: false.into(),
+        };
         let mut peer = Peer {
             module,
             dir: tempfile::tempdir().unwrap(),
@@ -188,15 +240,9 @@ impl Peer {
             }
         }));
         let shared = Arc::clone(&self.shared);
-        // A code and what belongs to it comes in one piece, and is answered by zero.
         self.threads.push(thread::spawn(move || {
-            for mut stream in control.take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
-                let mut command = [0; 64];
-                while let Ok(1..) = stream.read(&mut command) {
-                    if stream.write_all(&[0; 4]).is_err() {
-                        break;
-                    }
-                }
+            for stream in control.take_while(|_| !shared.ends.load(Ordering::Relaxed)) {
+                shared.control(stream);
             }
         }));
     }
@@ -221,6 +267,11 @@ impl Peer {
     /// What the next command gets.
     pub(super) fn script(&self, script: Script) {
         *locked(&self.shared.script) = Some(script);
+    }
+
+    /// The control channel ends after so many bytes of replies, or never.
+    pub(super) fn control_ends_after(&self, replies: Option<usize>) {
+        *locked(&self.shared.replies) = replies;
     }
 
     /// Sends bytes on the connection that is open.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The process that holds the context goes wrong, or does what a library has to bear.
 
-use super::case::Case;
-use super::case::opens_anew;
+use super::case::{Case, opens_anew};
 use super::clock;
 use super::module::Module;
 use super::outcome::{After, Outcome};
 use super::program::{self, Program};
 use super::server;
+use std::fs;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Process {
@@ -17,10 +17,18 @@ pub(super) enum Process {
     DescriptorsAtInit,
     /// No descriptor can be opened in a command.
     Descriptors,
-    /// Not a byte of memory more can be had when a context is opened.
+    /// malloc gives nothing when a context is opened.
     MemoryAtInit,
     /// Nor in a command.
     Memory,
+    /// Nor from a command on until its response is there.
+    MemoryInReceive,
+    /// Nor when an error is logged.
+    MemoryInError,
+    /// Nor when the locality is set.
+    MemoryInLocality,
+    /// Nor in Finalize.
+    MemoryInFinalize,
     /// The clock of the system is set to and fro in commands.
     Clock,
     /// Contexts are opened and finalized, one after the other.
@@ -39,37 +47,43 @@ impl Process {
     pub(super) fn observe(self, module: Module) -> Outcome {
         match self {
             Process::Interrupts => {
-                let mut case = Case::open(module);
-                let code = case.program.step("storm 1000");
-                case.ends(code)
+                Case::open(module).once().endures(|case| case.program.step("storm 1000"), Case::restore)
             }
-            Process::DescriptorsAtInit => limited_at_init(module, "nofile 3"),
-            Process::MemoryAtInit => limited_at_init(module, "as 0"),
-            Process::Memory => {
-                let mut case = Case::open(module);
-                case.program.succeed("limit as 0");
-                let code = case.program.step("random");
-                case.ends_with(code, |case| case.program.succeed("limit as -1"))
+            Process::DescriptorsAtInit => at_init(module, "limit-files 3", "limit-files -1"),
+            Process::Descriptors => in_call(module, "limit-files 3", "random", "limit-files -1"),
+            Process::MemoryAtInit => at_init(module, "exhaust", "release"),
+            Process::Memory => in_call(module, "exhaust", "random", "release"),
+            Process::MemoryInReceive => Case::open(module).endures(
+                |case| {
+                    case.program.succeed("transmit");
+                    case.program.succeed("exhaust");
+                    case.program.step("receive -1")
+                },
+                |case| case.program.succeed("release"),
+            ),
+            Process::MemoryInError => memory_in_error(module),
+            Process::MemoryInLocality => in_call(module, "exhaust", "locality 0", "release"),
+            Process::MemoryInFinalize => {
+                let server = server::start(module);
+                opens_anew(module, program::command(module, &server.conf()), |program| {
+                    program.open();
+                    program.succeed("exhaust");
+                    program.finalize();
+                    program.succeed("release");
+                    "SUCCESS".to_owned()
+                })
             }
-            Process::Clock => {
-                let mut case = Case::open(module);
-                let code = clock::while_it_jumps(|| case.program.step("commands 200"));
-                case.ends(code)
-            }
+            Process::Clock => Case::open(module)
+                .endures(|case| clock::while_it_jumps(|| case.program.step("commands 200")), Case::restore),
             Process::Contexts => contexts(module),
-            Process::Descriptors => {
-                let mut case = Case::open(module);
-                case.program.succeed("limit nofile 3");
-                let code = case.program.step("random");
-                case.ends_with(code, |case| case.program.succeed("limit nofile -1"))
-            }
             Process::ClosedStreams => Outcome::of_all(STREAMS.map(|streams| closed_streams(module, streams))),
-            Process::Dlclose => {
-                let mut case = Case::open(module);
-                case.program.succeed("dlclose");
-                let code = case.program.step("random");
-                case.ends(code)
-            }
+            Process::Dlclose => Case::open(module).once().endures(
+                |case| {
+                    case.program.succeed("dlclose");
+                    case.program.step("random")
+                },
+                Case::restore,
+            ),
             Process::Leaves => {
                 let mut case = Case::open(module);
                 case.program.begin("exit");
@@ -97,15 +111,47 @@ fn another(case: Case, module: Module) -> Outcome {
     Outcome::new(code, After::GoesOn)
 }
 
-/// What is limited, and to how much.
-fn limited_at_init(module: Module, limit: &str) -> Outcome {
+/// `wrong` is a step after which something is wrong, `right` one after which it is right again.
+fn in_call(module: Module, wrong: &str, call: &str, right: &str) -> Outcome {
+    Case::open(module).endures(
+        |case| {
+            case.program.succeed(wrong);
+            case.program.step(call)
+        },
+        |case| case.program.succeed(right),
+    )
+}
+
+/// The same when a context is opened.
+fn at_init(module: Module, wrong: &str, right: &str) -> Outcome {
     let server = server::start(module);
-    let mut program = Program::start(program::command(module, &server.conf()));
-    program.succeed(&format!("limit {limit}"));
-    let code = program.step("open");
-    let resource = limit.split(' ').next().unwrap();
-    program.succeed(&format!("limit {resource} -1"));
-    opens_anew(program, code)
+    opens_anew(module, program::command(module, &server.conf()), |program| {
+        program.succeed(wrong);
+        let code = program.step("open");
+        program.succeed(right);
+        code
+    })
+}
+
+/// The first record of the log is one that there is no memory for.
+fn memory_in_error(module: Module) -> Outcome {
+    let server = server::start(module);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = program::command(module, &server.conf());
+    command.env("TSS2_LOG", "all+error").stderr(log.reopen().unwrap());
+    let mut records = 0;
+    Case::with(module, server, command).endures(
+        |case| {
+            case.program.succeed("exhaust");
+            let code = case.program.step("receive -1");
+            // One of this call, then one of that which finds the exchange over.
+            let text = fs::read_to_string(log.path()).unwrap();
+            assert_eq!(text.matches("receive without a command").count(), records + 1, "{text}");
+            records += 2;
+            code
+        },
+        |case| case.program.succeed("release"),
+    )
 }
 
 /// Pages of a process that may be touched for the first time, in bytes.
@@ -117,19 +163,20 @@ fn contexts(module: Module) -> Outcome {
     let server = server::start(module);
     // Thousands of tpm2_send take minutes.
     let conf = if module == Module::Cmd { "exec cat".to_owned() } else { server.conf() };
-    let mut command = program::command(module, &conf);
-    command.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0"); // what is kept there counts as used
-    let mut program = Program::start(command);
+    let mut program = Program::start(program::command(module, &conf));
     let count = module.contexts();
-    program.succeed(&format!("contexts {}", count / 10));
+    // Each step has a time of its own.
+    let opens =
+        |program: &mut Program, count| (0..10).for_each(|_| program.succeed(&format!("contexts {}", count / 10)));
+    opens(&mut program, count / 10);
     let holds = |program: &mut Program| ["heap", "resident", "descriptors"].map(|what| program.number(what));
     let [heap, resident, descriptors] = holds(&mut program);
-    let code = program.step(&format!("contexts {count}"));
+    opens(&mut program, count);
     let [heap_then, resident_then, descriptors_then] = holds(&mut program);
     assert_eq!((heap_then, descriptors_then), (heap, descriptors), "bytes of the heap, descriptors");
     assert!(resident_then <= resident + PAGES, "{resident} bytes of memory, and then {resident_then}");
     program.end();
-    Outcome::new(code, After::GoesOn)
+    Outcome::new("SUCCESS", After::GoesOn)
 }
 
 /// stdin, stdout and stderr, in every combination.

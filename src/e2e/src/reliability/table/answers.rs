@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What comes instead of an answer.
 
-use super::cells::{AGAIN, ANSWERS, IO, SEQUENCE};
+use super::cells::{AGAIN, ANSWERS, IO, NOT_OPENED, SEQUENCE};
 use super::{Table, row};
 use crate::reliability::answers::Answer;
 use crate::reliability::fault::Fault;
@@ -80,6 +80,11 @@ pub(super) const TABLE: Table = Table {
             Fault::Answer(Answer::Unasked),
             &[NO_LINE, NO_LINE, ANSWERS, ANSWERS, UNASKED_OF_CMD, MESSAGES, NO_LINE, NO_LINE],
         ),
+        row(
+            "When a context is opened, the control channel ends at any byte of its replies",
+            Fault::Answer(Answer::ControlEnds),
+            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, ONE_CHANNEL, ONE_CHANNEL, NOT_OPENED, NOT_OPENED],
+        ),
     ],
 };
 
@@ -90,5 +95,6 @@ const GIVEN_UP: Cell = new_context(&["TRY_AGAIN"]);
 const NO_LINE: Cell = Cell::Not("There is no connection between two commands.");
 const MESSAGES: Cell = Cell::Not("A driver sends what was asked for.");
 const UNASKED_OF_CMD: Cell = Cell::Unit("tcti-cmd/src/cmd/tests.rs", "what_is_printed_unasked_never_meets_a_command");
+const ONE_CHANNEL: Cell = Cell::Not("There is one channel, and Init asks for nothing.");
 const ONE_READ: Cell = Cell::Not("A driver has no response of more than 4096 bytes.");
 const NO_SHELL: Cell = because(when_back(&["MEMORY"]), "There is no memory to start the command again either.");

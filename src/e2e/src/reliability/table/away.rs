@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The TPM goes away.
 
-use super::cells::{ANSWERS, GONE, IO, IO_WHEN_BACK, NONE_HERE};
+use super::cells::{ANSWERS, GONE, IO, IO_WHEN_BACK, NONE_HERE, NOT_OPENED};
 use super::{Table, row};
 use crate::reliability::death::Death;
 use crate::reliability::fault::Fault;
@@ -15,6 +15,16 @@ pub(super) const TABLE: Table = Table {
            tctildr have swtpm behind them.",
     columns: AWAY,
     rows: &[
+        row(
+            "Before a context is opened",
+            Fault::Death(Death::Unopened),
+            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, STARTED, NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED],
+        ),
+        row(
+            "While Init waits for a reply",
+            Fault::Death(Death::Opening),
+            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, STARTED, NOT_OPENED, NOT_OPENED, OPENED, SEE_USB],
+        ),
         row(
             "Between two commands",
             Fault::Death(Death::Idle),
@@ -36,6 +46,11 @@ pub(super) const TABLE: Table = Table {
             &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, RESTARTED, RESTARTED_STICK],
         ),
         row(
+            "While transmit writes a command of 1 MiB, and it does not read",
+            Fault::Death(Death::Written),
+            &[ROOM, IO_WHEN_BACK, IO_WHEN_BACK, ROOM, IO, IO_WHEN_BACK, IO_WHEN_BACK, TAKEN, SEE_USB],
+        ),
+        row(
             "Between transmit and receive",
             Fault::Death(Death::Sent),
             &[IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO, IO_WHEN_BACK, IO_WHEN_BACK, WAITS, GONE],
@@ -49,6 +64,31 @@ pub(super) const TABLE: Table = Table {
             "After receive has told the size",
             Fault::Death(Death::Sized),
             &[ARRIVED, ARRIVED, ARRIVED, ARRIVED, ANSWERS, ARRIVED, ARRIVED, ARRIVED, ARRIVED],
+        ),
+        row(
+            "Before Cancel",
+            Fault::Death(Death::Cancel),
+            &[
+                NONE_AND_GONE,
+                NONE_AND_GONE,
+                NONE_AND_GONE,
+                IO_WHEN_BACK,
+                NONE_HERE,
+                NONE_AND_GONE,
+                NONE_AND_GONE,
+                NOTHING,
+                NOTHING,
+            ],
+        ),
+        row(
+            "While Cancel waits for the reply",
+            Fault::Death(Death::Cancelling),
+            &[NOTHING, NOTHING, NOTHING, IO_WHEN_BACK, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING],
+        ),
+        row(
+            "After Cancel",
+            Fault::Death(Death::Cancelled),
+            &[NOTHING, NOTHING, NOTHING, IO_WHEN_BACK, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING],
         ),
         row(
             "Before SetLocality",
@@ -65,6 +105,8 @@ pub(super) const TABLE: Table = Table {
                 NONE_AND_GONE,
             ],
         ),
+        row("Before Finalize, between two commands", Fault::Death(Death::Finalize), &[ANSWERS; 9]),
+        row("Before Finalize, while a response is due", Fault::Death(Death::FinalizeDue), &[ANSWERS; 9]),
     ],
 };
 
@@ -80,6 +122,12 @@ const AWAY: &[Module] = &[
     Module::Stick,
 ];
 
+const STARTED: Cell = Cell::Not("Init starts the command, and does not wait for it.");
+const OPENED: Cell = Cell::Not("Init opens the device, and does not wait for it.");
+const SEE_USB: Cell = Cell::Not("See the table of the USB: it is pulled out at any transfer.");
+const ROOM: Cell = Cell::Not("On TCP the kernel takes it whole.");
+const TAKEN: Cell = Cell::Not("The driver takes a command at once, or refuses it.");
+const NOTHING: Cell = Cell::Not("There is no Cancel.");
 const WAITS: Cell = Cell::Not("The driver finishes the command before it goes.");
 const ARRIVED: Cell = when_back(&["SUCCESS"]);
 const NONE_AND_GONE: Cell = when_back(&["NOT_IMPLEMENTED"]);

@@ -7,7 +7,7 @@ use crate::reliability::fault::Fault;
 use crate::reliability::forking::Forking;
 use crate::reliability::misuse::Misuse;
 use crate::reliability::module::Module;
-use crate::reliability::outcome::{Cell, goes_on, new_context};
+use crate::reliability::outcome::{Cell, because, goes_on, new_context, until_then, when_back};
 use crate::reliability::process::Process;
 
 pub(super) const PROCESS: Table = Table {
@@ -43,11 +43,34 @@ pub(super) const PROCESS: Table = Table {
             ],
         ),
         row(
-            "It may have no more memory when a context is opened",
+            "malloc(3) gives nothing when a context is opened",
             Fault::Process(Process::MemoryAtInit),
-            &[NOT_OPENED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NOT_OPENED, NOT_LOADED, NOT_LOADED, ANSWERS, NOT_OPENED],
+            &[
+                NOT_OPENED,
+                NO_MEMORY,
+                NO_MEMORY,
+                NO_MEMORY,
+                NO_MEMORY,
+                NOT_OPENED,
+                NO_MEMORY_TO_LOAD,
+                NO_MEMORY_TO_LOAD,
+                NO_MEMORY,
+                NO_MEMORY,
+            ],
         ),
-        row("It may have no more memory in a command", Fault::Process(Process::Memory), &[ANSWERS; 10]),
+        row("malloc(3) gives nothing in a command", Fault::Process(Process::Memory), IN_A_COMMAND),
+        row("malloc(3) gives nothing from transmit on", Fault::Process(Process::MemoryInReceive), FROM_TRANSMIT_ON),
+        row(
+            "malloc(3) gives nothing when it receives without a command, which is the first error that is logged",
+            Fault::Process(Process::MemoryInError),
+            IN_AN_ERROR,
+        ),
+        row(
+            "malloc(3) gives nothing when it sets locality 0",
+            Fault::Process(Process::MemoryInLocality),
+            IN_SETLOCALITY,
+        ),
+        row("malloc(3) gives nothing in Finalize", Fault::Process(Process::MemoryInFinalize), &[ANSWERS; 10]),
         row(
             "The clock of the system is set to and fro during 200 commands",
             Fault::Process(Process::Clock),
@@ -111,7 +134,15 @@ pub(super) const FORKS: Table = Table {
     ],
 };
 
-const NOT_LOADED: Cell = new_context(&["NOT_SUPPORTED"]);
+const NOT_LOADED: Cell = because(
+    new_context(&["IO_ERROR", "NOT_SUPPORTED"]),
+    "`NOT_SUPPORTED` as long as the library of the TCTI behind it is not loaded.",
+);
+const NO_MEMORY_TO_LOAD: Cell = because(
+    new_context(&["MEMORY", "NOT_SUPPORTED"]),
+    "`NOT_SUPPORTED` as long as the library of the TCTI behind it is not loaded.",
+);
+const NO_MEMORY: Cell = new_context(&["MEMORY"]);
 const BUSY: Cell = goes_on(&["TRY_AGAIN"]);
 const ALL: &[Module] = &[
     Module::Libtpms,
@@ -133,3 +164,17 @@ const RESERVED_LOCALITY: &[Cell] =
 const SETS_LOCALITY: &[Cell] =
     &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NONE_HERE, ANSWERS, ANSWERS, NONE_HERE, NONE_HERE];
 const RESERVED: Cell = goes_on(&["BAD_VALUE"]);
+/// Without memory, in the order of `ALL`: libtpms has a malloc of its own in each command.
+const IN_A_COMMAND: &[Cell] =
+    &[TPM_ALLOCATES, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS];
+const FROM_TRANSMIT_ON: &[Cell] =
+    &[TPM_HAS_ANSWERED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS];
+const IN_AN_ERROR: &[Cell] =
+    &[TPM_NOT_ASKED, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE];
+const IN_SETLOCALITY: &[Cell] =
+    &[TPM_HAS_ANSWERED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NONE_HERE, ANSWERS, ANSWERS, NONE_HERE, NONE_HERE];
+const LIBTPMS_ALLOCATES: &str =
+    "libtpms allocates memory in each command. Without it a command fails, also with `MEMORY`.";
+const TPM_ALLOCATES: Cell = until_then(when_back(&["IO_ERROR"]), &["MEMORY"], LIBTPMS_ALLOCATES);
+const TPM_HAS_ANSWERED: Cell = until_then(when_back(&["SUCCESS"]), &["IO_ERROR"], LIBTPMS_ALLOCATES);
+const TPM_NOT_ASKED: Cell = until_then(when_back(&["BAD_SEQUENCE"]), &["IO_ERROR"], LIBTPMS_ALLOCATES);

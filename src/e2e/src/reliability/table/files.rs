@@ -6,7 +6,7 @@ use super::{Table, row};
 use crate::reliability::fault::Fault;
 use crate::reliability::files::Files;
 use crate::reliability::module::Module;
-use crate::reliability::outcome::Cell;
+use crate::reliability::outcome::{Cell, because};
 
 pub(super) const TABLE: Table = Table {
     title: "Files",
@@ -21,7 +21,7 @@ pub(super) const TABLE: Table = Table {
             Fault::Files(Files::Limit),
             &[IO_WHEN_BACK, ANSWERS],
         ),
-        row("The file system becomes read-only", Fault::Files(Files::ReadOnly), &[IO_WHEN_BACK, ANSWERS]),
+        row("The file system becomes read-only", Fault::Files(Files::ReadOnly), &[IO_WHEN_BACK, OPEN_FOR_WRITING]),
         row(
             "The file system is read-only when a context is opened",
             Fault::Files(Files::ReadOnlyAtInit),
@@ -33,8 +33,14 @@ pub(super) const TABLE: Table = Table {
             Fault::Files(Files::DamagedAtInit),
             &[NOT_OPENED, ONLY_WRITTEN],
         ),
-        row("The file is removed", Fault::Files(Files::Removed), &[ANSWERS, ANSWERS]),
+        row("The file is removed", Fault::Files(Files::Removed), &[MADE_AGAIN, REMOVED]),
     ],
 };
+
+const OPEN_FOR_WRITING: Cell =
+    Cell::Not("The kernel makes no file system read-only on which a file is open for writing.");
+const MADE_AGAIN: Cell = because(ANSWERS, "The command makes it again, with the state of the same TPM.");
+const REMOVED: Cell =
+    because(ANSWERS, "What is recorded goes to the file that was removed; the next context makes another.");
 
 const ONLY_WRITTEN: Cell = Cell::Not("The file is written, not read.");

@@ -79,6 +79,11 @@ pub(super) const TABLE: Table = Table {
         ),
         row("It is pulled out in the middle of a command, at any transfer", Fault::Usb(Usb::Unplugged), &[GONE]),
         row(
+            "It is pulled out while a context is opened, at any transfer",
+            Fault::Usb(Usb::UnpluggedAtInit),
+            &[NOT_OPENED],
+        ),
+        row(
             "The answer comes after the time-out, and the clock of the system is set to and fro meanwhile",
             Fault::Usb(Usb::LateByAnotherClock),
             &[AGAIN],
