@@ -31,3 +31,16 @@ pub fn said(bytes: &[u8]) -> Option<usize> {
     let size = bytes.get(2..6)?.try_into().ok()?;
     (bytes.len() >= 10).then_some(u32::from_be_bytes(size) as usize)
 }
+
+/// Whether a response may begin so: its tag, as far as it is there.
+pub fn is_tagged(bytes: &[u8]) -> bool {
+    bytes.first_chunk().is_none_or(|tag| [[0x80, 0x01], [0x80, 0x02], [0x00, 0xc4]].contains(tag))
+}
+
+/// The largest response that is taken.
+pub const LARGEST: usize = 1 << 20;
+
+/// Whether this is a response, whole and with nothing behind it.
+pub fn is_response(bytes: &[u8]) -> bool {
+    is_tagged(bytes) && bytes.len() <= LARGEST && said(bytes) == Some(bytes.len())
+}

@@ -7,7 +7,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
@@ -174,11 +174,9 @@ impl Peer {
     }
 }
 
-/// Waits until what was written has arrived at the descriptor of the other side, unless that has none.
-pub fn arrived(fd: i32) {
-    if fd >= 0 {
-        crate::sys::wait_for_input(fd, SOON);
-    }
+/// Waits until what was written has arrived at the descriptor of the other side.
+pub fn arrived(fd: RawFd) {
+    crate::sys::wait_for_input(fd, SOON);
 }
 
 /// The control channel.

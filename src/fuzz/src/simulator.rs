@@ -2,13 +2,14 @@
 //! Exchanges with a hostile simulator, and what holds in all of them: no call hangs, what is delivered is what was sent
 //! for this command, a late answer meets no other one, and afterwards all is well.
 
-use crate::message::{command, response};
+use crate::message::{command, is_response, response};
 use crate::peer::{Peer, Reply, arrived};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use std::ffi::CString;
+use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 use tcti_core::session::{Received, State};
-use tcti_core::{Conf, Open, Rc, Result, Session, Wait};
+use tcti_core::{Conf, Open, Rc, Result, Session, Transport, Wait};
 
 /// Bounds connecting and control commands, in milliseconds: when something is waited for that does not come, and else.
 const SHORT: u16 = 20;
@@ -22,6 +23,8 @@ pub trait Simulator: Open {
     fn frame(command: Vec<u8>) -> Vec<u8>;
     /// What it sends for a response.
     fn envelope(response: &[u8]) -> Vec<u8>;
+    /// What is inside when this is whole and right; empty when it is not.
+    fn inside(envelope: &[u8]) -> &[u8];
     /// Something on the control channel.
     fn control(session: &mut Session<Self>) -> Result<()>;
 }
@@ -85,38 +88,72 @@ enum End {
 struct Run<'a, T: Simulator> {
     session: Session<T>,
     peer: &'a mut Peer,
+    rules: Rules,
 }
 
-impl Input {
-    /// A reply that does not come is waited for, and so is the response to a command that was cancelled.
-    fn timeout(&self) -> u16 {
-        let is_cancelled =
-            self.exchanges.iter().any(|exchange| exchange.acts.iter().any(|act| matches!(act, Act::Cancel)));
-        let is_silent = self.replies.iter().any(|reply| matches!(reply, Reply::Silence));
-        if is_cancelled || is_silent { SHORT } else { LONG }
+/// What may go wrong.
+#[derive(Clone, Copy)]
+struct Rules {
+    /// Milliseconds for connecting and control commands.
+    timeout: u16,
+    /// Whether the control channel is right and has its time: all that needs it succeeds.
+    is_good: bool,
+}
+
+impl Rules {
+    fn of<T: Simulator>(input: &Input) -> Rules {
+        // A reply that does not come is waited for, and so is the response to a command that was cancelled.
+        let cancels = |act: &Act| T::CANCEL.is_some() && matches!(act, Act::Cancel);
+        let is_cancelled = input.exchanges.iter().any(|exchange| exchange.acts.iter().any(cancels));
+        let is_silent = input.replies.iter().any(|reply| matches!(reply, Reply::Silence));
+        let is_right = input.replies.iter().all(|reply| matches!(reply, Reply::Success));
+        let timeout = if is_cancelled || is_silent { SHORT } else { LONG };
+        Rules { timeout, is_good: is_right && timeout == LONG }
     }
-}
 
-fn open<T: Simulator>(peer: &Peer, input: &Input) -> Result<T> {
-    let conf = format!("{},timeout={}{}", peer.address(), input.timeout(), T::conf(input.flag));
-    T::open(Conf::new(Some(&CString::new(conf).expect("no NUL"))))
-}
+    /// What was done, or nothing when the control channel was wrong.
+    fn may_fail<R>(self, result: Result<R>) -> Option<R> {
+        result.map_err(|rc| assert!(!self.is_good && rc == Rc::IO_ERROR, "{rc:?}")).ok()
+    }
 
-/// Has to succeed, since nothing goes wrong any more. Only `SHORT` can be over all the same, when this machine lets the
-/// simulator's thread wait: what has failed for longer than the time-out is tried again. libFuzzer ends what never succeeds.
-fn insist<R>(timeout: u16, mut attempt: impl FnMut() -> Result<R>) -> R {
-    loop {
+    /// Has to succeed, since nothing goes wrong any more; nothing when it failed for longer than the time-out.
+    fn insist<R>(self, attempt: impl FnOnce() -> Result<R>) -> Option<R> {
         let begin = Instant::now();
-        match attempt() {
-            Ok(done) => return done,
-            Err(rc) => assert!(begin.elapsed() >= Duration::from_millis(timeout.into()), "it works again: {rc:?}"),
-        }
+        let is_late =
+            |rc| assert!(begin.elapsed() >= Duration::from_millis(self.timeout.into()), "it works again: {rc:?}");
+        attempt().map_err(is_late).ok()
     }
 }
+
+/// An exchange so far.
+struct Course {
+    right: Vec<u8>,
+    sent: Vec<u8>,
+    /// Whether something else than what was sent may cost the response.
+    is_disturbed: bool,
+    /// The size that the session has said.
+    promised: Option<usize>,
+}
+
+impl Course {
+    fn is_whole<T: Simulator>(&self) -> bool {
+        is_response(T::inside(&self.sent))
+    }
+}
+
+/// `SHORT` can be over without a fault, when this machine lets the simulator's thread wait. What is too late each time is
+/// so by itself.
+const TRIES: usize = 20;
 
 /// Plays an input on one of two peers: the first has a Unix socket, the second TCP.
 pub fn play<T: Simulator>(peers: &mut [Peer; 2], input: &Input) {
     let peer = &mut peers[usize::from(input.tcp)];
+    assert!((0..TRIES).any(|_| play_once::<T>(peer, input).is_some()), "it works again in time");
+}
+
+/// Nothing when it came to its end too late.
+fn play_once<T: Simulator>(peer: &mut Peer, input: &Input) -> Option<()> {
+    let rules = Rules::of::<T>(input);
     // A silence takes the time-out, and some are as good as many.
     let mut silences = 0;
     let replies = input.replies.iter().take(16).filter(|reply| {
@@ -124,24 +161,30 @@ pub fn play<T: Simulator>(peers: &mut [Peer; 2], input: &Input) {
         silences <= 1 || !matches!(reply, Reply::Silence)
     });
     peer.reset(&replies.cloned().collect::<Vec<_>>());
-    let transport = open::<T>(peer, input).unwrap_or_else(|rc| {
-        assert_eq!(rc, Rc::IO_ERROR);
-        peer.reset(&[]);
-        insist(input.timeout(), || open::<T>(peer, input))
-    });
-    let mut run = Run { session: Session::new(transport), peer };
+    let conf = format!("{},timeout={}{}", peer.address(), rules.timeout, T::conf(input.flag));
+    let conf = CString::new(conf).expect("no NUL");
+    let open = || T::open(Conf::new(Some(&conf)));
+    let transport = match rules.may_fail(open()) {
+        Some(transport) => transport,
+        None => {
+            peer.reset(&[]);
+            rules.insist(open)?
+        }
+    };
+    let mut run = Run { session: Session::new(transport), peer, rules };
     for (number, exchange) in (0..).zip(input.exchanges.iter().take(6)) {
         run.exchange(number, exchange);
     }
     run.peer.set_replies(&[]);
     // What came behind an earlier reply is noticed here.
-    let _ = T::control(&mut run.session);
-    insist(input.timeout(), || T::control(&mut run.session));
+    rules.may_fail(T::control(&mut run.session));
+    rules.insist(|| T::control(&mut run.session))?;
     let number = u32::MAX;
-    insist(input.timeout(), || run.session.transmit(&command(number)));
+    rules.insist(|| run.session.transmit(&command(number)))?;
     run.take_command(number);
     run.peer.write(&T::envelope(&response(number, 33)));
     assert_eq!(run.receive_for(Wait::Millis(5000)), Ok(response(number, 33)), "it works again");
+    Some(())
 }
 
 impl<T: Simulator> Run<'_, T> {
@@ -159,60 +202,66 @@ impl<T: Simulator> Run<'_, T> {
     }
 
     fn exchange(&mut self, number: u32, exchange: &Exchange) {
-        if let Err(rc) = self.session.transmit(&command(number)) {
-            return assert_eq!(rc, Rc::IO_ERROR);
+        let sent = self.session.transmit(&command(number));
+        if self.rules.may_fail(sent).is_none() {
+            return;
         }
         self.take_command(number);
         let right = T::envelope(&response(number, exchange.size % 5000));
-        let mut sent = Vec::new();
-        let mut is_disturbed = false;
-        let end = exchange.acts.iter().take(16).find_map(|act| self.act(act, &right, &mut sent, &mut is_disturbed));
-        let end = end.unwrap_or_else(|| self.finish(&right, &mut sent));
-        match end {
-            End::Response(bytes) => assert!(sent.starts_with(&T::envelope(&bytes)), "what was sent for this command"),
+        let mut course = Course { right, sent: Vec::new(), is_disturbed: false, promised: None };
+        let end = exchange.acts.iter().take(16).find_map(|act| self.act(act, &mut course));
+        match end.unwrap_or_else(|| self.finish(&mut course)) {
+            End::Response(bytes) => {
+                assert!(is_response(&bytes) && course.promised.is_none_or(|size| size == bytes.len()));
+                assert!(course.sent.starts_with(&T::envelope(&bytes)), "what was sent for this command");
+            }
             End::Error(rc) => {
                 assert!([Rc::IO_ERROR, Rc::MALFORMED_RESPONSE].contains(&rc), "{rc:?}");
-                assert!(is_disturbed || sent != right, "a response was refused: {rc:?}");
+                assert!(course.is_disturbed || !course.is_whole::<T>(), "a response was refused: {rc:?}");
+                assert_eq!(course.promised, None, "a response that was here is lost");
             }
             End::Cancelled => {}
         }
         assert_eq!(self.session.state(), State::Transmit);
-        self.late(&exchange.late, &right);
+        self.late(&exchange.late, &course.right);
     }
 
     /// What a call that has an answer ends the exchange with.
-    fn act(&mut self, act: &Act, right: &[u8], sent: &mut Vec<u8>, is_disturbed: &mut bool) -> Option<End> {
+    fn act(&mut self, act: &Act, course: &mut Course) -> Option<End> {
         match act {
-            Act::Right(count) => self.send_right(right, sent, usize::from(*count)),
-            Act::Rest => self.send_right(right, sent, usize::MAX),
+            Act::Right(count) => self.send_right(course, usize::from(*count)),
+            Act::Rest => self.send_right(course, usize::MAX),
             Act::Bytes(bytes) => {
                 self.peer.write(bytes);
-                sent.extend(bytes);
+                course.sent.extend(bytes);
             }
             Act::HangUp => {
                 self.peer.hang_up();
-                *is_disturbed = true;
+                course.is_disturbed |= !course.is_whole::<T>();
             }
             Act::Receive(room, waits) => {
-                let wait = Wait::Millis((*waits).into());
-                return match self.session.receive(room.map(usize::from), wait) {
-                    Ok(Received::Response(bytes)) => Some(End::Response(bytes.to_vec())),
-                    Ok(Received::Size(_) | Received::TooLarge(_)) | Err(Rc::TRY_AGAIN) => None,
-                    Err(rc) => Some(End::Error(rc)),
-                };
+                let room = room.map(usize::from);
+                match self.session.receive(room, Wait::Millis((*waits).into())) {
+                    Ok(Received::Response(bytes)) => return Some(End::Response(bytes.to_vec())),
+                    Ok(Received::Size(size) | Received::TooLarge(size)) => {
+                        assert!(room.is_none_or(|room| room < size));
+                        assert!(course.promised.replace(size).is_none_or(|before| before == size));
+                    }
+                    Err(Rc::TRY_AGAIN) => assert_eq!(course.promised, None),
+                    Err(rc) => return Some(End::Error(rc)),
+                }
             }
             Act::Cancel => match self.session.cancel() {
                 Ok(()) => return Some(End::Cancelled),
+                Err(Rc::NOT_IMPLEMENTED) => assert!(T::CANCEL.is_none()),
                 Err(rc) => {
-                    *is_disturbed = true;
-                    assert!([Rc::NOT_IMPLEMENTED, Rc::IO_ERROR].contains(&rc), "{rc:?}");
+                    assert_eq!(rc, Rc::IO_ERROR);
+                    course.is_disturbed = true;
                 }
             },
             Act::Control => {
-                *is_disturbed = true;
-                if let Err(rc) = T::control(&mut self.session) {
-                    assert_eq!(rc, Rc::IO_ERROR);
-                }
+                let done = T::control(&mut self.session);
+                course.is_disturbed |= self.rules.may_fail(done).is_none();
                 if self.session.state() == State::Transmit {
                     return Some(End::Cancelled);
                 }
@@ -222,19 +271,18 @@ impl<T: Simulator> Run<'_, T> {
     }
 
     /// Sends what comes next of the right response, when nothing else was sent before.
-    fn send_right(&mut self, right: &[u8], sent: &mut Vec<u8>, count: usize) {
-        if right.starts_with(sent) {
-            let rest = &right[sent.len()..];
+    fn send_right(&mut self, course: &mut Course, count: usize) {
+        if let Some(rest) = course.right.strip_prefix(&*course.sent) {
             let bytes = &rest[..count.min(rest.len())];
             self.peer.write(bytes);
-            sent.extend(bytes);
+            course.sent.extend(bytes);
         }
     }
 
     /// No exchange stays open: the rest comes, or the end.
-    fn finish(&mut self, right: &[u8], sent: &mut Vec<u8>) -> End {
-        self.send_right(right, sent, usize::MAX);
-        if sent != right {
+    fn finish(&mut self, course: &mut Course) -> End {
+        self.send_right(course, usize::MAX);
+        if course.sent != course.right {
             self.peer.hang_up();
         }
         match self.receive_for(Wait::Millis(5000)) {
@@ -244,7 +292,6 @@ impl<T: Simulator> Run<'_, T> {
     }
 
     fn late(&mut self, late: &Late, right: &[u8]) {
-        let fd = self.session.poll_handles().ok().and_then(|handles| handles.first().map(|handle| handle.fd));
         match late {
             Late::Nothing => return,
             Late::Again => self.peer.write(right),
@@ -252,6 +299,12 @@ impl<T: Simulator> Run<'_, T> {
             Late::Bytes(bytes) => self.peer.write(bytes),
             Late::HangUp => self.peer.hang_up(),
         }
-        arrived(fd.unwrap_or(-1));
+        self.connection().into_iter().for_each(arrived);
+    }
+
+    /// What the transport holds of its data channel. Between two commands the session lends something else to poll.
+    fn connection(&mut self) -> Vec<RawFd> {
+        let lend = <T as Transport>::POLL_HANDLES.expect("a descriptor");
+        self.session.beside(|transport| lend(transport)).expect("its descriptor")
     }
 }

@@ -32,6 +32,11 @@ impl Simulator for Mssim {
         [&size.to_be_bytes(), response, &[0; 4]].concat()
     }
 
+    fn inside(envelope: &[u8]) -> &[u8] {
+        let inside = envelope.get(4..envelope.len().saturating_sub(4)).unwrap_or_default();
+        if envelope == Mssim::envelope(inside) { inside } else { &[] }
+    }
+
     fn control(session: &mut Session<Mssim>) -> Result<()> {
         session.beside(|mssim| mssim.platform(MS_SIM_POWER_OFF))
     }

@@ -27,6 +27,10 @@ impl Simulator for Swtpm {
         response.to_vec()
     }
 
+    fn inside(envelope: &[u8]) -> &[u8] {
+        envelope
+    }
+
     fn control(session: &mut Session<Swtpm>) -> Result<()> {
         session.preempt(Swtpm::reset)
     }

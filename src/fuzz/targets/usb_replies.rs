@@ -180,5 +180,5 @@ fuzz_target!(|input: Input| {
     // What was left is no more than is dropped.
     let plug = Plug { stale: input.stale % (15 * piece), piece: piece.into() };
     PLUGGED.set(Some((Shared::clone(&liar), plug)));
-    play(&liar, open, &input.waits, &[Rc::IO_ERROR, Rc::MALFORMED_RESPONSE, Rc::NO_CONNECTION]);
+    play(&liar, open, &input.waits, &[Rc::IO_ERROR, Rc::MALFORMED_RESPONSE, Rc::NO_CONNECTION], true);
 });

@@ -76,6 +76,9 @@ struct World {
     arrivals: VecDeque<Arrival>,
     refuses: bool,
     number: u32,
+    /// What the caller gives, and the transport has to get.
+    timeout: i32,
+    locality: u8,
     alive: u32,
 }
 
@@ -103,8 +106,10 @@ impl<const FULL: bool> Transport for Fake<FULL> {
         if world.refuses { Err(Rc::IO_ERROR) } else { Ok(()) }
     }
 
-    fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let mut world = self.world.lock().unwrap();
+        let millis = u32::try_from(world.timeout);
+        assert_eq!(wait, millis.map_or(Wait::Forever, Wait::Millis));
         let whole = response(world.number, SIZE);
         let rest = if self.half { &whole[5..] } else { &whole[..] };
         match world.arrivals.pop_front().expect("each receive brings one") {
@@ -141,7 +146,10 @@ impl<const FULL: bool> Transport for Fake<FULL> {
         false => None,
     };
     const SET_LOCALITY: Option<SetLocality<Self>> = match FULL {
-        true => Some(|_, _| Ok(())),
+        true => Some(|fake, locality| {
+            assert_eq!(locality, fake.world.lock().unwrap().locality);
+            Ok(())
+        }),
         false => None,
     };
     const POLL_HANDLES: Option<GetPollHandles<Self>> = match FULL {
@@ -313,7 +321,10 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
                 assert_eq!(caller.transmit(context, what, number), model.transmit(context, what), "{what:?}");
             }
             Call::Receive { room, timeout, arrives } => {
-                world.lock().unwrap().arrivals = [arrives].into();
+                {
+                    let mut world = world.lock().unwrap();
+                    (world.arrivals, world.timeout) = ([arrives].into(), timeout);
+                }
                 let before = model.state;
                 let expected = model.receive(context, room, timeout, arrives);
                 let number = world.lock().unwrap().number;
@@ -322,6 +333,7 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
             }
             Call::Cancel => assert_eq!(caller.cancel(context), model.cancel(context)),
             Call::SetLocality(locality) => {
+                world.lock().unwrap().locality = locality;
                 assert_eq!(caller.set_locality(context, locality), model.set_locality(context, locality));
             }
             Call::GetPollHandles(handles) => {
