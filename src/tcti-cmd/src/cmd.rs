@@ -6,7 +6,7 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{pipe2, read, write};
 use rustix::io::ioctl_fionread;
 use rustix::pipe::{SpliceFlags, splice};
@@ -78,14 +78,25 @@ impl Process {
             match write(&stdin.writer, bytes) {
                 Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => match wait_for(stdin.writer.as_fd(), PollFlags::POLLOUT, &deadline) {
-                    Ok(true) => {}
-                    Ok(false) | Err(_) => return Err(io::ErrorKind::TimedOut.into()),
-                },
+                Err(Errno::EAGAIN) => self.await_room(stdin, &deadline)?,
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+
+    /// Waits until the command reads on. One that has ended never will, and the pipe does not say so, since we hold its
+    /// reading end; that of its output has.
+    fn await_room(&self, stdin: &Stdin, deadline: &Deadline) -> io::Result<()> {
+        let room = PollFd::new(stdin.writer.as_fd(), PollFlags::POLLOUT);
+        let output = PollFd::new(self.stdout.as_fd(), PollFlags::empty());
+        let mut ends = [room, output];
+        match poll(&mut ends, deadline.poll_timeout()) {
+            Ok(0) if deadline.has_passed() => Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) if matches!(ends, [_, output] if output.any() == Some(true)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The TPM command that was sent last, when nobody has read a byte of it.

@@ -63,6 +63,16 @@ fn a_command_that_ends_is_an_error_and_starts_anew() {
 }
 
 #[test]
+fn a_command_that_ends_while_it_is_sent_something_is_noticed_at_once() {
+    let mut command = vec![0; 1 << 20];
+    command[..6].copy_from_slice(&[0x80, 0x01, 0, 0x10, 0, 0]);
+    let mut session = open("head -c 100000 >/dev/null"); // more than a pipe holds is left
+    let since = Instant::now();
+    assert_eq!(session.transmit(&command), Err(Rc::IO_ERROR));
+    assert!(since.elapsed() < WRITE_TIMEOUT / 2);
+}
+
+#[test]
 fn a_command_that_ended_between_two_starts_anew_unnoticed() {
     let mut session = open(&after_command(&print(OK)));
     for _ in 0..3 {
