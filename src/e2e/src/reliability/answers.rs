@@ -153,20 +153,10 @@ fn command(module: Module, peer: &Peer) -> Command {
     command
 }
 
-/// Its buffers have grown for an answer in pieces, so that none grows by chance.
 fn open(module: Module) -> Case<Peer> {
     let peer = Box::new(Peer::start(module));
     let command = command(module, &peer);
-    let mut case = Case::with(module, peer, command);
-    let rest = begin(&case.server, &mut case.program, 0);
-    let (last, others) = rest.split_last().unwrap();
-    for byte in others {
-        case.server.say(&[*byte]);
-        assert_eq!(case.program.step("receive 1"), "TRY_AGAIN");
-    }
-    case.server.say(&[*last]);
-    case.program.succeed("receive -1");
-    case
+    Case::with(module, peer, command)
 }
 
 /// The header, and in another variant the envelope, says another size.
@@ -265,11 +255,10 @@ fn interrupted(module: Module) -> Outcome {
     )
 }
 
-/// Once: how large a buffer becomes for it depends on the pieces that it comes in.
 fn largest(module: Module, is_short_of_memory: bool) -> Outcome {
     let wire = Wire::of(module);
     let pieces: Change = Arc::new(move |_| vec![wire.pack(&answer(1, LARGEST))]);
-    open(module).once().endures(
+    open(module).endures(
         |case| {
             case.server.script(Script { pieces: Arc::clone(&pieces), then: Then::Serves });
             if is_short_of_memory {

@@ -13,20 +13,33 @@ const HEAD: &str = "\
 
 This page is written by `cargo xtask reliability` out of the tests in `src/e2e/src/reliability/`; change those, not this
 page. Each cell is a test of its own, which makes the fault happen to the module in a process of its own and looks at the
-codes that the caller gets. It fails when a call does not return, when the process dies, when an answer reaches another
-command than its own, when a receive after the fault answers anything but `BAD_SEQUENCE`, when something is printed on
-stdout, or when there is one descriptor more or less than before: once the context works again, and once it is finalized
-or was not opened. SIGPIPE has its default action, which ends a process.
+codes that the caller gets. It fails
+
+* when a call does not return within a minute, Finalize within 20 seconds, or when the process dies;
+* when an answer reaches another command than its own, or one of a scripted peer has another byte anywhere;
+* when a receive after the fault answers anything but `BAD_SEQUENCE`;
+* when something is printed on stdout;
+* when there is one descriptor more or less than before: once the context works again, and once it is finalized or was not
+  opened;
+* when memory is lost: the fault happens four times to the same context, in the virtual machine twice, and what malloc(3) has
+  given does not grow with each time. It happens once where it cannot happen again (a fork, the end of a program, what is
+  closed) and where it takes long (1,000 signals, a clock that is set, a stick that is pulled out at each transfer of a
+  command).
+
+SIGPIPE has its default action, which ends a process.
 
 A cell says what the call answers in which the fault shows (without `TSS2_TCTI_RC_`), and what comes after:
 
-* **answers**: the caller notices nothing; the response is the right one.
+* **answers**: the caller notices nothing; the call does what it is for, and a response is the right one.
 * **goes on**: the next command on the same context works.
-* **when back**: commands fail until what was lost is there again; then the first one works, on the same context.
+* **when back**: commands fail until what was lost is there again, with one of these codes, `IO_ERROR` or `NO_CONNECTION`;
+  then the first one works, on the same context.
 * **new context**: the context is to be finalized or was not opened; a new one in the same process works.
 
 A fault with several codes has several variants, and the test sees each of these codes and no other. Only where it says **by
 chance** it is a race which of them comes, and the test sees one of them or more.
+
+Where malloc(3) gives nothing, all that it had was taken, down to the smallest piece, and the process may map no more.
 
 The columns device and spi-ltt2go, and what sets the clock, are tested in the virtual machine (`cargo xtask vm-test
 reliability`), all else on the host.

@@ -90,16 +90,7 @@ impl Module {
         }
     }
 
-    /// Files that a child keeps when it uses the context that it inherited: a capture, and what shows whose turn it is.
-    pub(super) fn inherited(self) -> u64 {
-        match self {
-            Module::Pcap | Module::Stick => 1,
-            _ => 0,
-        }
-    }
-
-    /// How often a fault happens to a context: after the first time, in which buffers grow, it keeps no memory of it. The
-    /// virtual machine is slow.
+    /// How often a fault happens to a context. The virtual machine is slow.
     pub(super) fn times(self) -> usize {
         match self.place() {
             Place::Host => 4,

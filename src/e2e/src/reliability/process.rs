@@ -74,6 +74,7 @@ impl Process {
                 })
             }
             Process::Clock => Case::open(module)
+                .once()
                 .endures(|case| clock::while_it_jumps(|| case.program.step("commands 200")), Case::restore),
             Process::Contexts => contexts(module),
             Process::ClosedStreams => Outcome::of_all(STREAMS.map(|streams| closed_streams(module, streams))),

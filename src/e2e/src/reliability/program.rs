@@ -17,7 +17,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a step may take: several of the modules' own time-outs of a second, on a busy machine.
+/// How long a step may take: several of the modules' own time-outs, on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Finalize takes less on a busy machine, too. Other calls wait 30 s for a peer that does not answer.
@@ -92,10 +92,11 @@ impl Program {
         assert!(since.elapsed() < FINALIZE, "Finalize takes {:?}", since.elapsed());
     }
 
-    /// Opens a context, and has a response of each size that there is here, so that no buffer grows for a later one.
+    /// Opens a context, and has the largest response that is usual here, so that no buffer grows for another one.
     pub(super) fn open(&mut self) {
         self.succeed("open");
-        self.succeed("commands 16");
+        self.succeed("transmit 16");
+        self.succeed("receive -1");
     }
 
     /// A step whose code is asked for later.

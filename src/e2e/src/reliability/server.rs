@@ -193,6 +193,9 @@ impl Server for Driver {
         self.path().display().to_string()
     }
 
+    /// Goes on: whether it begins a command before it goes is a race, and then it finishes it.
+    fn pause(&mut self) {}
+
     fn kill(&mut self) {
         fs::write(format!("{DRIVER}/unbind"), Driver::device()).unwrap();
         wait_until(|| Driver::node().is_none());

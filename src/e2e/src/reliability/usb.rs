@@ -56,7 +56,7 @@ impl Usb {
             Usb::AtInit(faults) => Outcome::of_all(faults.iter().map(|faults| at_init(faults))),
             Usb::UnpluggedAtInit => Outcome::of_all((0..INIT_TRANSFERS).map(|at| at_init(&format!("unplug={at}")))),
             Usb::Unplugged => Outcome::of_all((0..TRANSFERS).map(|at| {
-                open().endures(
+                open().once().endures(
                     |case| {
                         case.server.set(&format!("unplug={at}"));
                         case.program.step("random")

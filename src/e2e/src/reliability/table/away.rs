@@ -6,7 +6,7 @@ use super::{Table, row};
 use crate::reliability::death::Death;
 use crate::reliability::fault::Fault;
 use crate::reliability::module::Module;
-use crate::reliability::outcome::{Cell, because, goes_on, when_back};
+use crate::reliability::outcome::{After, Cell, Codes, because, ends, goes_on, when_back};
 
 pub(super) const TABLE: Table = Table {
     title: "The TPM goes away",
@@ -48,12 +48,12 @@ pub(super) const TABLE: Table = Table {
         row(
             "While transmit writes a command of 1 MiB, and it does not read",
             Fault::Death(Death::Written),
-            &[ROOM, IO_WHEN_BACK, IO_WHEN_BACK, ROOM, IO, IO_WHEN_BACK, IO_WHEN_BACK, TAKEN, SEE_USB],
+            &[ROOM, IO_WHEN_BACK, IO_WHEN_BACK, ROOM, WRITTEN_TO_CMD, IO_WHEN_BACK, IO_WHEN_BACK, TAKEN, SEE_USB],
         ),
         row(
             "Between transmit and receive",
             Fault::Death(Death::Sent),
-            &[IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO, IO_WHEN_BACK, IO_WHEN_BACK, WAITS, GONE],
+            &[IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO, IO_WHEN_BACK, IO_WHEN_BACK, RACES, GONE],
         ),
         row(
             "While receive waits",
@@ -125,10 +125,16 @@ const AWAY: &[Module] = &[
 const STARTED: Cell = Cell::Not("Init starts the command, and does not wait for it.");
 const OPENED: Cell = Cell::Not("Init opens the device, and does not wait for it.");
 const SEE_USB: Cell = Cell::Not("See the table of the USB: it is pulled out at any transfer.");
+const WRITTEN_TO_CMD: Cell =
+    Cell::Unit("tcti-cmd/src/cmd/tests.rs", "a_command_that_ends_while_it_is_sent_something_is_noticed_at_once");
 const ROOM: Cell = Cell::Not("On TCP the kernel takes it whole.");
 const TAKEN: Cell = Cell::Not("The driver takes a command at once, or refuses it.");
 const NOTHING: Cell = Cell::Not("There is no Cancel.");
-const WAITS: Cell = Cell::Not("The driver finishes the command before it goes.");
+const RACES: Cell = because(
+    ends(Codes::Any(&["IO_ERROR", "SUCCESS"]), After::WhenBack),
+    "A command that the driver has begun it finishes before it goes; one that only waits it drops.",
+);
+const WAITS: Cell = Cell::Not("The driver goes when no command is under way; see the row before.");
 const ARRIVED: Cell = when_back(&["SUCCESS"]);
 const NONE_AND_GONE: Cell = when_back(&["NOT_IMPLEMENTED"]);
 const LATER: Cell = because(when_back(&["SUCCESS"]), "The locality goes out with the next command.");

@@ -13,8 +13,8 @@ use crate::reliability::process::Process;
 pub(super) const PROCESS: Table = Table {
     title: "The process of the caller",
     text: "With real TPMs: swtpm (also behind cmd, pcap and tctildr), libtpms with a state file, the simulator of `src/sim/mssim/`, \
-           the kernel's resource manager, the simulated stick. Thousands of contexts are 10,000, with cmd 1,000, with \
-           spi-ltt2go 100, after a tenth of that which does not count.",
+           the kernel's resource manager, the simulated stick. Thousands of contexts are 10,000, with cmd 1,000, which has \
+           cat(1) behind it then, with spi-ltt2go 100, after a tenth of that which does not count.",
     columns: ALL,
     rows: &[
         row("1,000 signals interrupt its system calls", Fault::Process(Process::Interrupts), &[ANSWERS; 10]),
