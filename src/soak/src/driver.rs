@@ -174,7 +174,7 @@ impl<P: Place> Driver<P> {
     fn lend(&mut self) {
         let Programs::Between(name_conf) = &self.programs else { return };
         let run = Run::draw(name_conf, &mut self.rng);
-        self.tally.runs.count(&run, run.end(&self.watchdog), false);
+        self.tally.runs.count(&run, run.end(&self.watchdog), || false);
     }
 
     /// Lends it until a program of each kind has worked.

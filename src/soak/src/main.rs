@@ -5,6 +5,7 @@
 
 mod descriptors;
 mod driver;
+mod kernel;
 mod place;
 mod places;
 mod proxy;
@@ -172,7 +173,7 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     let input = (what == What::LibtpmsBeside).then(end_of_input);
     let end = End { since, seconds: options.seconds, commands: options.commands, input };
     let name = what.name();
-    let trouble = Trouble::default();
+    let trouble = Trouble::new(place.outside());
     let tools = match place.programs() {
         Programs::Beside(name_conf) => {
             Some(Tools::start(name_conf, rng.fork(), Watchdog::start(name, seed), trouble.clone()))

@@ -3,6 +3,7 @@
 
 use crate::tcti::Tcti;
 use fastrand::Rng;
+use std::time::Instant;
 use tcti_core::{Rc, Result};
 
 /// The codes of a broken connection or device.
@@ -82,6 +83,11 @@ pub(crate) trait Place {
     /// Where other programs run.
     fn programs(&self) -> Programs {
         Programs::None
+    }
+
+    /// What tells whether something that is not of our making has kept a command from its answer since then.
+    fn outside(&self) -> fn(Instant) -> bool {
+        |_| false
     }
 
     /// Waits until what is left of closed contexts is gone; then descriptors can be counted. Gives what stays, in words.

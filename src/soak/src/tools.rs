@@ -60,7 +60,7 @@ impl Tools {
                 let run = Run::draw(&name_conf, &mut rng);
                 let faults = trouble.watch();
                 let ended = run.end(&watchdog);
-                runs.count(&run, ended, faults.met());
+                runs.count(&run, ended, || faults.met());
                 drop(turn);
                 // Leaves the TPM to the contexts for a while.
                 thread::sleep(Duration::from_millis(rng.u64(..100)));
@@ -84,12 +84,12 @@ impl Tools {
 }
 
 impl Runs {
-    /// One more; `met`: whether there was a fault that may have hit it.
-    pub(crate) fn count(&mut self, run: &Run, ended: Ended, met: bool) {
+    /// One more; `met`: whether there was something that may have hit it.
+    pub(crate) fn count(&mut self, run: &Run, ended: Ended, met: impl FnOnce() -> bool) {
         match (ended, &run.program) {
             (Ended::Right, Program::Tool(_)) => self.tools += 1,
             (Ended::Right, Program::Esys { .. }) => self.esys += 1,
-            (Ended::Failed(_), _) if met => self.ended += 1,
+            (Ended::Failed(_), _) if met() => self.ended += 1,
             (Ended::Failed(why), _) => self.failures.push(why),
             (Ended::Wrong(why), _) => self.wrong.push(why),
         }

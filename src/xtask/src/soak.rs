@@ -196,6 +196,11 @@ impl Part<'_> {
         let ended = machine.run(kernel, &words, &mut printed);
         let ended = ended.with_context(|| format!("printed:\n{}", String::from_utf8_lossy(&printed)));
         let status = ended?;
+        // On this machine it goes to stderr at once.
+        String::from_utf8_lossy(&printed)
+            .lines()
+            .filter(|line| line.starts_with("soak: "))
+            .for_each(|line| eprintln!("{}", line.trim_end()));
         self.rows(&printed, status == 0, &format!("exit status {status}"))
     }
 

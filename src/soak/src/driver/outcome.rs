@@ -86,25 +86,30 @@ impl<P: Place> Driver<P> {
 
     pub(super) fn failed(&mut self, slot: usize, call: &str, rc: Rc) {
         let state = self.state(slot);
-        if let Some(Due { ask, .. }) = self.slots[slot].due.take() {
+        let due = self.slots[slot].due.take();
+        if let Some(Due { ask, .. }) = &due {
             self.tally.ended += 1;
-            self.slots[slot].knowledge.lose(&ask);
+            self.slots[slot].knowledge.lose(ask);
         }
-        self.hold_against(slot, call, rc, state);
+        self.hold_against(slot, call, rc, state, due.map(|due| due.since));
     }
 
     /// A call failed, and the command is still under way.
     pub(super) fn hindered(&mut self, slot: usize, call: &str, rc: Rc) {
-        self.hold_against(slot, call, rc, self.state(slot));
+        self.hold_against(slot, call, rc, self.state(slot), None);
     }
 
-    fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String) {
+    /// `since`: when a command was sent that has ended now.
+    fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String, since: Option<Instant>) {
         match &mut self.slots[slot].health {
             Health::Struck { strike, .. } if strike.codes.contains(&rc) => self.recover(slot, true),
             Health::Recovering { codes, failed, met, .. } if codes.contains(&rc) && *failed < TRIES => {
                 *failed += 1;
                 self.tally.faults += u64::from(!*met);
                 *met = true;
+            }
+            _ if rc == Rc::IO_ERROR && since.is_some_and(|since| self.trouble.is_outside(since)) => {
+                eprintln!("soak: {call} answers {rc:?}; {state}, and the kernel's log says why");
             }
             _ => self.tally.failures.push(format!("{call} answers {rc:?}; {state}")),
         }

@@ -3,12 +3,14 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
+use crate::kernel;
 use crate::place::{Abilities, Moment, NO_DESCRIPTORS, Place, Programs, Reach, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Stdio};
+use std::time::Instant;
 use tcti_core::Result;
 use tss2_e2e::stage;
 
@@ -89,6 +91,10 @@ impl Place for Device {
 
     fn abilities(&self) -> Abilities {
         Abilities { signals: true, cancel: false, locality: false, poll: true }
+    }
+
+    fn outside(&self) -> fn(Instant) -> bool {
+        kernel::has_complained
     }
 
     fn programs(&self) -> Programs {
