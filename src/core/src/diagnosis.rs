@@ -49,6 +49,9 @@ pub fn remedy(errors: &[Errno]) -> String {
         "Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then \
          log in anew)"
             .to_owned()
+    } else if any(|error| matches!(error, Errno::EMFILE | Errno::ENFILE)) {
+        // Nor can anybody look at /sys now.
+        "Close files, or raise the limit of those that are open (ulimit -n)".to_owned()
     } else {
         let found = fs::read_dir("/sys/class/tpm").map_or(0, |entries| entries.flatten().count());
         let kernel = match found {
@@ -98,5 +101,16 @@ fn rights(path: &Path) -> String {
             group(Gid::from_raw(st_gid))
         ),
         Err(error) => format!("not even its mode can be read: {}; {us}", error.desc()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_no_descriptors_is_not_told_that_there_is_no_tpm() {
+        assert!(remedy(&[Errno::EMFILE]).contains("ulimit -n"));
+        assert!(remedy(&[Errno::ENOENT]).contains("/sys/class/tpm"));
     }
 }
