@@ -9,6 +9,7 @@ use super::{
     MS_SIM_CANCEL_OFF, MS_SIM_CANCEL_ON, MS_SIM_NV_ON, MS_SIM_POWER_ON, MS_SIM_TPM_SEND_COMMAND, TPM_SESSION_END,
 };
 use std::io::IoSlice;
+use std::mem;
 use std::time::Duration;
 use tcti_core::net::{Arrival, Channels, Stream};
 use tcti_core::rx::MAX_RESPONSE;
@@ -273,14 +274,14 @@ impl Drop for Mssim {
         if self.cancelling && matches!(self.link, Link::Down | Link::Lost) {
             let _ = self.connect();
         }
-        if let Some((data, platform)) = self.link.streams() {
+        if let Link::Up { data, platform, .. } = mem::replace(&mut self.link, Link::Down) {
             // A simulator that is gone needs no goodbye.
             if self.cancelling {
-                let _ = signal(&self.channels, platform, MS_SIM_CANCEL_OFF, FAREWELL);
+                let _ = signal(&self.channels, &platform, MS_SIM_CANCEL_OFF, FAREWELL);
             }
             let end = TPM_SESSION_END.to_be_bytes();
-            let _ = data.send(&mut [IoSlice::new(&end)]);
-            let _ = platform.send(&mut [IoSlice::new(&end)]);
+            let _ = data.end_with(&mut [IoSlice::new(&end)]);
+            let _ = platform.end_with(&mut [IoSlice::new(&end)]);
         }
     }
 }

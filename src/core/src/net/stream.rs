@@ -135,8 +135,17 @@ impl Stream {
 
     /// Sends all parts, one after the other, gathered into as few writes as the socket takes.
     pub fn send(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        self.send_with(MsgFlags::empty(), parts)
+    }
+
+    /// Sends a last word and ends the connection: over TCP both go in one packet (`MSG_MORE`, send(2)).
+    pub fn end_with(self, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts)
+    }
+
+    fn send_with(&self, flags: MsgFlags, parts: &mut [IoSlice<'_>]) -> Result<()> {
         let deadline = Deadline::within(self.timeout);
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let flags = flags | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
         let mut rest = parts;
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
