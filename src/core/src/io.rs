@@ -14,6 +14,7 @@ use nix::unistd::write;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 pub use crate::sys::runs_with_foreign_rights;
 
@@ -79,13 +80,11 @@ enum Kind {
 
 impl Kind {
     fn of(fd: BorrowedFd<'_>) -> Kind {
-        let is_file = fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits());
-        let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
-        match is_file {
-            true => Kind::File,
-            false if flags.contains(OFlag::O_NONBLOCK) => Kind::NonBlocking,
-            false => Kind::Blocking,
+        if fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()) {
+            return Kind::File;
         }
+        let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
+        if flags.contains(OFlag::O_NONBLOCK) { Kind::NonBlocking } else { Kind::Blocking }
     }
 }
 
@@ -100,9 +99,13 @@ impl Outlet {
         Outlet { fd, kind }
     }
 
-    /// As [`write_all`].
-    pub fn write_all(&self, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
-        write_as(self.kind, self.fd.as_fd(), bytes, deadline)
+    /// As [`write_all`], within so much time.
+    pub fn write_all(&self, bytes: &[u8], patience: Duration) -> io::Result<()> {
+        let deadline = match self.kind {
+            Kind::File => Deadline::Now, // it is never waited for, and needs no look at the clock
+            Kind::NonBlocking | Kind::Blocking => Deadline::within(patience),
+        };
+        write_as(self.kind, self.fd.as_fd(), bytes, &deadline)
     }
 }
 
@@ -173,7 +176,7 @@ mod tests {
         let outlet = Outlet::new(file.into());
         let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
         setrlimit(Resource::RLIMIT_FSIZE, LIMIT, hard).unwrap();
-        let error = outlet.write_all(b"x", &Deadline::Never).unwrap_err();
+        let error = outlet.write_all(b"x", Duration::ZERO).unwrap_err();
         setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap();
         assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
     }

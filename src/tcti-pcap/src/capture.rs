@@ -7,23 +7,21 @@
 use crate::conversation::{Conversation, Direction};
 use crate::target::Target;
 use byteorder_slice::NativeEndian;
+use pcap_file::pcapng::PcapNgBlock;
 use pcap_file::pcapng::blocks::enhanced_packet::{EnhancedPacketBlock, EnhancedPacketOption};
 use pcap_file::pcapng::blocks::interface_description::{InterfaceDescriptionBlock, InterfaceDescriptionOption};
 use pcap_file::pcapng::blocks::section_header::SectionHeaderBlock;
 use pcap_file::pcapng::blocks::{ENHANCED_PACKET_BLOCK, INTERFACE_DESCRIPTION_BLOCK, SECTION_HEADER_BLOCK};
-use pcap_file::pcapng::{PcapNgBlock, RawBlock};
 use pcap_file::{DataLink, Endianness};
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tcti_core::Result;
 use tcti_core::io::Outlet;
-use tcti_core::{Deadline, Result};
 
 /// How long the reader of a pipe may let us wait before we go on without it.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time stamps count billionths of a second, as this writer makes them. A TPM in memory answers within millionths.
 const NANOSECONDS: u8 = 9;
-/// Bytes around the body of a block: its type, and its length before and after.
-const FRAME: usize = 4 + 4 + 4;
 /// Between the end of a body and the end of its block, which is one of 32 bits.
 const PADDING: [u8; 3] = [0; 3];
 /// Bytes around a message: IPv4 and TCP headers, a block and its fields.
@@ -71,7 +69,8 @@ impl Capture {
         // A clock before 1970 counts as 1970.
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let mut blocks = Growing::with_room(message.len() + ROOM)?;
-        for packet in self.conversation.packets(direction, message)? {
+        for packet in self.conversation.packets(direction, message) {
+            let packet = packet?;
             let comment = comment.take().map(|comment| EnhancedPacketOption::Comment(comment.into()));
             let block = EnhancedPacketBlock {
                 interface_id: 0,
@@ -123,18 +122,22 @@ fn section() -> io::Result<Vec<u8>> {
 /// Adds a block. The crate's own writer can write all kinds of blocks in both byte orders, and take this
 /// module more than all of its own code.
 fn append<'a>(blocks: &mut Growing, type_: u32, block: &impl PcapNgBlock<'a>) -> io::Result<()> {
-    let mut body = Growing::with_room(blocks.0.capacity())?;
-    block.write_to::<NativeEndian, _>(&mut body)?;
-    let padding = body.0.len().next_multiple_of(4) - body.0.len();
-    body.write_all(PADDING.get(..padding).unwrap_or_default())?;
-    let body = body.0;
-    let len = u32::try_from(body.len() + FRAME).map_err(io::Error::other)?;
-    RawBlock { type_, initial_len: len, body: body.into(), trailer_len: len }.write_to::<NativeEndian, _>(blocks)?;
+    let start = blocks.0.len();
+    blocks.write_all(&type_.to_ne_bytes())?;
+    blocks.write_all(&[0; size_of::<u32>()])?; // the length, once it is known
+    block.write_to::<NativeEndian, _>(blocks)?;
+    let padding = blocks.0.len().next_multiple_of(4) - blocks.0.len(); // every block before it has a multiple of 4, too
+    blocks.write_all(PADDING.get(..padding).unwrap_or_default())?;
+    let len = u32::try_from(blocks.0.len() - start + size_of::<u32>()).map_err(io::Error::other)?.to_ne_bytes();
+    blocks.write_all(&len)?;
+    if let Some(place) = blocks.0.get_mut(start..).and_then(|block| block.get_mut(4..8)) {
+        place.copy_from_slice(&len);
+    }
     Ok(())
 }
 
 fn write(file: &Outlet, blocks: &[u8]) -> io::Result<()> {
-    file.write_all(blocks, &Deadline::within(PATIENCE))
+    file.write_all(blocks, PATIENCE)
 }
 
 #[cfg(test)]

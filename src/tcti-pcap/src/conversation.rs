@@ -43,20 +43,21 @@ pub(crate) struct Conversation {
 impl Conversation {
     /// With addresses of the network 10.0.0.0/8, which is for private use (RFC 1918).
     pub(crate) fn new() -> Conversation {
-        let end = |port| {
-            let [a, b, c, next @ ..] = random();
-            End { address: [10, a, b, c], port, next: u32::from_ne_bytes(next) }
-        };
-        Conversation { host: end(HOST_PORT), tpm: end(TPM_PORT) }
+        let end =
+            |port, [a, b, c, next @ ..]: [u8; 7]| End { address: [10, a, b, c], port, next: u32::from_ne_bytes(next) };
+        let [host, tpm] = random();
+        Conversation { host: end(HOST_PORT, host), tpm: end(TPM_PORT, tpm) }
     }
 
     /// The IPv4 packets of one message: one, unless it is larger than those of any TPM. An empty message is one
     /// packet, too.
-    pub(crate) fn packets(&mut self, direction: Direction, message: &[u8]) -> io::Result<Vec<Vec<u8>>> {
-        if message.is_empty() {
-            return Ok(vec![self.packet(direction, message)?]);
-        }
-        message.chunks(MAX_SEGMENT).map(|segment| self.packet(direction, segment)).collect()
+    pub(crate) fn packets(
+        &mut self,
+        direction: Direction,
+        message: &[u8],
+    ) -> impl Iterator<Item = io::Result<Vec<u8>>> {
+        let segments = message.chunks(MAX_SEGMENT).chain(message.is_empty().then_some(message));
+        segments.map(move |segment| self.packet(direction, segment))
     }
 
     fn packet(&mut self, direction: Direction, segment: &[u8]) -> io::Result<Vec<u8>> {
@@ -88,11 +89,11 @@ fn too_long() -> io::Error {
     io::Error::other("a segment is longer than an IPv4 packet")
 }
 
-/// Numbers that differ from context to context; nothing depends on their quality.
-fn random() -> [u8; 7] {
-    let mut bytes = [0; 7];
+/// Numbers for both ends that differ from context to context; nothing depends on their quality.
+fn random() -> [[u8; 7]; 2] {
+    let mut bytes = [[0; 7]; 2];
     // A kernel without entropy leaves the zeros, which do no harm.
-    let _ = getrandom(&mut bytes, GetRandomFlags::NONBLOCK);
+    let _ = getrandom(bytes.as_flattened_mut(), GetRandomFlags::NONBLOCK);
     bytes
 }
 
@@ -115,23 +116,27 @@ mod tests {
         )
     }
 
+    fn packets(conversation: &mut Conversation, direction: Direction, message: &[u8]) -> Vec<Vec<u8>> {
+        conversation.packets(direction, message).collect::<io::Result<_>>().unwrap()
+    }
+
     #[test]
     fn numbers_run_on_in_both_directions() {
         let mut conversation = Conversation::new();
         let (host, tpm) = (conversation.host.next, conversation.tpm.next);
-        let command = conversation.packets(Direction::ToTpm, GET_RANDOM).unwrap();
+        let command = packets(&mut conversation, Direction::ToTpm, GET_RANDOM);
         assert_eq!(tcp(&command[0]), (HOST_PORT, TPM_PORT, host, tpm, GET_RANDOM.to_vec()));
-        let response = conversation.packets(Direction::ToHost, OK).unwrap();
+        let response = packets(&mut conversation, Direction::ToHost, OK);
         let host = host.wrapping_add(GET_RANDOM.len() as u32);
         assert_eq!(tcp(&response[0]), (TPM_PORT, HOST_PORT, tpm, host, OK.to_vec()));
-        let note = conversation.packets(Direction::ToTpm, &[]).unwrap();
+        let note = packets(&mut conversation, Direction::ToTpm, &[]);
         assert_eq!(tcp(&note[0]), (HOST_PORT, TPM_PORT, host, tpm.wrapping_add(OK.len() as u32), vec![]));
     }
 
     #[test]
     fn a_message_that_no_packet_holds_becomes_several() {
         let message: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
-        let packets = Conversation::new().packets(Direction::ToHost, &message).unwrap();
+        let packets = packets(&mut Conversation::new(), Direction::ToHost, &message);
         assert_eq!(packets.len(), 4);
         assert_eq!(packets.iter().flat_map(|packet| tcp(packet).4).collect::<Vec<u8>>(), message);
     }
