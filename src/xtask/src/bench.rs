@@ -66,7 +66,8 @@ One command and its response, as libtss2-sys does it: the size first, then the r
 The calls are system calls per command. The C module has no `keep=true`, so it is compared with its connection per command;
 it waits for a delayed acknowledgement twice per command in mssim's protocol; there is none for mssim's Unix sockets. libtpms is
 in the process. Ours has a call more on a Unix socket, where it ends the connection with shutdown(2), since a forked process may
-have a copy of it; pcap has one more for each message, since a limit for the size of files may have come.
+have a copy of it; pcap has one more for each message, since a limit for the size of files may have come, whose signal would end
+the program, and that is most of what recording takes longer.
 ";
 
 const DEVICES: &str = "\
@@ -88,9 +89,11 @@ const START: &str = "\
 one or the other. Instructions are those of the program, counted by valgrind. Memory and page faults are those at one moment: the
 first command is sent and the response awaited.
 
-What is above 1 here is the standard library that each of our libraries has inside: it asks the dynamic linker for more
+What is above 1 here is the standard library that each of our libraries has inside. It asks the dynamic linker for more
 functions of libc, each sought among some forty libraries, and all before the first runs (BIND_NOW), while the C libraries bind what
-they call when they call it; and it has tables with addresses in them, pages of which are the process's own.
+they call when they call it. It has tables with addresses in them, a thousand in both libraries where the C libraries have
+fifty: 12 KiB more of each are the process's own. And it is large: the kernel maps what is around each page that is used, so
+that 250 KiB of each library are resident, of the C libraries 40. Those are pages of files, one copy for all processes.
 ";
 
 const SIZES: &str = "\
@@ -110,7 +113,8 @@ A context is made and finalized at once, its library staying loaded; memory is b
 them.
 
 Where ours takes longer: mssim says SESSION_END on both channels when it ends, as the protocol wants it, which the C module
-does not. pcap looks at what kind of file it has and at the limit for its size, so that no signal ends the program. cmd
+does not, and bounds the time for connecting. pcap looks at what kind of file it has and at the limit for its size, so that no
+signal ends the program, and draws the addresses by which contexts are told apart. cmd
 lets its command end by itself once its input is closed; the C module kills it, here before it has begun, so that the row
 compares the start and end of a program with those of a shell. swtpm ends both its connections with shutdown(2), where they are
 Unix sockets. What the memory grows by is reached after some thousand contexts; a test holds that their heap stays the same to
