@@ -38,7 +38,7 @@ pub(super) enum Answer {
     LargerThanBuffer,
     /// The largest there is, 1 MiB.
     Largest,
-    /// The same, and the process may have no more memory.
+    /// The same, and malloc gives nothing.
     LargestWithoutMemory,
     /// What is no TPM at all.
     NoTpm,
@@ -135,7 +135,7 @@ impl Answer {
                 let peer = Peer::start(module);
                 let replies = if wire == Wire::Envelope { 2 } else { 1 };
                 Outcome::of_all((0..4 * replies).map(|at| {
-                    opens_anew(module, command(module, &peer), |program| {
+                    opens_anew(module.times(), command(module, &peer), |program| {
                         peer.control_ends_after(Some(at));
                         let code = program.step("open");
                         peer.control_ends_after(None);
@@ -213,7 +213,7 @@ fn late(module: Module, at: usize) -> Outcome {
 }
 
 fn late_by_another_clock(module: Module) -> Outcome {
-    open(module).once().endures(
+    open(module).times(1).endures(
         |case| {
             let rest = begin(&case.server, &mut case.program, 0);
             let code = clock::keeps_time(|| case.program.step("receive 400"));
@@ -227,7 +227,7 @@ fn late_by_another_clock(module: Module) -> Outcome {
 
 fn silence(module: Module, at: usize) -> Outcome {
     let peer = Peer::start(module);
-    opens_anew(module, command(module, &peer), |program| {
+    opens_anew(module.times(), command(module, &peer), |program| {
         program.open();
         begin(&peer, program, at);
         let code = program.step("receive 50");
@@ -237,7 +237,7 @@ fn silence(module: Module, at: usize) -> Outcome {
 }
 
 fn interrupted(module: Module) -> Outcome {
-    open(module).once().endures(
+    open(module).times(1).endures(
         |case| {
             case.program.succeed("catch");
             let rest = begin(&case.server, &mut case.program, 0);

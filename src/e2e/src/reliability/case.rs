@@ -26,9 +26,9 @@ impl Case {
     }
 }
 
-/// What comes of a fault after which there is no context. `fault` gives the code in which it shows, and has made good what
-/// went wrong: another context in the same process works.
-pub(super) fn opens_anew(module: Module, command: Command, mut fault: impl FnMut(&mut Program) -> String) -> Outcome {
+/// What comes of a fault after which there is no context, and which happens so often. `fault` gives the code in which it
+/// shows, and has made good what went wrong: another context in the same process works.
+pub(super) fn opens_anew(times: usize, command: Command, mut fault: impl FnMut(&mut Program) -> String) -> Outcome {
     let mut program = Program::start(command);
     let round = |program: &mut Program| {
         let code = fault(program);
@@ -41,7 +41,7 @@ pub(super) fn opens_anew(module: Module, command: Command, mut fault: impl FnMut
         let after = if code == "SUCCESS" { After::GoesOn } else { After::NewContext };
         Outcome::new(code, after)
     };
-    let outcome = repeat(&mut program, |program| program, module.times(), round);
+    let outcome = repeat(&mut program, |program| program, times, round);
     if !outcome.is_the_end() {
         program.end();
     }
@@ -84,19 +84,19 @@ impl<S: Server + ?Sized> Case<S> {
         Case { program, descriptors, server, times: module.times() }
     }
 
-    /// The fault cannot happen again, or takes long.
-    pub(super) fn once(self) -> Case<S> {
-        Case { times: 1, ..self }
+    /// The fault happens so often.
+    pub(super) fn times(self, times: usize) -> Case<S> {
+        Case { times, ..self }
     }
 
     /// What comes of a fault that happens to the same context again and again. `fault` gives the code of the call in which
     /// it shows, `restore` makes good what went wrong.
     pub(super) fn endures(
-        self,
+        mut self,
         mut fault: impl FnMut(&mut Case<S>) -> String,
         restore: impl Fn(&mut Case<S>),
     ) -> Outcome {
-        self.rounds(|case| {
+        let round = |case: &mut Case<S>| {
             let code = fault(case);
             if has_ended(&code) {
                 return Outcome::new(code, After::Never);
@@ -105,34 +105,25 @@ impl<S: Server + ?Sized> Case<S> {
             assert_eq!(case.program.step("receive 0"), "BAD_SEQUENCE", "a receive after {code}");
             let meanwhile = case.program.step("random");
             restore(case);
-            let is_well = case.program.step("random") == "SUCCESS";
-            match (meanwhile.as_str(), is_well) {
-                ("SUCCESS", true) => Outcome::new(code, After::GoesOn),
-                (_, true) => Outcome::new(code, After::WhenBack).and_then(meanwhile),
-                (_, false) => panic!("{code}, then {meanwhile}, and when what was lost is back it does not work"),
+            let then = case.program.step("random");
+            assert_eq!(then, "SUCCESS", "after {code} and {meanwhile}, when what was lost is there again");
+            assert_eq!(case.program.descriptors(), case.descriptors, "descriptors");
+            match meanwhile == "SUCCESS" {
+                true => Outcome::new(code, After::GoesOn),
+                false => Outcome::new(code, After::WhenBack).and_then(meanwhile),
             }
-        })
+        };
+        let times = self.times;
+        let outcome = repeat(&mut self, |case| &mut case.program, times, round);
+        if !outcome.is_the_end() {
+            self.closes();
+        }
+        outcome
     }
 
     /// What was lost is there again.
     pub(super) fn restore(&mut self) {
         self.server.restore();
-    }
-
-    fn rounds(mut self, mut round: impl FnMut(&mut Case<S>) -> Outcome) -> Outcome {
-        let counted = |case: &mut Case<S>| {
-            let outcome = round(case);
-            if !outcome.is_the_end() {
-                assert_eq!(case.program.descriptors(), case.descriptors, "descriptors");
-            }
-            outcome
-        };
-        let times = self.times;
-        let outcome = repeat(&mut self, |case| &mut case.program, times, counted);
-        if !outcome.is_the_end() {
-            self.closes();
-        }
-        outcome
     }
 
     /// Nothing is left of the context.

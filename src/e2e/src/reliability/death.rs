@@ -126,7 +126,7 @@ impl Death {
 /// When it dies while a context is opened.
 fn opening(module: Module, fault: impl Fn(&mut dyn Server, &mut Program) -> String) -> Outcome {
     let mut server = server::start(module);
-    opens_anew(module, program::command(module, &server.conf()), |program| {
+    opens_anew(module.times(), program::command(module, &server.conf()), |program| {
         let code = fault(&mut *server, program);
         server.restore();
         code

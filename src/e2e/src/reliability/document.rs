@@ -23,8 +23,7 @@ codes that the caller gets. It fails
   opened;
 * when memory is lost: the fault happens four times to the same context, in the virtual machine twice, and what malloc(3) has
   given does not grow with each time. It happens once where it cannot happen again (a fork, the end of a program, what is
-  closed) and where it takes long (1,000 signals, a clock that is set, a stick that is pulled out at each transfer of a
-  command).
+  closed) and where it takes long (1,000 signals, a clock that is set).
 
 SIGPIPE has its default action, which ends a process.
 

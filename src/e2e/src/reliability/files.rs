@@ -124,7 +124,7 @@ impl Disk {
     /// With a context. What happens to a capture happens once: it is closed then, or written where nobody sees it.
     fn open(self: Box<Disk>, command: Command) -> Case<Disk> {
         let case = Case::with(self.module, self, command);
-        if case.server.module == Module::Pcap { case.once() } else { case }
+        if case.server.module == Module::Pcap { case.times(1) } else { case }
     }
 }
 
@@ -152,7 +152,7 @@ impl Files {
                     |case| case.server.make_room(&case.program),
                 )
             }
-            Files::FullAtInit => opens_anew(module, disk.mounted(), |program| {
+            Files::FullAtInit => opens_anew(module.times(), disk.mounted(), |program| {
                 let _ = fs::remove_file(disk.seen_by(program).join("file")); // the first time there is none
                 disk.fill(program);
                 let code = program.step("open");
@@ -179,7 +179,7 @@ impl Files {
                     |case| case.server.set_writable(&case.program),
                 )
             }
-            Files::ReadOnlyAtInit => opens_anew(module, disk.mounted(), |program| {
+            Files::ReadOnlyAtInit => opens_anew(module.times(), disk.mounted(), |program| {
                 disk.set_read_only(program);
                 let code = program.step("open");
                 disk.set_writable(program);
@@ -209,7 +209,7 @@ impl Files {
                 first.succeed("open"); // makes the file
                 first.succeed("finalize");
                 first.end();
-                opens_anew(module, disk.plain(), |program| {
+                opens_anew(module.times(), disk.plain(), |program| {
                     let good = fs::read(&file).unwrap();
                     let bad = damaged(&good, damage);
                     fs::write(&file, &bad).unwrap();

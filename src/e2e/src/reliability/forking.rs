@@ -20,7 +20,7 @@ pub(super) enum Forking {
 
 impl Forking {
     pub(super) fn observe(self, module: Module) -> Outcome {
-        Case::open(module).once().endures(|case| self.happen(module, case), Case::restore)
+        Case::open(module).times(1).endures(|case| self.happen(module, case), Case::restore)
     }
 
     fn happen(self, module: Module, case: &mut Case) -> String {

@@ -47,7 +47,7 @@ impl Process {
     pub(super) fn observe(self, module: Module) -> Outcome {
         match self {
             Process::Interrupts => {
-                Case::open(module).once().endures(|case| case.program.step("storm 1000"), Case::restore)
+                Case::open(module).times(1).endures(|case| case.program.step("storm 1000"), Case::restore)
             }
             Process::DescriptorsAtInit => at_init(module, "limit-files 3", "limit-files -1"),
             Process::Descriptors => in_call(module, "limit-files 3", "random", "limit-files -1"),
@@ -65,7 +65,7 @@ impl Process {
             Process::MemoryInLocality => in_call(module, "exhaust", "locality 0", "release"),
             Process::MemoryInFinalize => {
                 let server = server::start(module);
-                opens_anew(module, program::command(module, &server.conf()), |program| {
+                opens_anew(module.times(), program::command(module, &server.conf()), |program| {
                     program.open();
                     program.succeed("exhaust");
                     program.finalize();
@@ -74,11 +74,11 @@ impl Process {
                 })
             }
             Process::Clock => Case::open(module)
-                .once()
+                .times(1)
                 .endures(|case| clock::while_it_jumps(|| case.program.step("commands 200")), Case::restore),
             Process::Contexts => contexts(module),
             Process::ClosedStreams => Outcome::of_all(STREAMS.map(|streams| closed_streams(module, streams))),
-            Process::Dlclose => Case::open(module).once().endures(
+            Process::Dlclose => Case::open(module).times(1).endures(
                 |case| {
                     case.program.succeed("dlclose");
                     case.program.step("random")
@@ -126,7 +126,7 @@ fn in_call(module: Module, wrong: &str, call: &str, right: &str) -> Outcome {
 /// The same when a context is opened.
 fn at_init(module: Module, wrong: &str, right: &str) -> Outcome {
     let server = server::start(module);
-    opens_anew(module, program::command(module, &server.conf()), |program| {
+    opens_anew(module.times(), program::command(module, &server.conf()), |program| {
         program.succeed(wrong);
         let code = program.step("open");
         program.succeed(right);

@@ -38,9 +38,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SLOW: &str = "data_after=1000";
 const SLOWER: &str = "data_after=4000";
 /// Transfers of a command.
-const TRANSFERS: u32 = 21;
+const TRANSFERS: usize = 24;
 /// Transfers of Init.
-const INIT_TRANSFERS: u32 = 12;
+const INIT_TRANSFERS: usize = 21;
 
 impl Usb {
     pub(super) fn observe(self) -> Outcome {
@@ -53,18 +53,24 @@ impl Usb {
                 assert!(stick.ask("unplug") == "ok" && stick.ask("plug").starts_with("ready "));
                 assert_eq!(case.program.step("random"), "NO_CONNECTION");
             }),
-            Usb::AtInit(faults) => Outcome::of_all(faults.iter().map(|faults| at_init(faults))),
-            Usb::UnpluggedAtInit => Outcome::of_all((0..INIT_TRANSFERS).map(|at| at_init(&format!("unplug={at}")))),
-            Usb::Unplugged => Outcome::of_all((0..TRANSFERS).map(|at| {
-                open().once().endures(
+            Usb::AtInit(faults) => {
+                Outcome::of_all(faults.iter().map(|faults| at_init(Module::Stick.times(), || faults.to_string())))
+            }
+            Usb::UnpluggedAtInit => {
+                let mut transfers = 0..;
+                at_init(INIT_TRANSFERS, || format!("unplug={}", transfers.next().unwrap()))
+            }
+            Usb::Unplugged => {
+                let mut transfers = 0..;
+                open().times(TRANSFERS).endures(
                     |case| {
-                        case.server.set(&format!("unplug={at}"));
+                        case.server.set(&format!("unplug={}", transfers.next().unwrap()));
                         case.program.step("random")
                     },
                     Case::restore,
                 )
-            })),
-            Usb::Interrupted => open().once().endures(
+            }
+            Usb::Interrupted => open().times(1).endures(
                 |case| {
                     case.server.set(SLOWER);
                     case.program.succeed("catch");
@@ -79,7 +85,7 @@ impl Usb {
                 },
                 Case::restore,
             ),
-            Usb::LateByAnotherClock => open().once().endures(
+            Usb::LateByAnotherClock => open().times(1).endures(
                 |case| {
                     case.server.set(SLOW);
                     case.program.succeed("transmit");
@@ -117,10 +123,11 @@ fn of_each(faults: &[&str], stay_claimed: usize, restore: fn(&mut Case<Simulator
     }))
 }
 
-fn at_init(faults: &str) -> Outcome {
+fn at_init(times: usize, mut faults: impl FnMut() -> String) -> Outcome {
     let mut stick = Simulator::plug_in("0042");
-    opens_anew(Module::Stick, program::command(Module::Stick, "-"), |program| {
-        stick.set(faults);
+    opens_anew(times, program::command(Module::Stick, "-"), |program| {
+        let faults = faults();
+        stick.set(&faults);
         let since = Instant::now();
         let code = program.step("open");
         assert!(since.elapsed() < LIMIT, "{faults}: {:?}", since.elapsed());

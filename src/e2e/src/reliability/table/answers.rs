@@ -65,7 +65,7 @@ pub(super) const TABLE: Table = Table {
             &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ONE_READ, ANSWERS, ANSWERS],
         ),
         row(
-            "It has 1 MiB, and the process is at its limit of memory",
+            "It has 1 MiB, and malloc(3) gives nothing",
             Fault::Answer(Answer::LargestWithoutMemory),
             &[NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_SHELL, ONE_READ, NO_MEMORY, NO_MEMORY],
         ),

@@ -55,7 +55,7 @@ pub(super) const PROCESS: Table = Table {
                 NO_MEMORY_TO_LOAD,
                 NO_MEMORY_TO_LOAD,
                 NO_MEMORY,
-                NO_MEMORY,
+                NOT_OPENED,
             ],
         ),
         row("malloc(3) gives nothing in a command", Fault::Process(Process::Memory), IN_A_COMMAND),
@@ -164,17 +164,21 @@ const RESERVED_LOCALITY: &[Cell] =
 const SETS_LOCALITY: &[Cell] =
     &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NONE_HERE, ANSWERS, ANSWERS, NONE_HERE, NONE_HERE];
 const RESERVED: Cell = goes_on(&["BAD_VALUE"]);
-/// Without memory, in the order of `ALL`: libtpms has a malloc of its own in each command.
+/// Without memory, in the order of `ALL`.
 const IN_A_COMMAND: &[Cell] =
-    &[TPM_ALLOCATES, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS];
+    &[TPM_ALLOCATES, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, BUS_ALLOCATES];
 const FROM_TRANSMIT_ON: &[Cell] =
-    &[TPM_HAS_ANSWERED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS];
+    &[TPM_HAS_ANSWERED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, BUS_ALLOCATES];
 const IN_AN_ERROR: &[Cell] =
-    &[TPM_NOT_ASKED, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE];
+    &[TPM_NOT_ASKED, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE, BUS_NOT_ASKED];
 const IN_SETLOCALITY: &[Cell] =
-    &[TPM_HAS_ANSWERED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NONE_HERE, ANSWERS, ANSWERS, NONE_HERE, NONE_HERE];
+    &[TPM_HAS_ANSWERED, ANSWERS, ANSWERS, ANSWERS, ANSWERS, NONE_HERE, ANSWERS, ANSWERS, NONE_HERE, NONE_WITHOUT_BUS];
 const LIBTPMS_ALLOCATES: &str =
     "libtpms allocates memory in each command. Without it a command fails, also with `MEMORY`.";
 const TPM_ALLOCATES: Cell = until_then(when_back(&["IO_ERROR"]), &["MEMORY"], LIBTPMS_ALLOCATES);
 const TPM_HAS_ANSWERED: Cell = until_then(when_back(&["SUCCESS"]), &["IO_ERROR"], LIBTPMS_ALLOCATES);
 const TPM_NOT_ASKED: Cell = until_then(when_back(&["BAD_SEQUENCE"]), &["IO_ERROR"], LIBTPMS_ALLOCATES);
+const LIBUSB_ALLOCATES: &str = "libusb allocates memory for each transfer. Without it a command fails.";
+const BUS_ALLOCATES: Cell = because(when_back(&["IO_ERROR"]), LIBUSB_ALLOCATES);
+const BUS_NOT_ASKED: Cell = because(when_back(&["BAD_SEQUENCE"]), LIBUSB_ALLOCATES);
+const NONE_WITHOUT_BUS: Cell = because(when_back(&["NOT_IMPLEMENTED"]), LIBUSB_ALLOCATES);

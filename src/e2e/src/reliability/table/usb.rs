@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The USB of a LetsTrust-TPM2Go.
 
-use super::cells::{AGAIN, ANSWERS, GONE, IO, IO_WHEN_BACK, NOT_OPENED};
+use super::cells::{AGAIN, ANSWERS, IO, IO_WHEN_BACK, NOT_OPENED};
 use super::{Table, row};
 use crate::reliability::fault::Fault;
 use crate::reliability::module::Module;
-use crate::reliability::outcome::{Cell, because};
+use crate::reliability::outcome::{Cell, because, new_context, when_back};
 use crate::reliability::usb::Usb;
 
 pub(super) const TABLE: Table = Table {
@@ -77,11 +77,15 @@ pub(super) const TABLE: Table = Table {
             Fault::Usb(Usb::Interrupted),
             &[ANSWERS],
         ),
-        row("It is pulled out in the middle of a command, at any transfer", Fault::Usb(Usb::Unplugged), &[GONE]),
+        row(
+            "It is pulled out in the middle of a command, at any transfer",
+            Fault::Usb(Usb::Unplugged),
+            &[GONE_OR_DONE],
+        ),
         row(
             "It is pulled out while a context is opened, at any transfer",
             Fault::Usb(Usb::UnpluggedAtInit),
-            &[NOT_OPENED],
+            &[NOT_FOUND],
         ),
         row(
             "The answer comes after the time-out, and the clock of the system is set to and fro meanwhile",
@@ -91,6 +95,9 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
+const GONE_OR_DONE: Cell =
+    because(when_back(&["NO_CONNECTION", "SUCCESS"]), "The response is there before the last three transfers.");
+const NOT_FOUND: Cell = new_context(&["NO_CONNECTION"]);
 const ANOTHER: Cell = because(
     IO_WHEN_BACK,
     "One command more fails, with `NO_CONNECTION`: it is told that the TPM was without power, instead of being sent to it.",
