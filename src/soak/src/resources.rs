@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// Growth of memory that is no leak: pages that an allocator keeps.
 const RSS_BOUND: u64 = 4 << 20;
 /// Growth of the heap that is no leak: what this program knows of a TPM, and the text of its longest call, take as much
-/// when they are met late. Else it is below 200 bytes, if the allocator keeps nothing for each thread: what is kept there
+/// when they are met late. Else it is below 1 KiB, if the allocator keeps nothing for each thread: what is kept there
 /// counts as allocated (`GLIBC_TUNABLES`, `src/xtask/src/soak.rs`).
 const HEAP_BOUND: usize = 8 << 10;
 /// How long descriptors of connections that were closed at one end may stay at the other.
