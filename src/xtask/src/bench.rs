@@ -116,8 +116,9 @@ Where ours takes longer: mssim says SESSION_END on both channels when it ends, a
 does not, and bounds the time for connecting. pcap looks at what kind of file it has and at the limit for its size, so that no
 signal ends the program, and draws the addresses by which contexts are told apart. cmd lets its command end by itself once its
 input is closed; the C module kills it, here before it has begun, so that the row compares the start and end of a program with
-those of a shell. swtpm ends both its connections with shutdown(2), where they are Unix sockets, and the one that
-it keeps. What the memory grows by is reached after some thousand contexts; a test holds that their heap stays the same to the byte (docs/reliability.md).
+those of a shell. swtpm ends both its connections with shutdown(2), where they are Unix sockets, and the one that it keeps.
+What the memory grows by is reached after some thousand contexts; a test holds that their heap stays the same to the byte
+(docs/reliability.md).
 ";
 
 /// Writes the document.
