@@ -23,6 +23,7 @@ mod sys;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod transport;
+pub mod turns;
 
 pub use conf::Conf;
 pub use deadline::{Deadline, Wait};
@@ -30,4 +31,6 @@ pub use generation::Generation;
 pub use rc::{Rc, Result};
 pub use rx::RxBuf;
 pub use session::Session;
-pub use transport::{Cancel, GetPollHandles, Module, Open, PollHandle, Progress, SetLocality, Transport};
+pub use transport::{
+    Before, Cancel, Company, GetPollHandles, Module, Open, PollHandle, Progress, SetLocality, Transport,
+};

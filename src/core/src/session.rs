@@ -8,7 +8,8 @@ use crate::header::{HEADER_SIZE, Header};
 use crate::rc::{Rc, Result};
 use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
-use crate::transport::{PollHandle, Progress, Transport};
+use crate::transport::{Before, PollHandle, Progress, Transport};
+use crate::turns::{Left, Turns};
 use nix::libc::POLLIN;
 
 /// Largest command we send, in bytes.
@@ -42,14 +43,16 @@ pub struct Session<T: Transport> {
     state: State,
     rx: RxBuf,
     ready: Ready,
-    /// Of the process that the connection and the exchange belong to.
+    /// Of the process that the exchange belongs to.
     owner: Generation,
+    turns: Turns,
 }
 
 impl<T: Transport> Session<T> {
     /// A session that is ready for a command.
     pub fn new(transport: T) -> Session<T> {
         Session {
+            turns: Turns::new(transport.is_shared()),
             transport,
             state: State::Transmit,
             rx: RxBuf::new(),
@@ -76,6 +79,7 @@ impl<T: Transport> Session<T> {
         if current != self.owner {
             log::debug!("this process was forked from the one that the context was used in");
             self.owner = current;
+            self.turns.inherited();
             self.transport.inherited();
             self.rx.clear();
             self.state = State::Transmit;
@@ -98,13 +102,24 @@ impl<T: Transport> Session<T> {
             ));
         }
         log::debug!("sending command {:#x}: {}", header.code, crate::log::Hex(command));
+        self.begin()?;
         self.rx.clear();
         if let Err(rc) = self.transport.send(command) {
-            self.transport.abandon();
+            self.abandon();
             return Err(rc);
         }
+        self.turns.sent();
         self.state = State::Awaiting;
         Ok(())
+    }
+
+    /// Begins a turn, in which nothing is left of earlier exchanges.
+    fn begin(&mut self) -> Result<()> {
+        let resumed = match self.turns.begin()? {
+            Before::Mine => Ok(()),
+            before => self.transport.resume(before),
+        };
+        resumed.inspect_err(|_| self.abandon())
     }
 
     /// Collects the response into `room` bytes, or with `None` asks for its size. `BAD_SEQUENCE` without a
@@ -133,6 +148,7 @@ impl<T: Transport> Session<T> {
         match self.transport.recv(&mut self.rx, wait).and_then(|progress| self.check(progress)) {
             Ok(()) => {
                 self.state = State::Ready;
+                self.turns.end(Left::Nothing);
                 Ok(())
             }
             Err(Rc::TRY_AGAIN) => Err(Rc::TRY_AGAIN),
@@ -164,6 +180,7 @@ impl<T: Transport> Session<T> {
             State::Ready => self.transport.collected(), // too late to cancel: the response is here, and dropped
             State::Transmit | State::Awaiting => cancel(&mut self.transport)?,
         }
+        self.turns.end(Left::Something);
         self.rx.clear();
         self.state = State::Transmit;
         Ok(())
@@ -177,7 +194,7 @@ impl<T: Transport> Session<T> {
         if (5..32).contains(&locality) {
             return Err(crate::fail!(Rc::BAD_VALUE, "locality {locality} is reserved; there are 0 to 4 and 32 to 255"));
         }
-        set_locality(&mut self.transport, locality)
+        self.between(|transport| set_locality(transport, locality))
     }
 
     /// What to poll for the response. While none is awaited, or receive would not wait for it, poll returns at once:
@@ -198,16 +215,28 @@ impl<T: Transport> Session<T> {
         if self.state != State::Transmit {
             self.abandon();
         }
-        function(&mut self.transport)
+        self.between(function)
     }
 
     /// Runs a module's own function beside the exchange under way, which goes on.
     pub fn beside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        function(&mut self.transport)
+        match self.state {
+            State::Awaiting => function(&mut self.transport), // the turn is ours
+            State::Transmit | State::Ready => self.between(function),
+        }
+    }
+
+    /// Runs a function in a turn of its own. It leaves the connection as good as it was, or none.
+    fn between<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        self.begin()?;
+        let result = function(&mut self.transport);
+        self.turns.end(Left::Nothing);
+        result
     }
 
     fn abandon(&mut self) {
         self.transport.abandon();
+        self.turns.end(Left::Something);
         self.rx.clear();
         self.state = State::Transmit;
     }
@@ -227,10 +256,38 @@ impl<T: Transport> Session<T> {
     }
 }
 
-/// The end of a context; that of an inherited one leaves the parent's alone.
+/// What tests of transports need to share one.
+#[cfg(any(test, feature = "testing"))]
+impl<T: Transport> Session<T> {
+    /// The process that this session's connection is shared with; `None` when it is not shared.
+    pub fn elsewhere(&self) -> Option<crate::turns::Elsewhere> {
+        self.turns.elsewhere()
+    }
+
+    /// Makes this session the one that the other process has.
+    pub fn be(&mut self, other: &crate::turns::Elsewhere) {
+        self.turns = other.turns();
+    }
+
+    /// How long to wait for a turn.
+    pub fn set_patience(&mut self, patience: std::time::Duration) {
+        self.turns.set_patience(patience);
+    }
+
+    /// The transport.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+}
+
+/// The end of a context. What other processes share goes on.
 impl<T: Transport> Drop for Session<T> {
     fn drop(&mut self) {
         self.claim();
+        if let Some((company, left)) = self.turns.last() {
+            self.transport.close(company);
+            self.turns.end(left);
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 
 /// Whether this process runs with more rights than its user (set-user-id, set-group-id, file capabilities).
@@ -64,20 +65,115 @@ pub(crate) fn cleared_in_child() -> io::Result<&'static AtomicU32> {
     Ok(unsafe { &*page.cast() })
 }
 
+/// Words that all processes see that were forked from the one that made them, and that one itself. All are 0 at first.
+#[repr(C)]
+pub(crate) struct Words {
+    /// Not 0 once a second process has used the connection.
+    pub(crate) shared: AtomicU32,
+    /// What is under way.
+    pub(crate) exchange: AtomicU32,
+    /// Not 0 when its command has left.
+    pub(crate) sent: AtomicU32,
+    /// Who had the last turn.
+    pub(crate) last: AtomicU32,
+    /// The last number that was taken.
+    pub(crate) numbers: AtomicU32,
+    /// Not 0 while somebody may wait for the bell.
+    pub(crate) waiting: AtomicU32,
+    /// Changes whenever it may be worth to look again.
+    pub(crate) bell: AtomicU32,
+}
+
+/// A page with such words. What is in it is whatever the others write; each word is a value of its type.
+pub(crate) struct SharedPage(NonNull<Words>);
+
+// SAFETY: the words are atomic, and the page is where it is until the value is dropped.
+unsafe impl Send for SharedPage {}
+
+impl SharedPage {
+    pub(crate) fn new() -> io::Result<SharedPage> {
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: the kernel chooses a place where nothing is.
+        let page = unsafe { libc::mmap(ptr::null_mut(), size_of::<Words>(), access, kind, -1, 0) };
+        match NonNull::new(page.cast()) {
+            Some(words) if page != libc::MAP_FAILED => Ok(SharedPage(words)),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl SharedPage {
+    /// The same page at another place, as a forked process has it. For tests.
+    pub(crate) fn again(&self) -> SharedPage {
+        let (old, size) = (self.0.as_ptr().cast(), size_of::<Words>());
+        // SAFETY: an old size of 0 maps the pages of a shared mapping a second time and leaves the first (mremap(2)).
+        let page = unsafe { libc::mremap(old, 0, size, libc::MREMAP_MAYMOVE) };
+        assert!(page != libc::MAP_FAILED, "{}", io::Error::last_os_error());
+        SharedPage(NonNull::new(page.cast()).unwrap_or(self.0))
+    }
+}
+
+impl Deref for SharedPage {
+    type Target = Words;
+
+    fn deref(&self) -> &Words {
+        // SAFETY: the page is ours, is aligned for anything, and all that can be in it are numbers.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for SharedPage {
+    fn drop(&mut self) {
+        // SAFETY: nobody of this process has the page any more; other processes have mappings of their own.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<Words>()) };
+    }
+}
+
+/// A forked process. For tests.
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub struct Forked(libc::pid_t);
+
+#[cfg(any(test, feature = "testing"))]
+impl Forked {
+    /// Asks there, and ends: with 0 for yes, and without dropping what the question only borrows.
+    pub fn asks(question: impl FnOnce() -> bool) -> Forked {
+        // SAFETY: the child only asks and ends, and takes no lock that a thread of this process may hold.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let yes = std::panic::catch_unwind(std::panic::AssertUnwindSafe(question)).unwrap_or(false);
+            // SAFETY: _exit has no preconditions.
+            unsafe { libc::_exit(libc::c_int::from(!yes)) };
+        }
+        Forked(child)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> libc::pid_t {
+        self.0
+    }
+
+    /// Ends it, wherever it is.
+    pub fn kill(self) {
+        // SAFETY: the child is ours, and was not waited for.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        self.status();
+    }
+
+    /// Its exit status; `None` for a signal.
+    pub fn status(self) -> Option<libc::c_int> {
+        let mut status = 0;
+        // SAFETY: the status is ours.
+        let ended = unsafe { libc::waitpid(self.0, &mut status, 0) };
+        (ended == self.0 && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
+    }
+}
+
 /// Asks in a forked process, and gives its exit status: 0 for yes. For tests.
 #[cfg(test)]
 pub(crate) fn in_child(question: impl FnOnce() -> bool) -> Option<libc::c_int> {
-    // SAFETY: the child only asks and ends, and takes no lock that a thread of this process may hold.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
-        let status = libc::c_int::from(!question());
-        // SAFETY: _exit has no preconditions.
-        unsafe { libc::_exit(status) };
-    }
-    let mut status = 0;
-    // SAFETY: the status is ours.
-    let ended = unsafe { libc::waitpid(child, &mut status, 0) };
-    (ended == child && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
+    Forked::asks(question).status()
 }
 
 /// Whether `poll(2)` finds one of these ready now. For tests.

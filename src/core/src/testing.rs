@@ -5,6 +5,7 @@
 use crate::deadline::Wait;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
+pub use crate::sys::Forked;
 use crate::transport::{Cancel, GetPollHandles, Open, Progress, SetLocality, Transport};
 use std::collections::VecDeque;
 use std::io::{Read, Write};

@@ -27,7 +27,31 @@ pub enum Progress {
     Pending,
 }
 
-/// A way to a TPM. Dropping it is `Finalize`. What is optional in a TCTI is an optional function here: `None` is
+/// The exchange before this process's next one, on a connection that processes may share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Before {
+    /// A whole one of this process. All is as it left it.
+    Mine,
+    /// A whole one of another process.
+    Anothers,
+    /// One that failed or was given up, of this process or another, which may have died. What is left of it may still be
+    /// on its way.
+    BrokenOff {
+        /// Whether its command had left, whole. If not, some of it may have.
+        sent: bool,
+    },
+}
+
+/// Whether other processes have used the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// None has.
+    Alone,
+    /// They may go on with it.
+    Shared,
+}
+
+/// A way to a TPM. Dropping it is the end of `Finalize`. What is optional in a TCTI is an optional function here: `None` is
 /// `NOT_IMPLEMENTED` in every state, as in the C modules.
 pub trait Transport: Send + Sized + 'static {
     /// Sends one whole command; `command` has a valid header. A transport that lost its connection
@@ -46,11 +70,27 @@ pub trait Transport: Send + Sized + 'static {
     /// command. Called once after each failed `send` or `recv`, and when a response fails its checks.
     fn abandon(&mut self);
 
-    /// This process was forked from the one that the transport belonged to, and shares with it what it holds. Let go of
-    /// that without a word to the peer, whose answers are the other's; the next `send` opens what is needed anew. What
-    /// cannot be opened twice stays, and the two take turns; what is in memory alone is two from here on.
+    /// This process was forked from the one that the transport belonged to. The exchange under way, if there is one, and
+    /// its response are that process's: forget them. A connection that is shared stays as it is; what is not shared is let
+    /// go without a word to the peer, and opened again by the next `send`. What is in memory alone is two from here on.
     /// Called once in such a process, before anything else and before a drop.
     fn inherited(&mut self);
+
+    /// Whether a process that is forked goes on with what this transport holds; then the processes take turns, one
+    /// exchange each. Asked once, when the context opens.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Called before `send` unless the exchange before was this process's and whole; see [`Before`]. Sees to it that
+    /// nothing is left of it on its way, keeping the connection where that is certain.
+    fn resume(&mut self, _before: Before) -> Result<()> {
+        Ok(())
+    }
+
+    /// Finalize, before the drop. Not called while another process has its turn, nor in one that was forked and never
+    /// used the connection: then nothing may be said to the peer, and dropping only closes descriptors.
+    fn close(&mut self, _company: Company) {}
 
     /// Called first in every call but Finalize; an error is the answer of that call, whatever the state.
     fn available(&mut self) -> Result<()> {

@@ -155,8 +155,11 @@ impl Transport for Device {
         self.line = None;
     }
 
-    fn inherited(&mut self) {
-        self.line = None; // the driver forgets only what the last descriptor of it goes with
+    /// The descriptor is the memory of the driver's resource manager, so this process goes on with it.
+    fn inherited(&mut self) {}
+
+    fn is_shared(&self) -> bool {
+        true
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =

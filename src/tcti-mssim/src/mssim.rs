@@ -14,7 +14,8 @@ use std::time::Duration;
 use tcti_core::net::{Arrival, Channels, Stream};
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Cancel, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+    Before, Cancel, Company, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
+    Wait, fail,
 };
 
 /// Where commands come from unless the caller says otherwise, as with the C module.
@@ -34,6 +35,8 @@ pub(crate) struct Mssim {
     locality: u8,
     /// Whether the simulator cancels commands, or may: until it has acknowledged that it does not.
     cancelling: bool,
+    /// How long the next connections will last.
+    lasts: Lasts,
     /// What has arrived of the response in its envelope.
     envelope: RxBuf,
 }
@@ -45,7 +48,16 @@ enum Link {
     /// None, and they went with a command under way, whose response will not come.
     Lost,
     /// Both, and what happens on them.
-    Up { data: Stream, platform: Stream, exchange: Exchange },
+    Up { data: Stream, platform: Stream, exchange: Exchange, lasts: Lasts },
+}
+
+/// How long connections last.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lasts {
+    /// As long as the context.
+    Context,
+    /// As long as an exchange: other processes want to connect, too, and a simulator serves one at a time.
+    Exchange,
 }
 
 /// What happens on the data channel.
@@ -90,7 +102,10 @@ impl Mssim {
         }
         let Some((_, platform)) = self.link.streams() else { return Err(self.lost()) };
         match signal(&self.channels, platform, code, self.channels.control.timeout()) {
-            Ok(reply) => accepted(&self.channels, code, reply),
+            Ok(reply) => {
+                self.rest();
+                accepted(&self.channels, code, reply)
+            }
             Err(rc) => {
                 // A late reply must not be taken for the next one.
                 let lost = self.link.exchange() == Exchange::Due;
@@ -107,33 +122,56 @@ impl Mssim {
 
     /// Connects both channels and switches the simulator on, which does nothing to one that is on.
     fn connect(&mut self) -> Result<()> {
-        let data = self.channels.connect_data()?;
-        let platform = self.channels.control.connect()?;
+        let data = self.channels.connect_data()?.shared();
+        let platform = self.channels.control.connect()?.shared();
         let off = self.cancelling.then_some(MS_SIM_CANCEL_OFF);
         for code in [MS_SIM_POWER_ON, MS_SIM_NV_ON].into_iter().chain(off) {
             let reply = signal(&self.channels, &platform, code, self.channels.control.timeout())?;
             accepted(&self.channels, code, reply)?;
         }
         self.cancelling = false;
-        self.link = Link::Up { data, platform, exchange: Exchange::None };
+        self.link = Link::Up { data, platform, exchange: Exchange::None, lasts: self.lasts };
         Ok(())
     }
 
     /// Reads and drops the response to a cancelled command, so that it meets no other, and ends the cancellation.
     fn settle(&mut self) -> Result<()> {
-        let Some((data, _)) = self.link.streams().filter(|_| self.link.exchange() == Exchange::Cancelled) else {
-            return Ok(());
-        };
+        let Some((data, _)) = self.link.streams() else { return Ok(()) };
         let whole = collect(data, &mut self.envelope, &Deadline::within(self.channels.data.timeout()));
         self.envelope.clear();
         self.link.set(Exchange::None);
+        if !whole.is_ok_and(|progress| progress == Progress::Complete) {
+            // The connection is of no use any more. The next one ends the cancellation.
+            self.abandon();
+            return Ok(());
+        }
         let ended = self.platform(MS_SIM_CANCEL_OFF);
         self.cancelling &= ended.is_err();
-        // Without the whole response the connection is of no use any more, and the next command makes another.
-        if !whole.is_ok_and(|progress| progress == Progress::Complete) {
-            self.abandon();
-        }
         ended
+    }
+
+    /// Nobody needs the connections until the next exchange.
+    fn rest(&mut self) {
+        if let Link::Up { lasts: Lasts::Exchange, exchange: Exchange::None, .. } = self.link {
+            self.leave();
+        }
+    }
+
+    /// Says goodbye, which ends the connections in every process that has them.
+    fn leave(&mut self) {
+        if let Link::Up { data, platform, .. } = mem::replace(&mut self.link, Link::Down) {
+            let end = TPM_SESSION_END.to_be_bytes();
+            // A simulator that is gone needs no goodbye.
+            let _ = data.end_with(&mut [IoSlice::new(&end)]);
+            let _ = platform.end_with(&mut [IoSlice::new(&end)]);
+        }
+    }
+
+    /// What this process had under way is over: the other one has seen to it, or still has it.
+    fn forget(&mut self) {
+        self.link.set(Exchange::None);
+        self.envelope.clear();
+        (self.cancelling, self.lasts) = (false, Lasts::Exchange);
     }
 }
 
@@ -194,8 +232,14 @@ impl Open for Mssim {
 
     fn open(conf: Conf<'_>) -> Result<Mssim> {
         let channels = Channels::parse(conf, |_, _| None)?;
-        let mut mssim =
-            Mssim { channels, link: Link::Down, locality: DEFAULT_LOCALITY, cancelling: false, envelope: RxBuf::new() };
+        let mut mssim = Mssim {
+            channels,
+            link: Link::Down,
+            locality: DEFAULT_LOCALITY,
+            cancelling: false,
+            lasts: Lasts::Context,
+            envelope: RxBuf::new(),
+        };
         mssim.connect()?;
         Ok(mssim)
     }
@@ -203,7 +247,6 @@ impl Open for Mssim {
 
 impl Transport for Mssim {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        self.settle()?;
         if !self.link.streams().is_some_and(|(data, _)| data.is_quiet()) {
             self.link = Link::Down;
             self.connect()?;
@@ -240,23 +283,63 @@ impl Transport for Mssim {
         Ok(progress)
     }
 
+    fn collected(&mut self) {
+        self.rest();
+    }
+
+    /// The TPM is in the simulator and loses nothing when a connection ends.
     fn abandon(&mut self) {
-        self.link = Link::Down;
+        if let Link::Up { data, platform, .. } = mem::replace(&mut self.link, Link::Down) {
+            data.end();
+            platform.end();
+        }
         self.envelope.clear();
     }
 
-    /// The cancellation is the parent's, too, and the parent will end it.
     fn inherited(&mut self) {
-        self.abandon();
-        self.cancelling = false;
+        self.forget();
         self.channels.inherited();
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn resume(&mut self, before: Before) -> Result<()> {
+        match (before, &self.link) {
+            (Before::Mine, _) | (Before::BrokenOff { .. }, Link::Down | Link::Lost) => {}
+            (Before::Anothers, _) => self.forget(),
+            (Before::BrokenOff { .. }, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
+            (Before::BrokenOff { .. }, Link::Up { .. }) => {
+                self.abandon();
+                self.forget();
+                self.cancelling = true; // the other process may have cancelled it
+            }
+        }
+        Ok(())
+    }
+
+    /// Says goodbye and waits for nothing but the end of a cancellation, which would meet other programs' commands.
+    fn close(&mut self, company: Company) {
+        if self.cancelling && matches!(self.link, Link::Down | Link::Lost) {
+            let _ = self.connect();
+        }
+        if let (true, Link::Up { platform, .. }) = (self.cancelling, &self.link) {
+            let _ = signal(&self.channels, platform, MS_SIM_CANCEL_OFF, FAREWELL);
+        }
+        if company == Company::Alone {
+            self.leave();
+        }
     }
 
     const CANCEL: Option<Cancel<Self>> = Some(|mssim| {
         mssim.cancelling = true; // even when the reply is lost
         mssim.platform(MS_SIM_CANCEL_ON)?;
         mssim.link.set(Exchange::Cancelled);
-        Ok(())
+        match mssim.link {
+            Link::Up { lasts: Lasts::Exchange, .. } => mssim.settle(),
+            Link::Up { lasts: Lasts::Context, .. } | Link::Down | Link::Lost => Ok(()),
+        }
     });
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|mssim, locality| {
@@ -266,24 +349,6 @@ impl Transport for Mssim {
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =
         Some(|mssim| Ok(mssim.link.streams().map(|(data, _)| data.lend()).into_iter().collect()));
-}
-
-impl Drop for Mssim {
-    /// Says goodbye and waits for nothing but the end of a cancellation, which would meet other programs' commands.
-    fn drop(&mut self) {
-        if self.cancelling && matches!(self.link, Link::Down | Link::Lost) {
-            let _ = self.connect();
-        }
-        if let Link::Up { data, platform, .. } = mem::replace(&mut self.link, Link::Down) {
-            // A simulator that is gone needs no goodbye.
-            if self.cancelling {
-                let _ = signal(&self.channels, &platform, MS_SIM_CANCEL_OFF, FAREWELL);
-            }
-            let end = TPM_SESSION_END.to_be_bytes();
-            let _ = data.end_with(&mut [IoSlice::new(&end)]);
-            let _ = platform.end_with(&mut [IoSlice::new(&end)]);
-        }
-    }
 }
 
 #[cfg(test)]

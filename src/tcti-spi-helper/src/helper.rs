@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::Platform;
-use tcti_core::{Module, Progress, Result, RxBuf, Transport, Wait};
+use tcti_core::{Before, Company, Module, Progress, Result, RxBuf, Transport, Wait};
 use tcti_tis::{MAGIC, Tis};
 
 /// A TPM that a program's functions reach.
@@ -37,5 +37,17 @@ impl Transport for Helper {
 
     fn inherited(&mut self) {
         self.0.inherited();
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.is_shared()
+    }
+
+    fn resume(&mut self, before: Before) -> Result<()> {
+        self.0.resume(before)
+    }
+
+    fn close(&mut self, company: Company) {
+        self.0.close(company);
     }
 }

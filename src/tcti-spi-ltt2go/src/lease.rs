@@ -36,6 +36,8 @@ pub(crate) enum Takeover<S: Stick> {
     Taken(Lease<S>),
     /// A context of this process has a command under way on it.
     AtWork,
+    /// A context has it that this process inherited, and cannot use: it is claimed by the process that opened it.
+    Inherited,
     /// No context of this process has it.
     NotHere,
 }
@@ -69,10 +71,11 @@ impl<S: Stick> Leases<S> {
     /// Takes over the stick that is at `place`.
     pub(crate) fn take_over(&self, place: Place) -> Takeover<S> {
         let process = Generation::current();
-        let is_there = |entry: &&Entry<S>| (entry.place, entry.process) == (place, process);
-        let holders: Vec<_> =
-            lock(&self.0).iter().filter(is_there).filter_map(|entry| entry.holder.upgrade()).collect();
-        for holder in holders {
+        let at_place =
+            |entry: &Entry<S>| Some((entry.process, entry.holder.upgrade().filter(|_| entry.place == place)?));
+        let found: Vec<_> = lock(&self.0).iter().filter_map(at_place).collect();
+        let is_inherited = found.iter().any(|(owner, _)| *owner != process);
+        for (_, holder) in found.into_iter().filter(|(owner, _)| *owner == process) {
             let mut holder = match holder.try_lock() {
                 Ok(holder) => holder,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -91,7 +94,7 @@ impl<S: Stick> Leases<S> {
                 }
             }
         }
-        Takeover::NotHere
+        if is_inherited { Takeover::Inherited } else { Takeover::NotHere }
     }
 }
 

@@ -39,6 +39,10 @@ fn claim(device: &Device<Context>, opened: OpenStick) -> core::result::Result<Le
         Err(Error::Busy) => match LEASES.take_over(place) {
             Takeover::Taken(lease) => Ok(lease),
             Takeover::AtWork => Err(Miss::Busy(format!("{} is at work for this program", path(device).display()))),
+            Takeover::Inherited => Err(Miss::Inherited(format!(
+                "{} is claimed by the process that this one was forked from",
+                path(device).display()
+            ))),
             Takeover::NotHere => Err(Miss::of(device, Error::Busy)),
         },
         Err(error) => Err(Miss::of(device, error)),
@@ -68,6 +72,7 @@ enum Miss {
     Serial(String),
     Broken(String),
     Busy(String),
+    Inherited(String),
     Denied(String),
 }
 
@@ -83,7 +88,9 @@ impl Miss {
 
     fn text(&self) -> &str {
         match self {
-            Miss::Serial(text) | Miss::Broken(text) | Miss::Busy(text) | Miss::Denied(text) => text,
+            Miss::Serial(text) | Miss::Broken(text) | Miss::Busy(text) | Miss::Inherited(text) | Miss::Denied(text) => {
+                text
+            }
         }
     }
 
@@ -92,6 +99,9 @@ impl Miss {
             Miss::Serial(_) => "Plug that stick in, or correct the serial number",
             Miss::Broken(_) => "Unplug it and plug it in again",
             Miss::Busy(_) => "Wait for it or end it, or share the stick through tpm2-abrmd",
+            Miss::Inherited(_) => {
+                "USB devices cannot be shared by fork: open the TCTI after the fork, in the process that uses it"
+            }
             Miss::Denied(_) => {
                 "Install the udev rules that give the stick to group tss and to the user at the seat, then plug it in \
                  again; or add yourself to group tss (usermod -a -G tss USER, then log in anew)"
@@ -139,7 +149,7 @@ impl Search {
         let code = match nearest {
             Miss::Denied(_) => Rc::NOT_PERMITTED,
             Miss::Serial(_) => absent,
-            Miss::Broken(_) | Miss::Busy(_) => Rc::IO_ERROR,
+            Miss::Broken(_) | Miss::Busy(_) | Miss::Inherited(_) => Rc::IO_ERROR,
         };
         fail!(code, "no LetsTrust-TPM2Go{wanted} opens: {}. {}", reasons.join("; "), nearest.remedy())
     }

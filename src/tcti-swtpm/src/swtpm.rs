@@ -7,7 +7,9 @@
 use std::io::IoSlice;
 use tcti_core::conf::boolean;
 use tcti_core::net::{Channels, Stream};
-use tcti_core::{Conf, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
+use tcti_core::{
+    Before, Company, Conf, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+};
 
 /// Control commands, big-endian on the wire; the reply is a result code, big-endian, 0 for success.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +28,9 @@ const DELETE_VOLATILE: u32 = 1;
 enum Keep {
     PerCommand,
     Open,
+    /// Other processes have it, too, since they were forked. None opens another one to keep: swtpm would serve no
+    /// process but that.
+    Inherited,
 }
 
 /// A swtpm.
@@ -39,6 +44,17 @@ impl Swtpm {
     /// Power-cycles the TPM. swtpm answers with its volatile state deleted.
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.control(Control::Init, &DELETE_VOLATILE.to_be_bytes())
+    }
+
+    fn connect(&mut self) -> Result<Stream> {
+        let stream = self.channels.connect_data()?;
+        Ok(match self.keep {
+            Keep::Open => stream.shared(),
+            Keep::PerCommand | Keep::Inherited => {
+                self.keep = Keep::PerCommand;
+                stream
+            }
+        })
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
@@ -77,7 +93,7 @@ impl Open for Swtpm {
         })?;
         let mut swtpm = Swtpm { channels, keep, data: None };
         // The data channel must answer, and a new context starts in locality 0.
-        swtpm.data = Some(swtpm.channels.connect_data()?);
+        swtpm.data = Some(swtpm.connect()?);
         swtpm.set_locality(0)?;
         swtpm.collected();
         Ok(swtpm)
@@ -89,7 +105,7 @@ impl Transport for Swtpm {
         let kept = self.data.take().filter(Stream::is_quiet);
         let stream = match kept {
             Some(stream) => stream,
-            None => self.channels.connect_data()?,
+            None => self.connect()?,
         };
         let stream = self.data.insert(stream);
         stream.send(&mut [IoSlice::new(command)])
@@ -108,13 +124,40 @@ impl Transport for Swtpm {
         }
     }
 
+    /// The TPM is in the server and loses nothing when a connection ends.
     fn abandon(&mut self) {
-        self.data = None;
+        if let Some(stream) = self.data.take() {
+            stream.end();
+        }
     }
 
     fn inherited(&mut self) {
-        self.data = None;
+        match self.keep {
+            Keep::PerCommand => self.data = None,
+            Keep::Open | Keep::Inherited => self.keep = Keep::Inherited,
+        }
         self.channels.inherited();
+    }
+
+    fn is_shared(&self) -> bool {
+        self.keep == Keep::Open
+    }
+
+    fn resume(&mut self, before: Before) -> Result<()> {
+        // After an exchange of our own that broke off there is no connection.
+        if self.data.is_some() && self.keep == Keep::Open {
+            self.keep = Keep::Inherited;
+        }
+        if matches!(before, Before::BrokenOff { .. }) {
+            self.abandon();
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, company: Company) {
+        if company == Company::Alone {
+            self.abandon();
+        }
     }
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);

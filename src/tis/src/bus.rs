@@ -39,7 +39,7 @@ impl Transfer<'_> {
 /// A SPI bus with a TPM at its end: mode 0, most significant bit first. An error is logged where it is known and ends
 /// the command; `IO_ERROR` is the usual one.
 pub trait Bus: Send + 'static {
-    /// Whether a forked process talks over the same bus. Then the two take turns.
+    /// Whether a forked process talks over the same bus, see [`Transport::is_shared`](tcti_core::Transport::is_shared).
     const SHARED_BY_FORK: bool = true;
 
     /// Shifts bytes. With [`ChipSelect::PerTransfer`] this is a whole transaction: a header of 4 bytes and up to 64

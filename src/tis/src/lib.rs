@@ -12,7 +12,6 @@ mod registers;
 #[cfg(test)]
 mod tests;
 mod tis;
-mod turns;
 
 pub use bus::{Bus, ChipSelect, OpenBus, Transfer};
 pub use clock::{Clock, SystemClock};

@@ -6,10 +6,9 @@ use crate::bus::{Bus, OpenBus};
 use crate::clock::Patience;
 use crate::fifo::Stall;
 use crate::registers::{Register, Status, TIMEOUT_B};
-use crate::turns::{Last, Turns};
 use crate::{frame, locality};
 use core::mem::replace;
-use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Before, Company, Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
 
 /// Names the contexts of every module that reaches a TPM over SPI, as in the C modules.
 pub const MAGIC: u64 = 0x4d5c_6e8b_d481_1477;
@@ -21,8 +20,6 @@ const MAX_DOUBTS: u32 = 50;
 /// A TPM on a SPI bus.
 pub struct Tis<B: Bus> {
     pub(crate) bus: B,
-    /// `None` on a bus that no forked process shares.
-    pub(crate) turns: Option<Turns>,
     state: State,
     /// Statuses in a row that no TPM gives.
     doubts: u32,
@@ -44,19 +41,47 @@ enum State {
 impl<B: Bus> Tis<B> {
     /// Claims the TPM on `bus` and makes it ready. `IO_ERROR` when none answers or its locality is not to be had.
     pub fn over(bus: B) -> Result<Tis<B>> {
-        let turns = if B::SHARED_BY_FORK { Some(Turns::new()?) } else { None };
-        let mut tis = Tis { bus, turns, state: State::Foreign, doubts: 0, stall: Stall::default() };
-        tis.begin()?;
-        locality::identify(&mut tis.bus)?;
-        tis.settle()?;
-        tis.state = State::Settled;
-        tis.end();
-        Ok(tis)
+        let mut tis = Tis { bus, state: State::Foreign, doubts: 0, stall: Stall::default() };
+        match tis.set_up() {
+            Ok(()) => Ok(tis),
+            Err(rc) => {
+                tis.release();
+                Err(rc)
+            }
+        }
+    }
+
+    fn set_up(&mut self) -> Result<()> {
+        locality::identify(&mut self.bus)?;
+        self.settle()?;
+        self.state = State::Settled;
+        self.bus.end();
+        Ok(())
+    }
+
+    /// Gives the locality back, if it was claimed; whoever goes on claims it again. Whatever fails here was tried; there is
+    /// nobody left to tell but the log.
+    fn release(&mut self) {
+        match self.state {
+            State::Foreign => return,
+            State::Unsettled => {
+                let _ = self.write_status(Status::COMMAND_READY);
+            }
+            State::Settled => {}
+        }
+        let _ = locality::release(&mut self.bus);
     }
 
     /// The bus.
     pub fn bus_mut(&mut self) -> &mut B {
         &mut self.bus
+    }
+
+    /// The next command aborts whatever is left.
+    fn unsettle(&mut self) {
+        if self.state == State::Settled {
+            self.state = State::Unsettled;
+        }
     }
 
     /// Aborts whatever is under way. The TPM may have been reset meanwhile, so the locality is looked at first.
@@ -65,22 +90,6 @@ impl<B: Bus> Tis<B> {
         self.state = State::Unsettled;
         self.write_status(Status::COMMAND_READY)?;
         self.ready()
-    }
-
-    /// Waits until no other process has the bus.
-    fn begin(&mut self) -> Result<Last> {
-        match &mut self.turns {
-            Some(turns) => turns.begin(self.bus.clock()),
-            None => Ok(Last::Mine),
-        }
-    }
-
-    /// The command is over: others may have the bus.
-    fn end(&mut self) {
-        self.bus.end();
-        if let Some(turns) = &self.turns {
-            turns.end();
-        }
     }
 
     /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
@@ -137,15 +146,13 @@ impl<B: Bus> Tis<B> {
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         (self.doubts, self.stall) = (0, Stall::default());
-        let last = self.begin()?;
         if self.bus.begin()? {
             self.state = State::Foreign;
             locality::identify(&mut self.bus)?;
         }
-        // Another process may have left a command, or given the locality back.
-        let status = match (replace(&mut self.state, State::Unsettled), last) {
-            (State::Settled, Last::Mine) => self.ready()?,
-            (State::Settled | State::Unsettled | State::Foreign, _) => self.settle()?,
+        let status = match replace(&mut self.state, State::Unsettled) {
+            State::Settled => self.ready()?,
+            State::Unsettled | State::Foreign => self.settle()?,
         };
         self.write_command(command, status)?;
         self.write_status(Status::GO)
@@ -159,25 +166,33 @@ impl<B: Bus> Transport for Tis<B> {
             if self.write_status(Status::COMMAND_READY).is_ok() {
                 self.state = State::Settled;
             }
-            self.end();
+            self.bus.end();
         }
         Ok(progress)
     }
 
     fn abandon(&mut self) {
-        if self.state == State::Settled {
-            self.state = State::Unsettled;
-        }
+        self.unsettle();
         self.bus.abandon();
-        self.end();
+        self.bus.end();
     }
 
-    /// A bus that cannot be opened twice is shared from here on; whose turn it is decides who talks to the TPM.
     fn inherited(&mut self) {
-        if let Some(turns) = &mut self.turns {
-            turns.inherited();
-        }
         self.bus.inherited();
+    }
+
+    fn is_shared(&self) -> bool {
+        B::SHARED_BY_FORK
+    }
+
+    /// Another process may have left a command, or given the locality back.
+    fn resume(&mut self, _before: Before) -> Result<()> {
+        self.unsettle();
+        Ok(())
+    }
+
+    fn close(&mut self, _company: Company) {
+        self.release();
     }
 }
 
@@ -186,27 +201,5 @@ impl<B: OpenBus> Open for Tis<B> {
 
     fn open(conf: Conf<'_>) -> Result<Tis<B>> {
         Tis::over(B::open(conf)?)
-    }
-}
-
-impl<B: Bus> Drop for Tis<B> {
-    /// A process that has used the TPM gives its locality back, unless another one is at work; whoever goes on claims it
-    /// again. Whatever fails here was tried; there is nobody left to tell but the log.
-    fn drop(&mut self) {
-        if self.state == State::Foreign {
-            return;
-        }
-        let last = match &mut self.turns {
-            None => Last::Mine,
-            Some(turns) if !turns.had_one() => return,
-            Some(turns) => match turns.try_begin() {
-                Ok(Some(last)) => last,
-                Ok(None) | Err(_) => return,
-            },
-        };
-        if (self.state, last) == (State::Unsettled, Last::Mine) {
-            let _ = self.write_status(Status::COMMAND_READY);
-        }
-        let _ = locality::release(&mut self.bus);
     }
 }

@@ -28,7 +28,8 @@ pub enum Arrival {
     End,
 }
 
-/// A connected stream socket. Dropping it ends the connection, also where a forked process has a copy of the socket.
+/// A connected stream socket. Dropping it ends the connection, also where a forked process has a copy of the socket,
+/// unless that may go on with it.
 #[derive(Debug)]
 pub struct Stream {
     fd: OwnedFd,
@@ -36,17 +37,16 @@ pub struct Stream {
     peer: Arc<str>,
     /// How long the peer may leave what we send unread.
     timeout: Duration,
-    /// Of the process whose connection it is.
-    owner: Generation,
+    /// The process whose connection it is; `None`: also of those that are forked.
+    owner: Option<Generation>,
     /// Whether a caller may wait for the descriptor.
     lent: Cell<bool>,
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.owner == Generation::current() {
-            // It fails when the peer was faster.
-            let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+        if self.owner == Some(Generation::current()) {
+            self.shut_down();
         }
     }
 }
@@ -72,7 +72,7 @@ impl Stream {
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
         }
-        Stream { fd, peer: Arc::clone(peer), timeout, owner: Generation::current(), lent: Cell::new(false) }
+        Stream { fd, peer: Arc::clone(peer), timeout, owner: Some(Generation::current()), lent: Cell::new(false) }
             .reconnect(address)
     }
 
@@ -107,6 +107,22 @@ impl Stream {
         (!self.lent.get()).then_some(self)
     }
 
+    /// The connection, for this process and those that are forked from it.
+    pub fn shared(mut self) -> Stream {
+        self.owner = None;
+        self
+    }
+
+    /// Ends the connection in every process that has it.
+    pub fn end(self) {
+        self.shut_down();
+    }
+
+    /// It fails when the peer was faster.
+    fn shut_down(&self) {
+        let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+    }
+
     /// The descriptor, for a caller who waits for the response.
     pub fn lend(&self) -> RawFd {
         self.lent.set(true);
@@ -116,7 +132,7 @@ impl Stream {
     /// Wraps a connected socket; `peer` names it in messages.
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
-        let (timeout, owner) = (Duration::from_secs(30), Generation::current());
+        let (timeout, owner) = (Duration::from_secs(30), Some(Generation::current()));
         Stream { fd, peer: peer.into(), timeout, owner, lent: Cell::new(false) }
     }
 
@@ -138,9 +154,11 @@ impl Stream {
         self.send_with(MsgFlags::empty(), parts)
     }
 
-    /// Sends a last word and ends the connection: over TCP both go in one packet (`MSG_MORE`, send(2)).
+    /// Sends a last word and ends the connection as [`end`](Self::end) does: over TCP both go in one packet (`MSG_MORE`, send(2)).
     pub fn end_with(self, parts: &mut [IoSlice<'_>]) -> Result<()> {
-        self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts)
+        let sent = self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts);
+        self.end();
+        sent
     }
 
     fn send_with(&self, flags: MsgFlags, parts: &mut [IoSlice<'_>]) -> Result<()> {
@@ -296,14 +314,16 @@ mod tests {
 
     #[test]
     fn an_end_reaches_the_peer_whatever_a_forked_process_holds() {
-        for (owner, ends) in [(Generation::current(), true), (Generation::parent(), false)] {
+        let (ours, child) = (Some(Generation::current()), Some(Generation::parent()));
+        for (owner, ends) in [(ours, true), (child, false), (None, false)] {
             let (ours, theirs) = UnixStream::pair().unwrap();
-            let copy = ours.try_clone().unwrap();
+            let (copy, theirs_again) = (ours.try_clone().unwrap(), theirs.try_clone().unwrap());
             let mut stream = Stream::from_connected(ours.into(), "the peer");
             stream.owner = owner;
             drop(stream);
             assert_eq!(Stream::from_connected(theirs.into(), "us").is_quiet(), !ends);
-            drop(copy);
+            Stream::from_connected(copy.into(), "the peer").shared().end();
+            assert!(!Stream::from_connected(theirs_again.into(), "us").is_quiet(), "for everybody");
         }
     }
 

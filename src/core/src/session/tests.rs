@@ -2,13 +2,16 @@
 //! The state table, one sentence a test.
 
 use super::*;
-use crate::GetPollHandles;
 use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
 use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
+use crate::{Cancel, Company, GetPollHandles, SetLocality};
 use proptest::prelude::*;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+mod sharing;
 
 fn awaiting(script: Vec<Event>) -> Session<Scripted> {
     let mut session = Session::new(Scripted::new(script));

@@ -2,14 +2,18 @@
 //! The transport with real shells.
 
 use super::*;
+use nix::fcntl::OFlag;
+use nix::unistd::pipe2;
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
-use tcti_core::testing::{GET_RANDOM, OK, malformed};
+use tcti_core::testing::{Forked, GET_RANDOM, OK, malformed};
 
 fn open(command: &str) -> Session<Cmd> {
     Session::new(Cmd::open(Conf::new(Some(&CString::new(command).unwrap()))).unwrap())
@@ -187,6 +191,66 @@ fn the_command_inherits_no_descriptor() {
     assert_eq!(read("ours"), read("plain"));
 }
 
+/// A shell command that serves until its input ends, and notes that it was started and that it ended.
+fn server(dir: &Path) -> String {
+    let once = format!("[ \"$(head -c {} | wc -c)\" = {} ]", GET_RANDOM.len(), GET_RANDOM.len());
+    let dir = dir.display();
+    format!("echo x >> {dir}/started; while {once}; do {}; done; echo x >> {dir}/ended", print(OK))
+}
+
+fn lines(path: &Path) -> usize {
+    std::fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn a_child_process_goes_on_with_the_command_and_the_last_one_ends_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (begin, end) = (dir.path().join("go"), dir.path().join("end"));
+    for fifo in [&begin, &end] {
+        nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    let mut session = Some(open(&server(dir.path())));
+    assert_eq!(run(session.as_mut().unwrap()).unwrap(), OK);
+    let child = Forked::asks(|| {
+        let mut session = session.take().unwrap(); // it finalizes
+        let mut used = session.enter().is_ok() && run(&mut session).unwrap() == OK;
+        std::fs::write(&begin, "").unwrap();
+        std::fs::read(&end).unwrap();
+        used &= run(&mut session).unwrap() == OK;
+        used
+    });
+    std::fs::read(&begin).unwrap();
+    assert_eq!(run(session.as_mut().unwrap()).unwrap(), OK);
+    let since = Instant::now();
+    drop(session);
+    assert!(since.elapsed() < PATIENCE, "it waits for no end");
+    assert_eq!(lines(&dir.path().join("ended")), 0);
+    std::fs::write(&end, "").unwrap();
+    assert_eq!(child.status(), Some(0));
+    assert_eq!(lines(&dir.path().join("started")), 1);
+    assert_eq!(lines(&dir.path().join("ended")), 1, "with the last process");
+}
+
+#[test]
+fn a_response_that_a_process_left_is_dropped_and_the_command_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut session = open(&server(dir.path()));
+    for _ in 0..3 {
+        let child = Forked::asks(|| session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok());
+        assert_eq!(child.status(), Some(0));
+        assert_eq!(run(&mut session).unwrap(), OK);
+    }
+    assert_eq!(lines(&dir.path().join("started")), 1);
+    let child = Forked::asks(|| {
+        session.enter().unwrap();
+        // It dies in its turn, before it has sent anything.
+        session.beside(|_| -> Result<()> { std::panic::resume_unwind(Box::new(())) }).is_ok()
+    });
+    assert_eq!(child.status(), Some(1));
+    assert_eq!(run(&mut session).unwrap(), OK);
+    assert_eq!(lines(&dir.path().join("started")), 2, "who knows what was sent");
+}
+
 /// The command's ends of its pipes.
 struct Pipes {
     stdin: File,
@@ -209,13 +273,7 @@ proptest! {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let mut pipes = Pipes { stdin: reader.try_clone().unwrap().into(), stdout: output.into() };
-        let process = Process {
-            child: Command::new("true").spawn().unwrap(),
-            stdin: Some(Stdin { writer, reader }),
-            stdout,
-            has_answered: false,
-            sent: 0,
-        };
+        let process = Process::over(writer, reader, stdout).unwrap();
         let cmd = Cmd { command: PathBuf::from("false"), process: Some(process) };
         follow_the_ideal(&mut Session::new(cmd), &mut pipes, &exchanges);
     }

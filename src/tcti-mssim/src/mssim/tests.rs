@@ -12,7 +12,7 @@ use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
-use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
+use tcti_core::testing::{Forked, GET_RANDOM, OK, Step, listen, malformed, play};
 
 /// Gives what was read on each connection.
 type Data = JoinHandle<Vec<Vec<u8>>>;
@@ -175,7 +175,7 @@ fn a_cancelled_response_that_never_comes_costs_a_connection() {
     assert_eq!(run(&mut session).unwrap(), OK);
     waiting.join().unwrap();
     drop(session);
-    assert_eq!(platform.join().unwrap(), [1, 11, 9, 10, 1, 11, 20]);
+    assert_eq!(platform.join().unwrap(), [1, 11, 9, 1, 11, 10, 20]);
 }
 
 #[test]
@@ -263,22 +263,37 @@ fn a_platform_channel_that_refuses_or_is_none_is_an_io_error() {
 }
 
 #[test]
-fn a_child_process_says_no_goodbye_for_its_parent_and_has_connections_of_its_own() {
-    let (data, port) = listen();
-    let (ctrl, platform_port) = listen();
-    let platform = platform(ctrl, 2);
-    let data = spawn(move || {
-        let inherited = play(data.accept().unwrap().0, vec![Step::Read(COMMAND), Step::Read(1)]).join().unwrap();
-        play(data.accept().unwrap().0, exchange()).join().unwrap();
-        inherited
+fn a_child_process_goes_on_with_the_connections_and_its_end_is_none_for_its_parent() {
+    let steps = [exchange(), exchange(), exchange(), vec![Step::Read(1)]].concat();
+    let (mut session, data, platform) = session(vec![steps]);
+    assert_eq!(run(&mut session).unwrap(), OK);
+    let mut session = Some(session);
+    let child = Forked::asks(|| {
+        let mut session = session.take().unwrap(); // it finalizes
+        session.enter().is_ok() && run(&mut session).unwrap() == OK
     });
-    let mut mssim = open(port, platform_port).unwrap();
-    mssim.send(GET_RANDOM).unwrap();
-    mssim.cancelling = true;
-    mssim.inherited();
-    assert_eq!(run(&mut Session::new(mssim)).unwrap(), OK);
-    assert_eq!(data.join().unwrap().len(), COMMAND, "and no more");
-    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 20]);
+    assert_eq!(child.status(), Some(0));
+    let mut parent = session.unwrap();
+    assert_eq!(run(&mut parent).unwrap(), OK);
+    drop(parent);
+    assert_eq!(data.join().unwrap()[0].len(), 3 * COMMAND, "and no SESSION_END");
+    assert_eq!(platform.join().unwrap(), [1, 11]);
+}
+
+#[test]
+fn what_a_process_left_that_died_meets_no_command_of_another() {
+    let left = vec![Step::Read(COMMAND), Step::Read(1)];
+    let (mut session, data, platform) = session(vec![left, exchange(), exchange()]);
+    let child = Forked::asks(|| session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok());
+    assert_eq!(child.status(), Some(0));
+    // On other connections, which end with the exchange.
+    assert_eq!(run(&mut session).unwrap(), OK);
+    assert_eq!(run(&mut session).unwrap(), OK);
+    drop(session);
+    let data = data.join().unwrap();
+    assert_eq!(data[0].len(), COMMAND, "and no more");
+    // The other process may have cancelled its command.
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20, 1, 11, 20]);
 }
 
 /// The simulator's end of the command channel.
@@ -308,9 +323,16 @@ proptest! {
         let mut channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), |_, _| None).unwrap();
         let data = channels.connect_data().unwrap();
         let platform = channels.control.connect().unwrap();
-        let link = Link::Up { data, platform, exchange: Exchange::None };
+        let link = Link::Up { data, platform, exchange: Exchange::None, lasts: Lasts::Context };
         let mssim =
-            Mssim { channels, link, locality: DEFAULT_LOCALITY, cancelling: false, envelope: RxBuf::new() };
+            Mssim {
+            channels,
+            link,
+            locality: DEFAULT_LOCALITY,
+            cancelling: false,
+            lasts: Lasts::Context,
+            envelope: RxBuf::new(),
+        };
         let (commands, _platform) = (accept(), accept());
         follow_the_ideal(&mut Session::new(mssim), &mut Commands(commands), &exchanges);
     }

@@ -51,6 +51,7 @@ fn taken(takeover: Takeover<Counted>) -> Lease<Counted> {
     match takeover {
         Takeover::Taken(lease) => lease,
         Takeover::AtWork => panic!("at work"),
+        Takeover::Inherited => panic!("inherited"),
         Takeover::NotHere => panic!("not here"),
     }
 }
@@ -108,6 +109,7 @@ fn a_child_process_leaves_alone_what_it_inherited() {
     lease.set_at_work(false);
     // As a child sees it.
     lock(&leases.0)[0].process = Generation::parent();
-    assert!(matches!(leases.take_over(HERE), Takeover::NotHere));
+    assert!(matches!(leases.take_over(HERE), Takeover::Inherited));
+    assert!(matches!(leases.take_over((HERE.0, HERE.1 + 1)), Takeover::NotHere), "another stick");
     assert_eq!(Arc::strong_count(&alive), 2, "it is not given back");
 }

@@ -12,7 +12,7 @@ use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Accept, Peer, exchanges, follow_the_ideal, server};
-use tcti_core::testing::{GET_RANDOM, OK, Step, listen, malformed, play};
+use tcti_core::testing::{Forked, GET_RANDOM, OK, Step, listen, malformed, play};
 
 fn open(conf: &str) -> Result<Swtpm> {
     Swtpm::open(Conf::new(Some(&CString::new(conf).unwrap())))
@@ -87,6 +87,43 @@ fn keep_holds_one_connection() {
     }
     control.join().unwrap();
     data.join().unwrap();
+}
+
+fn run(session: &mut Session<Swtpm>) -> bool {
+    session.enter().unwrap();
+    session.transmit(GET_RANDOM).unwrap();
+    session.receive(Some(4096), Wait::Forever) == Ok(Received::Response(OK))
+}
+
+#[test]
+fn a_child_process_goes_on_with_the_connection_that_is_kept() {
+    let steps = vec![[exchange(), exchange(), exchange(), vec![Step::Read(1)]].concat()];
+    let (mut session, _control, data) = session(",keep=true", vec![success()], steps);
+    assert!(run(&mut session));
+    let mut session = Some(session);
+    let child = Forked::asks(|| {
+        let mut session = session.take().unwrap(); // it finalizes
+        run(&mut session)
+    });
+    assert_eq!(child.status(), Some(0));
+    assert!(run(session.as_mut().unwrap()));
+    drop(session);
+    data.join().unwrap();
+}
+
+#[test]
+fn a_child_process_that_died_in_its_exchange_left_nothing_for_its_parent() {
+    for (keep, connections) in [
+        (",keep=true", vec![vec![Step::command(GET_RANDOM), Step::Read(1)], exchange(), exchange()]),
+        ("", vec![vec![], vec![Step::command(GET_RANDOM), Step::Read(1)], exchange(), exchange()]),
+    ] {
+        let (mut session, _control, data) = session(keep, vec![success()], connections);
+        let child = Forked::asks(|| session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok());
+        assert_eq!(child.status(), Some(0));
+        assert!(run(&mut session));
+        assert!(run(&mut session), "on a connection for each command");
+        data.join().unwrap();
+    }
 }
 
 #[test]

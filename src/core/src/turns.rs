@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One exchange at a time among the processes that share a connection because one was forked from the other: [`Turns`].
+//!
+//! Two things are shared. A page of memory says what is under way, and whether there is anybody to take turns with; a
+//! process that never forked needs no system call. A file in memory, to which nothing is written, carries record locks
+//! (fcntl(2)): such a lock belongs to one process, is not inherited, and ends with that process however it ends.
+#![forbid(unsafe_code)]
+
+use crate::deadline::Deadline;
+use crate::io::file_in_memory;
+use crate::rc::{Rc, Result};
+use crate::sys::{SharedPage, Words};
+use crate::transport::{Before, Company};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
+use rustix::thread::futex;
+use std::fs::File;
+use std::io;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+/// How long a command waits for its turn. A TPM may work on one command that long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often who waits looks whether the process that it waits for has died, which wakes nobody.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The number of the process that opened the connection. Each other one takes the next with its first turn.
+const OPENER: u32 = 1;
+
+/// A byte of the file, and what its lock means.
+#[derive(Clone, Copy)]
+enum Place {
+    /// An exchange is under way.
+    Turn = 0,
+    /// The next turn is promised, so that two processes with many commands let each other in.
+    Next = 1,
+    /// The process that opened the connection has not ended, nor finalized its context.
+    Opener = 2,
+}
+
+/// What the page says of the last exchange.
+mod exchange {
+    /// It is over, and nothing is left of it.
+    pub(super) const WHOLE: u32 = 0;
+    /// It is under way, and its process has locked `Place::Turn`. Without that lock, the process has died.
+    pub(super) const LOCKED: u32 = 1;
+    /// It is under way in the process that opened the connection, which did not know of another one.
+    pub(super) const UNLOCKED: u32 = 2;
+    /// It failed, or was given up; something may be left of it.
+    pub(super) const BROKEN_OFF: u32 = 3;
+}
+
+/// The turns of one process.
+pub(crate) enum Turns {
+    /// On a connection that is not shared.
+    Alone(Left),
+    Shared(Shared),
+}
+
+pub(crate) struct Shared {
+    page: SharedPage,
+    file: File,
+    /// 0 before the first turn in a forked process.
+    number: u32,
+    turn: Turn,
+    patience: Duration,
+}
+
+/// The turn of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    None,
+    /// There is nobody to share with, as far as is known.
+    Unlocked,
+    Locked,
+}
+
+/// What is left of an exchange at the end of a turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    Nothing,
+    Something,
+}
+
+impl Turns {
+    /// For a connection that no other process has yet. A system that denies what sharing takes (seccomp(2), no
+    /// descriptor left) leaves it to forked processes to agree among themselves, as with the C modules.
+    pub(crate) fn new(is_shared: bool) -> Turns {
+        let shared = is_shared.then(|| {
+            let made = Shared::new();
+            made.inspect_err(|error| log::debug!("processes that are forked from here on take no turns: {error}")).ok()
+        });
+        shared.flatten().map_or(Turns::Alone(Left::Nothing), Turns::Shared)
+    }
+
+    /// Waits for a turn, [`PATIENCE`] at most. `IO_ERROR` names the process that has it.
+    pub(crate) fn begin(&mut self) -> Result<Before> {
+        match self {
+            Turns::Alone(Left::Nothing) => Ok(Before::Mine),
+            Turns::Alone(Left::Something) => Ok(Before::BrokenOff { sent: true }),
+            Turns::Shared(shared) => shared.begin(),
+        }
+    }
+
+    /// The command of this turn has left.
+    pub(crate) fn sent(&self) {
+        if let Turns::Shared(shared) = self {
+            shared.page.sent.store(1, SeqCst);
+        }
+    }
+
+    /// Ends the turn, if there is one.
+    pub(crate) fn end(&mut self, now: Left) {
+        match self {
+            Turns::Alone(left) => *left = now,
+            Turns::Shared(shared) => shared.end(now),
+        }
+    }
+
+    /// The last turn, at the end of the context: whether others have used the connection, and what to end the turn with.
+    /// `None` while another process has the connection, and for one that never used it.
+    pub(crate) fn last(&mut self) -> Option<(Company, Left)> {
+        match self {
+            Turns::Alone(left) => Some((Company::Alone, *left)),
+            Turns::Shared(shared) => shared.last(),
+        }
+    }
+
+    /// This process was forked from the one that this belonged to, and had no turn yet.
+    pub(crate) fn inherited(&mut self) {
+        match self {
+            Turns::Alone(left) => *left = Left::Nothing,
+            Turns::Shared(shared) => (shared.number, shared.turn) = (0, Turn::None),
+        }
+    }
+}
+
+/// Whoever comes next is told that something may be left.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.end(Left::Something);
+    }
+}
+
+impl Shared {
+    fn new() -> io::Result<Shared> {
+        let page = SharedPage::new()?;
+        let file = File::from(file_in_memory(c"tcti-turns")?);
+        fcntl(&file, FcntlArg::F_SETLK(&record(F_WRLCK, Place::Opener)))?;
+        page.last.store(OPENER, SeqCst);
+        page.numbers.store(OPENER, SeqCst);
+        Ok(Shared { page, file, number: OPENER, turn: Turn::None, patience: PATIENCE })
+    }
+
+    /// In a turn it goes on with that.
+    fn begin(&mut self) -> Result<Before> {
+        if self.turn != Turn::None {
+            return Ok(Before::Mine);
+        }
+        if let Some(before) = self.begin_alone() {
+            return Ok(before);
+        }
+        self.join();
+        // Where nobody waits this takes one system call, and the end of the turn another.
+        if self.page.waiting.load(SeqCst) == 0 {
+            if let Some(before) = self.try_lock()? {
+                return Ok(before);
+            }
+        }
+        self.queue(&Deadline::within(self.patience))
+    }
+
+    /// Begins a turn that is free.
+    fn try_begin(&mut self) -> Result<Option<Before>> {
+        if let Some(before) = self.begin_alone() {
+            return Ok(Some(before));
+        }
+        self.join();
+        self.try_lock()
+    }
+
+    /// Begins a turn without a lock, which only the opener does, and only while nobody has joined it. It says so before
+    /// it looks, and who joins says so before it looks (`join`, `take`): one of the two sees the other.
+    fn begin_alone(&mut self) -> Option<Before> {
+        let Words { shared, exchange, .. } = &*self.page;
+        if self.number != OPENER || shared.load(SeqCst) != 0 {
+            return None;
+        }
+        let before = exchange.load(SeqCst);
+        if before == exchange::LOCKED || exchange.compare_exchange(before, exchange::UNLOCKED, SeqCst, SeqCst).is_err()
+        {
+            return None;
+        }
+        if shared.load(SeqCst) != 0 {
+            exchange.store(before, SeqCst);
+            self.ring();
+            return None;
+        }
+        self.turn = Turn::Unlocked;
+        Some(self.begun(before, OPENER))
+    }
+
+    /// From here on the connection is shared.
+    fn join(&mut self) {
+        if self.number == 0 {
+            self.number = self.page.numbers.fetch_add(1, SeqCst).wrapping_add(1);
+        }
+        self.page.shared.store(1, SeqCst);
+    }
+
+    /// Waits in the queue of those that wait for the next turn.
+    fn queue(&mut self, deadline: &Deadline) -> Result<Before> {
+        let mut is_next = false;
+        loop {
+            // In this order, so that a turn that ends in between is noticed: see `end`.
+            self.page.waiting.store(1, SeqCst);
+            let rung = self.page.bell.load(SeqCst);
+            is_next = is_next || self.lock(Place::Next)?;
+            let begun = if is_next { self.try_lock()? } else { None };
+            if is_next && (begun.is_some() || deadline.has_passed()) {
+                self.unlock(Place::Next);
+                self.page.waiting.store(0, SeqCst); // who still waits says so again
+                self.ring();
+            }
+            match begun {
+                Some(before) => return Ok(before),
+                None if deadline.has_passed() => return Err(self.in_vain()),
+                None => wait(&self.page.bell, rung, deadline),
+            }
+        }
+    }
+
+    /// Locks the turn if it is free, and takes it.
+    fn try_lock(&mut self) -> Result<Option<Before>> {
+        if !self.lock(Place::Turn)? {
+            return Ok(None);
+        }
+        let taken = self.take();
+        if !matches!(taken, Ok(Some(_))) {
+            self.unlock(Place::Turn);
+        }
+        taken
+    }
+
+    /// Takes the turn that is locked, unless the opener has one without a lock.
+    fn take(&mut self) -> Result<Option<Before>> {
+        loop {
+            let before = self.page.exchange.load(SeqCst);
+            if before == exchange::UNLOCKED && self.number != OPENER && self.holder(Place::Opener)?.is_some() {
+                return Ok(None);
+            }
+            if self.page.exchange.compare_exchange(before, exchange::LOCKED, SeqCst, SeqCst).is_ok() {
+                self.turn = Turn::Locked;
+                let last = self.page.last.swap(self.number, SeqCst);
+                return Ok(Some(self.begun(before, last)));
+            }
+        }
+    }
+
+    /// From here on an exchange of this process is under way.
+    fn begun(&self, before: u32, last: u32) -> Before {
+        let sent = self.page.sent.swap(0, SeqCst) != 0;
+        match before {
+            exchange::WHOLE if last == self.number => Before::Mine,
+            exchange::WHOLE => Before::Anothers,
+            _ => Before::BrokenOff { sent },
+        }
+    }
+
+    fn last(&mut self) -> Option<(Company, Left)> {
+        let left = match self.turn {
+            Turn::Unlocked | Turn::Locked => Left::Something,
+            Turn::None if self.number == 0 => return None,
+            Turn::None => match self.try_begin() {
+                Ok(Some(Before::Mine | Before::Anothers)) => Left::Nothing,
+                Ok(Some(Before::BrokenOff { .. })) => Left::Something,
+                Ok(None) | Err(_) => return None,
+            },
+        };
+        let company = if self.page.shared.load(SeqCst) == 0 { Company::Alone } else { Company::Shared };
+        Some((company, left))
+    }
+
+    fn end(&mut self, left: Left) {
+        let left = match left {
+            Left::Nothing => exchange::WHOLE,
+            Left::Something => exchange::BROKEN_OFF,
+        };
+        match std::mem::replace(&mut self.turn, Turn::None) {
+            Turn::None => return,
+            Turn::Unlocked => self.page.exchange.store(left, SeqCst),
+            Turn::Locked => {
+                self.page.exchange.store(left, SeqCst);
+                self.unlock(Place::Turn);
+            }
+        }
+        if self.page.shared.load(SeqCst) != 0 {
+            self.ring();
+        }
+    }
+
+    /// Wakes those that wait.
+    fn ring(&self) {
+        self.page.bell.fetch_add(1, SeqCst);
+        if self.page.waiting.load(SeqCst) != 0 {
+            // Nobody may be there any more.
+            let _ = futex::wake(&self.page.bell, futex::Flags::empty(), i32::MAX.unsigned_abs());
+        }
+    }
+
+    /// The error of a wait that was too long.
+    fn in_vain(&self) -> Rc {
+        let opener = self.page.exchange.load(SeqCst) == exchange::UNLOCKED;
+        let place = if opener { Place::Opener } else { Place::Turn };
+        let process = match self.holder(place) {
+            Ok(Some(process @ 1..)) => format!("process {process}"),
+            // One of another PID namespace, or none between two turns.
+            _ => "another process".to_owned(),
+        };
+        crate::fail!(
+            Rc::IO_ERROR,
+            "the TPM is at work for {process}, which shares the connection with this one since one was forked from the \
+             other, and has not collected its response in {} s. Try again when it has",
+            self.patience.as_secs()
+        )
+    }
+
+    fn lock(&self, place: Place) -> Result<bool> {
+        match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, place))) {
+            Ok(_) => Ok(true),
+            Err(Errno::EACCES | Errno::EAGAIN) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Fails only for a descriptor that is closed; then nothing is locked.
+    fn unlock(&self, place: Place) {
+        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, place)));
+    }
+
+    /// The process that has locked this, by its number here; 0 or less for one of another PID namespace.
+    fn holder(&self, place: Place) -> Result<Option<i32>> {
+        let mut asked = record(F_RDLCK, place);
+        fcntl(&self.file, FcntlArg::F_GETLK(&mut asked)).map_err(failed)?;
+        Ok((c_int::from(asked.l_type) != F_UNLCK).then_some(asked.l_pid))
+    }
+}
+
+/// Waits for the bell, but not for long: no bell rings when a process dies.
+fn wait(bell: &AtomicU32, rung: u32, deadline: &Deadline) {
+    let patience = deadline.remaining().map_or(LOOK, |left| left.min(LOOK));
+    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos() as _ };
+    // Whatever ends the wait, the caller looks again.
+    let _ = futex::wait(bell, futex::Flags::empty(), rung, Some(&timeout));
+}
+
+/// A lock of one byte. Its types are narrower than those of their values in C.
+fn record(kind: c_int, place: Place) -> flock {
+    flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: place as _, l_len: 1, l_pid: 0 }
+}
+
+fn failed(error: Errno) -> Rc {
+    crate::fail!(Rc::IO_ERROR, "cannot take turns with the processes that share the connection: {}", error.desc())
+}
+
+#[cfg(any(test, feature = "testing"))]
+mod elsewhere;
+#[cfg(any(test, feature = "testing"))]
+pub use elsewhere::{Elsewhere, ItsTurn};
+#[cfg(test)]
+mod tests;
