@@ -67,7 +67,7 @@ fn what_is_not_shared_has_no_turns_and_knows_what_is_left() {
     assert!(matches!(turns, Turns::Alone(_)));
     assert_eq!(turns.begin(), Ok(Before::Mine));
     turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }));
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: true }));
     turns.end(Left::Nothing);
     assert_eq!(turns.begin(), Ok(Before::Mine));
 }
