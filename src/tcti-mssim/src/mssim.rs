@@ -120,11 +120,12 @@ impl Mssim {
         fail!(Rc::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
     }
 
-    /// Connects both channels and switches the simulator on, which does nothing to one that is on.
+    /// Connects both channels and switches the simulator on, which does nothing to one that is on. Nor does the end of a
+    /// cancellation where there is none: another process may have cancelled a command and ended, and nobody knows.
     fn connect(&mut self) -> Result<()> {
         let data = self.channels.connect_data()?.shared();
         let platform = self.channels.control.connect()?.shared();
-        let off = self.cancelling.then_some(MS_SIM_CANCEL_OFF);
+        let off = (self.cancelling || self.lasts == Lasts::Exchange).then_some(MS_SIM_CANCEL_OFF);
         for code in [MS_SIM_POWER_ON, MS_SIM_NV_ON].into_iter().chain(off) {
             let reply = signal(&self.channels, &platform, code, self.channels.control.timeout())?;
             accepted(&self.channels, code, reply)?;
@@ -307,7 +308,8 @@ impl Transport for Mssim {
 
     fn resume(&mut self, before: Before) -> Result<()> {
         match (before, &self.link) {
-            (Before::Mine, _) | (Before::BrokenOff { .. }, Link::Down | Link::Lost) => {}
+            (Before::Mine, _) => {}
+            (Before::BrokenOff { .. }, Link::Down | Link::Lost) => self.cancelling = true,
             (Before::Anothers, _) => self.forget(),
             (Before::BrokenOff { .. }, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
             (Before::BrokenOff { .. }, Link::Up { .. }) => {

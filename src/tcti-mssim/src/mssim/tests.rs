@@ -293,7 +293,36 @@ fn what_a_process_left_that_died_meets_no_command_of_another() {
     let data = data.join().unwrap();
     assert_eq!(data[0].len(), COMMAND, "and no more");
     // The other process may have cancelled its command.
-    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20, 1, 11, 20]);
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20, 1, 11, 10, 20]);
+}
+
+#[test]
+fn a_cancellation_of_a_process_that_died_meets_no_command_whoever_comes_first() {
+    let left = vec![Step::Read(COMMAND), Step::Read(1)];
+    let (mut session, data, platform) = session(vec![left, exchange()]);
+    let cancels = || session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok() && session.cancel().is_ok();
+    assert_eq!(Forked::asks(cancels).status(), Some(0));
+    // A turn without a word to the simulator.
+    session.set_locality(3).unwrap();
+    let another = || session.enter().is_ok() && run(&mut session).is_ok();
+    assert_eq!(Forked::asks(another).status(), Some(0));
+    drop(session);
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 9, 1, 11, 10, 20]);
+}
+
+#[test]
+fn a_cancellation_meets_no_command_of_a_process_without_a_connection() {
+    let cut = vec![Step::Read(COMMAND)];
+    let left = vec![Step::Read(COMMAND), Step::Read(1)];
+    let (mut session, data, platform) = session(vec![cut, left, exchange()]);
+    assert_eq!(run(&mut session), Err(Rc::IO_ERROR)); // and it has none any more
+    let cancels = || session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok() && session.cancel().is_ok();
+    assert_eq!(Forked::asks(cancels).status(), Some(0));
+    assert_eq!(run(&mut session).unwrap(), OK);
+    drop(session);
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 9, 1, 11, 10]);
 }
 
 /// The simulator's end of the command channel.
