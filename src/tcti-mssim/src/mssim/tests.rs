@@ -325,6 +325,29 @@ fn a_cancellation_meets_no_command_of_a_process_without_a_connection() {
     assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 9, 1, 11, 10]);
 }
 
+#[test]
+fn connections_that_end_do_so_for_every_process() {
+    let (mut session, data, platform) = session(vec![exchange(), exchange()]);
+    assert_eq!(run(&mut session).unwrap(), OK);
+    // The simulator has closed one channel, and this process has both.
+    let child = Forked::asks(|| session.enter().is_ok() && run(&mut session).is_ok());
+    assert_eq!(child.status(), Some(0));
+    drop(session);
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20]);
+}
+
+#[test]
+fn who_has_a_response_lets_others_in_before_it_is_collected() {
+    let (mut session, data, platform) = session(vec![exchange(), [exchange(), vec![Step::Read(4)]].concat()]);
+    assert_eq!(Forked::asks(|| session.enter().is_ok() && run(&mut session).is_ok()).status(), Some(0));
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20]);
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
 /// The simulator's end of the command channel.
 struct Commands(File);
 
