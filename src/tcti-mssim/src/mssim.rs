@@ -47,6 +47,9 @@ enum Link {
     Down,
     /// None, and they went with a command under way, whose response will not come.
     Lost,
+    /// None: they lasted as long as an exchange. Its response is not collected yet, and the caller may still wait for the
+    /// descriptor.
+    Over { _data: Stream },
     /// Both, and what happens on them.
     Up { data: Stream, platform: Stream, exchange: Exchange, lasts: Lasts },
 }
@@ -73,14 +76,14 @@ enum Exchange {
 impl Link {
     fn streams(&self) -> Option<(&Stream, &Stream)> {
         match self {
-            Link::Down | Link::Lost => None,
+            Link::Down | Link::Lost | Link::Over { .. } => None,
             Link::Up { data, platform, .. } => Some((data, platform)),
         }
     }
 
     fn exchange(&self) -> Exchange {
         match self {
-            Link::Down => Exchange::None,
+            Link::Down | Link::Over { .. } => Exchange::None,
             Link::Lost => Exchange::Due,
             Link::Up { exchange, .. } => *exchange,
         }
@@ -97,13 +100,14 @@ impl Mssim {
     /// Sends one platform command and waits for its reply. `IO_ERROR` when the simulator refuses it, which costs the
     /// command under way nothing, and when the connection is lost, which costs it too.
     pub(crate) fn platform(&mut self, code: u32) -> Result<()> {
-        if matches!(self.link, Link::Down) {
+        if matches!(self.link, Link::Down | Link::Over { .. }) {
             self.connect()?;
         }
         let Some((_, platform)) = self.link.streams() else { return Err(self.lost()) };
         match signal(&self.channels, platform, code, self.channels.control.timeout()) {
             Ok(reply) => {
                 self.rest();
+                self.collected();
                 accepted(&self.channels, code, reply)
             }
             Err(rc) => {
@@ -120,11 +124,12 @@ impl Mssim {
         fail!(Rc::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
     }
 
-    /// Connects both channels and switches the simulator on, which does nothing to one that is on.
+    /// Connects both channels and switches the simulator on, which does nothing to one that is on. Nor does the end of a
+    /// cancellation where there is none: another process may have cancelled a command and ended, and nobody knows.
     fn connect(&mut self) -> Result<()> {
         let data = self.channels.connect_data()?.shared();
         let platform = self.channels.control.connect()?.shared();
-        let off = self.cancelling.then_some(MS_SIM_CANCEL_OFF);
+        let off = (self.cancelling || self.lasts == Lasts::Exchange).then_some(MS_SIM_CANCEL_OFF);
         for code in [MS_SIM_POWER_ON, MS_SIM_NV_ON].into_iter().chain(off) {
             let reply = signal(&self.channels, &platform, code, self.channels.control.timeout())?;
             accepted(&self.channels, code, reply)?;
@@ -164,6 +169,7 @@ impl Mssim {
             // A simulator that is gone needs no goodbye.
             let _ = data.end_with(&mut [IoSlice::new(&end)]);
             let _ = platform.end_with(&mut [IoSlice::new(&end)]);
+            self.link = Link::Over { _data: data };
         }
     }
 
@@ -248,7 +254,7 @@ impl Open for Mssim {
 impl Transport for Mssim {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if !self.link.streams().is_some_and(|(data, _)| data.is_quiet()) {
-            self.link = Link::Down;
+            self.abandon(); // both connections, whoever has a copy: a simulator would go on with the other one
             self.connect()?;
         }
         let Some((data, _)) = self.link.streams() else { return Err(Rc::IO_ERROR) };
@@ -279,12 +285,15 @@ impl Transport for Mssim {
             rx.extend(body)?;
             self.envelope.clear();
             self.link.set(Exchange::None);
+            self.rest(); // while it is our turn: the simulator serves nobody else
         }
         Ok(progress)
     }
 
     fn collected(&mut self) {
-        self.rest();
+        if let Link::Over { .. } = self.link {
+            self.link = Link::Down;
+        }
     }
 
     /// The TPM is in the simulator and loses nothing when a connection ends.
@@ -307,7 +316,8 @@ impl Transport for Mssim {
 
     fn resume(&mut self, before: Before) -> Result<()> {
         match (before, &self.link) {
-            (Before::Mine, _) | (Before::BrokenOff { .. }, Link::Down | Link::Lost) => {}
+            (Before::Mine, _) => {}
+            (Before::BrokenOff { .. }, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
             (Before::Anothers, _) => self.forget(),
             (Before::BrokenOff { .. }, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
             (Before::BrokenOff { .. }, Link::Up { .. }) => {
@@ -321,7 +331,7 @@ impl Transport for Mssim {
 
     /// Says goodbye and waits for nothing but the end of a cancellation, which would meet other programs' commands.
     fn close(&mut self, company: Company) {
-        if self.cancelling && matches!(self.link, Link::Down | Link::Lost) {
+        if self.cancelling && self.link.streams().is_none() {
             let _ = self.connect();
         }
         if let (true, Link::Up { platform, .. }) = (self.cancelling, &self.link) {
@@ -338,7 +348,7 @@ impl Transport for Mssim {
         mssim.link.set(Exchange::Cancelled);
         match mssim.link {
             Link::Up { lasts: Lasts::Exchange, .. } => mssim.settle(),
-            Link::Up { lasts: Lasts::Context, .. } | Link::Down | Link::Lost => Ok(()),
+            Link::Up { lasts: Lasts::Context, .. } | Link::Down | Link::Lost | Link::Over { .. } => Ok(()),
         }
     });
 

@@ -155,9 +155,10 @@ impl Stream {
     }
 
     /// Sends a last word and ends the connection as [`end`](Self::end) does: over TCP both go in one packet (`MSG_MORE`, send(2)).
-    pub fn end_with(self, parts: &mut [IoSlice<'_>]) -> Result<()> {
+    /// The descriptor stays, for a caller who waits for it.
+    pub fn end_with(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
         let sent = self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts);
-        self.end();
+        self.shut_down();
         sent
     }
 

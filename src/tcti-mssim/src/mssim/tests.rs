@@ -293,7 +293,59 @@ fn what_a_process_left_that_died_meets_no_command_of_another() {
     let data = data.join().unwrap();
     assert_eq!(data[0].len(), COMMAND, "and no more");
     // The other process may have cancelled its command.
-    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20, 1, 11, 20]);
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20, 1, 11, 10, 20]);
+}
+
+#[test]
+fn a_cancellation_of_a_process_that_died_meets_no_command_whoever_comes_first() {
+    let left = vec![Step::Read(COMMAND), Step::Read(1)];
+    let (mut session, data, platform) = session(vec![left, exchange()]);
+    let cancels = || session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok() && session.cancel().is_ok();
+    assert_eq!(Forked::asks(cancels).status(), Some(0));
+    // A turn without a word to the simulator.
+    session.set_locality(3).unwrap();
+    let another = || session.enter().is_ok() && run(&mut session).is_ok();
+    assert_eq!(Forked::asks(another).status(), Some(0));
+    drop(session);
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 9, 1, 11, 10, 20]);
+}
+
+#[test]
+fn a_cancellation_meets_no_command_of_a_process_without_a_connection() {
+    let cut = vec![Step::Read(COMMAND)];
+    let left = vec![Step::Read(COMMAND), Step::Read(1)];
+    let (mut session, data, platform) = session(vec![cut, left, exchange()]);
+    assert_eq!(run(&mut session), Err(Rc::IO_ERROR)); // and it has none any more
+    let cancels = || session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok() && session.cancel().is_ok();
+    assert_eq!(Forked::asks(cancels).status(), Some(0));
+    assert_eq!(run(&mut session).unwrap(), OK);
+    drop(session);
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 9, 1, 11, 10]);
+}
+
+#[test]
+fn connections_that_end_do_so_for_every_process() {
+    let (mut session, data, platform) = session(vec![exchange(), exchange()]);
+    assert_eq!(run(&mut session).unwrap(), OK);
+    // The simulator has closed one channel, and this process has both.
+    let child = Forked::asks(|| session.enter().is_ok() && run(&mut session).is_ok());
+    assert_eq!(child.status(), Some(0));
+    drop(session);
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20]);
+}
+
+#[test]
+fn who_has_a_response_lets_others_in_before_it_is_collected() {
+    let (mut session, data, platform) = session(vec![exchange(), [exchange(), vec![Step::Read(4)]].concat()]);
+    assert_eq!(Forked::asks(|| session.enter().is_ok() && run(&mut session).is_ok()).status(), Some(0));
+    session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
+    data.join().unwrap();
+    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20]);
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
 /// The simulator's end of the command channel.
