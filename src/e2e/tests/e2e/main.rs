@@ -6,6 +6,7 @@ mod abi;
 mod asynchronous;
 mod conformance;
 mod differential;
+mod forks;
 mod hardening;
 mod install;
 mod layout;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     asynchronous::tests(&mut suite);
     conformance::tests(&mut suite);
     differential::tests(&mut suite);
+    forks::tests(&mut suite);
     hardening::tests(&mut suite);
     install::tests(&mut suite);
     layout::tests(&mut suite);
