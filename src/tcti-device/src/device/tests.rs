@@ -121,16 +121,6 @@ fn what_is_no_character_device_is_refused() {
     assert_eq!(open_path(Path::new("/dev/no-such-tpm")).err(), Some(Rc::IO_ERROR));
 }
 
-#[test]
-fn a_message_names_reason_and_remedy() {
-    let missing = diagnosis::remedy(&[Errno::ENOENT]);
-    assert!(missing.contains("/sys/class/tpm") && missing.contains("swtpm"), "{missing}");
-    let denied = diagnosis::reason(Path::new("/"), Errno::EACCES);
-    assert!(denied.contains("mode 0755, owner root:root, we are "), "{denied}");
-    assert!(diagnosis::remedy(&[Errno::ENOENT, Errno::EACCES]).contains("group tss"));
-    assert!(diagnosis::remedy(&[Errno::EBUSY]).contains("/dev/tpmrm0"));
-}
-
 /// Both ends of a pseudo-terminal, which carries bytes from one to the other in its own time.
 struct Ends {
     tpm: File,
