@@ -26,8 +26,8 @@ pub(crate) fn failure(error: Errno) -> String {
              loaded stay: flush one before the next (tpm2_flushcontext)"
         }
         Errno::EFAULT => {
-            ": the resource manager cannot load the objects and sessions of this connection. A command that it refuses \
-             ends the sessions"
+            ": the driver has no use for an answer of the TPM, as when the resource manager has ended the sessions of this \
+             connection, which it does when it refuses a command, and cannot load them"
         }
         other => of_both(other),
     };

@@ -15,6 +15,7 @@ mod log;
 mod manual;
 mod messages;
 mod pcap;
+mod refused;
 mod size;
 mod survival;
 mod tools;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
     manual::tests(&mut suite);
     messages::tests(&mut suite);
     pcap::tests(&mut suite);
+    refused::tests(&mut suite);
     size::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
