@@ -33,8 +33,8 @@ const HEADER: usize = 40;
 const WRITE_HEADER: usize = 40;
 /// The kernel sends larger requests to nobody whose buffer is smaller.
 const LARGEST: usize = 16 << 10;
-/// Of a command, and of a response.
-const MESSAGE: u32 = 4096;
+/// Of a command, and of a response. More comes in pieces.
+const MESSAGE: u32 = 8192;
 const ENOSYS: i32 = 38;
 /// `FOPEN_DIRECT_IO`.
 const DIRECT_IO: u32 = 1;

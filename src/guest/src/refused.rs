@@ -33,7 +33,7 @@ fn fourth_object() {
     let said = nothing_is_lost(&vtpm.name_conf(), refusals);
     let device = vtpm.manager();
     let of_the_fourth = format!(
-        "cannot read the response from {}: Cannot allocate memory: the resource manager has room for three objects and \
+        "cannot read the response from {}: Out of memory: the resource manager has room for three objects and \
          three sessions for each connection. Those that are loaded stay: flush one before the next (tpm2_flushcontext)",
         device.display()
     );

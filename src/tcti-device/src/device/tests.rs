@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use tcti_core::Session;
 use tcti_core::io::wait_for;
 use tcti_core::session::Received;
@@ -99,6 +100,72 @@ fn garbage_costs_one_command_only() {
     expect_command(&mut tpm);
     tpm.write_all(OK).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+/// Whoever closes a resource manager loses what was loaded.
+#[test]
+fn an_error_keeps_the_device_open() {
+    let (mut tpm, slave, _) = device();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tpm");
+    symlink(ttyname(&slave).unwrap(), &path).unwrap();
+    let mut session = Session::new(open_path(&path).unwrap());
+    std::fs::remove_file(&path).unwrap(); // it does not open a second time
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    tpm.write_all(&[0xff; 20]).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    tpm.write_all(OK).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn what_is_left_of_an_exchange_is_dropped_before_the_next() {
+    let (mut tpm, slave, mut session) = device();
+    tpm.write_all(&[OK, &[0; 3980]].concat()).unwrap();
+    while ioctl_fionread(&slave).unwrap() < 4000 {
+        std::thread::yield_now();
+    }
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    tpm.write_all(OK).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
+    let mut line = Line::open(Path::new("/dev/null")).unwrap();
+    for refusal in [Errno::EINVAL, Errno::ENOMEM, Errno::E2BIG, Errno::EBUSY, Errno::ETIME, Errno::ENOENT] {
+        assert!(!line.ends_with(refusal), "{refusal}");
+    }
+    for doubt in [Errno::EIO, Errno::EFAULT] {
+        assert!(!line.ends_with(doubt));
+        line.works();
+    }
+    assert!(!line.ends_with(Errno::EIO));
+    assert!(line.ends_with(Errno::EFAULT));
+    for end in [Errno::ENODEV, Errno::EPIPE] {
+        assert!(Line::open(Path::new("/dev/null")).unwrap().ends_with(end));
+    }
+}
+
+/// The kernel has no entry of a pseudo-terminal in sysfs, as of a device whose driver is gone.
+#[test]
+fn a_device_that_the_kernel_does_not_know_ends_with_the_first_failure() {
+    let (_tpm, slave, _session) = device();
+    let mut line = Line::open(&ttyname(&slave).unwrap()).unwrap();
+    assert_eq!(line.ends_with(Errno::EIO), Path::new("/sys/dev/char").exists());
+}
+
+/// Linux answers for a driver without poll that it is ready.
+#[test]
+fn a_driver_without_poll_is_not_watched() {
+    assert!(!Line::open(Path::new("/dev/null")).unwrap().is_watched());
+    let (_tpm, slave, _session) = device();
+    assert!(Line::open(&ttyname(&slave).unwrap()).unwrap().is_watched());
 }
 
 #[test]
