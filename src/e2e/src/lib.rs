@@ -13,6 +13,7 @@ pub mod need;
 pub mod output;
 pub mod program;
 pub mod pty;
+pub mod refused;
 pub mod reliability;
 pub mod server;
 pub mod simulator;

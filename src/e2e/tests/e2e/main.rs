@@ -16,6 +16,7 @@ mod log;
 mod manual;
 mod messages;
 mod pcap;
+mod refused;
 mod size;
 mod survival;
 mod tools;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
     manual::tests(&mut suite);
     messages::tests(&mut suite);
     pcap::tests(&mut suite);
+    refused::tests(&mut suite);
     size::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
