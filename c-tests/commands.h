@@ -37,6 +37,12 @@ static const uint8_t CREATE_ECC[] = CREATE_PRIMARY(0x23, 0, 0x10, 0, 0x03, 0, 0x
 
 _Static_assert(sizeof(CREATE_RSA) == 67 && sizeof(CREATE_ECC) == 67, "the size in the header");
 
+/* StartAuthSession of a policy session, with a nonce of 16 bytes, no salt, nothing bound, no cipher, SHA-256. */
+static const uint8_t START_SESSION[] = {0x80, 0x01, 0, 0, 0, 43, 0, 0, 0x01, 0x76, 0x40, 0, 0, 0x07, 0x40,
+                                        0, 0, 0x07, 0, 16, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10,
+                                        11, 12, 13, 14, 15, 16, 0, 0, 1, 0, 0x10, 0, 0x0b};
+_Static_assert(sizeof(START_SESSION) == 43, "the size in the header");
+
 /* A command that has a handle and nothing else. */
 #define WITH_HANDLE(code, handle)                                                                                      \
     {0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, code, (handle) >> 24 & 0xff, (handle) >> 16 & 0xff, (handle) >> 8 & 0xff,    \

@@ -3,6 +3,7 @@
  * summary. */
 
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tss2/tss2_tctildr.h>
 #include "commands.h"
@@ -187,6 +188,102 @@ static void a_handle_of_nobody_is_refused(void)
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
+/* What the module has open. A process that inherited it reads and writes there, too, and may be killed at any time. */
+static int open_file(void)
+{
+    char path[32], target[64];
+    for (int fd = 3; fd < 64; fd++) {
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(path, target, sizeof(target) - 1);
+        if (length > 0 && strncmp(target, device, (size_t)length) == 0 && device[length] == 0)
+            return fd;
+    }
+    printf("FAILED %s: no file of the module\n", current);
+    exit(1);
+}
+
+/* A command of that process; its response waits if it had the time. */
+#define LEAVE(fd, command) that("it takes the command", write(fd, command, sizeof(command)) == sizeof(command))
+
+static void wait_for_response(int fd)
+{
+    struct pollfd due = {fd, POLLIN, 0};
+    that("the response is there", poll(&due, 1, 60000) == 1 && due.revents == POLLIN);
+}
+
+/* The answer is the one to this command: it has its size. */
+static void is_in_step(TSS2_TCTI_CONTEXT *ctx)
+{
+    uint8_t response[4096];
+    must("transmit", SEND(ctx, GET_RANDOM));
+    must("receive", receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK));
+    that("the right answer", response_size(response) == GET_RANDOM_RESPONSE && response_code(response) == 0);
+}
+
+static void a_response_that_nobody_read_is_dropped(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    int fd = open_file();
+    LEAVE(fd, GET_CAPABILITY);
+    wait_for_response(fd);
+    is_in_step(ctx);
+    LEAVE(fd, GET_CAPABILITY);
+    wait_for_response(fd);
+    uint8_t some[5];
+    that("some of it is read", read(fd, some, sizeof(some)) == sizeof(some));
+    is_in_step(ctx);
+    that("it is the same file", open_file() == fd);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+static void a_command_under_way_comes_to_its_end_first(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    for (int i = 0; i < 3; i++) {
+        LEAVE(open_file(), CREATE_RSA);
+        is_in_step(ctx);
+        flush(ctx, is_shared ? 0x80ffffff : 0x80000000);
+    }
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+/* The driver has woken whoever polls, and that process has read the response. The time-outs of the next command hold. */
+static void a_wake_up_of_an_earlier_command_is_none(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    uint8_t response[4096];
+    int fd = open_file(), early = 0;
+    for (int i = 0; i < TRIES && !early; i++) {
+        LEAVE(fd, GET_RANDOM);
+        wait_for_response(fd);
+        that("it is read", read(fd, response, sizeof(response)) == GET_RANDOM_RESPONSE);
+        must("transmit", SEND(ctx, CREATE_RSA));
+        TSS2_RC rc = receive(ctx, response, 0);
+        early = rc == TSS2_TCTI_RC_TRY_AGAIN;
+        if (early)
+            rc = receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK);
+        code("receive", rc, TSS2_RC_SUCCESS);
+        code("the key", response_code(response), TSS2_RC_SUCCESS);
+        flush(ctx, be32(response + 10));
+    }
+    that("receive without time: not yet", early);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+/* As after the 120 seconds for which the driver keeps it. */
+static void a_response_that_is_gone_is_not_waited_for(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened();
+    uint8_t response[4096];
+    int fd = open_file();
+    must("transmit", SEND(ctx, GET_RANDOM));
+    wait_for_response(fd);
+    that("it is read", read(fd, response, sizeof(response)) == GET_RANDOM_RESPONSE);
+    code("receive", receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK), TSS2_TCTI_RC_NO_CONNECTION);
+    is_in_step(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
 #define SCENARIO(name) {#name, name}
 static const struct {
     const char *name;
@@ -200,6 +297,10 @@ static const struct {
     SCENARIO(a_command_too_large_for_the_driver_is_refused),
     SCENARIO(a_command_whose_size_is_wrong_is_refused),
     SCENARIO(a_handle_of_nobody_is_refused),
+    SCENARIO(a_response_that_nobody_read_is_dropped),
+    SCENARIO(a_command_under_way_comes_to_its_end_first),
+    SCENARIO(a_wake_up_of_an_earlier_command_is_none),
+    SCENARIO(a_response_that_is_gone_is_not_waited_for),
 };
 
 int main(int argc, char **argv)

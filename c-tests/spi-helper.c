@@ -13,18 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 #include <tss2/tss2_tcti_spi_helper.h>
-
-/* The simulator, see src/sim/tis/src/sys.rs. */
-struct tis_sim;
-struct tis_sim *tis_sim_new(const char *tcti_name_conf, const char *options);
-int tis_sim_transfer(struct tis_sim *sim, const void *out, void *in, size_t cnt);
-int tis_sim_acquire(struct tis_sim *sim);
-int tis_sim_release(struct tis_sim *sim);
-int tis_sim_set(struct tis_sim *sim, const char *options);
-int tis_sim_has_locality(const struct tis_sim *sim);
-uint64_t tis_sim_transactions(const struct tis_sim *sim);
-size_t tis_sim_offences(const struct tis_sim *sim);
-void tis_sim_free(struct tis_sim *sim);
+#include "tis-sim.h"
 
 /* TPM2_GetRandom of 16 bytes; its response has 28. */
 static const uint8_t GET_RANDOM[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16};

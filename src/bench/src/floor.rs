@@ -130,7 +130,7 @@ pub(crate) fn device(path: PathBuf) -> Subject {
 
 fn send_enveloped(peer: &mut impl Write, command: &[u8]) -> io::Result<()> {
     let size = u32::try_from(command.len()).unwrap_or_default().to_be_bytes();
-    let parts = [IoSlice::new(&[0, 0, 0, 8, 3]), IoSlice::new(&size), IoSlice::new(command)];
+    let parts = [IoSlice::new(&[0, 0, 0, 8, 0]), IoSlice::new(&size), IoSlice::new(command)];
     peer.write_vectored(&parts).map(drop)
 }
 

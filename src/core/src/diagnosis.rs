@@ -1,15 +1,59 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Why a TPM device does not open, and what a person can do about it.
+//! Why a TPM device does not open, and what a person can do about it: [`Failure::reason`] and [`remedy`]. What the machine
+//! shows is looked up here; the sentences of `advice` and `rights` follow from that alone.
 
+mod advice;
+mod machine;
+mod rights;
+
+use machine::Machine;
 use nix::errno::Errno;
-use nix::sys::stat::{FileStat, SFlag, fstat, stat};
-use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid};
+use nix::sys::stat::{SFlag, fstat, major, minor};
+use rights::{Names, Node};
 use std::fs;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What [`kind`] says of a device such as /dev/tpmrm0.
 pub const CHARACTER_DEVICE: &str = "a character device";
+
+/// A device that was tried in vain.
+#[derive(Debug)]
+pub struct Failure {
+    path: PathBuf,
+    cause: Cause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// It does not open.
+    System(Errno),
+    /// It is a file of this kind.
+    Kind(&'static str),
+    /// It opens, and the TPM behind it is a TPM 1.2.
+    Tpm12,
+}
+
+impl Failure {
+    /// `open(2)` failed.
+    pub fn system(path: &Path, error: Errno) -> Failure {
+        Failure { path: path.to_owned(), cause: Cause::System(error) }
+    }
+
+    /// The path, and why it is of no use.
+    pub fn reason(&self) -> String {
+        match self.cause {
+            Cause::System(error) => reason(&self.path, error),
+            Cause::Kind(kind) => format!("{}: this is {kind}", self.path.display()),
+            Cause::Tpm12 => format!("{}: the TPM behind it is a TPM 1.2", self.path.display()),
+        }
+    }
+
+    /// Whether the system denied access.
+    pub fn is_denial(&self) -> bool {
+        matches!(self.cause, Cause::System(error) if is_denial(error))
+    }
+}
 
 /// Whether the system denied access.
 pub fn is_denial(error: Errno) -> bool {
@@ -28,89 +72,44 @@ pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
     }
 }
 
+/// Whether what opened can be a TPM 2.0.
+pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), Failure> {
+    let cause = match kind(fd) {
+        CHARACTER_DEVICE if is_tpm12(fd) => Cause::Tpm12,
+        CHARACTER_DEVICE => return Ok(()),
+        kind => Cause::Kind(kind),
+    };
+    Err(Failure { path: path.to_owned(), cause })
+}
+
+/// By its number, for a container may have it under the name of another (Linux `Documentation/ABI/stable/sysfs-class-tpm`).
+fn is_tpm12(fd: BorrowedFd<'_>) -> bool {
+    let version = registration(fd).and_then(|dir| fs::read_to_string(dir.join("tpm_version_major")).ok());
+    version.is_some_and(|version| version.trim() == "1")
+}
+
+/// Whether the kernel still has a driver for the device that is open; `true` where that cannot be seen.
+pub fn is_registered(fd: BorrowedFd<'_>) -> bool {
+    registration(fd).is_none_or(|dir| dir.exists() || !dir.parent().is_some_and(Path::exists))
+}
+
+/// Where sysfs has a character device.
+fn registration(fd: BorrowedFd<'_>) -> Option<PathBuf> {
+    let number = fstat(fd).ok()?.st_rdev;
+    Some(PathBuf::from(format!("/sys/dev/char/{}:{}", major(number), minor(number))))
+}
+
 /// Why a path does not open.
 pub fn reason(path: &Path, error: Errno) -> String {
     let reason = format!("{}: {}", path.display(), error.desc());
     match error {
-        denial if is_denial(denial) => format!("{reason} ({})", rights(path)),
+        denial if is_denial(denial) => format!("{reason} ({})", rights::show(Node::at(path), &Names::of_this_system())),
         Errno::EBUSY => format!("{reason} (one program at a time may hold this device, and one does)"),
         _ => reason,
     }
 }
 
 /// What to do about failures to open devices: for the one that is nearest to success.
-pub fn remedy(errors: &[Errno]) -> String {
-    let any = |wanted: fn(Errno) -> bool| errors.iter().any(|error| wanted(*error));
-    if any(|error| error == Errno::EBUSY) {
-        "Use /dev/tpmrm0, which programs can share, or end the program that holds the device".to_owned()
-    } else if errors.iter().all(|error| *error == Errno::EISDIR) {
-        "Wanted is a character device such as /dev/tpmrm0".to_owned()
-    } else if any(is_denial) {
-        "Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then \
-         log in anew)"
-            .to_owned()
-    } else if any(|error| matches!(error, Errno::EMFILE | Errno::ENFILE)) {
-        // Nor can anybody look at /sys now.
-        "Close files, or raise the limit of those that are open (ulimit -n)".to_owned()
-    } else {
-        let found = fs::read_dir("/sys/class/tpm").map_or(0, |entries| entries.flatten().count());
-        let kernel = match found {
-            0 => "The kernel has found no TPM (/sys/class/tpm is empty): enable it in the firmware set-up",
-            _ => "The kernel has a TPM (see /sys/class/tpm), but this is not its device: use /dev/tpmrm0",
-        };
-        format!("{kernel}, or use a simulator: TCTI swtpm or libtpms")
-    }
-}
-
-/// Why the driver refused a command (Linux `tpm_common_write`, `tpm_dev_transmit`).
-pub fn of_write(error: Errno) -> String {
-    let hint = match error {
-        Errno::E2BIG => ": the driver takes at most 4096 bytes",
-        Errno::EINVAL => ": the driver holds it for no TPM command",
-        Errno::EBUSY => ": the driver still works on an earlier command",
-        Errno::EPIPE | Errno::ENODEV => ": the TPM was removed",
-        Errno::ETIME | Errno::ETIMEDOUT => ": the TPM does not answer the driver",
-        _ => "",
-    };
-    format!("{}{hint}", error.desc())
-}
-
-/// Why the driver gave no response (Linux `tpm2_map_command`).
-pub fn of_read(error: Errno) -> String {
-    let hint = match error {
-        Errno::EINVAL | Errno::ENOENT => {
-            ": the command names an object or a session that this connection to the resource manager has not"
-        }
-        Errno::EPIPE | Errno::ENODEV => ": the TPM was removed",
-        Errno::ETIME | Errno::ETIMEDOUT => ": the TPM does not answer the driver",
-        _ => "",
-    };
-    format!("{}{hint}", error.desc())
-}
-
-/// Mode and owner of the device, and who asks.
-fn rights(path: &Path) -> String {
-    let user = |uid: Uid| User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
-    let group = |gid: Gid| Group::from_gid(gid).ok().flatten().map_or_else(|| gid.to_string(), |group| group.name);
-    let us = format!("we are {}:{}", user(geteuid()), group(getegid()));
-    match stat(path) {
-        Ok(FileStat { st_mode, st_uid, st_gid, .. }) => format!(
-            "mode {:04o}, owner {}:{}, {us}",
-            st_mode & 0o7777,
-            user(Uid::from_raw(st_uid)),
-            group(Gid::from_raw(st_gid))
-        ),
-        Err(error) => format!("not even its mode can be read: {}; {us}", error.desc()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_has_no_descriptors_is_not_told_that_there_is_no_tpm() {
-        assert!(remedy(&[Errno::EMFILE]).contains("ulimit -n"));
-        assert!(remedy(&[Errno::ENOENT]).contains("/sys/class/tpm"));
-    }
+pub fn remedy(failures: &[Failure]) -> String {
+    advice::on(failures, &Machine::look())
 }

@@ -6,12 +6,14 @@
 pub mod asynchronous;
 pub mod behind;
 pub mod every;
+pub mod forks;
 pub mod linker;
 pub mod mssim;
 pub mod need;
 pub mod output;
 pub mod program;
 pub mod pty;
+pub mod refused;
 pub mod reliability;
 pub mod server;
 pub mod simulator;

@@ -80,8 +80,14 @@ pub fn build(name: &'static str, link: Link, more: &[&str]) -> PathBuf {
 /// Compiles `c-tests/NAME.c` as a library.
 pub fn shared(name: &str, library: &Path, more: &[&str]) {
     let mut cc = Command::new("cc");
-    cc.args(FLAGS).args(["-shared", "-fPIC", "-I"]).arg(stage::include()).args(more);
-    output::succeed(cc.arg("-o").arg(library).arg(stage::c_tests(&format!("{name}.c"))));
+    cc.args(FLAGS).args(["-shared", "-fPIC", "-I"]).arg(stage::include());
+    output::succeed(cc.arg("-o").arg(library).arg(stage::c_tests(&format!("{name}.c"))).args(more));
+}
+
+/// The same, linked with staged libraries, as pkg-config says for these packages.
+pub fn shared_with(name: &str, library: &Path, packages: &str) {
+    let flags = pkg_config(packages);
+    shared(name, library, &flags.split_whitespace().collect::<Vec<_>>());
 }
 
 /// A directory that other users may look into.

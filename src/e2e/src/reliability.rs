@@ -6,6 +6,7 @@
 mod answers;
 mod case;
 mod clock;
+mod costs;
 mod death;
 mod document;
 mod fault;
@@ -35,6 +36,7 @@ use std::fs;
 
 /// The cells that are observed here.
 pub fn tests(suite: &mut Suite, place: Place) {
+    costs::check();
     for table in TABLES {
         for row in table.rows {
             assert_eq!(row.cells.len(), table.columns.len(), "{}", row.slug());

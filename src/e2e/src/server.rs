@@ -230,6 +230,15 @@ impl<P: Program> Tpm for Emulator<P> {
     }
 }
 
+/// A TPM with something before and behind its `name:conf`.
+pub struct Around<T>(pub &'static str, pub T, pub &'static str);
+
+impl<T: Tpm> Tpm for Around<T> {
+    fn name_conf(&self) -> String {
+        format!("{}{}{}", self.0, self.1.name_conf(), self.2)
+    }
+}
+
 /// The state file of a libtpms in a directory of its own.
 pub struct StateFile(TempDir);
 

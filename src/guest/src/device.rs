@@ -13,8 +13,8 @@ use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage, tools};
 
 /// Codes of the TCTI layer as `link-tctildr` exits.
-const IO_ERROR: i32 = 0xa;
-const NOT_PERMITTED: i32 = 0xc;
+pub(crate) const IO_ERROR: i32 = 0xa;
+pub(crate) const NOT_PERMITTED: i32 = 0xc;
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("device::the_default_is_the_resource_manager", &[], default);
@@ -60,7 +60,7 @@ fn line(child: &mut Child) -> String {
 fn scenarios(device: &str) {
     let mut command = stage::command(programs::device());
     command.arg(format!("/dev/{device}")).env("TSS2_LOG", "all+none");
-    output::passes(&output::succeed(&mut command), 39);
+    output::passes(&output::succeed(&mut command), 70);
 }
 
 fn conformance(device: &str) {
@@ -87,7 +87,7 @@ fn eight_programs() {
 }
 
 /// The code, and the one line on stderr: its part and its text.
-fn says(command: &mut Command, code: i32, text: &str) {
+pub(crate) fn says(command: &mut Command, code: i32, text: &str) {
     let output = output::run(command);
     let line = output::stderr(&output);
     assert_eq!(output.status.code(), Some(code), "{}", output::show(&output));
@@ -108,7 +108,7 @@ fn second_open() {
 fn no_rights() {
     let text = "cannot open /dev/tpmrm0: Permission denied (mode 0600, owner root:root, we are nobody:nogroup). \
                 Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss \
-                USER, then log in anew)";
+                USER, then log in again)";
     says(&mut PublicCopy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"), NOT_PERMITTED, text);
 }
 
@@ -116,6 +116,6 @@ fn unknown_handle() {
     let mut tool = stage::command("tpm2_flushcontext");
     let output = output::run(tool.args(["0x80000002", "-T", "device:/dev/tpmrm0"]));
     let text = "cannot read the response from /dev/tpmrm0: Invalid argument: the command names an object or a session \
-                that this connection to the resource manager has not";
+                that this connection to the resource manager does not have";
     assert!(!output.status.success() && output::stderr(&output).contains(text), "{}", output::show(&output));
 }

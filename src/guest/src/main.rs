@@ -5,37 +5,52 @@
 //! * `guest-tests topics`, on the host: a line per topic, see [`topic`]
 //! * `guest-tests programs`, on the host: compiles the C programs, which takes long in the machine
 //! * `guest-tests relay SOCKET`, in the machine: a command for the TCTI cmd
+//! * `guest-tests vtpm SOCKET`, in the machine: serves the kernel's driver, see [`vtpm`]
+//! * `guest-tests cuse SOCKET MILLISECONDS`, in the machine: serves the kernel's CUSE, see [`cuse`]
 //! * `guest-tests [FILTER]`, in the machine: runs the tests of the topic that `TSS2_TOPIC` names
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod cuse;
 mod device;
+mod opening;
 mod package;
 mod programs;
+mod refused;
 mod stick;
 mod systemd;
 mod topic;
 mod udev;
 mod udevd;
 mod user;
+mod vtpm;
 
-use std::env;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{env, thread};
 use tss2_e2e::reliability;
 use tss2_e2e::suite::Suite;
 
 fn main() -> ExitCode {
-    if let [_, relay, socket] = &env::args().collect::<Vec<_>>()[..] {
-        if relay == "relay" {
-            return reliability::relay(Path::new(socket));
-        }
-    }
-    match env::args().nth(1).as_deref() {
-        Some("topics") => topic::print(),
-        Some("programs") => programs::build(),
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["topics"] => topic::print(),
+        ["programs"] => programs::build(),
+        ["relay", socket] => return reliability::relay(Path::new(socket)),
+        ["vtpm", socket] => vtpm::serve(Path::new(socket)),
+        ["cuse", socket, latency] => cuse::serve(Path::new(socket), Duration::from_millis(latency.parse().unwrap())),
         _ => return run(),
     }
     ExitCode::SUCCESS
+}
+
+/// Waits for something that happens soon.
+fn wait_until(mut holds: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !holds() {
+        assert!(since.elapsed() < Duration::from_secs(60), "it does not happen");
+        thread::sleep(Duration::from_millis(2)); // only how often to ask
+    }
 }
 
 fn run() -> ExitCode {

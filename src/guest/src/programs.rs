@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tss2_e2e::asynchronous;
 use tss2_e2e::need::{ESYS, TSS2_HEADERS};
 use tss2_e2e::program::{self, Link};
+use tss2_e2e::refused;
 use tss2_e2e::reliability;
 
 const LOADER: Link = Link::Staged("tss2-tctildr");
@@ -24,9 +25,23 @@ pub(crate) fn steps() -> PathBuf {
     program::build("steps", LOADER, &[])
 }
 
+/// What a program meets on a device whose driver has no poll.
+pub(crate) fn unpolled() -> PathBuf {
+    program::build("unpolled", LOADER, &[])
+}
+
 /// Compiles all of them, on the host.
 pub(crate) fn build() {
-    for program in [program::conformance, program::link_tctildr, device, holds, steps, reliability::program] {
+    for program in [
+        program::conformance,
+        program::link_tctildr,
+        device,
+        holds,
+        steps,
+        unpolled,
+        refused::program,
+        reliability::program,
+    ] {
         let _: PathBuf = program();
     }
     if [ESYS, TSS2_HEADERS].into_iter().all(|need| need.missing().is_none()) {

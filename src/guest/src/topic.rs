@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
-use crate::{device, package, stick, systemd, udev};
+use crate::{cuse, device, opening, package, refused, stick, systemd, udev};
 use tss2_e2e::reliability::{self, Place};
 use tss2_e2e::suite::Suite;
 
@@ -20,6 +20,9 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "stick", memory: 310, tpm: false, tests: stick::tests },
     Topic { name: "reliability", memory: 310, tpm: true, tests: |suite| reliability::tests(suite, Place::Guest) },
     Topic { name: "device", memory: 310, tpm: true, tests: device::tests },
+    Topic { name: "refused", memory: 310, tpm: true, tests: refused::tests },
+    Topic { name: "opening", memory: 310, tpm: true, tests: opening::tests },
+    Topic { name: "cuse", memory: 310, tpm: false, tests: cuse::tests },
     Topic { name: "systemd", memory: 768, tpm: true, tests: systemd::tests },
     Topic { name: "udev", memory: 310, tpm: true, tests: udev::tests },
     Topic { name: "package", memory: 310, tpm: true, tests: package::tests },

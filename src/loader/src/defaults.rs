@@ -7,11 +7,13 @@ use nix::errno::Errno;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::OpenOptions;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use tcti_core::diagnosis::{self, Failure as Unfit};
 use tcti_core::net::local;
-use tcti_core::{Rc, Result, diagnosis, fail};
+use tcti_core::{Rc, Result, fail};
 
 /// One candidate.
 struct Default {
@@ -47,13 +49,13 @@ const DEFAULTS: [Default; 7] = [
 /// Why a candidate does not open.
 struct Refusal {
     reason: String,
-    /// From a device, for the remedy.
-    error: Option<Errno>,
+    /// Of a device, for the remedy.
+    device: Option<Unfit>,
 }
 
 impl Refusal {
     fn new(reason: String) -> Refusal {
-        Refusal { reason, error: None }
+        Refusal { reason, device: None }
     }
 }
 
@@ -104,22 +106,23 @@ fn probe_system_bus() -> core::result::Result<(), Refusal> {
 
 fn probe_device(path: &Path) -> core::result::Result<(), Refusal> {
     let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    opened.map(drop).map_err(|error| {
-        let error = Errno::from_raw(error.raw_os_error().unwrap_or_default());
-        Refusal { reason: diagnosis::reason(path, error), error: Some(error) }
-    })
+    let checked = match opened {
+        Ok(device) => diagnosis::check(path, device.as_fd()),
+        Err(error) => Err(Unfit::system(path, Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
+    };
+    checked.map_err(|unfit| Refusal { reason: unfit.reason(), device: Some(unfit) })
 }
 
 /// The first default that opens; `IO_ERROR` when none does.
 pub(crate) fn open() -> Result<Child> {
     let mut reasons = Vec::new();
-    let mut errors = Vec::new();
+    let mut devices = Vec::new();
     for candidate in &DEFAULTS {
         match candidate.open() {
             Ok(child) => return Ok(child),
-            Err(Refusal { reason, error }) => {
+            Err(Refusal { reason, device }) => {
                 reasons.push(reason);
-                errors.extend(error);
+                devices.extend(device);
             }
         }
     }
@@ -128,7 +131,7 @@ pub(crate) fn open() -> Result<Child> {
         Rc::IO_ERROR,
         "no TCTI is named and no default opens: {}. {}",
         reasons.join("; "),
-        diagnosis::remedy(&errors)
+        diagnosis::remedy(&devices)
     ))
 }
 

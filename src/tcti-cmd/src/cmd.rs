@@ -2,6 +2,7 @@
 //! A command as a transport: TPM commands go to its standard input, responses come from its standard output.
 #![forbid(unsafe_code)]
 
+mod place;
 mod process;
 
 use process::{HASTE, PATIENCE, Process, WRITE_TIMEOUT};
@@ -10,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tcti_core::net::Arrival;
 use tcti_core::{
-    Before, Company, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail, turns,
+    Before, Company, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail,
 };
 
 /// A command, which need not be UTF-8, and its process while it runs.
@@ -24,19 +25,6 @@ impl Cmd {
         if let Some(process) = self.process.take() {
             process.stop(patience);
         }
-    }
-
-    /// Reads and drops the response to a command that another process has sent. `false` when that cannot be told from
-    /// another one.
-    fn drain(&self) -> bool {
-        let Some(process) = &self.process else { return true };
-        let (mut rx, deadline) = (RxBuf::new(), Deadline::within(turns::PATIENCE));
-        while rx.missing().is_ok_and(|missing| missing > 0) {
-            if process.read(&mut rx, &deadline) != Ok(Arrival::Bytes) {
-                return false;
-            }
-        }
-        rx.missing() == Ok(0) && process.is_quiet()
     }
 
     /// Starts the command in place of one that ended.
@@ -153,7 +141,7 @@ impl Transport for Cmd {
     fn resume(&mut self, before: Before) -> Result<()> {
         let in_step = match before {
             Before::Mine | Before::Anothers => true,
-            Before::BrokenOff { sent } => self.process.is_none() || (sent && self.drain()),
+            Before::BrokenOff { .. } => self.process.as_mut().is_none_or(place::find),
         };
         if !in_step {
             log::warn!(

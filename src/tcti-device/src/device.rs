@@ -2,14 +2,20 @@
 //! The kernel's TPM driver as a transport: one write per command, one read per response (Linux
 //! `drivers/char/tpm/tpm-dev-common.c`). The descriptor is non-blocking, which makes the driver work in the
 //! background; how to learn that it is done is the part of `line`.
+//!
+//! The descriptor is the memory of the resource manager: whoever closes it loses every key that was loaded through it. It
+//! stays open after an error, unless the error is the end of the connection.
 #![forbid(unsafe_code)]
 
+use crate::driver;
 use crate::line::Line;
 use nix::errno::Errno;
-use nix::unistd::{read, write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
-use tcti_core::{Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, diagnosis, fail};
+use tcti_core::diagnosis::{self, Failure};
+use tcti_core::{
+    Before, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail, turns,
+};
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
 const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"];
@@ -17,46 +23,58 @@ const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tc
 /// A TPM character device.
 pub(crate) struct Device {
     path: PathBuf,
-    /// Absent after an exchange that failed, until the next command: closing makes the driver forget it.
+    /// Absent after an error that was the end of the connection, until the next command.
     line: Option<Line>,
 }
 
 impl Device {
     /// The first default device that opens; if none does, one error that names them all.
     fn open_default() -> Result<Device> {
-        let mut reasons = Vec::new();
-        let mut errors = Vec::new();
+        let mut failures = Vec::new();
         for path in DEFAULTS.map(Path::new) {
-            match Line::open(path) {
+            match open(path) {
                 Ok(line) => return Ok(Device { path: path.to_owned(), line: Some(line) }),
-                Err(error) => {
-                    reasons.push(diagnosis::reason(path, error));
-                    errors.push(error);
-                }
+                Err(failure) => failures.push(failure),
             }
         }
-        let remedy = diagnosis::remedy(&errors);
-        Err(fail!(code(&errors), "no TPM device opens: {}. {remedy}", reasons.join("; ")))
+        let reasons: Vec<String> = failures.iter().map(Failure::reason).collect();
+        Err(fail!(code(&failures), "no TPM device opens: {}. {}", reasons.join("; "), diagnosis::remedy(&failures)))
     }
 
     fn line(&mut self) -> Result<&mut Line> {
         match &mut self.line {
             Some(line) => Ok(line),
             closed => {
-                let line = Line::open(&self.path).map_err(|error| refused(&self.path, error))?;
+                let line = open(&self.path).map_err(|failure| {
+                    let failures = [failure];
+                    let [failure] = &failures;
+                    fail!(code(&failures), "cannot open {}. {}", failure.reason(), diagnosis::remedy(&failures))
+                })?;
                 Ok(closed.insert(line))
             }
         }
     }
+
+    /// The end of an exchange. That of the connection, too, if the error means that; it is said here once.
+    fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Rc {
+        let is_lost = self.line.take_if(|line| line.ends_with(error)).is_some();
+        let loss = match is_lost {
+            true => ". What was loaded through this connection is lost; the next command opens the device again",
+            false => "",
+        };
+        fail!(Rc::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
+    }
 }
 
-fn refused(path: &Path, error: Errno) -> Rc {
-    let remedy = diagnosis::remedy(&[error]);
-    fail!(code(&[error]), "cannot open {}. {remedy}", diagnosis::reason(path, error))
+/// A device with a TPM 2.0.
+fn open(path: &Path) -> core::result::Result<Line, Failure> {
+    let line = Line::open(path).map_err(|error| Failure::system(path, error))?;
+    diagnosis::check(path, line.as_fd())?;
+    Ok(line)
 }
 
-fn code(errors: &[Errno]) -> Rc {
-    match errors.iter().any(|error| diagnosis::is_denial(*error)) {
+fn code(failures: &[Failure]) -> Rc {
+    match failures.iter().any(Failure::is_denial) {
         true => Rc::NOT_PERMITTED,
         false => Rc::IO_ERROR,
     }
@@ -69,14 +87,7 @@ impl Open for Device {
     fn open(conf: Conf<'_>) -> Result<Device> {
         let Some(path) = conf.path() else { return Device::open_default() };
         let mut device = Device { path: path.to_owned(), line: None };
-        let kind = diagnosis::kind(device.line()?.as_fd());
-        if kind != diagnosis::CHARACTER_DEVICE {
-            return Err(fail!(
-                Rc::IO_ERROR,
-                "{} is {kind}, not a character device such as /dev/tpmrm0",
-                path.display()
-            ));
-        }
+        device.line()?;
         Ok(device)
     }
 }
@@ -84,82 +95,77 @@ impl Open for Device {
 impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let line = self.line()?;
+        let deadline = Deadline::within(turns::PATIENCE);
         let sent = loop {
-            match write(&*line, command) {
-                Err(Errno::EINTR) => {}
+            match line.write(command) {
+                // An exchange that broke off, of whoever shares the device, is still under way.
+                Err(Errno::EBUSY) if !deadline.has_passed() && line.wait(&deadline)? => line.drop_response(),
                 sent => break sent,
             }
+            line.settle();
         };
         match sent {
             Ok(count) if count == command.len() => Ok(()),
             Ok(count) => {
                 Err(fail!(Rc::IO_ERROR, "{} took {count} bytes of a command of {}", self.path.display(), command.len()))
             }
-            Err(error) => Err(fail!(
-                Rc::IO_ERROR,
-                "cannot send a command of {} bytes to {}: {}",
-                command.len(),
-                self.path.display(),
-                diagnosis::of_write(error)
-            )),
+            Err(error) => {
+                let what = format!("send a command of {} bytes to", command.len());
+                Err(self.failed(&what, error, &driver::refusal(error)))
+            }
         }
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let Some(line) = &mut self.line else { return Err(Rc::BAD_SEQUENCE) };
         let deadline = Deadline::after(wait);
+        let mut is_there = false;
         loop {
-            // Before its first byte the driver has to be polled; after it, an empty read is the end of the response.
-            if rx.is_empty() && !line.wait(&deadline)? {
+            if !is_there && !line.wait(&deadline)? {
                 return Ok(Progress::Pending);
             }
             // The driver drops the rest of a response that is not read in one go (before Linux 5.0), so the room is
             // for the largest there is.
-            let count = loop {
-                match rx.read_with(|room| read(&*line, room))? {
-                    Err(Errno::EINTR) => {}
-                    count => break count,
-                }
-            };
-            match count {
+            match rx.read_with(|room| line.read(room))? {
+                // The report was of something earlier. What comes now is reported again.
                 Ok(0) if rx.is_empty() => {
-                    return Err(fail!(
-                        Rc::NO_CONNECTION,
-                        "{} has no response: it went away, or nobody read the response for the 120 seconds that the \
-                         driver keeps it",
-                        self.path.display()
-                    ));
-                }
-                Ok(count) if count == 0 || rx.missing()? == 0 => return Ok(Progress::Complete),
-                Ok(_) => {}
-                // One read for each report: of two waits in a row the second would wait for another one.
-                Err(Errno::EAGAIN) if rx.is_empty() => {}
-                Err(Errno::EAGAIN) => {
-                    if !line.wait(&deadline)? {
-                        return Ok(Progress::Pending);
+                    is_there = line.take_report();
+                    if !is_there && !line.is_busy() {
+                        return Err(fail!(
+                            Rc::NO_CONNECTION,
+                            "{} has no response: it went away, or nobody read the response for the 120 seconds that \
+                             the driver keeps it",
+                            self.path.display()
+                        ));
                     }
                 }
-                Err(error) => {
-                    return Err(fail!(
-                        Rc::IO_ERROR,
-                        "cannot read the response from {}: {}",
-                        self.path.display(),
-                        diagnosis::of_read(error)
-                    ));
+                Err(Errno::EAGAIN) if line.is_watched() => is_there = line.take_report(),
+                Ok(count) if count == 0 || rx.missing()? == 0 => {
+                    line.take_report();
+                    line.works();
+                    return Ok(Progress::Complete);
                 }
+                Ok(_) => is_there = true,
+                Err(error) => return Err(self.failed("read the response from", error, &driver::failure(error))),
             }
         }
     }
 
-    fn abandon(&mut self) {
-        self.line = None;
-    }
+    /// What is left is read and dropped before the next command.
+    fn abandon(&mut self) {}
 
     /// The descriptor is the memory of the driver's resource manager, so this process goes on with it.
     fn inherited(&mut self) {}
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn resume(&mut self, _before: Before) -> Result<()> {
+        if let Some(line) = &self.line {
+            line.settle();
+        }
+        Ok(())
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =

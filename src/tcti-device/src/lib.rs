@@ -3,6 +3,7 @@
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
 mod device;
+mod driver;
 mod line;
 
 use core::ffi::c_char;

@@ -1,60 +1,124 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! An open device, and a wait for it that keeps its time.
 //!
-//! While the driver works on a command it holds the lock that its poll and its read take (Linux `tpm_dev_async_work`,
-//! `tpm_common_poll`): `poll(2)` on the device itself returns when the response is there, whatever its time-out. An
-//! epoll instance that knew the device before the command asks the driver when the driver has woken it, and not before;
-//! then the lock is free.
+//! While the driver works on a command it holds the lock that its poll, its read and its write take (Linux
+//! `tpm_dev_async_work`, `tpm_common_poll`): `poll(2)` on the device itself returns when the response is there, whatever
+//! its time-out. An epoll instance that knew the device before the command asks the driver when the driver has woken it,
+//! and not before; then the lock is free.
+//!
+//! A report stays in the epoll instance until what it reported was read. Whoever goes on with the device, after an
+//! exchange that broke off or in another process, finds there what is left of it.
 #![forbid(unsafe_code)]
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::stat::Mode;
+use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use tcti_core::io::{above_stdio, wait_for};
-use tcti_core::{Deadline, Result};
+use tcti_core::{Deadline, Result, diagnosis};
+
+/// Room for any response of a driver, in bytes (Linux `TPM_BUFSIZE`).
+const LARGEST: usize = 4096;
 
 /// A device that is open.
 pub(crate) struct Line {
     fd: OwnedFd,
-    /// Absent where the driver has no poll, as before Linux 5.0: there is no waiting then, and `read` blocks.
+    /// Absent where the driver has no poll: there is no waiting then, and `read` blocks.
     watch: Option<Epoll>,
+    /// Whether the last exchange ended in an error that may mean the end of the connection.
+    is_doubtful: bool,
 }
 
 impl Line {
     pub(crate) fn open(path: &Path) -> core::result::Result<Line, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let fd = above(open(path, flags, Mode::empty())?)?;
+        let mut line = Line { fd, watch: None, is_doubtful: false };
         let watch = Epoll(above(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
         // The driver drops a response that nobody reads for 120 seconds, and can be written to from then on: without
         // EPOLLOUT one would wait for it without an end. One report per wake-up (EPOLLET), so that what was reported
         // before is not asked again, which would take the lock.
         let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        let line = match watch.add(&fd, EpollEvent::new(events, 0)) {
-            Ok(()) => Line { fd, watch: Some(watch) },
-            Err(Errno::EPERM) => Line { fd, watch: None },
+        match watch.add(&line.fd, EpollEvent::new(events, 0)) {
+            Ok(()) => line.watch = Some(watch),
+            Err(Errno::EPERM) => {} // as before Linux 5.0
             Err(error) => return Err(error),
-        };
-        line.reported(); // that it can be written to
+        }
+        // A response before the first command: the kernel speaks for a driver that has no poll (DEFAULT_POLLMASK), as
+        // one in user space may have none (CUSE). It wakes nobody.
+        if line.take_report() {
+            line.watch = None;
+        }
+        if !line.is_watched() {
+            fcntl(&line.fd, FcntlArg::F_SETFL(OFlag::empty()))?;
+        }
         Ok(line)
     }
 
-    /// Waits until the driver has reported something since the last wait; `false` when the deadline came first.
+    /// Waits until the driver has something to report; `false` when the deadline came first. The report stays.
     pub(crate) fn wait(&self, deadline: &Deadline) -> Result<bool> {
-        let is_ready = wait_for(self.watched(), PollFlags::POLLIN, deadline)?;
-        if is_ready {
-            self.reported();
-        }
-        Ok(is_ready)
+        wait_for(self.watched(), PollFlags::POLLIN, deadline)
     }
 
-    /// Takes note of a report. If that fails it stays, and the next wait is none.
-    fn reported(&self) {
-        if let Some(watch) = &self.watch {
-            let _ = watch.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO);
+    /// Takes the report; `true` when there is something to read at this moment.
+    pub(crate) fn take_report(&self) -> bool {
+        let mut events = [EpollEvent::empty()];
+        let count = self.watch.as_ref().and_then(|watch| watch.wait(&mut events, EpollTimeout::ZERO).ok());
+        count.is_some_and(|count| count > 0) && events.iter().any(|event| event.events().contains(EpollFlags::EPOLLIN))
+    }
+
+    pub(crate) fn read(&self, room: &mut [u8]) -> nix::Result<usize> {
+        again(|| read(&self.fd, room))
+    }
+
+    pub(crate) fn write(&self, command: &[u8]) -> nix::Result<usize> {
+        again(|| write(&self.fd, command))
+    }
+
+    /// Takes a report that is left of an earlier exchange, and drops the response that it reported.
+    pub(crate) fn settle(&self) {
+        while self.take_report() {
+            self.drop_response();
+        }
+    }
+
+    /// Reads what is there. Without a poll that waits for the response under way.
+    pub(crate) fn drop_response(&self) {
+        let mut rest = [0; LARGEST];
+        while self.read(&mut rest).is_ok_and(|count| count == LARGEST) {}
+    }
+
+    /// Whether a command is under way, or its response waits. A byte is no command: the driver says EINVAL when it could
+    /// take one, and EBUSY when not (Linux `tpm_common_write`).
+    pub(crate) fn is_busy(&self) -> bool {
+        self.is_watched() && self.write(&[0]) == Err(Errno::EBUSY)
+    }
+
+    /// Whether the driver says when it has something. If not, `read` waits for it.
+    pub(crate) fn is_watched(&self) -> bool {
+        self.watch.is_some()
+    }
+
+    /// A response came.
+    pub(crate) fn works(&mut self) {
+        self.is_doubtful = false;
+    }
+
+    /// Whether this error is the end of the connection, and of all that was loaded through it.
+    pub(crate) fn ends_with(&mut self, error: Errno) -> bool {
+        match error {
+            Errno::ENODEV | Errno::EPIPE => true,
+            // EIO: the transfer to the TPM failed, or the TPM was removed. EFAULT: the resource manager could not load
+            // what it keeps for this connection. Once it refused a command while there was a session, it never can
+            // again: it ends the sessions then, and Linux 6.1 still wants to load them (`tpm2_flush_space`).
+            Errno::EIO | Errno::EFAULT => {
+                core::mem::replace(&mut self.is_doubtful, true) || !diagnosis::is_registered(self.fd.as_fd())
+            }
+            _ => false,
         }
     }
 
@@ -67,6 +131,16 @@ impl Line {
 impl AsFd for Line {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+/// Makes a system call until no signal interrupts it.
+fn again(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            result => return result,
+        }
     }
 }
 

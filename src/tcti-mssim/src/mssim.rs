@@ -18,8 +18,8 @@ use tcti_core::{
     Wait, fail,
 };
 
-/// Where commands come from unless the caller says otherwise, as with the C module.
-const DEFAULT_LOCALITY: u8 = 3;
+/// Where commands come from unless the caller says otherwise, as with the C module of tpm2-tss 4.2.0.
+const DEFAULT_LOCALITY: u8 = 0;
 
 /// Bytes around a response: its size before it, zero behind it.
 const SIZE: usize = 4;

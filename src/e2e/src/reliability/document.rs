@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `docs/reliability.md`.
 
+use super::costs;
 use super::outcome::Cell;
 use super::table::{TABLES, Table};
 use std::fmt::Write;
@@ -56,6 +57,7 @@ reliability`), all else on the host.
 /// The page.
 pub fn document() -> String {
     let mut page = HEAD.to_owned();
+    costs::show(&mut page).unwrap();
     for table in TABLES {
         show(&mut page, table).unwrap();
     }

@@ -9,7 +9,7 @@ use tss2_e2e::mssim::Mssim;
 use tss2_e2e::need::{FAPI, LIBTPMS, SWTPM, VALGRIND};
 use tss2_e2e::program::{self, Link};
 use tss2_e2e::pty::PtyDevice;
-use tss2_e2e::server::{Socket, Swtpm, Tpm};
+use tss2_e2e::server::{Around, Socket, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, stage};
 
@@ -48,15 +48,6 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("asynchronous::fapi_with_elliptic_curves", &needs, || {
         fapi(&Swtpm::start(Socket::Unix), "P_ECCP256SHA256", 0); // their keys are made at once
     });
-}
-
-/// A swtpm with something before or behind its `name:conf`.
-struct Around(&'static str, Swtpm, &'static str);
-
-impl Tpm for Around {
-    fn name_conf(&self) -> String {
-        format!("{}{}{}", self.0, self.1.name_conf(), self.2)
-    }
 }
 
 fn names(tpms: &[Box<dyn Tpm>]) -> Vec<String> {

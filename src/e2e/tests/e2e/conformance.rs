@@ -191,6 +191,20 @@ fn check(case: &Case, mut command: impl std::borrow::BorrowMut<Command>) {
             .env("TSS2_LOG", "all+none")
             .env("TCTI_PCAP_FILE", "/dev/null"),
     );
-    assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+    let said = output::stderr(&output).lines().any(|line| !is_about_pidfd_open(line));
+    assert!(output.status.success() && !said, "{}", output::show(&output));
     output::passes(&output::stdout(&output), case.checks);
+}
+
+/// What valgrind before 3.21 says of a system call that it does not know. The number is in the first of the lines; they
+/// are the same on every architecture but for its name.
+fn is_about_pidfd_open(line: &str) -> bool {
+    let said = [
+        "-linux syscall: 434",
+        "You may be able to write your own handler.",
+        "Read the file README_MISSING_SYSCALL_OR_IOCTL.",
+        "Nevertheless we consider this a bug.  Please report",
+        "it at http://valgrind.org/support/bug_reports.html.",
+    ];
+    line.starts_with("--") && said.iter().any(|said| line.ends_with(said))
 }

@@ -91,7 +91,7 @@ const CASES: [Case; 13] = [
         "device:/etc/passwd",
         IO_ERROR,
         "device",
-        "/etc/passwd is a regular file, not a character device such as /dev/tpmrm0",
+        "cannot open /etc/passwd: this is a regular file. Wanted is a character device such as /dev/tpmrm0",
     ),
     (
         "no_expression_for_a_serial_number",
@@ -218,8 +218,8 @@ fn no_permission() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr());
     command.arg(device.name_conf()).env("LD_LIBRARY_PATH", copy.path());
     let text = format!(
-        "cannot open {}: Permission denied (mode 0000, owner {}, we are nobody:nogroup). Install the udev rules that \
-         give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss USER, then log in anew)",
+        "cannot open {}: Permission denied (mode 0000, owner {}, we are nobody:nogroup). Be in the group that may \
+         open it (usermod -a -G GROUP USER, then log in again), or run as its owner",
         device.path().display(),
         owner(device.path())
     );

@@ -132,6 +132,20 @@ impl Process {
         }
     }
 
+    /// Fills `room`, and takes no byte more. `None` when they do not come in time.
+    pub(crate) fn fill(&self, mut room: &mut [u8], deadline: &Deadline) -> Option<()> {
+        while !room.is_empty() {
+            wait_for(self.stdout.as_fd(), PollFlags::POLLIN, deadline).ok().filter(|came| *came)?;
+            match read(&self.stdout, room) {
+                Ok(0) => return None,
+                Ok(count) => room = room.get_mut(count..)?,
+                Err(Errno::EINTR) => {}
+                Err(_) => return None,
+            }
+        }
+        Some(())
+    }
+
     /// What to poll for a response.
     pub(crate) fn watched(&self) -> RawFd {
         self.stdout.as_raw_fd()

@@ -191,12 +191,20 @@ fn the_command_inherits_no_descriptor() {
     assert_eq!(read("ours"), read("plain"));
 }
 
-/// A shell command that serves until its input ends, and notes that it was started and that it ended.
-fn server(dir: &Path) -> String {
-    let once = format!("[ \"$(head -c {} | wc -c)\" = {} ]", GET_RANDOM.len(), GET_RANDOM.len());
-    let dir = dir.display();
-    format!("echo x >> {dir}/started; while {once}; do {}; done; echo x >> {dir}/ended", print(OK))
+/// A shell command that serves until its input ends, and notes that it was started and that it ended. It prints `other` for
+/// every command but those that no TPM knows.
+fn server(dir: &Path, other: &[u8]) -> String {
+    let (dir, unknown, other) = (dir.display(), print(UNKNOWN), print(other));
+    let code = "dd bs=1 count=12 2>/dev/null | od -An -tx1 | cut -d' ' -f8-11";
+    format!(
+        "exec 2>/dev/null; echo x >> {dir}/started
+         while c=$({code}); [ -n \"$c\" ]; do if [ \"$c\" = '00 00 00 00' ]; then {unknown}; else {other}; fi; done
+         echo x >> {dir}/ended"
+    )
 }
+
+/// TPM_RC_COMMAND_CODE.
+const UNKNOWN: &[u8] = &[0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x43];
 
 fn lines(path: &Path) -> usize {
     std::fs::read_to_string(path).unwrap_or_default().lines().count()
@@ -209,7 +217,7 @@ fn a_child_process_goes_on_with_the_command_and_the_last_one_ends_it() {
     for fifo in [&begin, &end] {
         nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     }
-    let mut session = Some(open(&server(dir.path())));
+    let mut session = Some(open(&server(dir.path(), OK)));
     assert_eq!(run(session.as_mut().unwrap()).unwrap(), OK);
     let child = Forked::asks(|| {
         let mut session = session.take().unwrap(); // it finalizes
@@ -231,24 +239,60 @@ fn a_child_process_goes_on_with_the_command_and_the_last_one_ends_it() {
     assert_eq!(lines(&dir.path().join("ended")), 1, "with the last process");
 }
 
+/// A process that dies in its turn, after it has done this.
+fn dies_after(session: &mut Session<Cmd>, work: impl FnOnce(&mut Cmd)) {
+    let child = Forked::asks(|| {
+        session.enter().unwrap();
+        session
+            .beside(|cmd| -> Result<()> {
+                work(cmd);
+                std::panic::resume_unwind(Box::new(()))
+            })
+            .is_ok()
+    });
+    assert_eq!(child.status(), Some(1));
+}
+
+fn receive(cmd: &mut Cmd) -> Vec<u8> {
+    let mut rx = RxBuf::new();
+    assert_eq!(cmd.recv(&mut rx, Wait::Forever), Ok(Progress::Complete));
+    rx.as_slice().to_vec()
+}
+
 #[test]
-fn a_response_that_a_process_left_is_dropped_and_the_command_goes_on() {
+fn wherever_a_process_died_in_an_exchange_the_command_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let mut session = open(&server(dir.path()));
-    for _ in 0..3 {
+    let mut session = open(&server(dir.path(), OK));
+    for _ in 0..2 {
         let child = Forked::asks(|| session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok());
         assert_eq!(child.status(), Some(0));
         assert_eq!(run(&mut session).unwrap(), OK);
+        dies_after(&mut session, |_| {});
+        assert_eq!(run(&mut session).unwrap(), OK);
+        dies_after(&mut session, |cmd| cmd.send(GET_RANDOM).unwrap());
+        assert_eq!(run(&mut session).unwrap(), OK);
+        dies_after(&mut session, |cmd| {
+            cmd.send(GET_RANDOM).unwrap();
+            assert_eq!(receive(cmd), OK);
+        });
+        assert_eq!(run(&mut session).unwrap(), OK);
+        dies_after(&mut session, |cmd| {
+            cmd.send(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0]).unwrap(); // also an unknown one
+        });
+        assert_eq!(run(&mut session).unwrap(), OK);
     }
     assert_eq!(lines(&dir.path().join("started")), 1);
-    let child = Forked::asks(|| {
-        session.enter().unwrap();
-        // It dies in its turn, before it has sent anything.
-        session.beside(|_| -> Result<()> { std::panic::resume_unwind(Box::new(())) }).is_ok()
-    });
-    assert_eq!(child.status(), Some(1));
-    assert_eq!(run(&mut session).unwrap(), OK);
-    assert_eq!(lines(&dir.path().join("started")), 2, "who knows what was sent");
+}
+
+#[test]
+fn where_the_place_is_not_found_the_command_is_started_again() {
+    for other in [b"Password: ", UNKNOWN] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut session = open(&server(dir.path(), other));
+        dies_after(&mut session, |cmd| cmd.send(GET_RANDOM).unwrap());
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(lines(&dir.path().join("ended")), 1);
+    }
 }
 
 /// The command's ends of its pipes.

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use tcti_core::Session;
 use tcti_core::io::wait_for;
 use tcti_core::session::Received;
@@ -101,6 +102,72 @@ fn garbage_costs_one_command_only() {
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
+/// Whoever closes a resource manager loses what was loaded.
+#[test]
+fn an_error_keeps_the_device_open() {
+    let (mut tpm, slave, _) = device();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tpm");
+    symlink(ttyname(&slave).unwrap(), &path).unwrap();
+    let mut session = Session::new(open_path(&path).unwrap());
+    std::fs::remove_file(&path).unwrap(); // it does not open a second time
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    tpm.write_all(&[0xff; 20]).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    tpm.write_all(OK).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn what_is_left_of_an_exchange_is_dropped_before_the_next() {
+    let (mut tpm, slave, mut session) = device();
+    tpm.write_all(&[OK, &[0; 3980]].concat()).unwrap();
+    while ioctl_fionread(&slave).unwrap() < 4000 {
+        std::thread::yield_now();
+    }
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    tpm.write_all(OK).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
+#[test]
+fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
+    let mut line = Line::open(Path::new("/dev/null")).unwrap();
+    for refusal in [Errno::EINVAL, Errno::ENOMEM, Errno::E2BIG, Errno::EBUSY, Errno::ETIME, Errno::ENOENT] {
+        assert!(!line.ends_with(refusal), "{refusal}");
+    }
+    for doubt in [Errno::EIO, Errno::EFAULT] {
+        assert!(!line.ends_with(doubt));
+        line.works();
+    }
+    assert!(!line.ends_with(Errno::EIO));
+    assert!(line.ends_with(Errno::EFAULT));
+    for end in [Errno::ENODEV, Errno::EPIPE] {
+        assert!(Line::open(Path::new("/dev/null")).unwrap().ends_with(end));
+    }
+}
+
+/// The kernel has no entry of a pseudo-terminal in sysfs, as of a device whose driver is gone.
+#[test]
+fn a_device_that_the_kernel_does_not_know_ends_with_the_first_failure() {
+    let (_tpm, slave, _session) = device();
+    let mut line = Line::open(&ttyname(&slave).unwrap()).unwrap();
+    assert_eq!(line.ends_with(Errno::EIO), Path::new("/sys/dev/char").exists());
+}
+
+/// Linux answers for a driver without poll that it is ready.
+#[test]
+fn a_driver_without_poll_is_not_watched() {
+    assert!(!Line::open(Path::new("/dev/null")).unwrap().is_watched());
+    let (_tpm, slave, _session) = device();
+    assert!(Line::open(&ttyname(&slave).unwrap()).unwrap().is_watched());
+}
+
 #[test]
 fn a_device_that_goes_away_is_an_error() {
     let (tpm, _slave, mut session) = device();
@@ -119,16 +186,6 @@ fn what_is_no_character_device_is_refused() {
     assert_eq!(open_path(&file).err(), Some(Rc::IO_ERROR));
     assert_eq!(open_path(dir.path()).err(), Some(Rc::IO_ERROR));
     assert_eq!(open_path(Path::new("/dev/no-such-tpm")).err(), Some(Rc::IO_ERROR));
-}
-
-#[test]
-fn a_message_names_reason_and_remedy() {
-    let missing = diagnosis::remedy(&[Errno::ENOENT]);
-    assert!(missing.contains("/sys/class/tpm") && missing.contains("swtpm"), "{missing}");
-    let denied = diagnosis::reason(Path::new("/"), Errno::EACCES);
-    assert!(denied.contains("mode 0755, owner root:root, we are "), "{denied}");
-    assert!(diagnosis::remedy(&[Errno::ENOENT, Errno::EACCES]).contains("group tss"));
-    assert!(diagnosis::remedy(&[Errno::EBUSY]).contains("/dev/tpmrm0"));
 }
 
 /// Both ends of a pseudo-terminal, which carries bytes from one to the other in its own time.

@@ -79,7 +79,7 @@ fn a_command_goes_in_an_envelope_and_sessions_end() {
     let (mut session, data, platform) = session(vec![[exchange(), vec![Step::Read(4)]].concat()]);
     assert_eq!(run(&mut session).unwrap(), OK);
     drop(session);
-    let envelope = [&[0, 0, 0, 8, 3, 0, 0, 0, 12], GET_RANDOM, &[0, 0, 0, 20]].concat();
+    let envelope = [&[0, 0, 0, 8, 0, 0, 0, 0, 12], GET_RANDOM, &[0, 0, 0, 20]].concat();
     assert_eq!(data.join().unwrap(), [envelope]);
     assert_eq!(platform.join().unwrap(), [1, 11, 20], "power, NV, end");
 }
@@ -354,7 +354,7 @@ struct Commands(File);
 impl Peer for Commands {
     fn command(&mut self, size: usize) -> Vec<u8> {
         let envelope = self.0.command(9 + size);
-        assert_eq!(envelope[..9], [&[0, 0, 0, 8, 3][..], &u32::try_from(size).unwrap().to_be_bytes()].concat());
+        assert_eq!(envelope[..9], [&[0, 0, 0, 8, 0][..], &u32::try_from(size).unwrap().to_be_bytes()].concat());
         envelope[9..].to_vec()
     }
 

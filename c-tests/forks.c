@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* A program that loads a key and then forks, in one order after another: forks shared|apart NAME:CONF [-ORDER...]. The
+ * processes go on with the context that they inherited, and the key has to be there. shared: the processes share a
+ * connection, where one command is under way at a time; apart: each has its own, and the TPM keeps the key for all.
+ * -ORDER leaves an order out. Prints a line for each order, with the checks that passed, and those that fail. */
+
+#include <grp.h>
+#include "hmac.h"
+#include "processes.h"
+
+#define COMMANDS 40u /* of a process that shows that it goes on */
+#define WORKERS 8
+#define KILLED 300
+
+/* HashSequenceStart with SHA-256. */
+static const uint8_t START_SEQUENCE[] = {0x80, 0x01, 0, 0, 0, 14, 0, 0, 0x01, 0x86, 0, 0, 0, 0x0b};
+#define SEQUENCE_UPDATE 0x15c
+#define SEQUENCE_COMPLETE 0x13e
+#define HASH 0x17d
+
+static const char *name_conf;
+static int is_shared;
+
+/* The last process: it goes on, and then ends the context in order. */
+static _Noreturn void is_last(TSS2_TCTI_CONTEXT *ctx)
+{
+    goes_on(ctx, COMMANDS);
+    flush(ctx);
+    Tss2_TctiLdr_Finalize(&ctx);
+    leave();
+}
+
+static void the_parent_is_idle(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    pid_t child = forked();
+    if (child == 0) {
+        goes_on(ctx, COMMANDS);
+        leave();
+    }
+    ends_well(child);
+    is_last(ctx);
+}
+
+static void update(TSS2_TCTI_CONTEXT *ctx, uint32_t sequence, const char *text)
+{
+    uint8_t command[128];
+    size_t size = with_text(command, SEQUENCE_UPDATE, sequence, text, "", 0);
+    code("update", exchange(ctx, size, command), TSS2_RC_SUCCESS);
+}
+
+/* Both add to the same hash. */
+static void parent_and_child_in_turn(void)
+{
+    static const char null_hierarchy[] = {0x40, 0, 0, 0x07}, with_sha256[] = {0, 0x0b, 0x40, 0, 0, 0x07};
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    uint8_t command[128], digest[DIGEST];
+    int line;
+    must("start", exchange(ctx, sizeof(START_SEQUENCE), START_SEQUENCE));
+    uint32_t sequence = be32(response + 10);
+    pid_t child = forked_with(&line);
+    if (child == 0) {
+        while (is_told(line)) {
+            update(ctx, sequence, "child ");
+            goes_on(ctx, 1);
+            tell(line);
+        }
+        leave();
+    }
+    for (int i = 0; i < 4; i++) {
+        update(ctx, sequence, "parent ");
+        goes_on(ctx, 1);
+        tell(line);
+        that("the child has its turn", is_told(line));
+    }
+    close(line);
+    ends_well(child);
+    size_t size = with_text(command, SEQUENCE_COMPLETE, sequence, "", null_hierarchy, sizeof(null_hierarchy));
+    code("complete", exchange(ctx, size, command), TSS2_RC_SUCCESS);
+    memcpy(digest, response + 16, DIGEST);
+    size = with_text(command, HASH, 0, "parent child parent child parent child parent child ", with_sha256, sizeof(with_sha256));
+    code("hash", exchange(ctx, size, command), TSS2_RC_SUCCESS);
+    that("each has added what it did", memcmp(digest, response + 12, DIGEST) == 0);
+    is_last(ctx);
+}
+
+/* The parent does something and ends; then the child goes on. */
+static void without_its_parent(TSS2_TCTI_CONTEXT *ctx, void (*ends)(TSS2_TCTI_CONTEXT **))
+{
+    int line;
+    if (forked_with(&line) == 0) {
+        that("the parent has ended", !is_told(line));
+        is_last(ctx);
+    }
+    ends(&ctx);
+    leave();
+}
+
+static void is_left(TSS2_TCTI_CONTEXT **ctx)
+{
+    (void)ctx;
+}
+
+static void goes_on_and_is_left(TSS2_TCTI_CONTEXT **ctx)
+{
+    goes_on(*ctx, COMMANDS);
+}
+
+static void is_left_with_a_command(TSS2_TCTI_CONTEXT **ctx)
+{
+    code("transmit", transmit(*ctx, 0), TSS2_RC_SUCCESS);
+}
+
+static void is_finalized_with_a_command(TSS2_TCTI_CONTEXT **ctx)
+{
+    code("transmit", transmit(*ctx, 0), TSS2_RC_SUCCESS);
+    Tss2_TctiLdr_Finalize(ctx);
+}
+
+static void the_parent_ends(void)
+{
+    without_its_parent(loaded(name_conf), is_left);
+}
+
+static void the_parent_goes_on_and_ends(void)
+{
+    without_its_parent(loaded(name_conf), goes_on_and_is_left);
+}
+
+static void the_parent_ends_while_it_awaits_a_response(void)
+{
+    without_its_parent(loaded(name_conf), is_left_with_a_command);
+}
+
+static void the_parent_finalizes_and_ends(void)
+{
+    without_its_parent(loaded(name_conf), Tss2_TctiLdr_Finalize);
+}
+
+static void the_parent_finalizes_while_it_awaits_a_response(void)
+{
+    without_its_parent(loaded(name_conf), is_finalized_with_a_command);
+}
+
+/* And is there all the time; then a grandchild goes on alone. */
+static void the_parent_finalizes(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    int line;
+    pid_t child = forked_with(&line);
+    if (child == 0) {
+        that("the parent has finalized", is_told(line));
+        goes_on(ctx, COMMANDS);
+        without_its_parent(ctx, is_left);
+    }
+    Tss2_TctiLdr_Finalize(&ctx);
+    tell(line);
+    ends_well(child);
+    leave();
+}
+
+static void the_child_finalizes(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    for (unsigned count = 0; count <= COMMANDS; count += COMMANDS / 2) {
+        pid_t child = forked();
+        if (child == 0) {
+            goes_on(ctx, count); /* not at all at first */
+            Tss2_TctiLdr_Finalize(&ctx);
+            leave();
+        }
+        ends_well(child);
+        goes_on(ctx, COMMANDS);
+    }
+    is_last(ctx);
+}
+
+/* Which finalizes, while the parent awaits a response. */
+static void the_child_finalizes_while_the_parent_awaits_a_response(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    must("transmit", transmit(ctx, 5));
+    pid_t child = forked();
+    if (child == 0) {
+        Tss2_TctiLdr_Finalize(&ctx);
+        leave();
+    }
+    ends_well(child);
+    collects(ctx, 5);
+    is_last(ctx);
+}
+
+static void the_parent_awaits_a_response(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    int line;
+    must("transmit", transmit(ctx, 1));
+    atomic_store(&together->has_sent, 0);
+    pid_t child = forked_with(&line);
+    if (child == 0) {
+        code("the response is not the child's", receive(ctx, TSS2_TCTI_TIMEOUT_BLOCK), TSS2_TCTI_RC_BAD_SEQUENCE);
+        tell(line);
+        code("transmit", transmit(ctx, 2), TSS2_RC_SUCCESS);
+        atomic_store(&together->has_sent, 1);
+        collects(ctx, 2);
+        leave();
+    }
+    that("the child is there", is_told(line));
+    blocks(child, &together->has_sent);
+    that("the child waits for its turn", !is_shared || !atomic_load(&together->has_sent));
+    collects(ctx, 1);
+    ends_well(child);
+    is_last(ctx);
+}
+
+/* Which is there, and not collected: the turn is over. */
+static void the_parent_has_a_response(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    size_t size = 0;
+    must("transmit", transmit(ctx, 3));
+    must("size", Tss2_Tcti_Receive(ctx, &size, NULL, TSS2_TCTI_TIMEOUT_BLOCK));
+    pid_t child = forked();
+    if (child == 0) {
+        code("the response is not the child's", receive(ctx, 0), TSS2_TCTI_RC_BAD_SEQUENCE);
+        goes_on(ctx, is_shared ? COMMANDS : 0); /* a server may serve the parent's connection until the end */
+        leave();
+    }
+    ends_well(child);
+    collects(ctx, 3);
+    is_last(ctx);
+}
+
+static void eight_workers_at_once(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    pid_t workers[WORKERS];
+    int ends[2], line;
+    char byte;
+    if (pipe(ends) != 0)
+        must("pipe", TSS2_TCTI_RC_IO_ERROR);
+    for (int i = 0; i < WORKERS; i++) {
+        workers[i] = forked_with(&line);
+        if (workers[i] == 0) {
+            close(ends[1]);
+            that("the start", read(ends[0], &byte, 1) == 0);
+            goes_on(ctx, 4 * COMMANDS);
+            if (i % 2 == 0)
+                Tss2_TctiLdr_Finalize(&ctx);
+            leave();
+        }
+    }
+    close(ends[1]);
+    goes_on(ctx, COMMANDS);
+    for (int i = 0; i < WORKERS; i++)
+        ends_well(workers[i]);
+    is_last(ctx);
+}
+
+/* At any moment of an exchange, while the parent and another worker go on. */
+static void workers_are_killed(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    struct timespec since, then;
+    atomic_store(&together->is_over, 0);
+    clock_gettime(CLOCK_MONOTONIC, &since);
+    goes_on(ctx, COMMANDS);
+    clock_gettime(CLOCK_MONOTONIC, &then);
+    long command = ((then.tv_sec - since.tv_sec) * 1000000000 + then.tv_nsec - since.tv_nsec) / COMMANDS;
+    pid_t other = forked();
+    if (other == 0) {
+        while (!atomic_load(&together->is_over) && failed == 0)
+            goes_on(ctx, 1);
+        leave();
+    }
+    for (int i = 0; i < KILLED && failed == 0; i++) {
+        int line;
+        pid_t worker = forked_with(&line);
+        if (worker == 0) {
+            if (i % 2 == 0)
+                goes_on(ctx, 1);
+            tell(line);
+            while (failed == 0)
+                goes_on(ctx, 1);
+            leave();
+        }
+        that("the worker is there", is_told(line));
+        pause_for((long)(drand48() * 5 * (double)command)); /* when it is killed: at any moment */
+        ends_by_force(worker);
+        close(line);
+        goes_on(ctx, 1);
+    }
+    atomic_store(&together->is_over, 1);
+    ends_well(other);
+    is_last(ctx);
+}
+
+/* Who could not open the TPM. */
+static void the_child_becomes_nobody(void)
+{
+    enum { NOBODY = 65534 };
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    pid_t child = forked();
+    if (child == 0) {
+        int became = setgroups(0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY) == 0;
+        that("it has no rights", became);
+        goes_on(ctx, COMMANDS);
+        leave();
+    }
+    ends_well(child);
+    is_last(ctx);
+}
+
+static void it_becomes_a_daemon(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = loaded(name_conf);
+    if (forked() != 0)
+        leave();
+    setsid();
+    if (forked() != 0)
+        leave();
+    FILE *report = fdopen(dup(STDOUT_FILENO), "w");
+    that("it is where no file system is in use", chdir("/") == 0);
+    for (int stream = 0; stream < 3; stream++)
+        close(stream);
+    that("its streams lead nowhere", open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
+    if (report != NULL)
+        stdout = report;
+    is_last(ctx);
+}
+
+#define ORDER(name) {#name, name}
+static const struct {
+    const char *name;
+    void (*run)(void);
+} orders[] = {
+    ORDER(the_parent_is_idle),
+    ORDER(parent_and_child_in_turn),
+    ORDER(the_parent_ends),
+    ORDER(the_parent_goes_on_and_ends),
+    ORDER(the_parent_ends_while_it_awaits_a_response),
+    ORDER(the_parent_finalizes_and_ends),
+    ORDER(the_parent_finalizes_while_it_awaits_a_response),
+    ORDER(the_parent_finalizes),
+    ORDER(the_child_finalizes),
+    ORDER(the_child_finalizes_while_the_parent_awaits_a_response),
+    ORDER(the_parent_awaits_a_response),
+    ORDER(the_parent_has_a_response),
+    ORDER(eight_workers_at_once),
+    ORDER(workers_are_killed),
+    ORDER(the_child_becomes_nobody),
+    ORDER(it_becomes_a_daemon),
+};
+
+/* What an order that failed has left in the TPM. */
+static void tidy(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = opened(name_conf);
+    for (uint32_t handle = 0x80000000; handle < 0x80000003; handle++) {
+        const uint8_t command[] = WITH_HANDLE(FLUSH_CONTEXT, handle);
+        exchange(ctx, sizeof(command), command);
+    }
+    Tss2_TctiLdr_Finalize(&ctx);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 3)
+        return 2;
+    is_shared = strcmp(argv[1], "shared") == 0;
+    name_conf = argv[2];
+    begin(0);
+    alarm(0);
+    come_together();
+    for (size_t i = 0; i < sizeof(orders) / sizeof(*orders); i++) {
+        int is_left_out = 0;
+        for (int j = 3; j < argc; j++)
+            is_left_out |= strcmp(argv[j] + 1, orders[i].name) == 0;
+        if (is_left_out)
+            continue;
+        unsigned before = atomic_load(&together->passed), failed_before = atomic_load(&together->failed) + failed;
+        scenario(orders[i].name);
+        if (forked() == 0) {
+            orders[i].run();
+            leave();
+        }
+        all_end_well();
+        if (atomic_load(&together->failed) + failed != failed_before)
+            tidy();
+        else
+            printf("%s: %u\n", orders[i].name, atomic_load(&together->passed) - before);
+    }
+    count();
+    passed = atomic_load(&together->passed);
+    failed = atomic_load(&together->failed);
+    return summary();
+}
