@@ -47,13 +47,13 @@ impl Swtpm {
     }
 
     fn connect(&mut self) -> Result<Stream> {
+        if self.keep == Keep::Inherited || (self.keep == Keep::Open && !self.channels.may_be_kept()) {
+            self.keep = Keep::PerCommand;
+        }
         let stream = self.channels.connect_data()?;
         Ok(match self.keep {
             Keep::Open => stream.shared(),
-            Keep::PerCommand | Keep::Inherited => {
-                self.keep = Keep::PerCommand;
-                stream
-            }
+            Keep::PerCommand | Keep::Inherited => stream,
         })
     }
 
@@ -102,8 +102,10 @@ impl Open for Swtpm {
 
 impl Transport for Swtpm {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        let kept = self.data.take().filter(Stream::is_quiet);
-        let stream = match kept {
+        if self.data.as_ref().is_some_and(|stream| !stream.is_quiet()) {
+            self.abandon(); // whoever has a copy: swtpm would go on with it
+        }
+        let stream = match self.data.take() {
             Some(stream) => stream,
             None => self.connect()?,
         };

@@ -12,7 +12,7 @@ use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Accept, Peer, exchanges, follow_the_ideal, server};
-use tcti_core::testing::{Forked, GET_RANDOM, OK, Step, listen, malformed, play};
+use tcti_core::testing::{Forked, GET_RANDOM, Heir, OK, Step, listen, malformed, play};
 
 fn open(conf: &str) -> Result<Swtpm> {
     Swtpm::open(Conf::new(Some(&CString::new(conf).unwrap())))
@@ -124,6 +124,33 @@ fn a_child_process_that_died_in_its_exchange_left_nothing_for_its_parent() {
         assert!(run(&mut session), "on a connection for each command");
         data.join().unwrap();
     }
+}
+
+#[test]
+fn a_connection_that_a_child_process_does_not_have_is_not_kept() {
+    let broken = vec![Step::command(GET_RANDOM), Step::write(&[0xff; 20])];
+    let connections = vec![broken, [exchange(), vec![Step::Read(1)]].concat()];
+    let (mut session, _control, data) = session(",keep=true", vec![success()], connections);
+    let heir = Heir::idle();
+    assert!(session.transmit(GET_RANDOM).is_ok() && session.receive(None, Wait::Forever).is_err());
+    assert!(run(&mut session));
+    data.join().unwrap(); // it has ended
+    heir.end();
+}
+
+#[test]
+fn a_connection_with_something_on_it_ends_for_a_child_process_too() {
+    let barrier = Arc::new(Barrier::new(2));
+    let late = vec![Step::Await(Arc::clone(&barrier)), Step::write(OK), Step::Await(Arc::clone(&barrier))];
+    let connections = vec![[exchange(), late, vec![Step::Read(1)]].concat(), exchange()];
+    let (mut session, _control, data) = session(",keep=true", vec![success()], connections);
+    let heir = Heir::idle();
+    assert!(run(&mut session));
+    barrier.wait();
+    barrier.wait();
+    assert!(run(&mut session));
+    data.join().unwrap();
+    heir.end();
 }
 
 #[test]
