@@ -10,7 +10,7 @@ mod polling;
 mod report;
 mod worker;
 
-use crate::place::{Forks, Keeps, Moment, Place, Programs, Strike};
+use crate::place::{Keeps, Moment, Place, Programs, Strike};
 use crate::storm::Storm;
 use crate::tally::Tally;
 use crate::tcti::Tcti;
@@ -69,7 +69,11 @@ type Open<P> = fn(&mut P, usize, &mut Rng) -> Result<Box<dyn Tcti>>;
 enum Role {
     Parent,
     /// One that was forked at this time; what it has found since it last said so, and how many failures it has told of.
-    Worker { born: Duration, findings: Vec<Finding>, failures: usize },
+    Worker {
+        born: Duration,
+        findings: Vec<Finding>,
+        failures: usize,
+    },
 }
 
 pub(crate) struct Driver<P: Place> {
@@ -154,7 +158,7 @@ impl<P: Place> Driver<P> {
         if self.rng.u32(..1000) == 0 && self.place.abilities().signals {
             self.weather();
         }
-        if self.rng.u32(..FORKS) == 0 && self.place.abilities().forks != Forks::No {
+        if self.rng.u32(..FORKS) == 0 && self.place.abilities().forks {
             self.fork();
         }
     }

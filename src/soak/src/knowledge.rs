@@ -114,9 +114,9 @@ impl Knowledge {
         match answer {
             Answer::Wrong => Verdict::False,
             Answer::Refusal(RETRY) => Verdict::True,
-            Answer::Right(_) | Answer::Refusal(_) => loaded.learn(may, ask, answer).unwrap_or_else(|| {
-                if self.is_true(ask, answer) { Verdict::True } else { Verdict::False }
-            }),
+            Answer::Right(_) | Answer::Refusal(_) => loaded
+                .learn(may, ask, answer)
+                .unwrap_or_else(|| if self.is_true(ask, answer) { Verdict::True } else { Verdict::False }),
         }
     }
 

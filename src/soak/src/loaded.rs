@@ -73,9 +73,11 @@ impl Loaded {
         Loaded { stray: true, ..Loaded::default() }
     }
 
-    /// Everything may be gone, and whatever is there may be flushed unless it is kept.
+    /// Everything may be gone, and sequences may be as they were before. What is there may be flushed unless it is a key
+    /// that is kept.
     pub fn doubt(&mut self) {
         self.stray = true;
+        self.kept.retain(|kept| matches!(kept.what, What::Key(_)));
         self.kept.iter_mut().for_each(|kept| kept.sure = false);
     }
 
@@ -248,12 +250,8 @@ impl Loaded {
 
     fn keep(&mut self, handles: &[u32], what: impl Fn() -> What) -> Verdict {
         self.gone.take_if(|gone| handles.contains(gone));
-        let kept = handles.iter().map(|handle| Kept {
-            handle: *handle,
-            what: what(),
-            sure: true,
-            question: Question::None,
-        });
+        let kept =
+            handles.iter().map(|handle| Kept { handle: *handle, what: what(), sure: true, question: Question::None });
         self.kept.extend(kept);
         Verdict::True
     }

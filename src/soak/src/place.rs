@@ -167,15 +167,6 @@ pub(crate) enum Keeps {
     Tpm,
 }
 
-/// Whether contexts can be used in processes that are forked, and what that costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Forks {
-    No,
-    Yes,
-    /// What is loaded and written may be lost with a process that is killed in the middle of a command.
-    Costly,
-}
-
 /// Who refuses a command on a handle that nothing has, a fourth object, and one that is too large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusals {
@@ -188,7 +179,8 @@ pub(crate) enum Refusals {
 /// What contexts can do besides transmit and receive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Abilities {
-    pub(crate) forks: Forks,
+    /// They can be used in processes that are forked.
+    pub(crate) forks: bool,
     pub(crate) refusals: Refusals,
     /// The largest command that is refused as it should be, in bytes of data.
     pub(crate) largest: usize,

@@ -68,9 +68,9 @@ impl Watchdog {
                 report.call(&now.text);
             }
         }
-        let t0 = Instant::now(); // DEBUG
         let result = call();
-        if t0.elapsed() > Duration::from_secs(3) { eprintln!("soak: STALL {:?} pid {} in {}", t0.elapsed(), process::id(), self.lock().text); } // DEBUG
+        if t0.elapsed() > Duration::from_secs(3) {
+            eprintln!("soak: STALL {:?} pid {} in {}", t0.elapsed(), process::id(), self.lock().text);
         self.lock().since = None;
         result
     }

@@ -7,21 +7,18 @@
 //! malloc(3), which fork(3) sees to: it prints nothing, and ends with _exit(2).
 
 use super::{Driver, Health, Report, index};
-use crate::place::{Forks, Place};
+use crate::place::Place;
 use crate::sys::{self, Forked};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::time::Duration;
-use tss2_soak::{Cost, Finding, Kind};
+use tss2_soak::{Finding, Kind};
 
 /// Most at a time.
 const SEATS: u32 = 2;
 /// NV indices from that of one process to that of the next.
 const INDICES: u32 = 0x100;
-/// Longer than any run.
-const FOR_EVER: Duration = Duration::from_secs(1 << 30);
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +60,7 @@ impl<P: Place> Driver<P> {
     /// tell what comes of one that had been before it.
     pub(super) fn fork(&mut self) {
         let free = (0..SEATS).find(|seat| self.workers.iter().all(|worker| worker.seat != *seat));
-        let (Some(seat), false) = (free, self.place.abilities().forks == Forks::No) else { return };
+        let Some(seat) = free else { return };
         let slots: Vec<bool> = self.slots.iter().map(|slot| slot.context.is_some()).collect();
         if !slots.contains(&true) || !self.slots.iter().all(|slot| matches!(slot.health, Health::Well)) {
             return;
@@ -78,10 +75,6 @@ impl<P: Place> Driver<P> {
             _ => Fate::KillDue,
         };
         let (report, seed) = (Report::new().unwrap(), self.rng.u64(..));
-        if self.place.abilities().forks == Forks::Costly && fate.is_kill() {
-            let cost = Cost { fault: "a killed process", codes: &[], unloads: true, forgets: true };
-            (0..slots.len()).for_each(|slot| self.history.was(slot, cost, self.now(), FOR_EVER));
-        }
         match sys::fork() {
             Forked::Child => {
                 let first = self.first_index + INDICES * (1 + seat);
@@ -93,11 +86,6 @@ impl<P: Place> Driver<P> {
                 self.workers.push(Worker { pid, seat, fate, slots, report });
             }
         }
-    }
-
-    /// Whether a process may cost us what is loaded and written.
-    pub(super) fn is_doomed(&self) -> bool {
-        self.place.abilities().forks == Forks::Costly && self.workers.iter().any(|worker| worker.fate.is_kill())
     }
 
     /// Takes in those that have ended.
@@ -135,9 +123,6 @@ impl<P: Place> Driver<P> {
     }
 
     fn take_in(&mut self, at: usize, status: WaitStatus) {
-        // Before all else it is asked whether it may have cost us something.
-        let slots = 0..self.slots.len();
-        slots.for_each(|slot| self.remember(slot));
         let Worker { pid, fate, report, .. } = self.workers.remove(at);
         self.loaded.iter_mut().for_each(|loaded| loaded.look_again());
         let told = report.read();

@@ -14,6 +14,13 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a fault lasts that no call ends.
 const SPELL: Duration = Duration::from_millis(300);
 
+/// What a TPM may have lost.
+#[derive(Clone, Copy)]
+pub(super) struct Lost {
+    written: bool,
+    loaded: bool,
+}
+
 impl<P: Place> Driver<P> {
     /// The answer to what is due will not come to us.
     pub(super) fn give_up(&mut self, slot: usize) {
@@ -29,13 +36,18 @@ impl<P: Place> Driver<P> {
         self.slots[slot].knowledge.lose(&mut self.loaded[at], ask);
     }
 
-    /// Forgets what the TPM of a context may have lost.
-    pub(super) fn remember(&mut self, slot: usize) {
-        let doomed = self.is_doomed();
-        if !self.place.keeps_memory(slot) || doomed {
+    /// Forgets what the TPM of a context may have lost since it was asked last. What that was.
+    pub(super) fn remember(&mut self, slot: usize) -> Lost {
+        let lost = Lost { written: !self.place.keeps_memory(slot), loaded: self.place.may_have_unloaded(slot) };
+        self.forget(slot, lost);
+        lost
+    }
+
+    fn forget(&mut self, slot: usize, lost: Lost) {
+        if lost.written {
             self.slots[slot].knowledge.forget();
         }
-        if self.place.may_have_unloaded(slot) || doomed {
+        if lost.loaded {
             let at = self.loaded_at(slot);
             self.loaded[at].doubt();
         }
@@ -43,7 +55,7 @@ impl<P: Place> Driver<P> {
 
     pub(super) fn answered(&mut self, slot: usize, size: usize) {
         let Some(Due { ask, interrupts, .. }) = self.slots[slot].due.take() else { return };
-        self.remember(slot);
+        let lost = self.remember(slot);
         let answer = self.room.get(..size).map_or(Answer::Wrong, |response| ask.judge(response));
         let (may, at) = (self.may(slot), self.loaded_at(slot));
         let verdict = self.slots[slot].knowledge.learn(&mut self.loaded[at], &may, &ask, &answer);
@@ -66,7 +78,7 @@ impl<P: Place> Driver<P> {
             }
         }
         // The answer may be of the time before.
-        self.remember(slot);
+        self.forget(slot, lost);
         self.slots[slot].well = self.now();
         match &self.slots[slot].health {
             Health::Recovering { met, .. } => {
@@ -183,10 +195,8 @@ impl<P: Place> Driver<P> {
         let calm = others.iter().all(|other| is_well(*other));
         let now = Now { moment, calm, alone: self.workers.is_empty() };
         let Driver { place, rng, watchdog, trouble, .. } = self;
-        let make = || {
-            watchdog
-                .watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, now, rng))
-        };
+        let make =
+            || watchdog.watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, now, rng));
         let from = self.start.elapsed();
         if self.workers.is_empty() {
             self.history.clear();

@@ -3,13 +3,16 @@
 //! killed, and started again by the module.
 
 use super::open;
-use crate::place::{Abilities, BROKEN, Forks, Keeps, Moment, Now, Place, Reach, Refusals, Strike, TAKEN};
+use crate::place::{Abilities, BROKEN, Keeps, Moment, Now, Place, Reach, Refusals, Strike, TAKEN};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::fs;
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 use tcti_core::Result;
 use tempfile::TempDir;
 
@@ -18,11 +21,17 @@ const PROGRAM: &str = "tpm2_send";
 /// Contexts, each with a command of its own.
 pub(crate) struct Command {
     dir: TempDir,
+    /// Contexts whose TPM is a new one.
+    new: Vec<bool>,
 }
+
+const SLOTS: usize = 2;
+/// How long a command may take to end after all contexts.
+const END: Duration = Duration::from_secs(10);
 
 impl Command {
     pub(crate) fn new() -> Command {
-        Command { dir: tempfile::tempdir().unwrap() }
+        Command { dir: tempfile::tempdir().unwrap(), new: vec![false; SLOTS] }
     }
 
     /// Where the command says which process it is.
@@ -40,7 +49,7 @@ impl Command {
 
 impl Place for Command {
     fn slots(&self) -> usize {
-        2
+        SLOTS
     }
 
     fn server(&self, slot: usize) -> usize {
@@ -48,8 +57,13 @@ impl Place for Command {
     }
 
     fn open(&mut self, slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
+        self.new[slot] = true;
         // It tells of the end of its input.
         open(&format!("cmd:echo $$ > {}; exec {PROGRAM} -T libtpms: 2>/dev/null", self.number(slot).display()))
+    }
+
+    fn keeps_memory(&mut self, slot: usize) -> bool {
+        !std::mem::take(&mut self.new[slot])
     }
 
     fn keeps(&self, _slot: usize) -> Keeps {
@@ -69,9 +83,23 @@ impl Place for Command {
         true // whoever uses it next starts it again
     }
 
+    /// Where a context was finalized before a forked process was done with its command, nobody has waited for that.
+    fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
+        let since = Instant::now();
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            if status == WaitStatus::StillAlive {
+                if since.elapsed() > END {
+                    return vec![Err(format!("a command, {END:?} after its last context was finalized"))];
+                }
+                thread::sleep(Duration::from_millis(1)); // how often to look
+            }
+        }
+        Vec::new()
+    }
+
     fn abilities(&self) -> Abilities {
         Abilities {
-            forks: Forks::Costly,
+            forks: true,
             refusals: Refusals::Tpm,
             largest: TAKEN,
             signals: true,

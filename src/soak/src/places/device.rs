@@ -5,7 +5,7 @@
 use super::open;
 use crate::descriptors::Exhausted;
 use crate::kernel;
-use crate::place::{Abilities, Forks, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Refusals, Strike};
+use crate::place::{Abilities, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Refusals, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
@@ -84,7 +84,7 @@ impl Place for Device {
 
     fn abilities(&self) -> Abilities {
         Abilities {
-            forks: Forks::Yes,
+            forks: true,
             refusals: Refusals::Driver,
             largest: 20_000,
             signals: true,

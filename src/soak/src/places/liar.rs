@@ -2,7 +2,7 @@
 //! A TPM in this process that can hash and has room for one HMAC key, and asks for everything else to be sent again. It may
 //! be told to lie: whoever judges what comes of a run has to notice (`tests/judge.rs`).
 
-use crate::place::{Abilities, Forks, Keeps, Now, Place, Refusals, Strike, TAKEN};
+use crate::place::{Abilities, Keeps, Now, Place, Refusals, Strike, TAKEN};
 use crate::tcti::Tcti;
 use clap::ValueEnum;
 use fastrand::Rng;
@@ -168,7 +168,7 @@ impl Place for Liar {
 
     fn abilities(&self) -> Abilities {
         Abilities {
-            forks: Forks::Yes,
+            forks: true,
             refusals: Refusals::Tpm,
             largest: TAKEN,
             signals: true,

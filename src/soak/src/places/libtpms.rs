@@ -4,7 +4,7 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{Abilities, Forks, Keeps, Moment, Now, Place, Programs, Refusals, Strike, TAKEN};
+use crate::place::{Abilities, Keeps, Moment, Now, Place, Programs, Refusals, Strike, TAKEN};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use nix::fcntl::{Flock, FlockArg};
@@ -310,7 +310,7 @@ impl Place for Libtpms {
 
     fn abilities(&self) -> Abilities {
         Abilities {
-            forks: if self.dir.is_some() { Forks::Yes } else { Forks::No },
+            forks: self.dir.is_some(),
             refusals: Refusals::Tpm,
             largest: TAKEN,
             signals: true,

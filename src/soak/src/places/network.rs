@@ -4,7 +4,7 @@
 use super::open;
 use crate::descriptors::Exhausted;
 use crate::place::{
-    Abilities, BROKEN, Forks, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Reach, Refusals, Strike, TAKEN,
+    Abilities, BROKEN, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Reach, Refusals, Strike, TAKEN,
 };
 use crate::proxy::{Framing, Proxy};
 use crate::tcti::Tcti;
@@ -41,7 +41,7 @@ pub(crate) struct Network<P> {
 }
 
 const ABILITIES: Abilities = Abilities {
-    forks: Forks::Yes,
+    forks: true,
     refusals: Refusals::Tpm,
     largest: TAKEN,
     signals: true,
@@ -177,8 +177,7 @@ impl<P: Program> Place for Network<P> {
         let since = Instant::now();
         loop {
             let proxies = self.ways.iter_mut().flat_map(|way| [("data", &mut way.data), ("control", &mut way.control)]);
-            let open: Vec<&str> =
-                proxies.filter_map(|(channel, proxy)| proxy.is_open().then_some(channel)).collect();
+            let open: Vec<&str> = proxies.filter_map(|(channel, proxy)| proxy.is_open().then_some(channel)).collect();
             if open.is_empty() || since.elapsed() > SETTLE {
                 let stays = |channel| format!("a {channel} connection, {SETTLE:?} after all contexts were closed");
                 return open.into_iter().map(stays).collect();

@@ -5,7 +5,7 @@
 #[path = "../../../tcti-spi-ltt2go/src/bridge.rs"]
 mod bridge;
 
-use crate::place::{Abilities, BROKEN, Forks, Keeps, Now, Place, Refusals, SPOILT, Strike, TAKEN};
+use crate::place::{Abilities, BROKEN, Keeps, Now, Place, Refusals, SPOILT, Strike, TAKEN};
 use crate::tcti::Tcti;
 use bridge::{Bridge, Find, Stick};
 use fastrand::Rng;
@@ -258,7 +258,7 @@ impl Place for Simulated {
 
     fn abilities(&self) -> Abilities {
         Abilities {
-            forks: Forks::No,
+            forks: false,
             refusals: Refusals::Tpm,
             largest: TAKEN,
             signals: false,

@@ -2,7 +2,7 @@
 //! The module for the LetsTrust-TPM2Go on a simulated stick behind the kernel's USB stack, in a virtual machine.
 
 use super::open;
-use crate::place::{Abilities, BROKEN, Forks, Keeps, Now, Place, Programs, Refusals, Strike, TAKEN};
+use crate::place::{Abilities, BROKEN, Keeps, Now, Place, Programs, Refusals, Strike, TAKEN};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use tcti_core::Result;
@@ -74,7 +74,7 @@ impl Place for Usb {
     fn abilities(&self) -> Abilities {
         // A handle of libusb cannot be shared.
         Abilities {
-            forks: Forks::No,
+            forks: false,
             refusals: Refusals::Tpm,
             largest: TAKEN,
             signals: true,
