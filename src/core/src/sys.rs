@@ -72,8 +72,6 @@ pub(crate) struct Words {
     pub(crate) shared: AtomicU32,
     /// What is under way.
     pub(crate) exchange: AtomicU32,
-    /// Not 0 when its command has left.
-    pub(crate) sent: AtomicU32,
     /// Who had the last turn.
     pub(crate) last: AtomicU32,
     /// The last number that was taken.

@@ -6,7 +6,7 @@ use crate::deadline::Wait;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 pub use crate::sys::Forked;
-use crate::transport::{Cancel, GetPollHandles, Open, Progress, SetLocality, Transport};
+use crate::transport::{Cancel, GetPollHandles, Inheritance, Open, Progress, SetLocality, Transport};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 
@@ -124,7 +124,7 @@ impl Transport for Scripted {
         self.abandoned += 1;
     }
 
-    fn inherited(&mut self) {
+    fn inherited(&mut self, _inheritance: Inheritance) {
         self.inherited += 1;
     }
 

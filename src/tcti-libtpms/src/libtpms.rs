@@ -7,7 +7,7 @@
 use crate::state::{News, StateFile};
 use crate::sys::{Blobs, Chip};
 use tcti_core::header::Header;
-use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
+use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
 
 /// TPM2_Startup(TPM_SU_CLEAR) (TPM 2.0 Library Part 3, section 9.3).
 const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
@@ -209,7 +209,7 @@ impl Transport for Libtpms {
 
     /// The TPM was copied with the process. With a state file each of the two takes over what the other did; without one
     /// there are two TPMs from here on.
-    fn inherited(&mut self) {
+    fn inherited(&mut self, _inheritance: Inheritance) {
         self.response.clear();
         self.chip.inherited();
         if let Memory::Chip = self.memory {

@@ -10,7 +10,8 @@ use crate::target::Target;
 use tcti_core::header::Header;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Cancel, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+    Cancel, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
+    Wait, fail,
 };
 use tcti_loader::NameConf;
 
@@ -141,7 +142,7 @@ impl<C: Child> Transport for Pcap<C> {
     fn abandon(&mut self) {}
 
     /// The TCTI that is recorded notices the fork for itself.
-    fn inherited(&mut self) {
+    fn inherited(&mut self, _inheritance: Inheritance) {
         self.capture.inherited();
     }
 

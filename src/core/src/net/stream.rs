@@ -118,8 +118,8 @@ impl Stream {
         self.shut_down();
     }
 
-    /// It fails when the peer was faster.
-    fn shut_down(&self) {
+    /// Ends the connection in every process that has it; the descriptor stays. It fails when the peer was faster.
+    pub fn shut_down(&self) {
         let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 

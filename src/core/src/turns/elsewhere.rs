@@ -54,7 +54,8 @@ impl Elsewhere {
     /// The turns of that process, before its first one.
     pub(crate) fn turns(&self) -> Turns {
         let (page, file) = (self.page.again(), self.file.try_clone().unwrap());
-        Turns::Shared(Shared { page, file, number: 0, turn: Turn::None, patience: PATIENCE })
+        let identity = identity(&file).unwrap();
+        Turns::Shared(Shared { page, file, identity, number: 0, turn: Turn::None, patience: PATIENCE })
     }
 }
 

@@ -4,6 +4,8 @@
 use super::*;
 use crate::sys::Forked;
 use std::io::{Read, Write, pipe};
+use std::os::fd::AsRawFd;
+use std::time::Instant;
 
 fn shared() -> Shared {
     match Turns::new(true) {
@@ -67,7 +69,7 @@ fn what_is_not_shared_has_no_turns_and_knows_what_is_left() {
     assert!(matches!(turns, Turns::Alone(_)));
     assert_eq!(turns.begin(), Ok(Before::Mine));
     turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: true }));
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff));
     turns.end(Left::Nothing);
     assert_eq!(turns.begin(), Ok(Before::Mine));
 }
@@ -81,10 +83,10 @@ fn a_turn_knows_what_was_before() {
     turns.end(Left::Nothing);
     assert_eq!(turns.begin(), Ok(Before::Mine));
     turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }), "our own");
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "our own");
     turns.end(Left::Nothing);
     Holder::of(&mut turns, Left::Something).end();
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }), "the other's");
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "the other's");
     turns.end(Left::Nothing);
 }
 
@@ -109,7 +111,7 @@ fn a_turn_ends_with_its_process() {
     let mut turns = shared();
     let holder = Holder::of(&mut turns, Left::Nothing);
     holder.process.kill();
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }));
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff));
     turns.end(Left::Nothing);
     assert_eq!(turns.begin(), Ok(Before::Mine), "once");
 }
@@ -129,7 +131,7 @@ fn a_turn_that_was_begun_before_anybody_shared_it_counts() {
     tell.flush().unwrap();
     turns.end(Left::Nothing);
     assert_eq!(child.status(), Some(0));
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }), "the child ended in its turn");
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "the child ended in its turn");
     assert_eq!(turns.turn, Turn::Locked, "from now on");
 }
 
@@ -145,7 +147,7 @@ fn a_turn_without_a_lock_ends_with_its_process_too() {
             let _ = wait.read(&mut [0]); // until its parent has died
             inherit(&mut turns);
             let begun = turns.begin();
-            (&tell).write_all(&[u8::from(begun == Ok(Before::BrokenOff { sent: false }))]).unwrap();
+            (&tell).write_all(&[u8::from(begun == Ok(Before::BrokenOff))]).unwrap();
             true
         });
         std::mem::forget(turns); // it dies, it does not finalize
@@ -161,15 +163,15 @@ fn a_turn_without_a_lock_ends_with_its_process_too() {
 #[test]
 fn the_end_of_a_context_has_the_last_turn_unless_another_process_does() {
     let mut turns = shared();
-    assert_eq!(turns.last(), Some((Company::Alone, Left::Nothing)));
+    assert_eq!(turns.last(), Some((Company::Alone, Before::Mine)));
     turns.end(Left::Nothing);
     let holder = Holder::of(&mut turns, Left::Something);
     assert_eq!(turns.last(), None, "it is at work");
     holder.end();
-    assert_eq!(turns.last(), Some((Company::Shared, Left::Something)));
+    assert_eq!(turns.last(), Some((Company::Shared, Before::BrokenOff)));
     turns.end(Left::Nothing);
     turns.begin().unwrap();
-    assert_eq!(turns.last(), Some((Company::Shared, Left::Something)), "in the middle of an exchange");
+    assert_eq!(turns.last(), Some((Company::Shared, Before::BrokenOff)), "in the middle of an exchange");
     turns.end(Left::Nothing);
     inherit(&mut turns);
     assert_eq!(turns.last(), None, "it never used the connection");
@@ -236,7 +238,68 @@ fn who_waits_has_its_turn_before_one_that_has_just_had_one() {
 }
 
 #[test]
+fn processes_with_many_commands_alternate_and_each_is_woken() {
+    const TURNS: u32 = 300;
+    let mut turns = shared();
+    let other = Forked::asks(|| {
+        inherit(&mut turns);
+        loop {
+            turns.begin().unwrap();
+            turns.end(Left::Nothing);
+        }
+    });
+    let since = Instant::now();
+    for turn in 0..TURNS {
+        let before = turns.begin().unwrap();
+        assert!(turn == 0 || before == Before::Anothers);
+        // Until the other one is in line. One that slept through the last bell would say so after `LOOK`.
+        while turns.page.waiting.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        turns.end(Left::Nothing);
+    }
+    other.kill();
+    assert!(since.elapsed() < LOOK * TURNS / 2, "{:?} for {TURNS} turns", since.elapsed());
+}
+
+#[test]
+fn who_gave_up_is_not_next_however_often_the_bell_rings() {
+    let mut turns = shared();
+    let holder = Holder::of(&mut turns, Left::Nothing);
+    let rings = Forked::asks(|| {
+        loop {
+            turns.page.bell.fetch_add(1, SeqCst);
+        }
+    });
+    turns.patience = Duration::ZERO;
+    for _ in 0..2000 {
+        assert_eq!(turns.begin(), Err(Rc::IO_ERROR));
+    }
+    turns.patience = PATIENCE;
+    rings.kill();
+    let asks = Forked::asks(|| turns.holder(Place::Next) == Ok(None));
+    assert_eq!(asks.status(), Some(0));
+    holder.end();
+}
+
+#[test]
+fn descriptors_that_the_host_closed_are_left_alone() {
+    let mut turns = Turns::new(true);
+    assert_eq!(turns.inherited(), Inheritance::Shared);
+    let Turns::Shared(shared) = &mut turns else { panic!("the system denies what it takes") };
+    // As when the host has closed it and its number is now that of something else.
+    let _closed = std::mem::replace(&mut shared.file, File::open("/dev/null").unwrap());
+    let number = shared.file.as_raw_fd();
+    assert_eq!(turns.inherited(), Inheritance::Nothing);
+    assert!(matches!(turns, Turns::Alone(Left::Nothing)));
+    drop(turns);
+    let path = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap();
+    assert_eq!(path.to_str(), Some("/dev/null"), "it is the host's");
+}
+
+#[test]
 fn processes_that_are_killed_at_any_moment_block_nobody() {
+    let since = Instant::now();
     let mut turns = shared();
     let (mut told, tell) = pipe().unwrap();
     for round in 0..100_u32 {
@@ -263,4 +326,5 @@ fn processes_that_are_killed_at_any_moment_block_nobody() {
         assert!(turns.begin().is_ok());
         turns.end(Left::Nothing);
     }
+    assert!(since.elapsed() < PATIENCE, "nobody waits for one that is dead");
 }

@@ -7,7 +7,7 @@ use crate::tcti::Tcti;
 use clap::ValueEnum;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
-use tcti_core::{GetPollHandles, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tcti_core::{GetPollHandles, Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
 
 /// What is not as it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,7 +54,7 @@ impl Transport for Way {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 
     const POLL_HANDLES: Option<GetPollHandles<Way>> = Some(|way| match way.lie {
         Some(Lie::Handles) => Ok(vec![1, 2]),

@@ -205,7 +205,7 @@ fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     let mut copy = |inherited: bool| {
         start(&mut tpm.chip, state.copy().unwrap()).unwrap();
         if inherited {
-            tpm.inherited();
+            tpm.inherited(Inheritance::Copies);
         }
         tpm.transact(|chip| chip.process(0, GET_RANDOM)).unwrap()
     };
@@ -263,7 +263,7 @@ fn a_copy_of_a_tpm_that_gives_no_random_numbers_can_be_reset() {
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
     let Blobs { permanent, .. } = tpm.chip.state().unwrap();
     tpm.chip.power_on(Blobs { permanent, volatile: Vec::new() }).unwrap(); // and not started
-    tpm.inherited();
+    tpm.inherited(Inheritance::Copies);
     let mut session = Session::new(tpm);
     assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
     session.preempt(Libtpms::reset).unwrap();
