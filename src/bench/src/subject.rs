@@ -38,6 +38,9 @@ impl fmt::Display for Command {
     }
 }
 
+/// TPM2_Startup with TPM_SU_CLEAR. A TPM that was started answers with an error, which does no harm.
+const STARTUP: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
+
 /// Carries a command; the answer is the size of the response.
 pub(crate) type Carrier = Box<dyn FnMut(&[u8]) -> Result<usize>>;
 
@@ -61,19 +64,22 @@ impl Library {
             .with_context(|| format!("cannot open {}", self.file.display()))
     }
 
-    /// Used as libtss2-sys does: the size first, then the response.
+    /// Used as libtss2-sys does: the size first, then the response. The TPM has been started, as some C modules leave it to
+    /// the program.
     pub(crate) fn subject(&self) -> Subject {
         let library = Library { file: self.file.clone(), conf: self.conf.clone() };
         Box::new(move || {
             let mut child = library.open()?;
             let mut response = vec![0; 4096];
-            Ok(Box::new(move |command| {
+            let mut exchange = move |command: &[u8]| {
                 let size = child
                     .transmit(command)
                     .and_then(|()| child.response_size(Wait::Forever))
                     .and_then(|_| child.receive(&mut response, Wait::Forever));
                 size.map_err(|rc| anyhow!("{rc:?}"))
-            }))
+            };
+            exchange(STARTUP)?;
+            Ok(Box::new(exchange))
         })
     }
 
