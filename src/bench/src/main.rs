@@ -106,7 +106,7 @@ fn main() -> Result<()> {
         Mode::Contexts { parts, count } => contexts::print(&parts, ROUNDS, count),
         Mode::Cycles { parts, count } => {
             let mut cases = servers::cases(&parts)?;
-            cases.push(servers::null(&parts));
+            cases.extend(Some(servers::null(&parts)).filter(|case| case.name.contains(&parts.only)));
             cycles::print(&cases, count)
         }
         Mode::Devices(Both { parts, commands, contexts }) => {

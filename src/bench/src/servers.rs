@@ -21,6 +21,9 @@ pub(crate) struct Parts {
     /// A version of the C libraries and their directory, such as `4.2.0=/usr/lib`; the columns have the order of these.
     #[arg(long, required = true)]
     pub(crate) theirs: Vec<Theirs>,
+    /// Connections whose name has this in it, and no others.
+    #[arg(long, default_value = "")]
+    pub(crate) only: String,
 }
 
 /// One version of the C libraries.
@@ -154,6 +157,7 @@ pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
     let responder = format!("exec {} respond", again::program()?.display());
     cases.push(case("cmd", "cmd", responder, Place::Command));
     cases.push(case("libtpms, in memory", "libtpms", String::new(), Place::Inside));
+    cases.retain(|case| case.name.contains(&parts.only));
     Ok(cases)
 }
 
