@@ -2,7 +2,8 @@
 //! A context is made and finalized thousands of times: how long that takes, and what of it stays in the process. Each
 //! library has a process of its own, which does so many as its standard input says; they have their turns.
 
-use crate::cell::{or_dash, ratio};
+use crate::again;
+use crate::cell::{self, or_dash};
 use crate::measure::{alternate, timed};
 use crate::servers::Case;
 use crate::subject::Library;
@@ -11,48 +12,61 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 use tcti_loader::Module;
 
 /// Prints the table.
 pub(crate) fn print(cases: &[Case], cycles: usize) -> Result<()> {
-    println!(
-        "| connection | contexts | ours | C module | ratio | memory ours, KiB | memory C, KiB | descriptors ours | \
-         descriptors C |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
-    for case in cases {
-        let libraries = [Some(case.ours()), case.theirs()];
-        let start = |library| Process::start(library, case.carrier());
-        let mut processes = libraries.iter().flatten().map(start).collect::<Result<Vec<_>>>()?;
-        let turn = cycles.div_ceil(TURNS);
-        // What a library keeps from its first context on does not grow.
-        let before = processes.iter_mut().map(|process| Ok(process.cycle(turn)?.1)).collect::<Result<Vec<_>>>()?;
-        let mut after: Vec<Holdings> = before.clone();
-        let times = alternate(TURNS, processes.len(), |number| {
-            let (times, holdings) = processes.get_mut(number).context("no such process")?.cycle(turn)?;
-            if let Some(after) = after.get_mut(number) {
-                *after = holdings;
-            }
-            Ok::<_, anyhow::Error>(times)
-        })?;
-        let growth: Vec<Holdings> = before.iter().zip(&after).map(|(before, after)| after.since(before)).collect();
-        let (ours, theirs) = (times.first().context("no times")?, times.get(1));
-        let (grown, grown_theirs) = (growth.first().context("no growth")?, growth.get(1));
-        println!(
-            "| {} | {} | {ours} | {} | {} | {} | {} | {} | {} |",
-            case.name,
-            turn * TURNS,
-            or_dash(theirs),
-            ratio(theirs.map(|theirs| ours.ratio(theirs))),
-            grown.memory,
-            or_dash(grown_theirs.map(|grown| grown.memory)),
-            grown.descriptors,
-            or_dash(grown_theirs.map(|grown| grown.descriptors)),
-        );
+    let text = str::to_owned;
+    for (index, case) in cases.iter().enumerate() {
+        if index == 0 {
+            let of_all = |what: &str| {
+                let theirs = case.versions().map(move |version| format!("{what} C {version}"));
+                [format!("{what} ours")].into_iter().chain(theirs).collect::<Vec<_>>()
+            };
+            let cells = ["connection", "contexts", "ours"].map(text).into_iter();
+            let cells = cells.chain(cell::versions(case.versions()));
+            let cells = cells.chain(of_all("KiB")).chain(of_all("descriptors"));
+            println!("{}", cell::head(&cells.collect::<Vec<_>>()));
+        }
+        print_case(case, cycles)?;
     }
+    Ok(())
+}
+
+fn print_case(case: &Case, cycles: usize) -> Result<()> {
+    let libraries: Vec<Option<Library>> = [Some(case.ours())].into_iter().chain(case.theirs()).collect();
+    let carrier = case.carrier()?;
+    let mut processes: Vec<Option<Process>> = Vec::new();
+    for library in &libraries {
+        processes.push(library.as_ref().map(|library| Process::start(library, carrier.as_deref())).transpose()?);
+    }
+    let turn = cycles.div_ceil(TURNS);
+    // What a library keeps from its first context on does not grow.
+    let mut before: Vec<Option<Holdings>> = Vec::new();
+    for process in &mut processes {
+        before.push(process.as_mut().map(|process| process.cycle(turn)).transpose()?.map(|(_, holdings)| holdings));
+    }
+    let mut after = before.clone();
+    let times = alternate(TURNS, processes.len(), |number| {
+        let Some(process) = processes.get_mut(number).and_then(Option::as_mut) else { return Ok(Vec::new()) };
+        let (times, holdings) = process.cycle(turn)?;
+        if let Some(after) = after.get_mut(number) {
+            *after = Some(holdings);
+        }
+        Ok::<_, anyhow::Error>(times)
+    })?;
+    let growth: Vec<Option<Holdings>> =
+        before.iter().zip(&after).map(|(before, after)| Some(after.as_ref()?.since(before.as_ref()?))).collect();
+    let ours = times.first().context("no times")?;
+    let present = libraries.iter().zip(&times).map(|(library, times)| library.as_ref().map(|_| times));
+    let grown = |figure: fn(&Holdings) -> i64| growth.iter().map(move |grown| or_dash(grown.as_ref().map(figure)));
+    let names = [case.name.clone(), (turn * TURNS).to_string(), ours.to_string()].into_iter();
+    let cells = names.chain(cell::compared(ours, present.skip(1)));
+    let cells = cells.chain(grown(|grown| grown.memory)).chain(grown(|grown| grown.descriptors));
+    println!("{}", cell::row(&cells.collect::<Vec<_>>()));
     Ok(())
 }
 
@@ -89,8 +103,10 @@ struct Process {
 }
 
 impl Process {
-    fn start(library: &Library, carrier: Option<PathBuf>) -> Result<Process> {
-        let mut child = Command::new(std::env::current_exe()?)
+    fn start(library: &Library, carrier: Option<&Path>) -> Result<Process> {
+        let words = again::words()?;
+        let mut child = Command::new(words.first().context("no program")?)
+            .args(words.get(1..).unwrap_or_default())
             .arg("cycle")
             .arg(&library.file)
             .arg(&library.conf)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `side-by-side`: our modules, the C modules of the distribution and the floor of each protocol, in turn. Each mode
+//! `side-by-side`: our modules, one or more versions of the C modules and the floor of each protocol, in turn. Each mode
 //! prints a table in Markdown; `cargo xtask bench` puts them together. Run it pinned to one core, as that does: unpinned
 //! runs jump between two speeds.
 
+mod again;
 mod cell;
 mod commands;
 mod contexts;
@@ -105,7 +106,7 @@ fn main() -> Result<()> {
         Mode::Contexts { parts, count } => contexts::print(&parts, ROUNDS, count),
         Mode::Cycles { parts, count } => {
             let mut cases = servers::cases(&parts)?;
-            cases.push(servers::null(&parts));
+            cases.extend(Some(servers::null(&parts)).filter(|case| case.name.contains(&parts.only)));
             cycles::print(&cases, count)
         }
         Mode::Devices(Both { parts, commands, contexts }) => {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Our modules and the distribution's C modules side by side: a document of tables. What is measured is in `src/bench`.
+//! Our modules and the C modules side by side, those of the distribution and the newest that Debian has: a document of
+//! tables. What is measured is in `src/bench`.
 
 use crate::project::Project;
+use crate::sid::Sid;
 use crate::{compile, install, needs, vm, vm_test};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::fmt::Write;
 use std::fs;
@@ -13,6 +15,8 @@ use xshell::{Shell, cmd};
 
 /// The document that readers of the repository see.
 const DOCUMENT: &str = "docs/performance.md";
+/// Before a program: it and what it starts stay on one core.
+const PINNED: [&str; 3] = ["taskset", "--cpu-list", "0"];
 /// Seconds for the virtual machine.
 const LIMIT: u64 = 600;
 
@@ -130,16 +134,18 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     // What was just written and is not on the disk yet would count as memory of the processes that map it.
     cmd!(shell, "sync").quiet().run()?;
     let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
-    let bench = Bench { project, built, ours, theirs: format!("/usr/lib/{multiarch}").into() };
+    let newest = newest(project, options.publish)?;
+    let distributions = (version_of_distribution(&shell)?, format!("/usr/lib/{multiarch}").into());
+    let bench = Bench { project, built, ours, newest, distributions };
     let counts = if options.quick { QUICK } else { FULL };
 
-    let mut text = format!("# How fast\n\n{}\n{INTRODUCTION}", machine(&shell)?);
+    let mut text = format!("# How fast\n\n{}\n{INTRODUCTION}", bench.machine(&shell)?);
     let mut add = |title: &str, about: &str, table: String| -> Result<()> {
         println!("{title}\n\n{table}");
         Ok(write!(text, "\n## {title}\n\n{about}\n{table}")?)
     };
     add("A command", COMMANDS, bench.pinned("commands", counts.commands)?)?;
-    add("The start of a program", START, bench.pinned("start", counts.processes)?)?;
+    add("The start of a program", START, bench.start(counts.processes)?)?;
     add("Many contexts at once", CONTEXTS, bench.on_all_cores("contexts", counts.together)?)?;
     add("Init and Finalize", CYCLES, bench.pinned("cycles", counts.contexts)?)?;
     add("Sizes", SIZES, bench.sizes()?)?;
@@ -159,20 +165,55 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     Ok(())
 }
 
+/// The newest C modules, unless they cannot be had and nothing is to be published.
+fn newest(project: &Project, publish: bool) -> Result<Option<Sid>> {
+    match Sid::prepare(project) {
+        Ok(Some(sid)) => Ok(Some(sid)),
+        Ok(None) if !publish => {
+            println!("apt has no mirror of Debian here: compared with the C modules of the distribution alone");
+            Ok(None)
+        }
+        Ok(None) => bail!("apt has no mirror of Debian here, which has the C modules to compare with"),
+        Err(error) if !publish => {
+            println!("compared with the C modules of the distribution alone: {error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The version of the package; a name where the manager of packages is another one.
+fn version_of_distribution(shell: &Shell) -> Result<String> {
+    let version = "${Version}";
+    let asked = cmd!(shell, "dpkg-query --show --showformat={version} libtss2-tcti-swtpm0").quiet().ignore_stderr();
+    Ok(asked.read().unwrap_or_else(|_| "of the distribution".to_owned()))
+}
+
 /// `side-by-side` and what it gets.
 struct Bench<'a> {
     project: &'a Project,
     built: PathBuf,
     ours: PathBuf,
-    theirs: PathBuf,
+    newest: Option<Sid>,
+    /// Version and directory.
+    distributions: (String, PathBuf),
 }
 
 impl Bench<'_> {
+    /// On the libc of the newest modules, where they are.
     fn words(&self, mode: &str) -> Vec<String> {
-        let path = |path: PathBuf| path.display().to_string();
-        let mut words = vec![path(self.built.join("side-by-side")), mode.to_owned()];
-        words.extend(["--ours".to_owned(), path(self.ours.clone()), "--theirs".to_owned(), path(self.theirs.clone())]);
-        words
+        let (version, dir) = &self.distributions;
+        let upstream = version.split('-').next().unwrap_or_default();
+        let newest = self.newest.iter().map(|sid| (sid.upstream(), sid.libraries()));
+        let theirs = newest.chain([(upstream, dir.clone())]);
+        let theirs = theirs.flat_map(|(version, dir)| ["--theirs".to_owned(), format!("{version}={}", dir.display())]);
+        let run = self.newest.iter().map(|sid| sid.run().display().to_string());
+        run.chain(self.on_this_libc(mode)).chain(theirs).collect()
+    }
+
+    fn on_this_libc(&self, mode: &str) -> [String; 4] {
+        let path = |path: &Path| path.display().to_string();
+        [path(&self.built.join("side-by-side")), mode.to_owned(), "--ours".to_owned(), path(&self.ours)]
     }
 
     fn counted(&self, mode: &str, count: usize) -> Vec<String> {
@@ -184,16 +225,23 @@ impl Bench<'_> {
     }
 
     /// Where it finds what it measures, and the servers.
-    fn environment(&self) -> Result<[(String, String); 2]> {
+    fn environment(&self) -> Result<Vec<(String, String)>> {
         let stage = self.ours.parent().context("no staged tree")?;
-        let places = [("TSS2_STAGE", stage), ("TSS2_SIM", &self.built)];
-        Ok(places.map(|(name, path)| (name.to_owned(), path.display().to_string())))
+        let mut places = vec![("TSS2_STAGE", stage.to_owned()), ("TSS2_SIM", self.built.clone())];
+        if let Some(sid) = &self.newest {
+            places.extend([("TSS2_RUN", sid.run()), ("LD_LIBRARY_PATH", sid.libraries())]);
+        }
+        Ok(places.into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string())).collect())
     }
 
     fn table(&self, words: &[String]) -> Result<String> {
+        self.table_in(words, self.environment()?)
+    }
+
+    fn table_in(&self, words: &[String], environment: Vec<(String, String)>) -> Result<String> {
         let shell = self.project.shell()?;
         let (program, arguments) = words.split_first().context("no command")?;
-        let command = cmd!(shell, "{program} {arguments...}").envs(self.environment()?);
+        let command = cmd!(shell, "{program} {arguments...}").envs(environment);
         // The time of the disk is not what is measured.
         let memory = ["/dev/shm"].into_iter().filter(|dir| Path::new(dir).is_dir()).map(|dir| ("TMPDIR", dir));
         Ok(command.envs(memory).env("TCTI_PCAP_FILE", self.capture()).quiet().read()? + "\n")
@@ -205,8 +253,16 @@ impl Bench<'_> {
 
     /// Client and server on two cores jump between two speeds.
     fn pinned(&self, mode: &str, count: usize) -> Result<String> {
-        let taskset = ["taskset", "--cpu-list", "0"].map(str::to_owned).to_vec();
-        self.table(&[taskset, self.counted(mode, count)].concat())
+        self.table(&[PINNED.map(str::to_owned).to_vec(), self.counted(mode, count)].concat())
+    }
+
+    /// A program of the distribution, with its libraries or ours.
+    fn start(&self, processes: usize) -> Result<String> {
+        let (version, dir) = &self.distributions;
+        let theirs = ["--theirs".to_owned(), format!("{version}={}", dir.display())];
+        let count = ["--count".to_owned(), processes.to_string()];
+        let words = PINNED.map(str::to_owned).into_iter().chain(self.on_this_libc("start")).chain(theirs).chain(count);
+        self.table_in(&words.collect::<Vec<_>>(), Vec::new())
     }
 
     fn on_all_cores(&self, mode: &str, count: usize) -> Result<String> {
@@ -225,29 +281,27 @@ impl Bench<'_> {
         ensure!(status == 0, "{mode} in the virtual machine ended with {status}: {printed}");
         Ok(printed)
     }
-}
 
-/// When and on what: nothing that names the machine.
-fn machine(shell: &Shell) -> Result<String> {
-    let date = cmd!(shell, "date --utc +%F").quiet().read()?;
-    let kernel = cmd!(shell, "uname --kernel-release").quiet().read()?;
-    // What follows the number names a build, and with that a machine.
-    let kernel = format!("Linux {} {}", kernel.split('-').next().unwrap_or_default(), std::env::consts::ARCH);
-    let processor = fs::read_to_string("/proc/cpuinfo")?;
-    let processor =
-        processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
-    let processor = processor.trim_start_matches(['\t', ' ', ':']);
-    let release = fs::read_to_string("/etc/os-release")?;
-    let release =
-        release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default().trim_matches('"');
-    let version = "${Version}";
-    let stack =
-        cmd!(shell, "dpkg-query --show --showformat={version} libtss2-tcti-swtpm0").quiet().ignore_stderr().read();
-    let stack = stack.map_or_else(|_| "of the distribution".to_owned(), |version| format!("tpm2-tss {version}"));
-    let compiler = cmd!(shell, "rustc --version").quiet().read()?;
-    let cores = available_parallelism()?;
-    Ok(format!(
-        "Measured on {date}: {processor}, {cores} cores, {kernel}, {release}; the C modules are {stack}; ours were built with \
-         {compiler}.\n"
-    ))
+    /// When and on what: nothing that names the machine.
+    fn machine(&self, shell: &Shell) -> Result<String> {
+        let date = cmd!(shell, "date --utc +%F").quiet().read()?;
+        let kernel = cmd!(shell, "uname --kernel-release").quiet().read()?;
+        // What follows the number names a build, and with that a machine.
+        let kernel = format!("Linux {} {}", kernel.split('-').next().unwrap_or_default(), std::env::consts::ARCH);
+        let processor = fs::read_to_string("/proc/cpuinfo")?;
+        let processor =
+            processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
+        let processor = processor.trim_start_matches(['\t', ' ', ':']);
+        let release = fs::read_to_string("/etc/os-release")?;
+        let release =
+            release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default().trim_matches('"');
+        let newest = self.newest.as_ref().map(|sid| format!("{} (Debian sid) and ", sid.version)).unwrap_or_default();
+        let stack = format!("tpm2-tss {newest}{} (the distribution)", self.distributions.0);
+        let compiler = cmd!(shell, "rustc --version").quiet().read()?;
+        let cores = available_parallelism()?;
+        Ok(format!(
+            "Measured on {date}: {processor}, {cores} cores, {kernel}, {release}; the C modules are {stack}; ours were built with \
+             {compiler}.\n"
+        ))
+    }
 }
