@@ -7,6 +7,7 @@ mod asynchronous;
 mod conformance;
 mod differential;
 mod hardening;
+mod hostile;
 mod install;
 mod layout;
 mod linked;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     conformance::tests(&mut suite);
     differential::tests(&mut suite);
     hardening::tests(&mut suite);
+    hostile::tests(&mut suite);
     install::tests(&mut suite);
     layout::tests(&mut suite);
     linked::tests(&mut suite);
