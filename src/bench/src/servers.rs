@@ -154,7 +154,7 @@ pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
     let conf = format!("{}:{}", carrier.display(), server.conf());
     cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Place::Recorded(server.at().clone())).with(server));
 
-    let responder = format!("exec {} respond", again::program()?.display());
+    let responder = format!("exec {} respond", again::program()?.to_string_lossy());
     cases.push(case("cmd", "cmd", responder, Place::Command));
     cases.push(case("libtpms, in memory", "libtpms", String::new(), Place::Inside));
     cases.retain(|case| case.name.contains(&parts.only));

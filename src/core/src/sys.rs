@@ -152,19 +152,30 @@ impl Forked {
         self.0
     }
 
-    /// Ends it, wherever it is.
-    pub fn kill(self) {
-        // SAFETY: the child is ours, and was not waited for.
-        unsafe { libc::kill(self.0, libc::SIGKILL) };
-        self.status();
-    }
+    /// Ends it, wherever it is. So does a drop.
+    pub fn kill(self) {}
 
     /// Its exit status; `None` for a signal.
-    pub fn status(self) -> Option<libc::c_int> {
+    pub fn status(mut self) -> Option<libc::c_int> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Option<libc::c_int> {
         let mut status = 0;
         // SAFETY: the status is ours.
         let ended = unsafe { libc::waitpid(self.0, &mut status, 0) };
-        (ended == self.0 && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
+        (ended == core::mem::take(&mut self.0) && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Drop for Forked {
+    fn drop(&mut self) {
+        if self.0 != 0 {
+            // SAFETY: the child is ours, and was not waited for.
+            unsafe { libc::kill(self.0, libc::SIGKILL) };
+            self.wait();
+        }
     }
 }
 

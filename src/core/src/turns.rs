@@ -2,22 +2,18 @@
 //! One exchange at a time among the processes that share a connection because one was forked from the other: [`Turns`].
 //!
 //! Two things are shared. A page of memory says what is under way, and whether there is anybody to take turns with; a
-//! process that never forked needs no system call. A file in memory, to which nothing is written, carries record locks
-//! (fcntl(2)): such a lock belongs to one process, is not inherited, and ends with that process however it ends.
+//! process that never forked needs no system call. Locks end with their process, however it ends.
 #![forbid(unsafe_code)]
 
+mod locks;
+
 use crate::deadline::Deadline;
-use crate::io::file_in_memory;
 use crate::rc::{Rc, Result};
 use crate::sys::{SharedPage, Words};
 use crate::transport::{Before, Company, Inheritance};
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
+use locks::{Locks, Place};
 use rustix::thread::futex;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
@@ -33,17 +29,6 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// The number of the process that opened the connection. Each other one takes the next with its first turn.
 const OPENER: u32 = 1;
-
-/// A byte of the file, and what its lock means.
-#[derive(Clone, Copy)]
-enum Place {
-    /// An exchange is under way.
-    Turn = 0,
-    /// The next turn is promised, so that two processes with many commands let each other in.
-    Next = 1,
-    /// The process that opened the connection has not ended, nor finalized its context.
-    Opener = 2,
-}
 
 /// What the page says of the last exchange.
 mod exchange {
@@ -66,9 +51,7 @@ pub(crate) enum Turns {
 
 pub(crate) struct Shared {
     page: SharedPage,
-    file: File,
-    /// Tells the file from another one that has its number since the host closed it.
-    identity: (u64, u64),
+    locks: Locks,
     /// 0 before the first turn in a forked process.
     number: u32,
     turn: Turn,
@@ -132,7 +115,7 @@ impl Turns {
     /// This process was forked from the one that this belonged to, and had no turn yet.
     pub(crate) fn inherited(&mut self) -> Inheritance {
         match self {
-            Turns::Shared(shared) if identity(&shared.file) == Some(shared.identity) => {
+            Turns::Shared(shared) if shared.locks.are_there() => {
                 (shared.number, shared.turn) = (0, Turn::None);
                 Inheritance::Shared
             }
@@ -159,12 +142,13 @@ impl Drop for Shared {
 impl Shared {
     fn new() -> io::Result<Shared> {
         let page = SharedPage::new()?;
-        let file = File::from(file_in_memory(c"tcti-turns")?);
-        fcntl(&file, FcntlArg::F_SETLK(&record(F_WRLCK, Place::Opener)))?;
-        let identity = identity(&file).ok_or(io::ErrorKind::NotFound)?;
+        let locks = Locks::new()?;
+        if !locks.lock(Place::Opener).is_ok_and(|locked| locked) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         page.last.store(OPENER, SeqCst);
         page.numbers.store(OPENER, SeqCst);
-        Ok(Shared { page, file, identity, number: OPENER, turn: Turn::None, patience: PATIENCE })
+        Ok(Shared { page, locks, number: OPENER, turn: Turn::None, patience: PATIENCE })
     }
 
     /// In a turn it goes on with that.
@@ -226,7 +210,7 @@ impl Shared {
     /// Waits in the queue of those that wait for the next turn.
     fn queue(&mut self, deadline: &Deadline) -> Result<Before> {
         let begun = self.wait_in_line(deadline);
-        self.unlock(Place::Next);
+        self.locks.unlock(Place::Next);
         // Who still waits says so again, once awake.
         self.page.waiting.store(0, SeqCst);
         self.page.bell.fetch_add(1, SeqCst);
@@ -240,7 +224,7 @@ impl Shared {
             // The bell is read first: who clears `waiting` rings after that, and this one does not fall asleep then.
             let rung = self.page.bell.load(SeqCst);
             self.page.waiting.store(1, SeqCst);
-            is_next = is_next || self.lock(Place::Next)?;
+            is_next = is_next || self.locks.lock(Place::Next)?;
             if is_next {
                 if let Some(before) = self.try_lock()? {
                     return Ok(before);
@@ -255,12 +239,12 @@ impl Shared {
 
     /// Locks the turn if it is free, and takes it.
     fn try_lock(&mut self) -> Result<Option<Before>> {
-        if !self.lock(Place::Turn)? {
+        if !self.locks.lock(Place::Turn)? {
             return Ok(None);
         }
         let taken = self.take();
         if !matches!(taken, Ok(Some(_))) {
-            self.unlock(Place::Turn);
+            self.locks.unlock(Place::Turn);
             // The opener may have ended its turn in between, and somebody have found this lock.
             if self.page.exchange.load(SeqCst) != exchange::UNLOCKED {
                 self.ring();
@@ -273,7 +257,7 @@ impl Shared {
     fn take(&mut self) -> Result<Option<Before>> {
         loop {
             let before = self.page.exchange.load(SeqCst);
-            if before == exchange::UNLOCKED && self.number != OPENER && self.holder(Place::Opener)?.is_some() {
+            if before == exchange::UNLOCKED && self.number != OPENER && self.locks.holder(Place::Opener)?.is_some() {
                 return Ok(None);
             }
             if self.page.exchange.compare_exchange(before, exchange::LOCKED, SeqCst, SeqCst).is_ok() {
@@ -313,7 +297,7 @@ impl Shared {
             Turn::Unlocked => self.page.exchange.store(left, SeqCst),
             Turn::Locked => {
                 self.page.exchange.store(left, SeqCst);
-                self.unlock(Place::Turn);
+                self.locks.unlock(Place::Turn);
             }
         }
         if self.page.shared.load(SeqCst) != 0 {
@@ -338,7 +322,7 @@ impl Shared {
     fn too_late(&self) -> Rc {
         let opener = self.page.exchange.load(SeqCst) == exchange::UNLOCKED;
         let place = if opener { Place::Opener } else { Place::Turn };
-        let process = match self.holder(place) {
+        let process = match self.locks.holder(place) {
             Ok(Some(process @ 1..)) => format!("process {process}"),
             // One of another PID namespace, or none between two turns.
             _ => "another process".to_owned(),
@@ -350,26 +334,6 @@ impl Shared {
             self.patience.as_secs()
         )
     }
-
-    fn lock(&self, place: Place) -> Result<bool> {
-        match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, place))) {
-            Ok(_) => Ok(true),
-            Err(Errno::EAGAIN) => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// Fails only for a descriptor that is closed; then nothing is locked.
-    fn unlock(&self, place: Place) {
-        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, place)));
-    }
-
-    /// The process that has locked this, by its number here; 0 or less for one of another PID namespace.
-    fn holder(&self, place: Place) -> Result<Option<i32>> {
-        let mut asked = record(F_RDLCK, place);
-        fcntl(&self.file, FcntlArg::F_GETLK(&mut asked)).map_err(failed)?;
-        Ok((c_int::from(asked.l_type) != F_UNLCK).then_some(asked.l_pid))
-    }
 }
 
 /// Waits for the bell, but not for long: no bell rings when a process dies.
@@ -378,20 +342,6 @@ fn wait(bell: &AtomicU32, rung: u32, deadline: &Deadline) {
     let timeout = futex::Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos() as _ };
     // Whatever ends the wait, the caller looks again.
     let _ = futex::wait(bell, futex::Flags::empty(), rung, Some(&timeout));
-}
-
-/// Device and inode.
-fn identity(file: &File) -> Option<(u64, u64)> {
-    file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
-}
-
-/// A lock of one byte. Its types are narrower than those of their values in C.
-fn record(kind: c_int, place: Place) -> flock {
-    flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: place as _, l_len: 1, l_pid: 0 }
-}
-
-fn failed(error: Errno) -> Rc {
-    crate::fail!(Rc::IO_ERROR, "cannot take turns with the processes that share the connection: {}", error.desc())
 }
 
 #[cfg(any(test, feature = "testing"))]

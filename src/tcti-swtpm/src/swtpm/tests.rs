@@ -117,7 +117,7 @@ fn whoever_connects_again_after_a_fork_leaves_room_for_the_other() {
     let connections = vec![[exchange(), vec![]].concat(), exchange(), exchange(), exchange()];
     let (mut session, _control, data) = session(",keep=true", vec![success()], connections);
     assert!(run(&mut session));
-    let (mut wait, mut go) = std::io::pipe().unwrap();
+    let (mut wait, mut go) = std::os::unix::net::UnixStream::pair().unwrap();
     let child = Forked::asks(|| {
         wait.read_exact(&mut [0]).unwrap();
         session.enter().unwrap();
