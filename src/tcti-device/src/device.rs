@@ -59,7 +59,7 @@ impl Device {
     fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Rc {
         let is_lost = self.line.take_if(|line| line.ends_with(error)).is_some();
         let loss = match is_lost {
-            true => ". What was loaded through this connection is lost; the next command opens the device again",
+            true => ". What was loaded through this connection is lost; the next command reopens the device",
             false => "",
         };
         fail!(Rc::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
