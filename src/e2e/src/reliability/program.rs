@@ -106,19 +106,14 @@ impl Program {
 
     /// Waits until the step under way is inside a system call other than that which reads the next step.
     pub(super) fn await_blocked(&mut self) {
-        let since = Instant::now();
-        let file = format!("/proc/{}/syscall", self.child.id());
-        let mut seen = String::new();
-        // Twice the same, because a short call may be under way.
-        loop {
-            let now = fs::read_to_string(&file).unwrap_or_default();
-            if now == seen && !now.starts_with("running") && !now.starts_with(READS_STEPS) && !now.is_empty() {
-                return;
-            }
-            assert!(since.elapsed() < LIMIT, "it does not wait: {now}");
-            seen = now;
-            thread::sleep(Duration::from_millis(2)); // only how often to ask
-        }
+        await_blocked(self.id(), || false);
+    }
+
+    /// The same in a child; or until the step is done.
+    pub(super) fn await_blocked_or_done(&mut self, child: u32) {
+        await_blocked(child, || {
+            poll(&mut [PollFd::new(self.codes.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+        });
     }
 
     /// The code of the step under way, or how the program ended.
@@ -167,6 +162,23 @@ impl Program {
     pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+}
+
+/// Waits until a process is inside a system call, or until then.
+fn await_blocked(process: u32, is_done: impl Fn() -> bool) {
+    let since = Instant::now();
+    let file = format!("/proc/{process}/syscall");
+    let mut seen = String::new();
+    // Twice the same, because a short call may be under way.
+    while !is_done() {
+        let now = fs::read_to_string(&file).unwrap_or_default();
+        if now == seen && !now.starts_with("running") && !now.starts_with(READS_STEPS) && !now.is_empty() {
+            return;
+        }
+        assert!(since.elapsed() < LIMIT, "it does not wait: {now}");
+        seen = now;
+        thread::sleep(Duration::from_millis(2)); // only how often to ask
     }
 }
 
