@@ -170,7 +170,7 @@ fn lock() {
         libc::flock { l_type: libc::F_RDLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
     fcntl(&theirs, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
     let theirs = Flock::lock(theirs, FlockArg::LockExclusive).unwrap();
-    refused(&path, "mode 0644");
+    refused(&path, "chmod 600");
     drop(theirs);
     works(&path);
 }

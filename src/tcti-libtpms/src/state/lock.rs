@@ -4,16 +4,17 @@
 //! opens and closes that very file in the middle of a command.
 #![forbid(unsafe_code)]
 
-use nix::poll::PollFlags;
-use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::io::{Errno, read};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::thread::sleep;
 use std::time::Duration;
 use tcti_core::Deadline;
-use tcti_core::io::{above_stdio, wait_for};
+
+/// Pauses between two looks at a lock: one command takes less than the first, and one that restarts the TPM for what
+/// another process did less than the last.
+const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
 /// Whether time went by.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,63 +23,37 @@ pub(super) enum Waited {
     Yes,
 }
 
-/// Waits until no other process has the lock; `TimedOut` when one still has it then. The system waits for a lock for ever
-/// or not at all, and only a signal ends that. But whoever has it writes to the file before the end, or is killed and so
-/// closes it, and inotify(7) tells of both.
+/// Waits until no other process has the lock; `TimedOut` when one still has it then.
+///
+/// Linux waits for a lock for ever or not at all, and only a signal ends that; so this looks again and again. What was tried
+/// instead: inotify(7) tells of the last write of whoever has the lock, but that is before the lock ends, and closing its
+/// descriptor takes tens of milliseconds. A futex in the file needs it mapped, and who makes the file shorter kills whoever
+/// has it mapped.
 pub(super) fn wait(file: &File, deadline: &Deadline) -> io::Result<Waited> {
-    let mut changes = None;
-    loop {
-        match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::AGAIN | Errno::ACCESS) if deadline.has_passed() => return Err(ErrorKind::TimedOut.into()),
-            Err(Errno::AGAIN | Errno::ACCESS) => match &mut changes {
-                None => changes = Some(Changes::of(file)), // then once more: it may have happened before
-                Some(changes) => changes.wait(deadline),
-            },
-            locked => {
-                return locked
-                    .map(|()| if changes.is_none() { Waited::No } else { Waited::Yes })
-                    .map_err(io::Error::from);
-            }
+    let [mut pause, longest] = PAUSES;
+    let mut waited = Waited::No;
+    while is_anothers(file)? {
+        if deadline.has_passed() {
+            return Err(ErrorKind::TimedOut.into());
         }
+        waited = Waited::Yes;
+        sleep(deadline.remaining().map_or(pause, |left| left.min(pause)));
+        pause = longest.min(pause * 2);
     }
+    Ok(waited)
 }
 
-/// Whether another process has the lock.
-pub(super) fn is_anothers(file: &File) -> bool {
-    matches!(fcntl_lock(file, FlockOperation::NonBlockingLockExclusive), Err(Errno::AGAIN | Errno::ACCESS))
+/// Takes the lock, unless another process has it.
+pub(super) fn is_anothers(file: &File) -> io::Result<bool> {
+    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::AGAIN | Errno::ACCESS) => Ok(true),
+        locked => Ok(locked.map(|()| false)?),
+    }
 }
 
 /// Ends our lock.
 pub(super) fn end(file: &File) {
     let _ = fcntl_lock(file, FlockOperation::Unlock);
-}
-
-/// Tells when a process writes to a file or closes it. Without inotify, or on a file system that is not only this
-/// machine's, time has to do.
-struct Changes(Option<OwnedFd>);
-
-impl Changes {
-    fn of(file: &File) -> Changes {
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let changes = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK);
-        let changes = changes
-            .ok()
-            .and_then(|changes| above_stdio(changes).ok())
-            .filter(|changes| inotify::add_watch(changes, &path, WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE).is_ok());
-        Changes(changes)
-    }
-
-    fn wait(&mut self, deadline: &Deadline) {
-        const SLICE: Duration = Duration::from_millis(10);
-        let slice = deadline.remaining().map_or(SLICE, |left| left.min(SLICE));
-        match &self.0 {
-            None => std::thread::sleep(slice),
-            Some(changes) => {
-                let _ = wait_for(changes.as_fd(), PollFlags::POLLIN, &Deadline::within(slice));
-                while read(changes, &mut [0; 4096]).is_ok() {}
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -152,7 +152,9 @@ impl Place {
     /// Removes a file that we made and in which nothing is, unless another process was faster to lock it.
     fn tidy(&self, made: bool) {
         let (Some(dir), Some(kept), Some(name)) = (&self.dir, &self.file, self.path.file_name()) else { return };
-        if made && !lock::is_anothers(&kept.file) && self.look().is_ok_and(|seen| kept.is(&seen) && seen.stx_size == 0)
+        if made
+            && !lock::is_anothers(&kept.file).unwrap_or(false)
+            && self.look().is_ok_and(|seen| kept.is(&seen) && seen.stx_size == 0)
         {
             let _ = unlinkat(&dir.file, name, AtFlags::empty());
         }

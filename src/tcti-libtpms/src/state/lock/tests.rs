@@ -27,7 +27,7 @@ fn file() -> (tempfile::NamedTempFile, File) {
 fn who_has_a_lock_has_it_alone_and_until_it_ends() {
     let (named, file) = file();
     let theirs = as_another(named.path());
-    assert!(is_anothers(&file));
+    assert!(is_anothers(&file).unwrap());
     assert_eq!(wait(&file, &Deadline::Now).err().unwrap().kind(), ErrorKind::TimedOut);
     drop(theirs);
     assert!(wait(&file, &Deadline::Now).unwrap() == Waited::No);
