@@ -18,6 +18,7 @@
 #include <time.h>
 #include <tss2/tss2_tcti.h>
 #include "commands.h"
+#include "hmac.h"
 #include "memory.h"
 #include "report.h"
 
@@ -338,6 +339,11 @@ int main(int argc, char **argv)
             answer = size_of_response((int)a);
         } else if (strcmp(word, "random") == 0) {
             answer = command();
+        } else if (strcmp(word, "load") == 0) {
+            answer = name_of(load(ctx));
+        } else if (strcmp(word, "key") == 0) {
+            TSS2_RC rc = hmac(ctx, 7);
+            answer = rc == TSS2_RC_SUCCESS && memcmp(response + 16, right[7], DIGEST) != 0 ? "WRONG_KEY" : name_of(rc);
         } else if (strcmp(word, "commands") == 0) {
             answer = commands(a);
         } else if (strcmp(word, "contexts") == 0) {

@@ -3,7 +3,7 @@
 
 use super::case::Case;
 use super::module::Module;
-use super::outcome::{After, Outcome};
+use super::outcome::{After, Key, Outcome};
 use super::program::{self, Program};
 use super::server;
 use nix::sys::signal::{Signal, kill};
@@ -91,6 +91,7 @@ impl Forking {
         let mut program = Program::start(program::command(module, &server.conf()));
         let parent = fork(&mut program, "fork-tree");
         program.open();
+        program.succeed("load");
         if matches!(self, Forking::ParentKilled) {
             program.succeed("transmit");
         }
@@ -105,6 +106,7 @@ impl Forking {
         }
         let code = program.step("random");
         assert_eq!(program.step("random"), code, "and once more");
+        assert!(code != "SUCCESS" || program.key() == Key::Stays, "the key is lost");
         let ended = program.step("exit");
         if matches!(self, Forking::ParentFinalizes) {
             assert_eq!(ended, "exit 0");
@@ -167,6 +169,7 @@ fn killed(module: Module) -> Outcome {
         assert_eq!(program.code(), "signal 9");
         program.succeed("random");
     }
+    assert_eq!(program.key(), Key::Stays);
     program.end();
     drop(server);
     Outcome::new("SUCCESS", After::GoesOn)

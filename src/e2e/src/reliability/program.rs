@@ -2,6 +2,7 @@
 //! `c-tests/fault.c` in a process of its own, one step at a time. A step that is not answered in time fails the test.
 
 use super::module::Module;
+use super::outcome::Key;
 use crate::program::{self, Link};
 use crate::stage;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -97,6 +98,14 @@ impl Program {
         self.succeed("open");
         self.succeed("transmit 16");
         self.succeed("receive -1");
+    }
+
+    /// Whether the key is there that the step "load" has loaded.
+    pub(super) fn key(&mut self) -> Key {
+        let code = self.step("key");
+        assert_ne!(code, "WRONG_KEY");
+        self.succeed("random");
+        if code == "SUCCESS" { Key::Stays } else { Key::Lost }
     }
 
     /// A step whose code is asked for later.

@@ -118,7 +118,7 @@ pub(super) const FORKS: Table = Table {
             &[SEQUENCE; 10],
         ),
         row(
-            "The child sends a command while the parent awaits a response, and collects it",
+            "The child sends a command while the parent awaits a response, which that collects then",
             Fault::Forking(Forking::Commands),
             ALL_BUT_THE_STICK,
         ),
