@@ -202,6 +202,23 @@ pub(crate) fn unread(fd: libc::c_int) -> usize {
     if result == 0 { usize::try_from(count).unwrap_or_default() } else { 0 }
 }
 
+/// Whether files may have any size (`RLIMIT_FSIZE`, getrlimit(2)). Asked before each write to a file, and libc asks by a call
+/// that takes the kernel twice as long, because it can ask about other processes, too.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn files_are_unlimited() -> bool {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the kernel fills a limit that is ours, and which has the layout of its own.
+    let result = unsafe { libc::syscall(libc::SYS_getrlimit, libc::RLIMIT_FSIZE, limit.as_mut_ptr()) };
+    // SAFETY: after success it is filled.
+    result == 0 && unsafe { limit.assume_init() }.rlim_cur == libc::RLIM_INFINITY
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn files_are_unlimited() -> bool {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY)
+}
+
 /// `write(2)` that answers EPIPE or EFBIG instead of raising SIGPIPE or SIGXFSZ, leaving the signal mask and a signal
 /// that was pending before as they were.
 pub(crate) fn write_without_signal(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {

@@ -51,69 +51,70 @@ impl Blocks {
     /// What opens a section: its header and the one interface.
     pub(crate) fn section(&mut self) -> io::Result<()> {
         let [[a, b], [c, d]] = VERSION.map(u16::to_ne_bytes);
-        let [unknown, too] = [[u8::MAX; 4]; 2]; // nobody knows how long the section becomes
-        self.block(SECTION_HEADER, [BYTE_ORDER_MAGIC.to_ne_bytes(), [a, b, c, d], unknown, too], [], &[])?;
+        let [unknown, too] = [[u8::MAX; WORD]; 2]; // nobody knows how long the section becomes
+        let words = [BYTE_ORDER_MAGIC.to_ne_bytes(), [a, b, c, d], unknown, too];
+        self.block(SECTION_HEADER, words, &[], None)?;
         let [a, b] = LINKTYPE_IPV4.to_ne_bytes();
-        let options: [(u16, &[u8]); 1] = [(TIMESTAMP_RESOLUTION, &[NANOSECONDS])];
-        self.block(INTERFACE_DESCRIPTION, [[a, b, 0, 0], NO_SNAPLEN.to_ne_bytes()], [], &options)
+        let words = [[a, b, 0, 0], NO_SNAPLEN.to_ne_bytes()];
+        self.block(INTERFACE_DESCRIPTION, words, &[], Some((TIMESTAMP_RESOLUTION, &[NANOSECONDS])))
     }
 
-    /// A packet of two parts at a time since 1970.
-    pub(crate) fn packet(&mut self, time: Duration, parts: [&[u8]; 2], comment: Option<&str>) -> io::Result<()> {
-        let len = u32::try_from(total(parts)).map_err(io::Error::other)?.to_ne_bytes();
+    /// A packet at a time since 1970: its headers, and what follows them.
+    pub(crate) fn packet(
+        &mut self,
+        time: Duration,
+        headers: &[[u8; WORD]; 10],
+        segment: &[u8],
+        comment: Option<&str>,
+    ) -> io::Result<()> {
+        let len = u32::try_from(headers.as_flattened().len() + segment.len()).map_err(io::Error::other)?.to_ne_bytes();
         // Five centuries fit.
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default().to_ne_bytes();
-        let fields = [INTERFACE.to_ne_bytes(), half(time >> 32), half(time), len, len];
-        let comment = comment.map(|comment| (COMMENT, comment.as_bytes()));
-        self.block(ENHANCED_PACKET, fields, parts, comment.as_slice())
+        let (high, low) = (half(time >> 32), half(time));
+        let [a, b, c, d, e, f, g, h, i, j] = *headers;
+        let words = [INTERFACE.to_ne_bytes(), high, low, len, len, a, b, c, d, e, f, g, h, i, j];
+        self.block(ENHANCED_PACKET, words, segment, comment.map(|comment| (COMMENT, comment.as_bytes())))
     }
 
-    /// A block is its type, its length, fields of 32 bits, data, options, and its length once more.
-    fn block<const FIELDS: usize, const PARTS: usize>(
+    /// A block is its type, its length, words, data, perhaps an option, and its length once more.
+    fn block<const WORDS: usize>(
         &mut self,
         type_: u32,
-        fields: [[u8; WORD]; FIELDS],
-        data: [&[u8]; PARTS],
-        options: &[(u16, &[u8])],
+        words: [[u8; WORD]; WORDS],
+        data: &[u8],
+        option: Option<(u16, &[u8])>,
     ) -> io::Result<()> {
-        let data_len = total(data).next_multiple_of(WORD);
-        let options_len: usize = options.iter().map(|(_, value)| WORD + value.len().next_multiple_of(WORD)).sum();
-        let end_len = if options.is_empty() { 0 } else { END_OF_OPTIONS.len() };
-        let len = (3 + FIELDS) * WORD + data_len + options_len + end_len;
-        self.0.try_reserve(len)?; // so that nothing below grows
+        let in_option = option.map_or(0, |(_, value)| WORD + value.len().next_multiple_of(WORD) + END_OF_OPTIONS.len());
+        let data_room = data.len().next_multiple_of(WORD);
+        let len = (3 + WORDS) * WORD + data_room + in_option;
+        let start = self.0.len();
+        self.0.try_reserve(len)?;
+        self.0.resize(start + len, 0);
+        let room = self.0.get_mut(start..).unwrap_or_default();
         let len = u32::try_from(len).map_err(io::Error::other)?.to_ne_bytes();
-        self.put([type_.to_ne_bytes(), len].as_flattened());
-        self.put(fields.as_flattened());
-        for part in data {
-            self.put(part);
-        }
-        self.pad();
-        for (code, value) in options {
+        let room = put(room, 2 * WORD, [type_.to_ne_bytes(), len].as_flattened());
+        let room = put(room, WORDS * WORD, words.as_flattened());
+        let mut room = put(room, data_room, data);
+        if let Some((code, value)) = option {
             let len = u16::try_from(value.len()).map_err(io::Error::other)?;
-            self.put([code.to_ne_bytes(), len.to_ne_bytes()].as_flattened());
-            self.put(value);
-            self.pad();
+            room = put(room, WORD, [code.to_ne_bytes(), len.to_ne_bytes()].as_flattened());
+            room = put(room, value.len().next_multiple_of(WORD), value);
+            room = put(room, WORD, &END_OF_OPTIONS);
         }
-        if !options.is_empty() {
-            self.put(&END_OF_OPTIONS);
-        }
-        self.put(&len);
+        put(room, WORD, &len);
         Ok(())
-    }
-
-    /// Up to a multiple of 32 bits; every block before has one, too.
-    fn pad(&mut self) {
-        self.0.resize(self.0.len().next_multiple_of(WORD), 0);
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(bytes);
     }
 }
 
-fn total<const PARTS: usize>(parts: [&[u8]; PARTS]) -> usize {
-    parts.iter().map(|part| part.len()).sum()
+/// Puts bytes at the beginning of `room`; gives what is behind the first `size` of it. There is always enough.
+#[inline]
+fn put<'a>(room: &'a mut [u8], size: usize, bytes: &[u8]) -> &'a mut [u8] {
+    let Some((place, rest)) = room.split_at_mut_checked(size) else { return &mut [] };
+    if let Some(place) = place.get_mut(..bytes.len()) {
+        place.copy_from_slice(bytes);
+    }
+    rest
 }
 
 #[cfg(test)]
@@ -137,13 +138,14 @@ mod tests {
         interface.options.push(InterfaceDescriptionOption::IfTsResol(9));
         other.write_pcapng_block(interface).unwrap();
         for size in 0..9 {
-            let (data, comment) = (&b"abcdefghi"[..size], "sixteen or fewer".get(size..));
-            blocks.packet(TIME, [b"12", data], comment).unwrap();
+            let (data, comment) = (&b"abcdefghi"[..size], Some("nine or fewer").filter(|_| size != 4));
+            let comment = comment.and_then(|comment| comment.get(size..));
+            blocks.packet(TIME, &[*b"1234"; 10], data, comment).unwrap();
             let packet = EnhancedPacketBlock {
                 interface_id: 0,
                 timestamp: TIME,
-                original_len: 2 + size as u32,
-                data: [b"12", data].concat().into(),
+                original_len: 40 + size as u32,
+                data: [&b"1234".repeat(10), data].concat().into(),
                 options: comment.map(|comment| EnhancedPacketOption::Comment(comment.into())).into_iter().collect(),
             };
             other.write_pcapng_block(packet).unwrap();
@@ -155,7 +157,7 @@ mod tests {
     fn memory_of_a_large_message_is_not_kept() {
         let mut blocks = Blocks::default();
         for (size, kept) in [(4096, true), (1 << 20, false)] {
-            blocks.packet(TIME, [&[], &vec![0; size][..]], None).unwrap();
+            blocks.packet(TIME, &[[0; 4]; 10], &vec![0; size], None).unwrap();
             blocks.clear();
             assert!(blocks.as_slice().is_empty());
             assert_eq!(blocks.0.capacity() > 0, kept, "{size} bytes");

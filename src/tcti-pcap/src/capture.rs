@@ -61,7 +61,7 @@ impl Capture {
         // A clock before 1970 counts as 1970.
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         for packet in self.conversation.packets(direction, message) {
-            self.blocks.packet(time, [packet.head(), packet.segment], comment.take())?;
+            self.blocks.packet(time, &packet.headers, packet.segment, comment.take())?;
         }
         Ok(())
     }

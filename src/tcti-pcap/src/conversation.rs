@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use rustix::rand::{GetRandomFlags, getrandom};
+use std::iter;
 
 /// Any port; that of the host.
 const HOST_PORT: u16 = 50000;
@@ -17,7 +18,7 @@ const MAX_SEGMENT: usize = 0xffff - 2 * HEADER as usize;
 /// words; not to be fragmented; lives for 64 hops and carries TCP.
 const IP: [u32; 3] = [0x4500_0000, 0x0000_4000, 0x4006_0000];
 /// The protocol number of TCP.
-const TCP: u32 = 6;
+const TCP: u64 = 6;
 /// Fourth word of a TCP header (RFC 9293, section 3.1): five words, ACK, and the largest window there is without options.
 const ACK: u32 = 0x5010_ffff;
 
@@ -56,8 +57,13 @@ impl Conversation {
     /// The IPv4 packets of one message: one, unless it is larger than those of any TPM. An empty message is one
     /// packet, too.
     pub(crate) fn packets<'a>(&mut self, direction: Direction, message: &'a [u8]) -> impl Iterator<Item = Packet<'a>> {
-        let segments = message.chunks(MAX_SEGMENT).chain(message.is_empty().then_some(message));
-        segments.map(move |segment| self.packet(direction, segment))
+        let mut rest = Some(message);
+        iter::from_fn(move || {
+            let message = rest.take()?;
+            let (segment, more) = message.split_at_checked(MAX_SEGMENT).unwrap_or((message, &[]));
+            rest = Some(more).filter(|more| !more.is_empty());
+            Some(self.packet(direction, segment))
+        })
     }
 
     fn packet<'a>(&mut self, direction: Direction, segment: &'a [u8]) -> Packet<'a> {
@@ -73,38 +79,32 @@ impl Conversation {
 
 /// A packet: its two headers, of five words each, and what it carries.
 pub(crate) struct Packet<'a> {
-    head: [[u8; 4]; 10],
+    pub(crate) headers: [[u8; 4]; 10],
     pub(crate) segment: &'a [u8],
 }
 
 impl Packet<'_> {
-    pub(crate) fn head(&self) -> &[u8] {
-        self.head.as_flattened()
-    }
-
     /// `segment` has at most [`MAX_SEGMENT`] bytes.
     fn new<'a>(from: &End, to: &End, segment: &'a [u8]) -> Packet<'a> {
         let len = u16::try_from(segment.len()).unwrap_or_default() + HEADER;
         let (source, destination) = (u32::from_be_bytes(from.address), u32::from_be_bytes(to.address));
+        let addresses = u64::from(source) + u64::from(destination);
         let [a, b, c] = IP;
-        let ip = [a | u32::from(len + HEADER), b, c, source, destination];
-        let tcp = [u32::from(from.port) << 16 | u32::from(to.port), from.next, to.next, ACK, 0];
+        let a = a | u32::from(len + HEADER);
+        let c = c | checksum(addresses + u64::from(a) + u64::from(b) + u64::from(c));
+        let ports = u32::from(from.port) << 16 | u32::from(to.port);
+        let numbers = u64::from(ports) + u64::from(from.next) + u64::from(to.next) + u64::from(ACK);
         // What TCP takes into account of the header below it (RFC 9293, section 3.1).
-        let below = sum([source, destination, TCP, len.into()]);
-        let ([a, b, c, d, e], [f, g, h, i, j]) = (ip, tcp);
-        let c = c | checksum(sum(ip));
-        let j = j | checksum(below + sum(tcp) + sum_of_bytes(segment)) << 16;
-        Packet { head: [a, b, c, d, e, f, g, h, i, j].map(u32::to_be_bytes), segment }
+        let below = addresses + TCP + u64::from(len);
+        let last = checksum(below + numbers + sum(segment)) << 16;
+        let words = [a, b, c, source, destination, ports, from.next, to.next, ACK, last];
+        Packet { headers: words.map(u32::to_be_bytes), segment }
     }
 }
 
-/// Sum of words, as the Internet checksum needs it: what is carried counts as ones (RFC 1071, section 2).
-fn sum<const WORDS: usize>(words: [u32; WORDS]) -> u64 {
-    words.into_iter().map(u64::from).sum()
-}
-
-/// The same of at most 64 KiB. Missing bytes are zeros.
-fn sum_of_bytes(bytes: &[u8]) -> u64 {
+/// Sum of the words of at most 64 KiB, as the Internet checksum needs it: what is carried counts as ones (RFC 1071,
+/// section 2). Missing bytes are zeros.
+fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(4);
     let mut last = [0; 4];
     last.iter_mut().zip(words.remainder()).for_each(|(byte, rest)| *byte = *rest);
@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn packets(conversation: &mut Conversation, direction: Direction, message: &[u8]) -> Vec<Vec<u8>> {
-        let whole = |packet: Packet<'_>| [packet.head(), packet.segment].concat();
+        let whole = |packet: Packet<'_>| [packet.headers.as_flattened(), packet.segment].concat();
         conversation.packets(direction, message).map(whole).collect()
     }
 
