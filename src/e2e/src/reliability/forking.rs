@@ -124,10 +124,8 @@ impl Forking {
 /// Whether the two have files in common: a connection, or the capture.
 fn shares(module: Module) -> bool {
     match module {
-        Module::SwtpmKept | Module::Mssim | Module::Cmd | Module::Device | Module::Pcap => true,
-        Module::Libtpms | Module::Swtpm | Module::SwtpmUnix | Module::Loader | Module::Stick | Module::Terminal => {
-            false
-        }
+        Module::SwtpmKept | Module::Mssim | Module::Cmd | Module::Device | Module::Pcap | Module::Libtpms => true,
+        Module::Swtpm | Module::SwtpmUnix | Module::Loader | Module::Stick | Module::Terminal => false,
     }
 }
 
