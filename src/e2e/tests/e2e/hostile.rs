@@ -125,7 +125,8 @@ fn occupied_names() {
         let names = [".tpm.tcti-libtpms.new", ".tpm.new", ".tpm.lock", "tpm.new", "tpm.lock", "tpm~"];
         let mut theirs: Vec<Child> = names.iter().map(|name| stranger(script, &dir.path().join(name))).collect();
         for child in &mut theirs {
-            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap(); // it is there
+            // It has made its file, or cannot and has ended.
+            assert!(child.stdout.as_mut().unwrap().read(&mut [0]).is_ok());
         }
         works(&path);
         works(&path);
