@@ -208,10 +208,17 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Runs a module's own function (a reset, say), giving up whatever is under way.
+    /// Runs a module's own function (a reset, say), giving up whatever is under way. A response that is here is dropped
+    /// alone: its turn is over, and another process may have the connection.
     pub fn preempt<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        if self.state != State::Transmit {
-            self.abandon();
+        match self.state {
+            State::Transmit => {}
+            State::Awaiting => self.abandon(),
+            State::Ready => {
+                self.transport.collected();
+                self.rx.clear();
+                self.state = State::Transmit;
+            }
         }
         self.between(function)
     }

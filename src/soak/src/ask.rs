@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What is asked of a TPM, and whether an answer is the one to it: an answer to any other command is a wrong answer.
 
+use crate::key;
 use crate::message::{NO_SESSIONS, NULL, OWNER, Reader, SESSIONS, Writer};
 use sha2::{Digest, Sha256};
 
@@ -30,6 +31,33 @@ pub enum Ask {
     Create([u8; 32]),
     /// TPM2_FlushContext.
     Flush(u32),
+    /// TPM2_LoadExternal of the HMAC key of this number.
+    Load(u64),
+    /// TPM2_HMAC with the key of this number, which has this handle.
+    Mac(u32, u64, [u8; 16]),
+    /// TPM2_HashSequenceStart.
+    Start,
+    /// TPM2_SequenceUpdate of the sequence at this handle.
+    Feed(u32, Vec<u8>),
+    /// TPM2_SequenceComplete, which flushes it.
+    Complete(u32),
+    /// A command on what is not there.
+    Absent(Absent, u32),
+    /// TPM2_Hash of so many bytes, more than a TPM takes.
+    Oversize(usize),
+}
+
+/// What is done to a handle that nothing has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// TPM2_ReadPublic.
+    Object,
+    /// TPM2_HMAC.
+    Key,
+    /// TPM2_FlushContext.
+    Flush,
+    /// TPM2_NV_ReadPublic.
+    Index,
 }
 
 /// What an answer is.
@@ -84,8 +112,8 @@ impl Ask {
             Ask::Define(index) => {
                 // Read and written by the owner and by anybody, without dictionary attack protection.
                 let public =
-                    Writer::plain(0).u32(*index).u16(0x0b).u32(0x0206_0006).u16(0).u16(u16::try_from(NV_SIZE).unwrap());
-                Writer::with_password(0x12a, &[OWNER]).u16(0).sized(&public.done()[10..]).done()
+                    Writer::bare().u32(*index).u16(0x0b).u32(0x0206_0006).u16(0).u16(u16::try_from(NV_SIZE).unwrap());
+                Writer::with_password(0x12a, &[OWNER]).u16(0).sized(&public.raw()).done()
             }
             Ask::Write(index, number) => {
                 Writer::with_password(0x137, &[OWNER, *index]).sized(&content(*index, *number)).u16(0).done()
@@ -95,7 +123,7 @@ impl Ask {
             }
             Ask::Create(outside) => {
                 // A signing key on NIST P-256, restricted by nothing.
-                let public = Writer::plain(0)
+                let public = Writer::bare()
                     .u16(0x23)
                     .u16(0x0b)
                     .u32(0x0004_0072)
@@ -106,10 +134,19 @@ impl Ask {
                     .u16(0x10)
                     .u16(0)
                     .u16(0);
-                let create = Writer::with_password(0x131, &[NULL]).sized(&[0; 4]).sized(&public.done()[10..]);
+                let create = Writer::with_password(0x131, &[NULL]).sized(&[0; 4]).sized(&public.raw());
                 create.sized(outside).u32(0).done()
             }
-            Ask::Flush(handle) => Writer::plain(0x165).u32(*handle).done(),
+            Ask::Flush(handle) | Ask::Absent(Absent::Flush, handle) => Writer::plain(0x165).u32(*handle).done(),
+            Ask::Load(key) => key::load(*key),
+            Ask::Mac(handle, _, data) => mac(*handle, data),
+            Ask::Start => Writer::plain(0x186).sized(&[]).u16(0x0b).done(),
+            Ask::Feed(handle, data) => Writer::with_password(0x15c, &[*handle]).sized(data).done(),
+            Ask::Complete(handle) => Writer::with_password(0x13e, &[*handle]).sized(&[]).u32(NULL).done(),
+            Ask::Absent(Absent::Object, handle) => Writer::plain(0x173).u32(*handle).done(),
+            Ask::Absent(Absent::Key, handle) => mac(*handle, &[]),
+            Ask::Absent(Absent::Index, index) => Writer::plain(0x169).u32(*index).done(),
+            Ask::Oversize(size) => Writer::plain(0x17d).sized(&vec![0; *size]).u16(0x0b).u32(NULL).done(),
         }
     }
 
@@ -131,16 +168,13 @@ impl Ask {
 
     /// The fields of a success; `None` when they are another command's.
     fn read(&self, tag: u16, fields: &mut Reader<'_>) -> Option<News> {
-        let has_sessions = matches!(self, Ask::Define(_) | Ask::Write(..) | Ask::Read(_) | Ask::Create(_));
-        if tag != if has_sessions { SESSIONS } else { NO_SESSIONS } {
+        if tag != if self.has_sessions() { SESSIONS } else { NO_SESSIONS } {
             return None;
         }
         match self {
             Ask::Hash(data) => {
                 let digest = fields.sized()?;
-                // The ticket of the hierarchy NULL is empty.
-                let ticket = (fields.u16()?, fields.u32()?, fields.sized()?);
-                (digest == &Sha256::digest(data)[..] && ticket == (0x8024, NULL, &[])).then_some(News::Nothing)
+                (digest == &Sha256::digest(data)[..] && ticket(fields)?).then_some(News::Nothing)
             }
             Ask::Random(count) => fields
                 .sized()
@@ -165,7 +199,7 @@ impl Ask {
                 let value = fields.sized().filter(|value| value.len() == 32)?;
                 (head == (1, 0x0b, &[3, a, b, c], 1)).then_some(News::Bytes(value.to_vec()))
             }
-            Ask::Define(_) | Ask::Write(..) => {
+            Ask::Define(_) | Ask::Write(..) | Ask::Feed(..) => {
                 let size = fields.u32()?;
                 fields.bytes(5)?;
                 (size == 0).then_some(News::Nothing)
@@ -188,8 +222,51 @@ impl Ask {
                 (key && named).then_some(News::Handles(vec![handle]))
             }
             Ask::Flush(_) => Some(News::Nothing),
+            Ask::Load(key) => {
+                let handle = fields.u32()?;
+                (fields.sized()? == key::name(*key)).then_some(News::Handles(vec![handle]))
+            }
+            Ask::Mac(_, key, data) => {
+                fields.u32()?;
+                let mac = fields.sized()?;
+                fields.bytes(5)?;
+                (mac == key::mac(*key, data)).then_some(News::Nothing)
+            }
+            Ask::Start => Some(News::Handles(vec![fields.u32()?])),
+            Ask::Complete(_) => {
+                fields.u32()?;
+                let digest = fields.sized()?.to_vec();
+                let empty = ticket(fields)?;
+                fields.bytes(5)?;
+                empty.then_some(News::Bytes(digest))
+            }
+            // It is there after all.
+            Ask::Absent(..) => {
+                fields.0 = &[];
+                Some(News::Nothing)
+            }
+            Ask::Oversize(_) => None,
         }
     }
+
+    fn has_sessions(&self) -> bool {
+        match self {
+            Ask::Define(_) | Ask::Write(..) | Ask::Read(_) | Ask::Create(_) => true,
+            Ask::Mac(..) | Ask::Feed(..) | Ask::Complete(_) | Ask::Absent(Absent::Key, _) => true,
+            Ask::Hash(_) | Ask::Random(_) | Ask::Property(_) | Ask::Objects | Ask::Pcr(_) | Ask::Flush(_) => false,
+            Ask::Load(_) | Ask::Start | Ask::Absent(..) | Ask::Oversize(_) => false,
+        }
+    }
+}
+
+/// TPM2_HMAC with the digest of the key.
+fn mac(handle: u32, data: &[u8]) -> Vec<u8> {
+    Writer::with_password(0x155, &[handle]).sized(data).u16(0x0b).done()
+}
+
+/// Whether what follows is a ticket of the hierarchy NULL, which is empty.
+fn ticket(fields: &mut Reader<'_>) -> Option<bool> {
+    Some((fields.u16()?, fields.u32()?, fields.sized()?) == (0x8024, NULL, &[]))
 }
 
 fn selection(index: u8) -> [u8; 3] {
@@ -214,6 +291,12 @@ mod tests {
             Ask::Pcr(0),
             Ask::Read(1),
             Ask::Flush(1),
+            Ask::Load(1),
+            Ask::Mac(1, 1, [1; 16]),
+            Ask::Start,
+            Ask::Feed(1, vec![1]),
+            Ask::Complete(1),
+            Ask::Oversize(2000),
         ] {
             assert_eq!(other.judge(&random), Answer::Wrong, "{other:?}");
         }
@@ -231,6 +314,16 @@ mod tests {
         let mut random = Writer::plain(0).sized(&[7; 16]).done();
         random.push(0);
         assert_eq!(Ask::Random(16).judge(&random), Answer::Wrong);
+    }
+
+    #[test]
+    fn the_answer_of_another_key_is_wrong() {
+        let mac = |key| {
+            let fields = Writer::bare().sized(&key::mac(key, &[1; 16])).bytes(&[0, 0, 1, 0, 0]).raw();
+            Writer::bare().u16(SESSIONS).u32(0).u32(0).u32(34).bytes(&fields).done()
+        };
+        assert_eq!(Ask::Mac(1, 5, [1; 16]).judge(&mac(5)), Answer::Right(News::Nothing));
+        assert_eq!(Ask::Mac(1, 5, [1; 16]).judge(&mac(6)), Answer::Wrong);
     }
 
     #[test]

@@ -1,24 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Several contexts in one thread, each step of them drawn by lot: Init, commands, all the ways to wait for an answer,
-//! calls out of turn, Finalize at any moment; and faults, after each of which the context has to work again.
+//! calls out of turn, Finalize at any moment; processes that are forked and go on with all of it; and faults, after each
+//! of which the context has to work again.
 
+mod calls;
+mod forks;
 mod outcome;
 mod polling;
+mod report;
+mod worker;
 
-use crate::place::{Moment, Place, Programs, Strike};
+use crate::place::{Forks, Keeps, Moment, Place, Programs, Strike};
 use crate::storm::Storm;
-use crate::sys::interrupts;
 use crate::tally::Tally;
 use crate::tcti::Tcti;
 use crate::tools::Run;
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
-use std::time::Instant;
-use tcti_core::{Rc, Wait};
-use tss2_soak::{Ask, Knowledge, Trouble};
+use forks::Worker;
+pub(crate) use report::Report;
+use std::time::{Duration, Instant};
+use tcti_core::{Rc, Result, Wait};
+use tss2_soak::{Ask, Finding, History, Knowledge, Loaded, May, Trouble};
 
 /// One command in so many has a fault.
 const FAULTS: u32 = 50;
+/// In one step in so many a process is forked.
+const FORKS: u32 = 150;
 
 /// How a context is.
 enum Health {
@@ -50,11 +58,29 @@ struct Slot {
     due: Option<Due>,
     health: Health,
     knowledge: Knowledge,
+    /// When an answer was right the last time, in a process that was forked.
+    well: Duration,
+}
+
+/// Init of a place.
+type Open<P> = fn(&mut P, usize, &mut Rng) -> Result<Box<dyn Tcti>>;
+
+/// Which process this is.
+enum Role {
+    Parent,
+    /// One that was forked at this time; what it has found since it last said so, and how many failures it has told of.
+    Worker {
+        born: Duration,
+        findings: Vec<Finding>,
+        failures: usize,
+    },
 }
 
 pub(crate) struct Driver<P: Place> {
     pub(crate) place: P,
     slots: Vec<Slot>,
+    /// What is loaded: in the TPMs, then for each context.
+    loaded: Vec<Loaded>,
     rng: Rng,
     pub(crate) tally: Tally,
     pub(crate) watchdog: Watchdog,
@@ -64,6 +90,13 @@ pub(crate) struct Driver<P: Place> {
     programs: Programs,
     trouble: Trouble,
     room: Vec<u8>,
+    first_index: u32,
+    role: Role,
+    workers: Vec<Worker>,
+    history: History,
+    /// When this began, and the last step did.
+    start: Instant,
+    began: Duration,
 }
 
 impl<P: Place> Driver<P> {
@@ -80,13 +113,16 @@ impl<P: Place> Driver<P> {
             context: None,
             due: None,
             health: Health::Well,
-            knowledge: Knowledge::new(first_index + u32::try_from(number).unwrap(), &mut rng),
+            knowledge: Knowledge::new(index(first_index, number), &mut rng),
+            well: Duration::ZERO,
         };
-        let slots = (0..place.slots()).map(slot).collect();
+        let slots: Vec<Slot> = (0..place.slots()).map(slot).collect();
+        let loaded = (0..2 * slots.len()).map(|_| Loaded::new()).collect();
         let programs = place.programs();
         Driver {
             place,
             slots,
+            loaded,
             rng,
             tally: Tally::default(),
             watchdog,
@@ -95,17 +131,24 @@ impl<P: Place> Driver<P> {
             programs,
             trouble,
             room: vec![0; 4096],
+            first_index,
+            role: Role::Parent,
+            workers: Vec::new(),
+            history: History::default(),
+            start: Instant::now(),
+            began: Duration::ZERO,
         }
     }
 
     /// A call out of turn, before all else: with its first error a module opens the log, which stays open.
     pub(crate) fn open_log(&mut self) {
-        self.init(0);
+        self.init(0, P::open);
         self.out_of_turn(0);
     }
 
     /// One step of one context.
     pub(crate) fn step(&mut self) {
+        self.reap();
         let slot = self.rng.usize(..self.slots.len());
         match (self.slots[slot].context.is_some(), self.slots[slot].due.is_some()) {
             (false, _) => self.open(slot),
@@ -115,31 +158,71 @@ impl<P: Place> Driver<P> {
         if self.rng.u32(..1000) == 0 && self.place.abilities().signals {
             self.weather();
         }
+        if self.rng.u32(..FORKS) == 0 && self.place.abilities().forks != Forks::No {
+            self.fork();
+        }
     }
 
-    /// Finalizes all contexts and ends all faults.
+    /// Ends all faults and all forked processes, has everything that is kept answer, and finalizes all contexts.
     pub(crate) fn rest(&mut self) {
         self.end_storm();
         for slot in 0..self.slots.len() {
-            self.close(slot);
             self.end_of_strike(slot);
+        }
+        // A process that waits for its turn must not wait for this one.
+        while !self.tally.is_bad() && self.slots.iter().any(|slot| slot.due.is_some()) {
+            (0..self.slots.len()).for_each(|slot| self.receive(slot, Wait::Millis(1)));
+        }
+        if self.tally.is_bad() {
+            self.kill_workers();
+        }
+        self.end_workers();
+        for slot in 0..self.slots.len() {
+            let (tpm, own) = (self.place.server(slot), self.slots.len() + slot);
+            [tpm, own].into_iter().for_each(|at| self.loaded[at].ask_all(true));
+            self.prove(slot, P::open, |driver| driver.is_asking(slot));
+            if self.loaded[tpm].is_asking() {
+                self.close(slot);
+                self.prove(slot, P::open_kept, |driver| driver.loaded[tpm].is_asking());
+            }
+        }
+        (0..self.slots.len()).for_each(|slot| self.close(slot));
+    }
+
+    /// Goes on until a context does not have to prove that it works again, and as long as there is more to ask.
+    fn prove(&mut self, slot: usize, open: Open<P>, more: impl Fn(&Self) -> bool) {
+        while !self.tally.is_bad() && (!matches!(self.slots[slot].health, Health::Well) || more(self)) {
+            match (self.slots[slot].context.is_some(), self.slots[slot].due.is_some()) {
+                (false, _) => self.init(slot, open),
+                (true, false) => self.transmit(slot),
+                (true, true) => self.receive(slot, Wait::Millis(1000)),
+            }
         }
     }
 
-    /// Goes on until no context has to prove that it works again.
-    pub(crate) fn settle(&mut self) {
-        self.end_storm();
-        for slot in 0..self.slots.len() {
-            while self.tally.failures.is_empty() && !matches!(self.slots[slot].health, Health::Well) {
-                // Others on the same TPM must not hold it meanwhile.
-                (0..self.slots.len()).filter(|other| *other != slot).for_each(|other| self.close(other));
-                match (self.slots[slot].context.is_some(), self.slots[slot].due.is_some()) {
-                    (false, _) => self.init(slot),
-                    (true, false) => self.transmit(slot),
-                    (true, true) => self.receive(slot, Wait::Millis(1000)),
-                }
-            }
+    /// Whether something has yet to answer that the context can ask.
+    fn is_asking(&self, slot: usize) -> bool {
+        self.slots[slot].context.is_some() && self.loaded[self.loaded_at(slot)].is_asking()
+    }
+
+    /// Where that is which the open context has loaded.
+    fn loaded_at(&self, slot: usize) -> usize {
+        match self.place.keeps(slot) {
+            Keeps::Tpm => self.place.server(slot),
+            Keeps::Connection | Keeps::Nowhere => self.slots.len() + slot,
         }
+    }
+
+    fn may(&self, slot: usize) -> May {
+        May {
+            alone: matches!(self.role, Role::Parent) && self.workers.is_empty(),
+            keep: self.place.keeps(slot) != Keeps::Nowhere,
+            largest: self.place.abilities().largest,
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
     }
 
     fn weather(&mut self) {
@@ -161,13 +244,17 @@ impl<P: Place> Driver<P> {
     }
 
     fn open(&mut self, slot: usize) {
+        // A process that has the context of before would not be served any more.
+        if self.place.is_exclusive(slot) && self.workers.iter().any(|worker| worker.has(slot)) {
+            return;
+        }
         if matches!(self.slots[slot].health, Health::Well) {
             self.lend();
         }
         if self.rng.u32(..10) == 0 {
             self.strike(slot, Moment::Open);
         }
-        self.init(slot);
+        self.init(slot, P::open);
     }
 
     /// Lets another program have the TPM while no context has it. Nothing is wrong with it then.
@@ -187,16 +274,17 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    fn init(&mut self, slot: usize) {
+    fn init(&mut self, slot: usize, open: Open<P>) {
         let (place, rng) = (&mut self.place, &mut self.rng);
-        let opened = self.watchdog.watch(format_args!("Init of context {slot}"), || place.open(slot, rng));
+        let opened = self.watchdog.watch(format_args!("Init of context {slot}"), || open(place, slot, rng));
         match opened {
             Ok(context) => {
                 self.slots[slot].context = Some(context);
-                self.slots[slot].knowledge.reopen();
-                if !self.place.keeps_memory(slot) {
-                    self.slots[slot].knowledge.forget();
+                let at = self.loaded_at(slot);
+                if self.place.keeps(slot) != Keeps::Tpm {
+                    self.loaded[at] = Loaded::new();
                 }
+                self.remember(slot);
             }
             Err(rc) => self.failed(slot, "Init", rc),
         }
@@ -218,158 +306,9 @@ impl<P: Place> Driver<P> {
             }
         }
     }
+}
 
-    fn transmit(&mut self, slot: usize) {
-        let Slot { context, knowledge, due, .. } = &mut self.slots[slot];
-        let Some(context) = context else { return };
-        let ask = knowledge.next(&mut self.rng);
-        let command = ask.command();
-        let interrupts = interrupts();
-        match self.watchdog.watch(format_args!("transmit of {ask:?} on context {slot}"), || context.transmit(&command))
-        {
-            Ok(()) => {
-                self.tally.sent += 1;
-                *due = Some(Due { ask, since: Instant::now(), interrupts });
-            }
-            Err(rc) => {
-                knowledge.lose(&ask);
-                self.failed(slot, "transmit", rc);
-            }
-        }
-    }
-
-    fn set_locality(&mut self, slot: usize) {
-        if self.rng.u32(..4) == 0 {
-            self.strike(slot, Moment::Control);
-        }
-        let locality = self.rng.u8(..6);
-        let Some(context) = &mut self.slots[slot].context else { return };
-        let set = self
-            .watchdog
-            .watch(format_args!("setLocality {locality} on context {slot}"), || context.set_locality(locality));
-        match (set, locality) {
-            (Ok(()), 0..5) => self.end_of_strike(slot),
-            (Err(Rc::BAD_VALUE), 5..) => {}
-            (Ok(()), _) => self.tally.failures.push("locality 5 was set".to_owned()),
-            (Err(rc), _) => self.failed(slot, "setLocality", rc),
-        }
-    }
-
-    /// A response is due.
-    fn due(&mut self, slot: usize) {
-        // An answer that comes late is to meet a context that does not want it any more.
-        let impatient = matches!(self.slots[slot].health, Health::Struck { .. }) && self.rng.u32(..20) == 0;
-        match self.rng.u32(..2000) {
-            0..1000 if impatient && self.place.abilities().cancel => self.cancel(slot),
-            _ if impatient => self.close(slot),
-            0..2 => self.close(slot),
-            2..8 => self.out_of_turn(slot),
-            8..12 if self.place.abilities().cancel => self.cancel(slot),
-            12..20 => self.strike(slot, Moment::Due),
-            20..200 if self.place.abilities().poll => self.poll(slot),
-            200..260 => self.size(slot),
-            260..300 => self.short(slot),
-            n => {
-                let most = self.most_millis(slot);
-                let wait = match n % 8 {
-                    0 => Wait::Millis(0),
-                    1..3 => Wait::Millis(self.rng.u32(1..6).min(most)),
-                    3 => Wait::Millis(most),
-                    _ if most > 5 && self.may_block(slot) => Wait::Forever,
-                    _ => Wait::Millis(most.min(50)),
-                };
-                self.receive(slot, wait);
-            }
-        }
-    }
-
-    /// Whether another context on the same TPM waits for an answer, and may have the next one.
-    fn is_shared(&self, slot: usize) -> bool {
-        let server = self.place.server(slot);
-        let busy =
-            |(other, it): (usize, &Slot)| other != slot && self.place.server(other) == server && it.due.is_some();
-        self.slots.iter().enumerate().any(busy)
-    }
-
-    /// How long a wait makes sense.
-    fn most_millis(&self, slot: usize) -> u32 {
-        if self.is_shared(slot) { 1 } else { 500 }
-    }
-
-    /// Whether no fault holds the answer back for ever.
-    fn may_block(&self, slot: usize) -> bool {
-        match &self.slots[slot].health {
-            Health::Struck { strike, .. } => !strike.endless,
-            Health::Well | Health::Recovering { .. } => true,
-        }
-    }
-
-    fn receive(&mut self, slot: usize, wait: Wait) {
-        let Slot { context: Some(context), due: Some(Due { ask, .. }), .. } = &mut self.slots[slot] else { return };
-        let room = &mut self.room;
-        let received = self
-            .watchdog
-            .watch(format_args!("receive with {wait:?} of {ask:?} on context {slot}"), || context.receive(room, wait));
-        match received {
-            Ok(size) => self.answered(slot, size),
-            Err(rc) => self.not_yet(slot, "receive", rc),
-        }
-    }
-
-    fn size(&mut self, slot: usize) {
-        let Some(context) = &mut self.slots[slot].context else { return };
-        let wait = Wait::Millis(self.rng.u32(..5));
-        match self
-            .watchdog
-            .watch(format_args!("size query with {wait:?} on context {slot}"), || context.response_size(wait))
-        {
-            Ok(size) => {
-                let again = context.response_size(Wait::Millis(0));
-                if again != Ok(size) {
-                    self.tally.failures.push(format!("a size of {size}, then {again:?}"));
-                }
-            }
-            Err(rc) => self.not_yet(slot, "size query", rc),
-        }
-    }
-
-    fn short(&mut self, slot: usize) {
-        let Some(context) = &mut self.slots[slot].context else { return };
-        let room = &mut self.room[..self.rng.usize(1..10)];
-        let wait = Wait::Millis(self.rng.u32(..5));
-        match self.watchdog.watch(format_args!("short receive on context {slot}"), || context.receive(room, wait)) {
-            Ok(size) => self.tally.wrong.push(format!("an answer of {size} bytes")),
-            Err(Rc::INSUFFICIENT_BUFFER) => {}
-            Err(rc) => self.not_yet(slot, "short receive", rc),
-        }
-    }
-
-    fn cancel(&mut self, slot: usize) {
-        let Some(context) = &mut self.slots[slot].context else { return };
-        match self.watchdog.watch(format_args!("cancel on context {slot}"), || context.cancel()) {
-            Ok(()) => self.give_up(slot),
-            // If the connection was lost, the next receive says so.
-            Err(rc) => self.hindered(slot, "cancel", rc),
-        }
-    }
-
-    /// A call that is not for this state changes nothing.
-    fn out_of_turn(&mut self, slot: usize) {
-        let Slot { context, due, .. } = &mut self.slots[slot];
-        let Some(context) = context else { return };
-        let call = || match due {
-            None => context.receive(&mut self.room, Wait::Millis(0)).map(drop),
-            Some(Due { ask, .. }) => context.transmit(&ask.command()),
-        };
-        let answer = self.watchdog.watch(format_args!("call out of turn on context {slot}"), call);
-        if answer != Err(Rc::BAD_SEQUENCE) {
-            self.tally.failures.push(format!("a call out of turn answers {answer:?}"));
-        }
-    }
-
-    fn close(&mut self, slot: usize) {
-        let Some(context) = self.slots[slot].context.take() else { return };
-        self.watchdog.watch(format_args!("Finalize of context {slot}"), || drop(context));
-        self.give_up(slot);
-    }
+/// The NV index of a context.
+fn index(first: u32, slot: usize) -> u32 {
+    first + u32::try_from(slot).unwrap()
 }

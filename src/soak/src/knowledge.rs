@@ -2,6 +2,7 @@
 //! What one context knows of its TPM: which command makes sense next, and whether a right answer can be true.
 
 use crate::ask::{Answer, Ask, News};
+use crate::loaded::Loaded;
 use fastrand::Rng;
 use std::collections::HashMap;
 
@@ -9,7 +10,6 @@ use std::collections::HashMap;
 const RETRY: u32 = 0x922;
 const NV_UNINITIALIZED: u32 = 0x14a;
 const NV_DEFINED: u32 = 0x14c;
-const OBJECT_MEMORY: u32 = 0x902;
 
 /// What is known of the NV index.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,15 +22,37 @@ enum Nv {
     OneOf(Vec<u64>),
 }
 
+/// What a context may do.
+#[derive(Clone, Copy, Debug)]
+pub struct May {
+    /// Whether no process that was forked has the context, too.
+    pub alone: bool,
+    /// Whether what is loaded may stay.
+    pub keep: bool,
+    /// The largest command that is refused as it should be, in bytes of data.
+    pub largest: usize,
+}
+
+/// What an answer is worth.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is true.
+    True,
+    /// True: the command was to be refused.
+    Refused,
+    /// True: something that was loaded to stay has answered.
+    Kept,
+    /// What was loaded to stay is gone.
+    Lost(String),
+    /// It is not true.
+    False,
+}
+
 /// Of one context.
 pub struct Knowledge {
     index: u32,
     nv: Nv,
     next_number: u64,
-    /// Objects to be flushed.
-    objects: Vec<u32>,
-    /// Whether there may be other objects, left by answers that were lost.
-    stray: bool,
     properties: HashMap<u32, u32>,
     registers: HashMap<u8, Vec<u8>>,
     last_random: Vec<u8>,
@@ -43,18 +65,16 @@ impl Knowledge {
             index,
             nv: Nv::Absent,
             next_number: rng.u64(..) >> 8,
-            objects: Vec::new(),
-            stray: true,
             properties: HashMap::new(),
             registers: HashMap::new(),
             last_random: Vec::new(),
         }
     }
 
-    /// The context is another one: behind a resource manager it does not have the objects of the one before.
-    pub fn reopen(&mut self) {
-        self.stray = true;
-        self.objects.clear();
+    /// That of a process which is forked now, and has this index to itself.
+    pub fn inherited(&self, index: u32, rng: &mut Rng) -> Knowledge {
+        let Knowledge { properties, registers, .. } = self;
+        Knowledge { properties: properties.clone(), registers: registers.clone(), ..Knowledge::new(index, rng) }
     }
 
     /// The TPM may have lost what was written, or be another one.
@@ -62,18 +82,14 @@ impl Knowledge {
         if matches!(self.nv, Nv::OneOf(_)) {
             self.nv = Nv::Any;
         }
-        self.reopen();
         // A TPM that is set back gives the same random bytes again.
         self.last_random.clear();
     }
 
     /// The next command.
-    pub fn next(&mut self, rng: &mut Rng) -> Ask {
-        if let Some(handle) = self.objects.last().filter(|_| rng.bool()) {
-            return Ask::Flush(*handle);
-        }
-        if self.stray && self.objects.is_empty() && rng.u8(..4) == 0 {
-            return Ask::Objects;
+    pub fn next(&mut self, loaded: &mut Loaded, may: &May, rng: &mut Rng) -> Ask {
+        if let Some(ask) = loaded.next(may, rng) {
+            return ask;
         }
         match rng.u8(..100) {
             0..40 => {
@@ -93,10 +109,19 @@ impl Knowledge {
         }
     }
 
-    /// An answer came. `false`: it is not true.
-    pub fn learn(&mut self, ask: &Ask, answer: &Answer) -> bool {
+    /// An answer came.
+    pub fn learn(&mut self, loaded: &mut Loaded, may: &May, ask: &Ask, answer: &Answer) -> Verdict {
+        match answer {
+            Answer::Wrong => Verdict::False,
+            Answer::Refusal(RETRY) => Verdict::True,
+            Answer::Right(_) | Answer::Refusal(_) => loaded
+                .learn(may, ask, answer)
+                .unwrap_or_else(|| if self.is_true(ask, answer) { Verdict::True } else { Verdict::False }),
+        }
+    }
+
+    fn is_true(&mut self, ask: &Ask, answer: &Answer) -> bool {
         match (ask, answer) {
-            (_, Answer::Wrong) => false,
             (Ask::Random(_), Answer::Right(News::Bytes(bytes))) => {
                 std::mem::replace(&mut self.last_random, bytes.clone()) != *bytes
             }
@@ -106,15 +131,6 @@ impl Knowledge {
             }
             (Ask::Property(property), Answer::Right(News::Value(value))) => {
                 self.properties.entry(*property).or_insert(*value) == value
-            }
-            (Ask::Objects, Answer::Right(News::Handles(handles))) => {
-                self.objects.clone_from(handles);
-                self.stray = false;
-                true
-            }
-            (Ask::Create(_), Answer::Right(News::Handles(handles))) => {
-                self.objects.extend(handles);
-                true
             }
             (Ask::Define(_), Answer::Right(_) | Answer::Refusal(NV_DEFINED)) => {
                 self.nv = Nv::Any;
@@ -128,49 +144,38 @@ impl Knowledge {
                 let known = std::mem::replace(&mut self.nv, Nv::OneOf(vec![*number]));
                 !matches!(known, Nv::OneOf(numbers) if !numbers.contains(number))
             }
-            // Another context on the same TPM may have flushed it.
-            (Ask::Flush(handle), answer) => {
-                self.objects.retain(|object| object != handle);
-                matches!(answer, Answer::Right(_)) || matches!(answer, Answer::Refusal(code) if is_handle(*code))
-            }
-            (_, Answer::Right(_)) | (_, Answer::Refusal(RETRY)) => true,
-            (Ask::Create(_), Answer::Refusal(OBJECT_MEMORY)) => {
-                self.stray = true;
-                true
-            }
             (Ask::Read(_), Answer::Refusal(NV_UNINITIALIZED)) => self.nv == Nv::Any,
             (Ask::Read(_) | Ask::Write(..), Answer::Refusal(code)) if is_handle(*code) => {
                 std::mem::replace(&mut self.nv, Nv::Absent) == Nv::Any
             }
-            (_, Answer::Refusal(_)) => false,
+            (Ask::Hash(_), Answer::Right(_)) => true,
+            _ => false,
         }
     }
 
     /// No answer came. The command may have had its effect.
-    pub fn lose(&mut self, ask: &Ask) {
-        match ask {
-            Ask::Write(_, number) => {
-                if let Nv::OneOf(numbers) = &mut self.nv {
-                    numbers.push(*number);
-                }
-            }
-            Ask::Create(_) | Ask::Flush(_) => {
-                self.stray = true;
-                self.objects.clear();
-            }
-            _ => {}
+    pub fn lose(&mut self, loaded: &mut Loaded, ask: &Ask) {
+        loaded.lose(ask);
+        if let (Ask::Write(_, number), Nv::OneOf(numbers)) = (ask, &mut self.nv) {
+            numbers.push(*number);
         }
     }
 }
 
 /// TPM_RC_HANDLE, of whichever handle or parameter.
-fn is_handle(code: u32) -> bool {
+pub(crate) fn is_handle(code: u32) -> bool {
     code & 0xbf == 0x8b
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether an answer is true to who knows so much.
+    fn learn(knowledge: &mut Knowledge, ask: &Ask, answer: &Answer) -> bool {
+        let may = May { alone: true, keep: false, largest: 4000 };
+        knowledge.learn(&mut Loaded::new(), &may, ask, answer) == Verdict::True
+    }
 
     fn knowledge() -> Knowledge {
         Knowledge::new(1, &mut Rng::with_seed(1))
@@ -180,18 +185,18 @@ mod tests {
     fn an_answer_that_came_before_is_not_true() {
         let mut knowledge = knowledge();
         let answer = Answer::Right(News::Bytes(vec![7; 16]));
-        assert!(knowledge.learn(&Ask::Random(16), &answer));
-        assert!(!knowledge.learn(&Ask::Random(16), &answer));
+        assert!(learn(&mut knowledge, &Ask::Random(16), &answer));
+        assert!(!learn(&mut knowledge, &Ask::Random(16), &answer));
     }
 
     #[test]
     fn what_is_read_was_written_last_or_perhaps() {
         let mut knowledge = knowledge();
         let read =
-            |knowledge: &mut Knowledge, number| knowledge.learn(&Ask::Read(1), &Answer::Right(News::Number(number)));
-        assert!(knowledge.learn(&Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+            |knowledge: &mut Knowledge, number| learn(knowledge, &Ask::Read(1), &Answer::Right(News::Number(number)));
+        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(News::Nothing)));
         assert!(read(&mut knowledge, 5));
-        knowledge.lose(&Ask::Write(1, 6));
+        knowledge.lose(&mut Loaded::new(), &Ask::Write(1, 6));
         assert!(read(&mut knowledge, 6));
         assert!(!read(&mut knowledge, 5));
     }
@@ -200,10 +205,10 @@ mod tests {
     fn an_index_is_gone_only_from_a_tpm_that_may_have_lost_it() {
         let mut knowledge = knowledge();
         let gone = Answer::Refusal(0x28b);
-        assert!(knowledge.learn(&Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(News::Nothing)));
         knowledge.forget();
-        assert!(knowledge.learn(&Ask::Read(1), &gone));
-        assert!(knowledge.learn(&Ask::Write(1, 5), &Answer::Right(News::Nothing)));
-        assert!(!knowledge.learn(&Ask::Read(1), &gone));
+        assert!(learn(&mut knowledge, &Ask::Read(1), &gone));
+        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        assert!(!learn(&mut knowledge, &Ask::Read(1), &gone));
     }
 }

@@ -22,12 +22,14 @@ use clap::{Parser, ValueEnum};
 use driver::Driver;
 use fastrand::Rng;
 use place::{Place, Programs};
+use places::command::Command;
 use places::device::Device;
 use places::liar::{Liar, Lie};
 use places::libtpms::Libtpms;
 use places::network::Network;
 use places::stick::Simulated;
 use places::usb::Usb;
+use proxy::Framing;
 use resources::Resources;
 use std::io::Read;
 use std::path::PathBuf;
@@ -49,6 +51,7 @@ const FIRST_INDEX: u32 = 0x0150_0100;
 enum What {
     Swtpm,
     Mssim,
+    Cmd,
     Libtpms,
     /// One of the processes beside `libtpms`, until its input ends.
     LibtpmsBeside,
@@ -60,6 +63,8 @@ enum What {
     Device,
     /// No TPM: what this program itself is tested with.
     Liar,
+    /// No load, but what stands between the contexts and a server, until its input ends.
+    Proxy,
 }
 
 impl What {
@@ -68,12 +73,14 @@ impl What {
         match self {
             What::Swtpm => "swtpm",
             What::Mssim => "mssim",
+            What::Cmd => "cmd",
             What::Libtpms => "libtpms",
             What::LibtpmsBeside => "libtpms, a process beside",
             What::Stick => "stick (bus only, in this process)",
             What::Usb => "stick (kernel's USB)",
             What::Device => "device",
             What::Liar => "liar",
+            What::Proxy => "proxy",
         }
     }
 }
@@ -96,6 +103,15 @@ struct Options {
     /// Of a process of `libtpms-beside`; no two that run at a time have the same.
     #[arg(long, default_value_t = 0)]
     number: u32,
+    /// Where `proxy` listens: a port, or a path.
+    #[arg(long, default_value = "0")]
+    at: String,
+    /// The server of `proxy`.
+    #[arg(long, default_value = "0")]
+    server: String,
+    /// What passes through `proxy`.
+    #[arg(long, default_value = "raw")]
+    framing: Framing,
     /// What is wrong with `liar`.
     #[arg(long)]
     lie: Option<Lie>,
@@ -112,6 +128,10 @@ fn main() -> ExitCode {
     }
     let Some(what) = options.what else { return ExitCode::SUCCESS };
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    if what == What::Proxy {
+        proxy::serve(&proxy::parse(&options.at), &proxy::parse(&options.server), options.framing);
+        return ExitCode::SUCCESS;
+    }
     if what != What::LibtpmsBeside {
         eprintln!("soak: {} with seed {seed}", what.name());
     }
@@ -119,12 +139,14 @@ fn main() -> ExitCode {
     match what {
         What::Swtpm => run(what, &options, seed, Network::swtpm()),
         What::Mssim => run(what, &options, seed, Network::mssim()),
+        What::Cmd => run(what, &options, seed, Command::new()),
         What::Libtpms => run(what, &options, seed, Libtpms::new(Rng::with_seed(!seed))),
         What::LibtpmsBeside => run(what, &options, seed, Libtpms::beside(options.shared.clone().unwrap_or_default())),
         What::Stick => run(what, &options, seed, Simulated::plug_in()),
         What::Usb => run(what, &options, seed, Usb::plug_in()),
         What::Device => run(what, &options, seed, Device::default()),
         What::Liar => run(what, &options, seed, Liar(options.lie)),
+        What::Proxy => ExitCode::SUCCESS, // see above
     }
 }
 
@@ -190,7 +212,6 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     if driver.tally.sent == sent && !driver.tally.is_bad() {
         driver.tally.failures.push("no command was sent between the two measurements of what leaks".to_owned());
     }
-    driver.settle();
     let leaks = at_rest(&mut driver, tools.as_ref(), || warm.growth());
     driver.tally.leaks.extend(leaks);
     match tools {
@@ -216,7 +237,8 @@ fn at_rest<P: Place, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: imp
     work()
 }
 
-fn report<P: Place>(what: What, seed: u64, took: Duration, driver: Driver<P>) -> ExitCode {
+fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>) -> ExitCode {
+    driver.kill_workers();
     let Driver { mut place, mut tally, watchdog, .. } = driver;
     let ended = watchdog.watch(format_args!("the last of what runs beside"), || {
         let ended = place.finish();
@@ -236,7 +258,7 @@ fn report<P: Place>(what: What, seed: u64, took: Duration, driver: Driver<P>) ->
     println!("| {name} | {tally} | {:.0} | {seed} |", took.as_secs_f64());
     rows.iter().for_each(|row| println!("{row}"));
     tss2_e2e::program::clean_up();
-    tally.bad().for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
+    tally.bad().take(WORDS).for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
     match tally.is_bad() {
         false => ExitCode::SUCCESS,
         true => {
@@ -245,6 +267,9 @@ fn report<P: Place>(what: What, seed: u64, took: Duration, driver: Driver<P>) ->
         }
     }
 }
+
+/// So much is said of what was wrong.
+const WORDS: usize = 20;
 
 /// Prints what the modules logged last: the reason is among it.
 fn last_words() {

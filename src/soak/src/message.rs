@@ -13,14 +13,19 @@ pub(crate) const NULL: u32 = 0x4000_0007;
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
+    /// A part of one.
+    pub(crate) fn bare() -> Writer {
+        Writer(Vec::new())
+    }
+
     /// Without authorization.
     pub(crate) fn plain(code: u32) -> Writer {
-        Writer(Vec::new()).u16(NO_SESSIONS).u32(0).u32(code)
+        Writer::bare().u16(NO_SESSIONS).u32(0).u32(code)
     }
 
     /// With an empty password for the first of these handles.
     pub(crate) fn with_password(code: u32, handles: &[u32]) -> Writer {
-        let head = Writer(Vec::new()).u16(SESSIONS).u32(0).u32(code);
+        let head = Writer::bare().u16(SESSIONS).u32(0).u32(code);
         let head = handles.iter().fold(head, |head, handle| head.u32(*handle));
         // TPM_RS_PW, no nonce, no attributes, no password.
         head.u32(9).u32(0x4000_0009).u16(0).bytes(&[0]).u16(0)
@@ -42,6 +47,11 @@ impl Writer {
     /// Bytes with their size before them (TPM2B).
     pub(crate) fn sized(self, bytes: &[u8]) -> Writer {
         self.u16(u16::try_from(bytes.len()).unwrap()).bytes(bytes)
+    }
+
+    /// The part.
+    pub(crate) fn raw(self) -> Vec<u8> {
+        self.0
     }
 
     /// The command.

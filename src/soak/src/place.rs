@@ -15,6 +15,19 @@ pub(crate) const SPOILT: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::MALFORME
 /// The same as [`BROKEN`], and that of a library which is not to be opened.
 pub(crate) const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::NOT_SUPPORTED];
 
+/// The largest command that each TPM reads to its end and refuses, in bytes of data.
+pub(crate) const TAKEN: usize = 4000;
+
+/// When a fault is wanted, and what else there is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) moment: Moment,
+    /// Whether no other context has a fault of its own, which would explain other codes.
+    pub(crate) calm: bool,
+    /// Whether no process that was forked lives.
+    pub(crate) alone: bool,
+}
+
 /// When a fault is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
@@ -39,6 +52,22 @@ pub(crate) struct Strike {
     pub(crate) beside: bool,
     /// Whether no answer may come while it is there.
     pub(crate) endless: bool,
+    /// Whether forked processes meet it as well. What it does to this process alone they do not.
+    pub(crate) forked: bool,
+    /// Whether it costs us what is loaded.
+    pub(crate) unloads: bool,
+}
+
+impl Strike {
+    /// One of the connection or the device that a context has, and whoever inherits it.
+    pub(crate) const fn of_one(fault: &'static str, codes: &'static [Rc]) -> Strike {
+        Strike { fault, codes, reach: Reach::One, beside: false, endless: false, forked: true, unloads: false }
+    }
+
+    /// One of this process alone.
+    pub(crate) const fn of_process(fault: &'static str, codes: &'static [Rc]) -> Strike {
+        Strike { reach: Reach::Process, beside: true, endless: true, forked: false, ..Strike::of_one(fault, codes) }
+    }
 }
 
 /// Whom a fault may hit.
@@ -65,9 +94,16 @@ pub(crate) trait Place {
     /// Init.
     fn open(&mut self, slot: usize, rng: &mut Rng) -> Result<Box<dyn Tcti>>;
 
-    /// Makes a fault; `None`: not at this moment. One that reaches other contexts has to wait until it is `calm`: until
-    /// none of them has a fault of its own, which would explain other codes.
-    fn strike(&mut self, slot: usize, moment: Moment, calm: bool, rng: &mut Rng) -> Option<Strike>;
+    /// Init on what keeps objects from one context to the next, where there is a choice.
+    fn open_kept(&mut self, slot: usize, rng: &mut Rng) -> Result<Box<dyn Tcti>> {
+        self.open(slot, rng)
+    }
+
+    /// Where the objects are that the open context has loaded.
+    fn keeps(&self, slot: usize) -> Keeps;
+
+    /// Makes a fault; `None`: not now. One that reaches other contexts has to wait until it is calm.
+    fn strike(&mut self, slot: usize, now: Now, rng: &mut Rng) -> Option<Strike>;
 
     /// Ends the fault, if it is still there. Whether anything met it, as far as that is seen from here.
     fn heal(&mut self, slot: usize) -> bool;
@@ -77,8 +113,18 @@ pub(crate) trait Place {
         true
     }
 
-    /// Whether contexts have a cancel, setLocality and descriptors to poll.
+    /// Whether objects that the TPM of a slot keeps may have been lost since this was asked last.
+    fn may_have_unloaded(&mut self, _slot: usize) -> bool {
+        false
+    }
+
+    /// What contexts can do.
     fn abilities(&self) -> Abilities;
+
+    /// Whether an open context has its server to itself: no other one is answered.
+    fn is_exclusive(&self, _slot: usize) -> bool {
+        false
+    }
 
     /// Where other programs run.
     fn programs(&self) -> Programs {
@@ -110,9 +156,42 @@ pub(crate) enum Programs {
     Between(String),
 }
 
+/// Where objects are that were loaded and not flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// In a TPM, where others flush them.
+    Nowhere,
+    /// They live and die with the connection.
+    Connection,
+    /// In the TPM, for all contexts on it.
+    Tpm,
+}
+
+/// Whether contexts can be used in processes that are forked, and what that costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forks {
+    No,
+    Yes,
+    /// What is loaded and written may be lost with a process that is killed in the middle of a command.
+    Costly,
+}
+
+/// Who refuses a command on a handle that nothing has, a fourth object, and one that is too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusals {
+    /// The TPM, with a response.
+    Tpm,
+    /// A driver, with an error and without a response.
+    Driver,
+}
+
 /// What contexts can do besides transmit and receive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Abilities {
+    pub(crate) forks: Forks,
+    pub(crate) refusals: Refusals,
+    /// The largest command that is refused as it should be, in bytes of data.
+    pub(crate) largest: usize,
     /// Their calls make system calls, which signals interrupt.
     pub(crate) signals: bool,
     pub(crate) cancel: bool,

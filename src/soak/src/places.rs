@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The kinds of TPM that are put under load.
 
+pub(crate) mod command;
 pub(crate) mod device;
 pub(crate) mod liar;
 pub(crate) mod libtpms;

@@ -1,21 +1,24 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A proxy between one context and a real server. It passes bytes on, one connection after the other as the servers
-//! do, until a fault is armed, which then strikes one exchange.
+//! A proxy between the contexts on one channel and a real server: [`Proxy`]. It is a process of its own, for a process that
+//! the driver forks would have a copy of its sockets, and nobody would see the end of a connection that it closes.
 
-use crate::wire::{End, Then, Wire};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{Domain, SockAddr, Socket, Type};
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-use std::time::Duration;
+mod line;
+
+use crate::wire::Wire;
+use clap::ValueEnum;
+use fastrand::Rng;
+use line::State;
+use socket2::{Domain, SockAddr};
+use std::env;
+use std::io::{BufRead, BufReader, Write, stdin};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tss2_e2e::server::At;
 
 /// How a message says its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Framing {
     /// In its header: swtpm.
     Raw,
@@ -25,32 +28,27 @@ pub(crate) enum Framing {
     Word,
 }
 
-/// How long the other direction stays after a half close, and silence before the end of a connection that lied.
-const LINGER: Duration = Duration::from_millis(20);
-
-/// A channel that passes through here.
+/// A channel that passes through a process of ours.
 pub(crate) struct Proxy {
-    line: Line,
+    process: Child,
+    requests: ChildStdin,
+    replies: BufReader<ChildStdout>,
     /// Where it listens, on a port that the kernel chose.
     port: Option<u16>,
-    fault: Arc<Mutex<Fault>>,
-    open: Arc<AtomicUsize>,
-}
-
-#[derive(Default, PartialEq, Eq)]
-enum Fault {
-    #[default]
-    None,
-    Armed(Wire),
-    /// It has struck.
-    Met,
-}
-
-#[derive(Clone)]
-struct Line {
     framing: Framing,
-    server: SockAddr,
-    domain: Domain,
+}
+
+/// An address in an argument: a port of the loopback, or a path.
+fn argument(at: &At) -> String {
+    match at {
+        At::Port(port) => port.to_string(),
+        At::Path(path) => path.display().to_string(),
+    }
+}
+
+/// The address in an argument.
+pub(crate) fn parse(argument: &str) -> At {
+    argument.parse().map_or_else(|_| At::Path(argument.into()), At::Port)
 }
 
 fn address(at: &At) -> (SockAddr, Domain) {
@@ -60,202 +58,83 @@ fn address(at: &At) -> (SockAddr, Domain) {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// What this does on the wire, here and there.
+fn draw(framing: Framing, seed: u64) -> Wire {
+    let mut rng = Rng::with_seed(seed);
+    match framing {
+        Framing::Raw | Framing::Enveloped => Wire::draw(framing, &mut rng),
+        Framing::Word => Wire::draw_control(&mut rng),
+    }
+}
+
+/// The process: listens, says where, and does what its standard input says, until that ends.
+pub(crate) fn serve(at: &At, server: &At, framing: Framing) {
+    let state = Arc::new(State::default());
+    println!("{}", line::start(at, server, framing, Arc::clone(&state)).unwrap_or_default());
+    for request in stdin().lines().map_while(Result::ok) {
+        let yes = match request.split_once(' ') {
+            Some(("arm", seed)) => {
+                state.arm(draw(framing, seed.parse().unwrap()));
+                true
+            }
+            _ if request == "disarm" => state.disarm(),
+            _ => state.is_open.load(Ordering::SeqCst),
+        };
+        println!("{yes}");
+    }
 }
 
 impl Proxy {
-    /// Listens at `at`, where port 0 is one that is free, and passes on to `server`.
+    /// Starts one that listens at `at`, where port 0 is one that is free, and passes on to `server`.
     pub(crate) fn start(at: &At, server: &At, framing: Framing) -> Proxy {
-        let (here, domain) = address(at);
-        let listener = Socket::new(domain, Type::STREAM, None).unwrap();
-        listener.bind(&here).unwrap();
-        listener.listen(64).unwrap();
-        let (server, domain) = address(server);
-        let line = Line { framing, server, domain };
-        let port = listener.local_addr().unwrap().as_socket().map(|address| address.port());
-        let proxy = Proxy { line: line.clone(), port, fault: Arc::default(), open: Arc::default() };
-        let (fault, open) = (Arc::clone(&proxy.fault), Arc::clone(&proxy.open));
-        thread::spawn(move || {
-            loop {
-                // Fails for a while when there are too many descriptors.
-                let Ok((client, _)) = listener.accept() else {
-                    thread::sleep(Duration::from_millis(1));
-                    continue;
-                };
-                open.store(1, Ordering::SeqCst);
-                // A connection that fails is over; the next may be better.
-                let _ = line.serve(client, &fault);
-                open.store(0, Ordering::SeqCst);
-            }
-        });
+        let name = framing.to_possible_value().unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(env::current_exe().unwrap());
+        command.args(["proxy", "--at", &argument(at), "--server", &argument(server), "--framing", name.get_name()]);
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (requests, replies) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let mut proxy = Proxy { process, requests, replies: BufReader::new(replies), port: None, framing };
+        proxy.port = proxy.reply().parse().ok().filter(|port| *port != 0);
         proxy
     }
 
-    /// Lets this happen to the next exchange.
-    pub(crate) fn arm(&self, wire: Wire) {
-        *lock(&self.fault) = Fault::Armed(wire);
+    fn reply(&mut self) -> String {
+        let mut line = String::new();
+        self.replies.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    fn ask(&mut self, request: &str) -> bool {
+        writeln!(self.requests, "{request}").unwrap();
+        self.reply().parse().unwrap()
+    }
+
+    /// Lets something happen to the next exchange.
+    pub(crate) fn arm(&mut self, rng: &mut Rng) -> Wire {
+        let seed = rng.u64(..);
+        self.ask(&format!("arm {seed}"));
+        draw(self.framing, seed)
     }
 
     /// Lets nothing happen any more. Whether it has happened.
-    pub(crate) fn disarm(&self) -> bool {
-        std::mem::take(&mut *lock(&self.fault)) == Fault::Met
+    pub(crate) fn disarm(&mut self) -> bool {
+        self.ask("disarm")
+    }
+
+    /// Whether a connection passes through.
+    pub(crate) fn is_open(&mut self) -> bool {
+        self.ask("open")
     }
 
     /// The port that it listens on.
     pub(crate) fn port(&self) -> Option<u16> {
         self.port
     }
-
-    /// Connections that pass through.
-    pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::SeqCst) != 0
-    }
-
-    /// How messages say their size.
-    pub(crate) fn framing(&self) -> Framing {
-        self.line.framing
-    }
 }
 
-/// The fault that is armed, if it strikes now.
-fn take(fault: &Mutex<Fault>, strikes: impl FnOnce(&Wire) -> bool) -> Option<Wire> {
-    let mut fault = lock(fault);
-    match std::mem::take(&mut *fault) {
-        Fault::Armed(wire) if strikes(&wire) => {
-            *fault = Fault::Met;
-            Some(wire)
-        }
-        other => {
-            *fault = other;
-            None
-        }
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        let _ = self.process.kill(); // it may have ended already
+        let _ = self.process.wait();
     }
-}
-
-impl Line {
-    fn serve(&self, mut client: Socket, fault: &Mutex<Fault>) -> io::Result<()> {
-        if take(fault, |wire| *wire == Wire::Refused).is_some() {
-            return Ok(());
-        }
-        let mut server = Socket::new(self.domain, Type::STREAM, None)?;
-        server.connect(&self.server)?;
-        if self.domain == Domain::IPV4 {
-            server.set_tcp_nodelay(true)?;
-            client.set_tcp_nodelay(true)?;
-            // A connection per command must not use up all ports.
-            server.set_linger(Some(Duration::ZERO))?;
-        }
-        let mut buffer = [0; 8192];
-        // A fault strikes a whole answer, not the rest of one.
-        let mut begins = true;
-        loop {
-            let [from_client, from_server] = readable(&client, &server)?;
-            if from_client {
-                let count = client.read(&mut buffer)?;
-                let unheard = count > 0 && take(fault, |wire| *wire == Wire::Unheard).is_some();
-                if count == 0 || unheard {
-                    return Ok(());
-                }
-                server.write_all(&buffer[..count])?;
-                begins = true;
-                if self.domain == Domain::IPV4 {
-                    server.set_tcp_quickack(true)?; // a simulator writes in pieces
-                }
-            }
-            if from_server {
-                let count = server.read(&mut buffer)?;
-                if count == 0 {
-                    return Ok(());
-                }
-                match take(fault, |wire| begins && !matches!(wire, Wire::Refused | Wire::Unheard)) {
-                    None => {
-                        client.write_all(&buffer[..count])?;
-                        begins = false;
-                    }
-                    Some(wire) => {
-                        let mut answer = buffer[..count].to_vec();
-                        while !self.framing.is_whole(&answer) {
-                            let count = server.read(&mut buffer)?;
-                            answer.extend_from_slice(&buffer[..count]);
-                            if count == 0 {
-                                return client.write_all(&answer);
-                            }
-                        }
-                        if !self.strike(wire, answer, &mut client)? {
-                            return Ok(());
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Whether the connection goes on.
-    fn strike(&self, wire: Wire, mut answer: Vec<u8>, client: &mut Socket) -> io::Result<bool> {
-        match wire {
-            Wire::Refused | Wire::Unheard => return Ok(false),
-            Wire::Pieces(size) => {
-                for piece in answer.chunks(size) {
-                    client.write_all(piece)?;
-                    thread::sleep(Duration::from_micros(50)); // so that they are pieces
-                }
-            }
-            Wire::Withheld(time, then) => {
-                thread::sleep(time);
-                if then == Then::End {
-                    return Ok(false);
-                }
-                client.write_all(&answer)?;
-            }
-            Wire::Cut(count, end) => {
-                client.write_all(&answer[..count.min(answer.len())])?;
-                match end {
-                    End::Close => {}
-                    End::Half => {
-                        client.shutdown(Shutdown::Write)?;
-                        thread::sleep(LINGER);
-                    }
-                    End::Reset => client.set_linger(Some(Duration::ZERO))?,
-                }
-                return Ok(false);
-            }
-            Wire::Junk(junk) => {
-                client.write_all(&[junk, answer].concat())?;
-                thread::sleep(LINGER);
-                return Ok(false);
-            }
-            Wire::Trailing(junk) => client.write_all(&[answer, junk].concat())?,
-            Wire::Twice => client.write_all(&[&answer[..], &answer].concat())?,
-            Wire::Size(size) => {
-                let at = if self.framing == Framing::Raw { 2 } else { 0 };
-                answer[at..at + 4].copy_from_slice(&size.to_be_bytes());
-                client.write_all(&answer)?;
-                thread::sleep(LINGER);
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-impl Framing {
-    fn is_whole(self, answer: &[u8]) -> bool {
-        let number = |at: usize| {
-            let bytes = answer.get(at..at + 4)?.try_into().ok()?;
-            usize::try_from(u32::from_be_bytes(bytes)).ok()
-        };
-        let whole = match self {
-            Framing::Raw => number(2),
-            Framing::Enveloped => number(0).map(|size| size + 8),
-            Framing::Word => Some(4),
-        };
-        whole.is_some_and(|whole| answer.len() >= whole)
-    }
-}
-
-fn readable(client: &Socket, server: &Socket) -> io::Result<[bool; 2]> {
-    let mut fds = [client, server].map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
-    poll(&mut fds, PollTimeout::NONE)?;
-    Ok(fds.each_ref().map(|fd| fd.any().unwrap_or_default()))
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signals that interrupt system calls, descriptors of others, and the heap.
+//! Signals that interrupt system calls, descriptors of others, forks, and the heap.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::c_int;
 use nix::errno::Errno;
-use nix::libc::mallinfo2;
+use nix::libc::{_exit, mallinfo2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::unistd::{ForkResult, Pid, fork as nix_fork};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -52,4 +53,25 @@ pub(crate) fn heap() -> usize {
     // SAFETY: it looks at the allocator's own counters, under the allocator's own locks.
     let info = unsafe { mallinfo2() };
     info.uordblks + info.hblkhd
+}
+
+/// Where one goes on after a fork.
+pub(crate) enum Forked {
+    Parent(Pid),
+    Child,
+}
+
+/// Forks this process.
+pub(crate) fn fork() -> Forked {
+    // SAFETY: `driver/forks.rs` says why the child may go on as it does.
+    match unsafe { nix_fork() }.unwrap() {
+        ForkResult::Parent { child } => Forked::Parent(child),
+        ForkResult::Child => Forked::Child,
+    }
+}
+
+/// Ends this process, and nothing else that it has.
+pub(crate) fn leave(status: c_int) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { _exit(status) }
 }

@@ -41,12 +41,15 @@ impl Tcti for Child {
     }
 }
 
+/// As `ffi` makes them for C.
 impl<T: Transport> Tcti for Session<T> {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.enter()?;
         Session::transmit(self, command)
     }
 
     fn response_size(&mut self, wait: Wait) -> Result<usize> {
+        self.enter()?;
         match Session::receive(self, None, wait)? {
             Received::Size(size) | Received::TooLarge(size) => Ok(size),
             Received::Response(response) => Ok(response.len()),
@@ -54,6 +57,7 @@ impl<T: Transport> Tcti for Session<T> {
     }
 
     fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize> {
+        self.enter()?;
         match Session::receive(self, Some(room.len()), wait)? {
             Received::Size(_) | Received::TooLarge(_) => Err(Rc::INSUFFICIENT_BUFFER),
             Received::Response(response) => {
@@ -64,14 +68,17 @@ impl<T: Transport> Tcti for Session<T> {
     }
 
     fn cancel(&mut self) -> Result<()> {
+        self.enter()?;
         Session::cancel(self)
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.enter()?;
         Session::set_locality(self, locality)
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.enter()?;
         Session::poll_handles(self)
     }
 }

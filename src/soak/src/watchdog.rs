@@ -2,6 +2,7 @@
 //! Nothing takes for ever: a call that does ends the program, which says what it was and with which seed. Servers and
 //! tools end with it.
 
+use crate::driver::Report;
 use crate::last_words;
 use std::fmt::{self, Write};
 use std::process;
@@ -21,14 +22,17 @@ struct Call {
     text: String,
 }
 
-/// Watches what one thread does.
+/// Watches what one thread does; in a process that was forked, where an alarm is set instead, it notes it down.
 #[derive(Clone)]
-pub(crate) struct Watchdog(Arc<Mutex<Call>>);
+pub(crate) struct Watchdog {
+    call: Arc<Mutex<Call>>,
+    report: Option<Arc<Report>>,
+}
 
 impl Watchdog {
     /// Of a thread that puts `what` under load.
     pub(crate) fn start(what: &'static str, seed: u64) -> Watchdog {
-        let dog = Watchdog(Arc::default());
+        let dog = Watchdog { call: Arc::default(), report: None };
         let watched = dog.clone();
         thread::spawn(move || {
             loop {
@@ -44,8 +48,13 @@ impl Watchdog {
         dog
     }
 
+    /// Of a process that was forked. The one before may be locked for good.
+    pub(crate) fn of_worker(report: Report) -> Watchdog {
+        Watchdog { call: Arc::default(), report: Some(Arc::new(report)) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Call> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something that is described so.
@@ -55,8 +64,15 @@ impl Watchdog {
             now.since = Some(Instant::now());
             now.text.clear();
             let _ = now.text.write_fmt(text); // to a string it succeeds
+            if let Some(report) = &self.report {
+                report.call(&now.text);
+            }
         }
+        let t0 = Instant::now(); // DEBUG
         let result = call();
+        if t0.elapsed() > Duration::from_secs(3) {
+            eprintln!("soak: STALL {:?} pid {} in {}", t0.elapsed(), process::id(), self.lock().text);
+        } // DEBUG
         self.lock().since = None;
         result
     }

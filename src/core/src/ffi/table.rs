@@ -149,10 +149,13 @@ fn table(state: Option<State>, context: Context, call: &Call, does: Does) -> Row
         (_, GetPollHandles(Some(0), _), _) => refuse(Rc::INSUFFICIENT_BUFFER),
         (_, MakeSticky, _) => refuse(Rc::NOT_IMPLEMENTED),
 
-        (Some(Awaiting | Ready), Preempt, Does::Panic) => Row { next: None, ..fatal(Rc::GENERAL_FAILURE) },
+        (Some(Awaiting), Preempt, Does::Panic) => Row { next: None, ..fatal(Rc::GENERAL_FAILURE) },
+        (Some(Awaiting), Preempt, Does::Fail(rc)) => fatal(rc),
+        (Some(Awaiting), Preempt, _) => Row { abandons: true, ..row(Ok(()), Some(Transmit)) },
+        (Some(Ready), Preempt, Does::Panic) => Row { collects: true, ..row(Err(Rc::GENERAL_FAILURE), None) },
+        (Some(Ready), Preempt, Does::Fail(rc)) => Row { collects: true, ..row(Err(rc), Some(Transmit)) },
+        (Some(Ready), Preempt, _) => Row { collects: true, ..row(Ok(()), Some(Transmit)) },
         (_, Preempt | Beside, Does::Panic) => row(Err(Rc::GENERAL_FAILURE), None),
-        (Some(Awaiting | Ready), Preempt, Does::Fail(rc)) => fatal(rc),
-        (Some(Awaiting | Ready), Preempt, _) => Row { abandons: true, ..row(Ok(()), Some(Transmit)) },
         (_, Preempt | Beside, Does::Fail(rc)) => refuse(rc),
         (_, SetLocality(_) | GetPollHandles(..) | Preempt | Beside, _) => row(Ok(()), state),
     }

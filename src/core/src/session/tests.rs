@@ -213,6 +213,14 @@ fn preempting_gives_up_what_is_under_way() {
     assert_eq!(session.transport.locality, 1);
 }
 
+#[test]
+fn preempting_ends_no_connection_for_a_response_that_is_here() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    assert_eq!(session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
+    session.preempt(|_| Ok(())).unwrap();
+    assert_eq!((session.state(), session.transport.abandoned, session.transport.collected), (State::Transmit, 0, 1));
+}
+
 /// A transport with nothing optional.
 struct Plain;
 

@@ -2,16 +2,13 @@
 //! What a call's result means: whether an answer is right, whether an error fits a fault, and when a context has got
 //! over it.
 
-use super::{Driver, Due, Health, Slot};
-use crate::place::{Moment, Place, Reach, Strike};
+use super::{Driver, Due, Health, Role};
+use crate::place::{Moment, Now, Place, Reach, Refusals, Strike};
 use crate::sys;
 use std::time::{Duration, Instant};
 use tcti_core::Rc;
-use tss2_soak::Answer;
+use tss2_soak::{Answer, Ask, Cost, Finding, Kind, Loaded, TRIES, Verdict};
 
-/// So many calls may fail after a fault is over, before one succeeds: the end of a connection behind an answer is met by
-/// the next command.
-const TRIES: u32 = 1;
 /// How long an answer may take that no fault holds back: with several contexts and tools on one TPM.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a fault lasts that no call ends.
@@ -22,33 +19,55 @@ impl<P: Place> Driver<P> {
     pub(super) fn give_up(&mut self, slot: usize) {
         if let Some(Due { ask, .. }) = self.slots[slot].due.take() {
             self.tally.given_up += 1;
-            self.slots[slot].knowledge.lose(&ask);
+            self.lose(slot, &ask);
             self.end_of_strike(slot);
         }
     }
 
-    pub(super) fn answered(&mut self, slot: usize, size: usize) {
-        let memory = self.place.keeps_memory(slot);
-        let Slot { due, knowledge, .. } = &mut self.slots[slot];
-        let Some(Due { ask, interrupts, .. }) = due.take() else { return };
-        if !memory {
-            knowledge.forget();
-        }
-        let answer = self.room.get(..size).map_or(Answer::Wrong, |response| ask.judge(response));
-        match knowledge.learn(&ask, &answer) {
-            true => {
-                self.tally.matched += 1;
-                self.weathered |= sys::interrupts() > interrupts;
-            }
-            false => {
-                let bytes: String = self.room.iter().take(size).map(|byte| format!("{byte:02x}")).collect();
-                self.tally.wrong.push(format!("{ask:?} got {answer:?}: {bytes}; {}", self.state(slot)));
-            }
-        }
-        if !memory {
-            // The answer may be of the time before.
+    pub(super) fn lose(&mut self, slot: usize, ask: &Ask) {
+        let at = self.loaded_at(slot);
+        self.slots[slot].knowledge.lose(&mut self.loaded[at], ask);
+    }
+
+    /// Forgets what the TPM of a context may have lost.
+    pub(super) fn remember(&mut self, slot: usize) {
+        let doomed = self.is_doomed();
+        if !self.place.keeps_memory(slot) || doomed {
             self.slots[slot].knowledge.forget();
         }
+        if self.place.may_have_unloaded(slot) || doomed {
+            let at = self.loaded_at(slot);
+            self.loaded[at].doubt();
+        }
+    }
+
+    pub(super) fn answered(&mut self, slot: usize, size: usize) {
+        let Some(Due { ask, interrupts, .. }) = self.slots[slot].due.take() else { return };
+        self.remember(slot);
+        let answer = self.room.get(..size).map_or(Answer::Wrong, |response| ask.judge(response));
+        let (may, at) = (self.may(slot), self.loaded_at(slot));
+        let verdict = self.slots[slot].knowledge.learn(&mut self.loaded[at], &may, &ask, &answer);
+        self.weathered |= sys::interrupts() > interrupts;
+        match verdict {
+            Verdict::True => self.tally.matched += 1,
+            Verdict::Kept => {
+                self.tally.matched += 1;
+                self.tally.kept += 1;
+            }
+            Verdict::Refused => self.tally.refused += 1,
+            Verdict::Lost(text) => self.lost(slot, &text),
+            Verdict::False => {
+                let bytes: String = self.room.iter().take(size).map(|byte| format!("{byte:02x}")).collect();
+                let text = format!("{ask:?} got {answer:?}: {bytes}; {}", self.state(slot));
+                let kind = if answer == Answer::Wrong { Kind::Wrong } else { Kind::Untrue };
+                if let Some(text) = self.find(slot, kind, text) {
+                    self.tally.wrong.push(text);
+                }
+            }
+        }
+        // The answer may be of the time before.
+        self.remember(slot);
+        self.slots[slot].well = self.now();
         match &self.slots[slot].health {
             Health::Recovering { met, .. } => {
                 self.tally.survived += u64::from(*met);
@@ -56,6 +75,39 @@ impl<P: Place> Driver<P> {
             }
             _ => self.end_of_strike(slot),
         }
+    }
+
+    /// Whether an error is the right answer: a driver has refused the command.
+    pub(super) fn is_refused(&self, slot: usize, ask: &Ask, rc: Rc) -> bool {
+        self.place.abilities().refusals == Refusals::Driver
+            && rc == Rc::IO_ERROR
+            && self.loaded[self.loaded_at(slot)].is_refused_with_an_error(ask, &self.may(slot))
+    }
+
+    /// That was so. Nothing is lost with it.
+    pub(super) fn refused(&mut self, slot: usize) {
+        self.tally.refused += 1;
+        let at = self.loaded_at(slot);
+        self.loaded[at].was_refused();
+    }
+
+    fn lost(&mut self, slot: usize, text: &str) {
+        self.tally.ended += 1;
+        if let Some(text) = self.find(slot, Kind::Lost, format!("{text}; {}", self.state(slot))) {
+            self.tally.lost.push(text);
+        }
+    }
+
+    /// A forked process leaves it to its parent to judge; gives the text back in the parent itself.
+    fn find(&mut self, slot: usize, kind: Kind, text: String) -> Option<String> {
+        let ended = self.now();
+        let Role::Worker { born, findings, .. } = &mut self.role else { return Some(text) };
+        let since = if matches!(kind, Kind::Failed(_)) { self.slots[slot].well } else { *born };
+        if kind == Kind::Wrong {
+            self.tally.wrong.push(text.clone()); // it goes no further
+        }
+        findings.push(Finding { kind, slot, since, began: self.began, ended, text });
+        None
     }
 
     pub(super) fn state(&self, slot: usize) -> String {
@@ -88,8 +140,11 @@ impl<P: Place> Driver<P> {
         let state = self.state(slot);
         let due = self.slots[slot].due.take();
         if let Some(Due { ask, .. }) = &due {
+            if self.is_refused(slot, ask, rc) {
+                return self.refused(slot);
+            }
             self.tally.ended += 1;
-            self.slots[slot].knowledge.lose(ask);
+            self.lose(slot, ask);
         }
         self.hold_against(slot, call, rc, state, due.map(|due| due.since));
     }
@@ -101,6 +156,8 @@ impl<P: Place> Driver<P> {
 
     /// `since`: when a command was sent that has ended now.
     fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String, since: Option<Instant>) {
+        let text = format!("{call} answers {rc:?}; {state}");
+        let Some(text) = self.find(slot, Kind::Failed(Rc::to_c(Err(rc))), text) else { return };
         match &mut self.slots[slot].health {
             Health::Struck { strike, .. } if strike.codes.contains(&rc) => self.recover(slot, true),
             Health::Recovering { codes, failed, met, .. } if codes.contains(&rc) && *failed < TRIES => {
@@ -109,9 +166,11 @@ impl<P: Place> Driver<P> {
                 *met = true;
             }
             _ if rc == Rc::IO_ERROR && since.is_some_and(|since| self.trouble.is_outside(since)) => {
-                eprintln!("soak: {call} answers {rc:?}; {state}, and the kernel's log says why");
+                eprintln!("soak: {text}, and the kernel's log says why");
+                let at = self.loaded_at(slot);
+                self.loaded[at].doubt();
             }
-            _ => self.tally.failures.push(format!("{call} answers {rc:?}; {state}")),
+            _ => self.tally.failures.push(text),
         }
     }
 
@@ -122,11 +181,14 @@ impl<P: Place> Driver<P> {
             return;
         }
         let calm = others.iter().all(|other| is_well(*other));
+        let now = Now { moment, calm, alone: self.workers.is_empty() };
         let Driver { place, rng, watchdog, trouble, .. } = self;
-        let make = || {
-            watchdog
-                .watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, moment, calm, rng))
-        };
+        let make =
+            || watchdog.watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, now, rng));
+        let from = self.start.elapsed();
+        if self.workers.is_empty() {
+            self.history.clear();
+        }
         let strike = trouble.begin(make, |strike| strike.is_some_and(|strike| strike.beside));
         let Some(strike) = strike else { return };
         let server = self.place.server(slot);
@@ -137,8 +199,11 @@ impl<P: Place> Driver<P> {
             Reach::Process => true,
         }));
         for slot in hit {
-            if strike.reach == Reach::Memory {
-                self.slots[slot].knowledge.forget();
+            self.unload(slot, strike);
+            if strike.forked {
+                let Strike { fault, codes, unloads, reach, .. } = strike;
+                let cost = Cost { fault, codes, unloads, forgets: reach == Reach::Memory };
+                self.history.begin(slot, cost, from);
             }
             self.slots[slot].health = Health::Struck { strike, since: Instant::now() };
         }
@@ -149,24 +214,32 @@ impl<P: Place> Driver<P> {
         self.recover(slot, false);
     }
 
+    /// Forgets what a fault costs us.
+    fn unload(&mut self, slot: usize, strike: Strike) {
+        if strike.reach == Reach::Memory {
+            self.slots[slot].knowledge.forget();
+        }
+        if strike.unloads {
+            let at = self.loaded_at(slot);
+            self.loaded[at] = Loaded::new();
+        }
+    }
+
     /// Ends a fault. It counts when a call failed of it, or when something else met it.
     fn recover(&mut self, slot: usize, noticed: bool) {
-        let Health::Struck { strike: Strike { fault, codes, reach, beside, .. }, .. } = self.slots[slot].health else {
-            return;
-        };
+        let Health::Struck { strike, .. } = self.slots[slot].health else { return };
+        let Strike { fault, codes, reach, beside, .. } = strike;
         let place = &mut self.place;
         let met = self.watchdog.watch(format_args!("the end of {fault} for context {slot}"), || place.heal(slot));
         if beside {
             self.trouble.end();
         }
-        let slot = &mut self.slots[slot];
-        if reach == Reach::Memory {
-            // The last answer may have left the server before it lost its memory.
-            slot.knowledge.forget();
-        }
+        // The last answer may have left the server before it lost its memory.
+        self.unload(slot, strike);
+        self.history.end(slot, self.start.elapsed());
         let met = met || noticed;
         self.tally.faults += u64::from(met);
-        slot.health = match reach {
+        self.slots[slot].health = match reach {
             Reach::One if !met => Health::Well,
             // What reaches others may have met this one as well, which learns of it with the next call.
             _ => Health::Recovering { fault, codes, failed: 0, met },

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The kernel's resource manager, in a virtual machine: several contexts at once, neighbours that are killed.
+//! What a context has loaded lives as long as its descriptor, which no error ends and no process that was forked.
 
 use super::open;
 use crate::descriptors::Exhausted;
 use crate::kernel;
-use crate::place::{Abilities, Moment, NO_DESCRIPTORS, Place, Programs, Reach, Strike};
+use crate::place::{Abilities, Forks, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Refusals, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
@@ -55,30 +56,22 @@ impl Place for Device {
         open(NAME_CONF)
     }
 
-    fn strike(&mut self, _slot: usize, moment: Moment, calm: bool, rng: &mut Rng) -> Option<Strike> {
+    fn keeps(&self, _slot: usize) -> Keeps {
+        Keeps::Connection
+    }
+
+    fn strike(&mut self, _slot: usize, now: Now, rng: &mut Rng) -> Option<Strike> {
         match rng.u8(..4) {
-            0 if moment != Moment::Due && calm => {
+            0 if now.moment != Moment::Due && now.calm => {
                 self.exhausted = Exhausted::now();
-                Some(Strike {
-                    fault: "no more descriptors",
-                    codes: NO_DESCRIPTORS,
-                    reach: Reach::Process,
-                    beside: true,
-                    endless: true,
-                })
+                Some(Strike::of_process("no more descriptors", NO_DESCRIPTORS))
             }
             1.. if self.neighbour.is_none() => {
                 // Killed with a command under way, or a key in the TPM.
                 let mut tool = stage::command("tpm2_createprimary");
                 tool.args(["-Q", "-G", "ecc", "-T", NAME_CONF]);
                 self.neighbour = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok();
-                Some(Strike {
-                    fault: "a killed neighbour",
-                    codes: &[],
-                    reach: Reach::One,
-                    beside: false,
-                    endless: false,
-                })
+                Some(Strike::of_one("a killed neighbour", &[]))
             }
             _ => None,
         }
@@ -90,7 +83,15 @@ impl Place for Device {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { signals: true, cancel: false, locality: false, poll: true }
+        Abilities {
+            forks: Forks::Yes,
+            refusals: Refusals::Driver,
+            largest: 20_000,
+            signals: true,
+            cancel: false,
+            locality: false,
+            poll: true,
+        }
     }
 
     fn outside(&self) -> fn(Instant) -> bool {

@@ -4,7 +4,7 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{Abilities, Moment, Place, Programs, Reach, Strike};
+use crate::place::{Abilities, Forks, Keeps, Moment, Now, Place, Programs, Refusals, Strike, TAKEN};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use nix::fcntl::{Flock, FlockArg};
@@ -16,7 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use tcti_core::{Rc, Result};
 use tempfile::TempDir;
@@ -49,8 +49,6 @@ pub(crate) struct Libtpms {
     dir: Option<TempDir>,
     own: PathBuf,
     shared: PathBuf,
-    /// A file with a byte for each time that somebody removed the shared one.
-    removals: PathBuf,
     /// Processes on the shared file, the last of which is killed now and then.
     others: Vec<Child>,
     /// What went wrong in those that are gone.
@@ -59,8 +57,8 @@ pub(crate) struct Libtpms {
     using: Using,
     /// How often a TPM in memory was made.
     made: u64,
-    /// How often the own file was removed while no context had what was in it.
-    lost: u64,
+    /// How often the own file was removed, as far as is known.
+    removed: u64,
     known: Tpm,
     /// Of the other processes.
     seeds: Rng,
@@ -93,7 +91,9 @@ impl Libtpms {
         let dir = tempfile::tempdir().unwrap();
         let (own, shared) = (dir.path().join("own"), dir.path().join("shared"));
         let mut place = Libtpms { dir: Some(dir), own, seeds, using: Using::Memory, ..Libtpms::beside(shared) };
-        File::create(&place.removals).unwrap();
+        for file in [&place.own, &place.shared] {
+            File::create(removals(file)).unwrap();
+        }
         place.others = (1..=VICTIM).map(|number| place.other(number)).collect();
         place
     }
@@ -103,14 +103,13 @@ impl Libtpms {
         Libtpms {
             dir: None,
             own: PathBuf::new(),
-            removals: shared.with_extension("removals"),
             shared,
             others: Vec::new(),
             crashes: Vec::new(),
             taken: Taken::Nothing,
             using: Using::Shared,
             made: 0,
-            lost: 0,
+            removed: 0,
             known: (Using::Memory, 0),
             seeds: Rng::with_seed(0),
         }
@@ -134,23 +133,24 @@ impl Libtpms {
     fn tpm(&self) -> Tpm {
         let time = match self.using {
             Using::Memory => self.made,
-            Using::Own => self.lost,
-            Using::Shared => fs::metadata(&self.removals).unwrap().len(),
+            Using::Own | Using::Shared => fs::metadata(removals(self.file().unwrap())).unwrap().len(),
         };
         (self.using, time)
     }
 
-    /// Removes the shared file between two commands of anybody. The first to go on makes it anew from what it holds, and
-    /// that may be older than what others wrote.
-    fn remove_shared(&self) -> Option<()> {
-        let file = Flock::lock(File::open(&self.shared).ok()?, FlockArg::LockExclusive).ok()?;
+    /// Removes a file between two commands of anybody. The first to go on makes it anew from what it holds, and that may be
+    /// older than what others wrote; `alone`: there are no others, and a context is open.
+    fn remove(&self, path: &Path, alone: bool) -> Option<()> {
+        let file = Flock::lock(File::open(path).ok()?, FlockArg::LockExclusive).ok()?;
         let inode = |metadata: fs::Metadata| metadata.ino();
-        if fs::metadata(&self.shared).map(inode).ok() != file.metadata().map(inode).ok() {
+        if fs::metadata(path).map(inode).ok() != file.metadata().map(inode).ok() {
             return None;
         }
-        // First, so that whoever meets the loss knows of it.
-        OpenOptions::new().append(true).open(&self.removals).unwrap().write_all(&[0]).unwrap();
-        fs::remove_file(&self.shared).unwrap();
+        if !alone {
+            // First, so that whoever meets the loss knows of it.
+            OpenOptions::new().append(true).open(removals(path)).unwrap().write_all(&[0]).unwrap();
+        }
+        fs::remove_file(path).unwrap();
         Some(())
     }
 
@@ -168,6 +168,14 @@ impl Libtpms {
         was_there.then_some(())
     }
 
+    /// Init on what is used now.
+    fn init(&mut self) -> Result<Box<dyn Tcti>> {
+        if self.using == Using::Memory {
+            self.made += 1;
+        }
+        open(&format!("libtpms:{}", self.file().map_or_else(String::new, |file| file.display().to_string())))
+    }
+
     fn file(&self) -> Option<&PathBuf> {
         match self.using {
             Using::Memory => None,
@@ -175,6 +183,11 @@ impl Libtpms {
             Using::Shared => Some(&self.shared),
         }
     }
+}
+
+/// The file with a byte for each time that somebody removed this one.
+fn removals(path: &Path) -> PathBuf {
+    path.with_extension("removals")
 }
 
 impl Place for Libtpms {
@@ -194,13 +207,25 @@ impl Place for Libtpms {
                 _ => Using::Memory,
             };
         }
-        if self.using == Using::Memory {
-            self.made += 1;
-        }
-        open(&format!("libtpms:{}", self.file().map_or_else(String::new, |file| file.display().to_string())))
+        self.init()
     }
 
-    fn strike(&mut self, _slot: usize, moment: Moment, _calm: bool, rng: &mut Rng) -> Option<Strike> {
+    fn open_kept(&mut self, _slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
+        self.using = if self.dir.is_some() { Using::Own } else { Using::Shared };
+        self.init()
+    }
+
+    /// Everybody flushes what is in the shared file and not theirs.
+    fn keeps(&self, _slot: usize) -> Keeps {
+        match self.using {
+            Using::Memory => Keeps::Connection,
+            Using::Own => Keeps::Tpm,
+            Using::Shared => Keeps::Nowhere,
+        }
+    }
+
+    fn strike(&mut self, _slot: usize, now: Now, rng: &mut Rng) -> Option<Strike> {
+        let Now { moment, alone, .. } = now;
         if !matches!(self.taken, Taken::Nothing) || moment == Moment::Due || moment == Moment::Control {
             return None;
         }
@@ -217,16 +242,15 @@ impl Place for Libtpms {
                 ("no rights", NO_RIGHTS, Taken::Rights)
             }
             (4, Using::Own) if own => {
-                fs::remove_file(&self.own).unwrap();
-                // A context makes it anew from what it holds.
-                self.lost += u64::from(moment == Moment::Open);
+                self.remove(&self.own, alone && moment != Moment::Open)?;
                 ("a removed state file", NONE, Taken::Name)
             }
             (5, Using::Shared) => {
-                self.remove_shared()?;
+                self.remove(&self.shared, false)?;
                 ("a removed state file", NONE, Taken::Name)
             }
-            (6, Using::Own) if own => {
+            // What a process stores meanwhile would be lost with the content that comes back.
+            (6, Using::Own) if own && alone => {
                 let content = fs::read(&self.own).unwrap();
                 let mut damaged = content.clone();
                 match rng.bool() {
@@ -236,7 +260,7 @@ impl Place for Libtpms {
                 fs::write(&self.own, damaged).unwrap();
                 ("a damaged state file", OF_FILES, Taken::Content(content))
             }
-            (7, Using::Own) if own => {
+            (7, Using::Own) if own && alone => {
                 let content = fs::read(&self.own).unwrap();
                 fs::remove_file(&self.own).unwrap();
                 fs::create_dir(&self.own).unwrap();
@@ -251,7 +275,7 @@ impl Place for Libtpms {
         self.taken = taken;
         // Limits and rights are inherited.
         let beside = matches!(self.taken, Taken::Descriptors(_) | Taken::Size(..) | Taken::Rights);
-        Some(Strike { fault, codes, reach: Reach::One, beside, endless: false })
+        Some(Strike { beside, forked: false, ..Strike::of_one(fault, codes) })
     }
 
     /// A state file that is there again was missed, by whoever made it anew; what else was taken is missed when a call
@@ -277,8 +301,23 @@ impl Place for Libtpms {
         std::mem::replace(&mut self.known, now) == now
     }
 
+    fn may_have_unloaded(&mut self, _slot: usize) -> bool {
+        match self.tpm() {
+            (Using::Own, removed) => std::mem::replace(&mut self.removed, removed) != removed,
+            (Using::Memory | Using::Shared, _) => false,
+        }
+    }
+
     fn abilities(&self) -> Abilities {
-        Abilities { signals: true, cancel: false, locality: true, poll: false }
+        Abilities {
+            forks: if self.dir.is_some() { Forks::Yes } else { Forks::No },
+            refusals: Refusals::Tpm,
+            largest: TAKEN,
+            signals: true,
+            cancel: false,
+            locality: true,
+            poll: false,
+        }
     }
 
     fn programs(&self) -> Programs {

@@ -3,10 +3,11 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{Abilities, BROKEN, Moment, NO_DESCRIPTORS, Place, Programs, Reach, Strike};
+use crate::place::{
+    Abilities, BROKEN, Forks, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Reach, Refusals, Strike, TAKEN,
+};
 use crate::proxy::{Framing, Proxy};
 use crate::tcti::Tcti;
-use crate::wire::Wire;
 use fastrand::Rng;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ struct Way {
     data: Proxy,
     control: Proxy,
     name_conf: String,
+    /// Whether a context keeps its connection.
+    keeps: bool,
 }
 
 /// Servers and ways to them.
@@ -37,6 +40,16 @@ pub(crate) struct Network<P> {
     _dir: TempDir,
 }
 
+const ABILITIES: Abilities = Abilities {
+    forks: Forks::Yes,
+    refusals: Refusals::Tpm,
+    largest: TAKEN,
+    signals: true,
+    cancel: false,
+    locality: true,
+    poll: true,
+};
+
 /// How long a connection may pass through after both ends have closed it.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -45,9 +58,8 @@ impl Network<SwtpmSocket> {
     /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Self {
         let servers = [Socket::Tcp, Socket::Unix].map(Swtpm::start);
-        let abilities = Abilities { signals: true, cancel: false, locality: true, poll: true };
         let ways = [(0, ""), (0, ""), (1, ",keep=true")];
-        Network::over(servers.into(), Reach::Server, &ways, Framing::Raw, abilities, 0)
+        Network::over(servers.into(), Reach::Server, &ways, Framing::Raw, ABILITIES, 0)
     }
 }
 
@@ -56,7 +68,7 @@ impl Network<MssimServer> {
     /// ours keeps its TPM in memory, as it were.
     pub(crate) fn mssim() -> Self {
         let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Mssim::start(socket, 0));
-        let abilities = Abilities { signals: true, cancel: true, locality: true, poll: true };
+        let abilities = Abilities { cancel: true, ..ABILITIES };
         let ways = [(0, ""), (1, "")];
         Network::over(servers.into(), Reach::Memory, &ways, Framing::Enveloped, abilities, 2)
     }
@@ -85,7 +97,8 @@ impl<P: Program> Network<P> {
                 (Some(data), Some(control)) => format!("host=127.0.0.1,port={data},ctrl_port={control}"),
                 _ => format!("path={}", path.display()),
             };
-            Way { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE) }
+            let keeps = framing == Framing::Enveloped || !more.is_empty();
+            Way { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE), keeps }
         };
         let ways = ways.iter().enumerate().map(way).collect();
         let dead = servers.iter().map(|_| false).collect();
@@ -114,39 +127,37 @@ impl<P: Program> Place for Network<P> {
         open(&self.ways[slot].name_conf)
     }
 
-    fn strike(&mut self, slot: usize, moment: Moment, calm: bool, rng: &mut Rng) -> Option<Strike> {
-        let way = &self.ways[slot];
+    fn keeps(&self, _slot: usize) -> Keeps {
+        Keeps::Tpm
+    }
+
+    fn is_exclusive(&self, slot: usize) -> bool {
+        self.ways[slot].keeps
+    }
+
+    fn strike(&mut self, slot: usize, now: Now, rng: &mut Rng) -> Option<Strike> {
+        let way = &mut self.ways[slot];
         let kill = rng.u8(..50) == 0;
-        if kill && calm {
+        if kill && now.calm {
             self.servers[way.server].kill();
             self.dead[way.server] = true;
             let (reach, beside) = (self.reach, way.server == self.programs.0);
-            return Some(Strike { fault: "a killed server", codes: BROKEN, reach, beside, endless: false });
+            return Some(Strike { reach, beside, unloads: true, ..Strike::of_one("a killed server", BROKEN) });
         }
-        if rng.u8(..30) == 0 && moment != Moment::Due && calm {
+        if rng.u8(..30) == 0 && now.moment != Moment::Due && now.calm {
             self.exhausted = Exhausted::now();
-            return Some(Strike {
-                fault: "no more descriptors",
-                codes: NO_DESCRIPTORS,
-                reach: Reach::Process,
-                beside: true,
-                endless: true,
-            });
+            return Some(Strike::of_process("no more descriptors", NO_DESCRIPTORS));
         }
-        let (proxy, wire) = match (moment, rng.bool()) {
-            (Moment::Control, _) | (Moment::Open, true) => (&way.control, Wire::draw_control(rng)),
-            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => {
-                (&way.data, Wire::draw(way.data.framing(), rng))
-            }
+        let wire = match (now.moment, rng.bool()) {
+            (Moment::Control, _) | (Moment::Open, true) => way.control.arm(rng),
+            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => way.data.arm(rng),
         };
-        let (fault, codes) = (wire.name(), wire.codes());
-        proxy.arm(wire);
-        Some(Strike { fault, codes, reach: Reach::One, beside: false, endless: false })
+        Some(Strike::of_one(wire.name(), wire.codes()))
     }
 
     fn heal(&mut self, slot: usize) -> bool {
         self.exhausted = None;
-        let way = &self.ways[slot];
+        let way = &mut self.ways[slot];
         let was_dead = std::mem::take(&mut self.dead[way.server]);
         if was_dead {
             self.servers[way.server].restart();
@@ -164,11 +175,14 @@ impl<P: Program> Place for Network<P> {
 
     fn rest(&mut self) -> Vec<String> {
         let since = Instant::now();
-        let proxies = || self.ways.iter().flat_map(|way| [("data", &way.data), ("control", &way.control)]);
-        while proxies().any(|(_, proxy)| proxy.is_open()) && since.elapsed() < SETTLE {
+        loop {
+            let proxies = self.ways.iter_mut().flat_map(|way| [("data", &mut way.data), ("control", &mut way.control)]);
+            let open: Vec<&str> = proxies.filter_map(|(channel, proxy)| proxy.is_open().then_some(channel)).collect();
+            if open.is_empty() || since.elapsed() > SETTLE {
+                let stays = |channel| format!("a {channel} connection, {SETTLE:?} after all contexts were closed");
+                return open.into_iter().map(stays).collect();
+            }
             thread::sleep(Duration::from_millis(1)); // how often to look
         }
-        let open = proxies().filter(|(_, proxy)| proxy.is_open());
-        open.map(|(channel, _)| format!("a {channel} connection, {SETTLE:?} after all contexts were closed")).collect()
     }
 }

@@ -5,7 +5,7 @@
 #[path = "../../../tcti-spi-ltt2go/src/bridge.rs"]
 mod bridge;
 
-use crate::place::{Abilities, BROKEN, Moment, Place, Reach, SPOILT, Strike};
+use crate::place::{Abilities, BROKEN, Forks, Keeps, Now, Place, Refusals, SPOILT, Strike, TAKEN};
 use crate::tcti::Tcti;
 use bridge::{Bridge, Find, Stick};
 use fastrand::Rng;
@@ -18,6 +18,9 @@ use tcti_core::{Conf, Open, Rc, Result, Session};
 use tcti_tis::Tis;
 
 const SERIAL: &str = "soak";
+
+/// The fault that takes the power of the TPM.
+const PULLED_OUT: &str = "a stick pulled out";
 
 /// The one stick.
 static SOCKET: Mutex<Option<Plugged>> = Mutex::new(None);
@@ -161,7 +164,7 @@ fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
         20..23 => (&mut faults.long_in, when, "too many bytes"),
         23..25 => (&mut faults.empty_in, when, "no bytes"),
         25 => (&mut faults.halt_in, from, "a dead endpoint"),
-        26..30 => (&mut faults.unplug, when, "a stick pulled out"),
+        26..30 => (&mut faults.unplug, when, PULLED_OUT),
         n => {
             let tis = &mut faults.tis;
             let few = rng.u32(1..60);
@@ -228,14 +231,18 @@ impl Place for Simulated {
         Ok(Box::new(Session::new(Tis::<Bridge<Here>>::open(Conf::new(None))?)))
     }
 
-    fn strike(&mut self, _slot: usize, _moment: Moment, _calm: bool, rng: &mut Rng) -> Option<Strike> {
+    fn keeps(&self, _slot: usize) -> Keeps {
+        Keeps::Tpm
+    }
+
+    fn strike(&mut self, _slot: usize, _now: Now, rng: &mut Rng) -> Option<Strike> {
         let (fault, codes, faults) = draw(rng);
         self.before = with_stick(|stick| {
             *stick.faults() = faults;
             stick.strikes()
         });
         // A TPM may be busy for ever.
-        Some(Strike { fault, codes, reach: Reach::One, beside: false, endless: true })
+        Some(Strike { endless: true, unloads: fault == PULLED_OUT, ..Strike::of_one(fault, codes) })
     }
 
     fn heal(&mut self, _slot: usize) -> bool {
@@ -250,7 +257,15 @@ impl Place for Simulated {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { signals: false, cancel: false, locality: false, poll: false }
+        Abilities {
+            forks: Forks::No,
+            refusals: Refusals::Tpm,
+            largest: TAKEN,
+            signals: false,
+            cancel: false,
+            locality: false,
+            poll: false,
+        }
     }
 
     fn rest(&mut self) -> Vec<String> {

@@ -2,7 +2,7 @@
 //! The module for the LetsTrust-TPM2Go on a simulated stick behind the kernel's USB stack, in a virtual machine.
 
 use super::open;
-use crate::place::{Abilities, BROKEN, Moment, Place, Programs, Reach, Strike};
+use crate::place::{Abilities, BROKEN, Forks, Keeps, Now, Place, Programs, Refusals, Strike, TAKEN};
 use crate::tcti::Tcti;
 use fastrand::Rng;
 use tcti_core::Result;
@@ -53,11 +53,15 @@ impl Place for Usb {
         open(NAME_CONF)
     }
 
-    fn strike(&mut self, _slot: usize, _moment: Moment, _calm: bool, rng: &mut Rng) -> Option<Strike> {
+    fn keeps(&self, _slot: usize) -> Keeps {
+        Keeps::Tpm
+    }
+
+    fn strike(&mut self, _slot: usize, _now: Now, rng: &mut Rng) -> Option<Strike> {
         let fault = COUNTED[rng.usize(..COUNTED.len())];
         self.before = self.stick.strikes();
         self.stick.set(&format!("{fault}={}", rng.u8(..16)));
-        Some(Strike { fault, codes: BROKEN, reach: Reach::One, beside: false, endless: false })
+        Some(Strike { unloads: fault == "unplug", ..Strike::of_one(fault, BROKEN) })
     }
 
     fn heal(&mut self, _slot: usize) -> bool {
@@ -68,7 +72,16 @@ impl Place for Usb {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { signals: true, cancel: false, locality: false, poll: false }
+        // A handle of libusb cannot be shared.
+        Abilities {
+            forks: Forks::No,
+            refusals: Refusals::Tpm,
+            largest: TAKEN,
+            signals: true,
+            cancel: false,
+            locality: false,
+            poll: false,
+        }
     }
 
     fn rest(&mut self) -> Vec<String> {

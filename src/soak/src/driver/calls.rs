@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The calls on one context, and all the ways to wait for an answer.
+
+use super::{Driver, Due, Health, Role, Slot};
+use crate::place::{Moment, Place};
+use crate::sys::interrupts;
+use std::time::Instant;
+use tcti_core::{Rc, Wait};
+
+impl<P: Place> Driver<P> {
+    pub(super) fn transmit(&mut self, slot: usize) {
+        let (may, at) = (self.may(slot), self.loaded_at(slot));
+        let Slot { context: Some(context), knowledge, due, .. } = &mut self.slots[slot] else { return };
+        let ask = knowledge.next(&mut self.loaded[at], &may, &mut self.rng);
+        let command = ask.command();
+        let interrupts = interrupts();
+        let text = format_args!("transmit of {ask:?} on context {slot}");
+        match self.watchdog.watch(text, || context.transmit(&command)) {
+            Ok(()) => {
+                self.tally.sent += 1;
+                *due = Some(Due { ask, since: Instant::now(), interrupts });
+            }
+            Err(rc) if self.is_refused(slot, &ask, rc) => {
+                self.tally.sent += 1;
+                self.refused(slot);
+            }
+            Err(rc) => {
+                self.lose(slot, &ask);
+                self.failed(slot, "transmit", rc);
+            }
+        }
+    }
+
+    pub(super) fn set_locality(&mut self, slot: usize) {
+        if self.rng.u32(..4) == 0 && matches!(self.role, Role::Parent) {
+            self.strike(slot, Moment::Control);
+        }
+        let locality = self.rng.u8(..6);
+        let Some(context) = &mut self.slots[slot].context else { return };
+        let set = self
+            .watchdog
+            .watch(format_args!("setLocality {locality} on context {slot}"), || context.set_locality(locality));
+        match (set, locality) {
+            (Ok(()), 0..5) => self.end_of_strike(slot),
+            (Err(Rc::BAD_VALUE), 5..) => {}
+            (Ok(()), _) => self.tally.failures.push("locality 5 was set".to_owned()),
+            (Err(rc), _) => self.failed(slot, "setLocality", rc),
+        }
+    }
+
+    /// A response is due.
+    pub(super) fn due(&mut self, slot: usize) {
+        // An answer that comes late is to meet a context that does not want it any more.
+        let impatient = matches!(self.slots[slot].health, Health::Struck { .. }) && self.rng.u32(..20) == 0;
+        match self.rng.u32(..2000) {
+            0..1000 if impatient && self.place.abilities().cancel => self.cancel(slot),
+            _ if impatient => self.close(slot),
+            0..2 => self.close(slot),
+            2..8 => self.out_of_turn(slot),
+            8..12 if self.place.abilities().cancel => self.cancel(slot),
+            12..20 if matches!(self.role, Role::Parent) => self.strike(slot, Moment::Due),
+            20..200 if self.place.abilities().poll => self.poll(slot),
+            200..260 => self.size(slot),
+            260..300 => self.short(slot),
+            n => {
+                let most = self.most_millis(slot);
+                let wait = match n % 8 {
+                    0 => Wait::Millis(0),
+                    1..3 => Wait::Millis(self.rng.u32(1..6).min(most)),
+                    3 => Wait::Millis(most),
+                    _ if most > 5 && self.may_block(slot) => Wait::Forever,
+                    _ => Wait::Millis(most.min(50)),
+                };
+                self.receive(slot, wait);
+            }
+        }
+    }
+
+    /// Whether another context on the same TPM waits for an answer, and may have the next one.
+    pub(super) fn is_shared(&self, slot: usize) -> bool {
+        let server = self.place.server(slot);
+        let busy =
+            |(other, it): (usize, &Slot)| other != slot && self.place.server(other) == server && it.due.is_some();
+        self.slots.iter().enumerate().any(busy)
+    }
+
+    /// How long a wait makes sense.
+    pub(super) fn most_millis(&self, slot: usize) -> u32 {
+        if self.is_shared(slot) { 1 } else { 500 }
+    }
+
+    /// Whether no fault holds the answer back for ever.
+    pub(super) fn may_block(&self, slot: usize) -> bool {
+        match &self.slots[slot].health {
+            Health::Struck { strike, .. } => !strike.endless,
+            Health::Well | Health::Recovering { .. } => true,
+        }
+    }
+
+    pub(super) fn receive(&mut self, slot: usize, wait: Wait) {
+        let Slot { context: Some(context), due: Some(Due { ask, .. }), .. } = &mut self.slots[slot] else { return };
+        let room = &mut self.room;
+        let received = self
+            .watchdog
+            .watch(format_args!("receive with {wait:?} of {ask:?} on context {slot}"), || context.receive(room, wait));
+        match received {
+            Ok(size) => self.answered(slot, size),
+            Err(rc) => self.not_yet(slot, "receive", rc),
+        }
+    }
+
+    fn size(&mut self, slot: usize) {
+        let Some(context) = &mut self.slots[slot].context else { return };
+        let wait = Wait::Millis(self.rng.u32(..5));
+        match self
+            .watchdog
+            .watch(format_args!("size query with {wait:?} on context {slot}"), || context.response_size(wait))
+        {
+            Ok(size) => {
+                let again = context.response_size(Wait::Millis(0));
+                if again != Ok(size) {
+                    self.tally.failures.push(format!("a size of {size}, then {again:?}"));
+                }
+            }
+            Err(rc) => self.not_yet(slot, "size query", rc),
+        }
+    }
+
+    fn short(&mut self, slot: usize) {
+        let Some(context) = &mut self.slots[slot].context else { return };
+        let room = &mut self.room[..self.rng.usize(1..10)];
+        let wait = Wait::Millis(self.rng.u32(..5));
+        match self.watchdog.watch(format_args!("short receive on context {slot}"), || context.receive(room, wait)) {
+            Ok(size) => self.tally.wrong.push(format!("an answer of {size} bytes")),
+            Err(Rc::INSUFFICIENT_BUFFER) => {}
+            Err(rc) => self.not_yet(slot, "short receive", rc),
+        }
+    }
+
+    pub(super) fn cancel(&mut self, slot: usize) {
+        let Some(context) = &mut self.slots[slot].context else { return };
+        match self.watchdog.watch(format_args!("cancel on context {slot}"), || context.cancel()) {
+            Ok(()) => self.give_up(slot),
+            // If the connection was lost, the next receive says so.
+            Err(rc) => self.hindered(slot, "cancel", rc),
+        }
+    }
+
+    /// A call that is not for this state changes nothing.
+    pub(super) fn out_of_turn(&mut self, slot: usize) {
+        let Slot { context, due, .. } = &mut self.slots[slot];
+        let Some(context) = context else { return };
+        let call = || match due {
+            None => context.receive(&mut self.room, Wait::Millis(0)).map(drop),
+            Some(Due { ask, .. }) => context.transmit(&ask.command()),
+        };
+        let answer = self.watchdog.watch(format_args!("call out of turn on context {slot}"), call);
+        if answer != Err(Rc::BAD_SEQUENCE) {
+            self.tally.failures.push(format!("a call out of turn answers {answer:?}"));
+        }
+    }
+
+    pub(super) fn close(&mut self, slot: usize) {
+        let Some(context) = self.slots[slot].context.take() else { return };
+        self.watchdog.watch(format_args!("Finalize of context {slot}"), || drop(context));
+        self.give_up(slot);
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Processes that are forked, as their parent sees them. Each goes on with the contexts that are open, in turn with the
+//! parent, and ends in its own way.
+//!
+//! This program has other threads when it forks, as the programs have that its subject is for. None of them makes a call
+//! of a TCTI or writes to the log, and the child takes no lock that one of them may have had at that moment, but those of
+//! malloc(3), which fork(3) sees to: it prints nothing, and ends with _exit(2).
+
+use super::{Driver, Health, Report, index};
+use crate::place::{Forks, Place};
+use crate::sys::{self, Forked};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::time::Duration;
+use tss2_soak::{Cost, Finding, Kind};
+
+/// Most at a time.
+const SEATS: u32 = 2;
+/// NV indices from that of one process to that of the next.
+const INDICES: u32 = 0x100;
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+
+/// How a process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Without Finalize, perhaps while a response is due.
+    Exit,
+    /// With Finalize.
+    Finalize,
+    /// By SIGKILL, so many microseconds from its beginning.
+    Kill(u32),
+    /// By SIGKILL, while a response is due.
+    KillDue,
+}
+
+impl Fate {
+    fn is_kill(self) -> bool {
+        matches!(self, Fate::Kill(_) | Fate::KillDue)
+    }
+}
+
+/// One that was forked and has not ended, as far as is known.
+pub(super) struct Worker {
+    pid: Pid,
+    seat: u32,
+    fate: Fate,
+    /// The contexts that it has.
+    slots: Vec<bool>,
+    report: Report,
+}
+
+impl Worker {
+    pub(super) fn has(&self, slot: usize) -> bool {
+        self.slots[slot]
+    }
+}
+
+impl<P: Place> Driver<P> {
+    /// Forks a process, unless there are enough, or a fault is there: some faults are inherited, and the process could not
+    /// tell what comes of one that had been before it.
+    pub(super) fn fork(&mut self) {
+        let free = (0..SEATS).find(|seat| self.workers.iter().all(|worker| worker.seat != *seat));
+        let (Some(seat), false) = (free, self.place.abilities().forks == Forks::No) else { return };
+        let slots: Vec<bool> = self.slots.iter().map(|slot| slot.context.is_some()).collect();
+        if !slots.contains(&true) || !self.slots.iter().all(|slot| matches!(slot.health, Health::Well)) {
+            return;
+        }
+        let fate = match self.rng.u8(..4) {
+            0 => Fate::Exit,
+            1 => Fate::Finalize,
+            2 => {
+                let bits = self.rng.u32(5..18);
+                Fate::Kill(self.rng.u32(..1 << bits))
+            }
+            _ => Fate::KillDue,
+        };
+        let (report, seed) = (Report::new().unwrap(), self.rng.u64(..));
+        if self.place.abilities().forks == Forks::Costly && fate.is_kill() {
+            let cost = Cost { fault: "a killed process", codes: &[], unloads: true, forgets: true };
+            (0..slots.len()).for_each(|slot| self.history.was(slot, cost, self.now(), FOR_EVER));
+        }
+        match sys::fork() {
+            Forked::Child => {
+                let first = self.first_index + INDICES * (1 + seat);
+                let indices = (0..slots.len()).map(|slot| index(first, slot)).collect();
+                self.work(fate, &report, seed, indices);
+            }
+            Forked::Parent(pid) => {
+                self.tally.forks += 1;
+                self.workers.push(Worker { pid, seat, fate, slots, report });
+            }
+        }
+    }
+
+    /// Whether a process may cost us what is loaded and written.
+    pub(super) fn is_doomed(&self) -> bool {
+        self.place.abilities().forks == Forks::Costly && self.workers.iter().any(|worker| worker.fate.is_kill())
+    }
+
+    /// Takes in those that have ended.
+    pub(super) fn reap(&mut self) {
+        for at in (0..self.workers.len()).rev() {
+            match waitpid(self.workers[at].pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                WaitStatus::StillAlive => {}
+                status => self.take_in(at, status),
+            }
+        }
+    }
+
+    /// Waits for the end of all.
+    pub(super) fn end_workers(&mut self) {
+        while let Some(Worker { pid, fate, .. }) = self.workers.last() {
+            let pid = *pid;
+            let wait = || loop {
+                match waitpid(pid, None) {
+                    Err(Errno::EINTR) => {}
+                    ended => return ended.unwrap(),
+                }
+            };
+            let status = self.watchdog.watch(format_args!("the end of process {pid}, which is to {fate:?}"), wait);
+            self.take_in(self.workers.len() - 1, status);
+        }
+    }
+
+    /// Ends all, when nobody is interested any more.
+    pub(crate) fn kill_workers(&mut self) {
+        for worker in &mut self.workers {
+            worker.fate = Fate::KillDue;
+            let _ = kill(worker.pid, Signal::SIGKILL); // it may have ended already
+        }
+        self.end_workers();
+    }
+
+    fn take_in(&mut self, at: usize, status: WaitStatus) {
+        // Before all else it is asked whether it may have cost us something.
+        let slots = 0..self.slots.len();
+        slots.for_each(|slot| self.remember(slot));
+        let Worker { pid, fate, report, .. } = self.workers.remove(at);
+        self.loaded.iter_mut().for_each(|loaded| loaded.look_again());
+        let told = report.read();
+        let [sent, matched, ended, refused, kept] = told.counts;
+        let tally = &mut self.tally;
+        tally.sent += sent;
+        tally.matched += matched;
+        tally.ended += ended;
+        tally.refused += refused;
+        tally.kept += kept;
+        // With one that is killed its command is given up, too.
+        tally.given_up += sent - matched - ended - refused;
+        let of = format!("process {pid}, which was to {fate:?}");
+        match status {
+            WaitStatus::Exited(_, 0) => {}
+            WaitStatus::Signaled(_, Signal::SIGKILL, _) if fate.is_kill() => tally.killed += 1,
+            WaitStatus::Signaled(_, Signal::SIGALRM, _) => {
+                tally.failures.push(format!("{of}, hangs: {} has not ended", told.call));
+            }
+            other => tally.failures.push(format!("{of}, ended with {other:?} in {}", told.call)),
+        }
+        for finding in self.history.unexplained(&told.findings) {
+            let Finding { slot, since, began, ended, text, .. } = finding;
+            let faults = self.history.list(*slot);
+            let text = format!("{of}: {text}; from {began:?} to {ended:?}, well {since:?}; faults: {faults}");
+            match finding.kind {
+                Kind::Wrong | Kind::Untrue => self.tally.wrong.push(text),
+                Kind::Lost => self.tally.lost.push(text),
+                // Whoever made a machine wait has not kept to the rules of its clock.
+                Kind::Failed(_) if self.trouble.is_outside(self.start + finding.since) => {
+                    eprintln!("soak: {text}, and the kernel's log says why");
+                }
+                Kind::Failed(_) | Kind::Failure => self.tally.failures.push(text),
+            }
+        }
+    }
+}

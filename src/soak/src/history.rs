@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a forked process has found, and which faults explain it ([`History`]). That process cannot know of the faults that
+//! its parent makes, so it tells when it found what.
+
+use std::time::Duration;
+use tcti_core::Rc;
+
+/// Calls that may fail after a fault is over, before one succeeds: the end of a connection behind an answer is met by the
+/// next command.
+pub const TRIES: u32 = 1;
+
+/// What may need an explanation. Times are those since the start of the parent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub kind: Kind,
+    /// On which context.
+    pub slot: usize,
+    /// When all was well the last time.
+    pub since: Duration,
+    /// When the call began that found it.
+    pub began: Duration,
+    /// When that had ended.
+    pub ended: Duration,
+    /// In words, on one line.
+    pub text: String,
+}
+
+/// Kinds of findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A call failed with this return code.
+    Failed(u32),
+    /// What was loaded is gone.
+    Lost,
+    /// An answer is one to the command, and not true.
+    Untrue,
+    /// An answer is not one to the command.
+    Wrong,
+    /// Whatever no fault explains.
+    Failure,
+}
+
+impl Finding {
+    /// As a line of text.
+    pub fn line(&self) -> String {
+        let Finding { kind, slot, since, began, ended, text } = self;
+        let [since, began, ended] = [since, began, ended].map(|time| time.as_nanos());
+        let (kind, code) = match kind {
+            Kind::Failed(code) => ("failed", *code),
+            Kind::Lost => ("lost", 0),
+            Kind::Untrue => ("untrue", 0),
+            Kind::Wrong => ("wrong", 0),
+            Kind::Failure => ("failure", 0),
+        };
+        format!("{kind} {code} {slot} {since} {began} {ended} {}\n", text.replace('\n', " "))
+    }
+
+    /// A line of text.
+    pub fn parse(line: &str) -> Option<Finding> {
+        let mut words = line.splitn(7, ' ');
+        let (kind, code) = (words.next()?, words.next()?.parse().ok()?);
+        let kind = match kind {
+            "failed" => Kind::Failed(code),
+            "lost" => Kind::Lost,
+            "untrue" => Kind::Untrue,
+            "wrong" => Kind::Wrong,
+            "failure" => Kind::Failure,
+            _ => return None,
+        };
+        let slot = words.next()?.parse().ok()?;
+        let mut time = || words.next()?.parse().ok().map(Duration::from_nanos);
+        let (since, began, ended) = (time()?, time()?, time()?);
+        Some(Finding { kind, slot, since, began, ended, text: words.next()?.to_owned() })
+    }
+}
+
+/// What a fault does to the processes that it reaches.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Its name.
+    pub fault: &'static str,
+    /// What calls may answer.
+    pub codes: &'static [Rc],
+    /// Whether what is loaded may be lost.
+    pub unloads: bool,
+    /// Whether what was written may be lost.
+    pub forgets: bool,
+}
+
+struct Fault {
+    slot: usize,
+    cost: Cost,
+    from: Duration,
+    /// `None` while it is there.
+    until: Option<Duration>,
+}
+
+/// Faults, and when they were there.
+#[derive(Default)]
+pub struct History(Vec<Fault>);
+
+impl History {
+    /// One begins that a context may meet.
+    pub fn begin(&mut self, slot: usize, cost: Cost, now: Duration) {
+        self.0.push(Fault { slot, cost, from: now, until: None });
+    }
+
+    /// One was there.
+    pub fn was(&mut self, slot: usize, cost: Cost, from: Duration, until: Duration) {
+        self.0.push(Fault { slot, cost, from, until: Some(until) });
+    }
+
+    /// Those of a context end.
+    pub fn end(&mut self, slot: usize, now: Duration) {
+        self.0.iter_mut().filter(|fault| fault.slot == slot && fault.until.is_none()).for_each(|fault| {
+            fault.until = Some(now);
+        });
+    }
+
+    /// Those of a context, in words.
+    pub fn list(&self, slot: usize) -> String {
+        let faults = self.0.iter().filter(|fault| fault.slot == slot);
+        let words = |fault: &Fault| format!("{} {:?} to {:?}", fault.cost.fault, fault.from, fault.until);
+        faults.map(words).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Forgets all that are over.
+    pub fn clear(&mut self) {
+        self.0.retain(|fault| fault.until.is_none());
+    }
+
+    /// Findings of one process that nothing explains.
+    pub fn unexplained<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
+        let mut late = 0;
+        let mut last = None;
+        let mut is_unexplained = |finding: &Finding| {
+            if last.replace((finding.slot, finding.since)) != Some((finding.slot, finding.since)) {
+                late = 0; // there was an answer in between
+            }
+            let fits: Vec<&Fault> = self.0.iter().filter(|fault| fault.explains(finding)).collect();
+            let is_over = |fault: &Fault| fault.until.is_some_and(|until| until < finding.began);
+            let is_late = matches!(finding.kind, Kind::Failed(_)) && fits.iter().all(|fault| is_over(fault));
+            late += u32::from(is_late);
+            fits.is_empty() || late > TRIES
+        };
+        findings.iter().filter(|finding| is_unexplained(finding)).collect()
+    }
+}
+
+impl Fault {
+    fn explains(&self, finding: &Finding) -> bool {
+        let fits = match finding.kind {
+            Kind::Failed(code) => self.cost.codes.iter().any(|rc| Rc::from_c(code) == Err(*rc)),
+            Kind::Lost => self.cost.unloads,
+            Kind::Untrue => self.cost.forgets,
+            Kind::Wrong | Kind::Failure => false,
+        };
+        fits && self.slot == finding.slot
+            && self.from <= finding.ended
+            && self.until.is_none_or(|until| until >= finding.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IO_ERROR: u32 = 0xa_000a;
+    const COST: Cost = Cost { fault: "a fault", codes: &[Rc::IO_ERROR], unloads: true, forgets: false };
+
+    fn finding(kind: Kind, times: [u64; 3]) -> Finding {
+        let [since, began, ended] = times.map(Duration::from_secs);
+        Finding { kind, slot: 1, since, began, ended, text: "a text".to_owned() }
+    }
+
+    fn explained(kind: Kind, times: [u64; 3]) -> bool {
+        let mut history = History::default();
+        history.was(1, COST, Duration::from_secs(10), Duration::from_secs(20));
+        history.unexplained(&[finding(kind, times)]).is_empty()
+    }
+
+    #[test]
+    fn a_finding_is_a_line_and_back() {
+        for kind in [Kind::Failed(IO_ERROR), Kind::Lost, Kind::Untrue, Kind::Wrong, Kind::Failure] {
+            let finding = finding(kind, [1, 2, 3]);
+            assert_eq!(Finding::parse(finding.line().trim_end()), Some(finding));
+        }
+    }
+
+    #[test]
+    fn a_fault_explains_what_it_may_cost_and_only_while_it_is_there() {
+        assert!(explained(Kind::Failed(IO_ERROR), [5, 12, 13]));
+        assert!(!explained(Kind::Failed(0xa_0008), [5, 12, 13]), "another code");
+        assert!(!explained(Kind::Failed(IO_ERROR), [5, 8, 9]), "before it");
+        assert!(!explained(Kind::Failed(IO_ERROR), [21, 22, 23]), "all was well after it");
+        assert!(explained(Kind::Failed(IO_ERROR), [5, 22, 23]), "the first call after it");
+        assert!(explained(Kind::Lost, [5, 22, 23]));
+        assert!(!explained(Kind::Untrue, [5, 12, 13]));
+        assert!(!explained(Kind::Wrong, [5, 12, 13]));
+        assert!(!explained(Kind::Failure, [5, 12, 13]));
+    }
+
+    #[test]
+    fn a_fault_that_is_there_explains_any_number_of_errors_and_one_that_is_over_a_single_one() {
+        let mut history = History::default();
+        history.begin(1, COST, Duration::from_secs(10));
+        let findings: Vec<Finding> =
+            (0..3).map(|n| finding(Kind::Failed(IO_ERROR), [5, 20 + 2 * n, 21 + 2 * n])).collect();
+        assert!(history.unexplained(&findings).is_empty());
+        history.end(1, Duration::from_secs(15));
+        assert_eq!(history.unexplained(&findings).len(), 2);
+        history.clear();
+        assert_eq!(history.unexplained(&findings).len(), 3);
+    }
+
+    #[test]
+    fn another_contexts_fault_explains_nothing() {
+        let mut history = History::default();
+        history.begin(2, COST, Duration::from_secs(10));
+        assert_eq!(history.unexplained(&[finding(Kind::Lost, [5, 12, 13])]).len(), 1);
+    }
+}
