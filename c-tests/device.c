@@ -258,8 +258,10 @@ static void a_wake_up_of_an_earlier_command_is_none(void)
         wait_for_response(fd);
         that("it is read", read(fd, response, sizeof(response)) == GET_RANDOM_RESPONSE);
         must("transmit", SEND(ctx, CREATE_RSA));
+        int told = poll_for(ctx, POLLIN, 0);
         TSS2_RC rc = receive(ctx, response, 0);
         early = rc == TSS2_TCTI_RC_TRY_AGAIN;
+        that("what poll tells is there", !told || !early);
         if (early)
             rc = receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK);
         code("receive", rc, TSS2_RC_SUCCESS);

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <tss2/tss2_tcti.h>
 #include "commands.h"
+#include "hmac.h"
 #include "memory.h"
 #include "report.h"
 
@@ -228,18 +229,49 @@ static const char *storm(int count)
     return answer;
 }
 
-/* The child goes on with the steps, and asks for other numbers of bytes than the parent, who waits for its end. */
-static const char *fork_here(void)
+/* What a parent is told while it waits for its child, who has the steps. */
+static void obey(int signal)
+{
+    static char text[32] = "parent SUCCESS";
+    switch (signal) {
+    case SIGUSR2:
+        snprintf(text, sizeof(text), "parent %s", receive(TSS2_TCTI_TIMEOUT_BLOCK, USUAL, SMALL + wanted));
+        tell(text);
+        break;
+    case SIGHUP:
+        finalize();
+        tell("parent SUCCESS");
+        break;
+    case SIGTERM:
+        _exit(0);
+    }
+}
+
+/* The child goes on with the steps, and asks for other numbers of bytes than the parent, who waits for its end; with
+ * `whole_tree` also for that of the child's own children, who may outlive it, but has then to have no other. */
+static const char *fork_here(int whole_tree)
 {
     static char text[24];
-    int status = 0;
+    int status = 0, other;
+    sigset_t signals, before;
+    sigemptyset(&signals);
+    for (size_t i = 0; i < 4; i++)
+        sigaddset(&signals, (const int[]){SIGCHLD, SIGUSR2, SIGHUP, SIGTERM}[i]);
+    sigprocmask(SIG_BLOCK, &signals, &before);
+    prctl(PR_SET_CHILD_SUBREAPER, whole_tree);
     pid_t child = fork();
     if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        alarm(PATIENCE); /* nobody else ends one that hangs when its parent has ended */
         wanted = (wanted + 7) % 16 + 1;
-        return "child";
+        snprintf(text, sizeof(text), "child %d", (int)getpid());
+        return text;
     }
-    waitpid(child, &status, 0);
+    while (waitpid(child, &status, WNOHANG) == 0)
+        obey(sigwaitinfo(&signals, NULL));
+    while (whole_tree && waitpid(-1, &other, 0) > 0)
+        continue;
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (WIFEXITED(status))
         snprintf(text, sizeof(text), "exit %d", WEXITSTATUS(status));
     else
@@ -307,6 +339,11 @@ int main(int argc, char **argv)
             answer = size_of_response((int)a);
         } else if (strcmp(word, "random") == 0) {
             answer = command();
+        } else if (strcmp(word, "load") == 0) {
+            answer = name_of(load(ctx));
+        } else if (strcmp(word, "key") == 0) {
+            TSS2_RC rc = hmac(ctx, 7);
+            answer = rc == TSS2_RC_SUCCESS && memcmp(response + 16, right[7], DIGEST) != 0 ? "WRONG_KEY" : name_of(rc);
         } else if (strcmp(word, "commands") == 0) {
             answer = commands(a);
         } else if (strcmp(word, "contexts") == 0) {
@@ -332,8 +369,8 @@ int main(int argc, char **argv)
             answer = exhaust() == 0 ? "SUCCESS" : "REFUSED";
         } else if (strcmp(word, "release") == 0) {
             answer = release() == 0 ? "SUCCESS" : "REFUSED";
-        } else if (strcmp(word, "fork") == 0) {
-            answer = fork_here();
+        } else if (strcmp(word, "fork") == 0 || strcmp(word, "fork-tree") == 0) {
+            answer = fork_here(word[4] != 0);
         } else if (strcmp(word, "dlclose") == 0) {
             answer = dlclose(library) == 0 ? "SUCCESS" : "REFUSED";
         } else if (strcmp(word, "exit") == 0) {

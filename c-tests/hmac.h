@@ -6,7 +6,7 @@
 #define HMAC_H
 
 #include <string.h>
-#include <tss2/tss2_tctildr.h>
+#include <tss2/tss2_tcti.h>
 #include "commands.h"
 #include "report.h"
 
@@ -50,7 +50,7 @@ static inline size_t with_text(uint8_t *command, uint16_t code, uint32_t handle,
     return at;
 }
 
-static inline TSS2_RC transmit(TSS2_TCTI_CONTEXT *ctx, unsigned number)
+static inline TSS2_RC transmit_hmac(TSS2_TCTI_CONTEXT *ctx, unsigned number)
 {
     uint8_t command[128];
     char text[16];
@@ -58,7 +58,7 @@ static inline TSS2_RC transmit(TSS2_TCTI_CONTEXT *ctx, unsigned number)
     return Tss2_Tcti_Transmit(ctx, with_text(command, HMAC, key, text, "\0\x10", 2), command);
 }
 
-static inline TSS2_RC receive(TSS2_TCTI_CONTEXT *ctx, int32_t timeout)
+static inline TSS2_RC receive_response(TSS2_TCTI_CONTEXT *ctx, int32_t timeout)
 {
     size_t size = sizeof(response);
     memset(response, 0, sizeof(response)); /* what was there before */
@@ -72,7 +72,7 @@ static inline TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_
     do {
         rc = Tss2_Tcti_Transmit(ctx, size, command);
         if (rc == TSS2_RC_SUCCESS)
-            rc = receive(ctx, TSS2_TCTI_TIMEOUT_BLOCK);
+            rc = receive_response(ctx, TSS2_TCTI_TIMEOUT_BLOCK);
     } while (rc == TSS2_RC_SUCCESS && response_code(response) == TPM_RC_RETRY);
     return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
 }
@@ -80,7 +80,7 @@ static inline TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_
 /* Receives the HMAC of a number. */
 static inline void collects(TSS2_TCTI_CONTEXT *ctx, unsigned number)
 {
-    TSS2_RC rc = receive(ctx, TSS2_TCTI_TIMEOUT_BLOCK);
+    TSS2_RC rc = receive_response(ctx, TSS2_TCTI_TIMEOUT_BLOCK);
     code("receive", rc, TSS2_RC_SUCCESS);
     if (rc != TSS2_RC_SUCCESS)
         return;
@@ -94,41 +94,35 @@ static inline void goes_on(TSS2_TCTI_CONTEXT *ctx, unsigned count)
     static unsigned last;
     while (count-- > 0 && failed == 0) {
         unsigned number = ((unsigned)getpid() * 7 + last++) % NUMBERS;
-        TSS2_RC rc = transmit(ctx, number);
+        TSS2_RC rc = transmit_hmac(ctx, number);
         code("transmit", rc, TSS2_RC_SUCCESS);
         if (rc == TSS2_RC_SUCCESS)
             collects(ctx, number);
     }
 }
 
-static inline TSS2_TCTI_CONTEXT *opened(const char *name_conf)
+/* Whether the key is there: the code of the call that fails, or of the TPM. It may have to test the algorithm first. */
+static inline TSS2_RC hmac(TSS2_TCTI_CONTEXT *ctx, unsigned number)
 {
-    TSS2_TCTI_CONTEXT *ctx = NULL;
-    must("open", Tss2_TctiLdr_Initialize(name_conf, &ctx));
-    return ctx;
+    TSS2_RC rc;
+    do {
+        rc = transmit_hmac(ctx, number);
+        if (rc == TSS2_RC_SUCCESS)
+            rc = receive_response(ctx, TSS2_TCTI_TIMEOUT_BLOCK);
+    } while (rc == TSS2_RC_SUCCESS && response_code(response) == TPM_RC_RETRY);
+    return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
 }
 
-/* Learns what is right. The TPM may have to test the algorithm first. */
-static inline void learn(TSS2_TCTI_CONTEXT *ctx)
+/* Loads the key, and learns what is right. */
+static inline TSS2_RC load(TSS2_TCTI_CONTEXT *ctx)
 {
-    for (unsigned number = 0; number < NUMBERS; number++) {
-        do {
-            must("transmit", transmit(ctx, number));
-            must("receive", receive(ctx, TSS2_TCTI_TIMEOUT_BLOCK));
-        } while (response_code(response) == TPM_RC_RETRY);
-        must("the HMAC", response_code(response));
+    TSS2_RC rc = exchange(ctx, sizeof(CREATE_KEY), CREATE_KEY);
+    key = be32(response + 10);
+    for (unsigned number = 0; rc == TSS2_RC_SUCCESS && number < NUMBERS; number++) {
+        rc = hmac(ctx, number);
         memcpy(right[number], response + 16, DIGEST);
     }
-}
-
-/* A context with the key loaded. */
-static inline TSS2_TCTI_CONTEXT *loaded(const char *name_conf)
-{
-    TSS2_TCTI_CONTEXT *ctx = opened(name_conf);
-    must("load", exchange(ctx, sizeof(CREATE_KEY), CREATE_KEY));
-    key = be32(response + 10);
-    learn(ctx);
-    return ctx;
+    return rc;
 }
 
 static inline void flush(TSS2_TCTI_CONTEXT *ctx)

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The time of one TPM command: ours, the C module, and the floor of the protocol, against one server.
+//! The time of one TPM command: ours, the C modules, and the floor of the protocol, against one server.
 
-use crate::cell::{or_dash, ratio};
+use crate::cell::{self, or_dash};
 use crate::measure::{alternate, timed};
 use crate::servers::Case;
-use crate::subject::{self, Command};
+use crate::subject::{self, Command, Library, Subject};
 use crate::syscalls;
 use anyhow::{Context, Result};
 
@@ -21,46 +21,49 @@ const TURN: Turn = Turn { commands: 20, warm_up: 5 };
 const SLOW: Turn = Turn { commands: 2, warm_up: 1 };
 const SLOW_TURNS: usize = 30;
 
-/// The place of the C module among the subjects.
-const THEIRS: usize = 1;
-
 /// Prints the table.
 pub(crate) fn print(cases: &[Case], commands: usize) -> Result<()> {
-    println!("| connection | command | ours | C module | ratio | floor | ratio | calls ours | calls C |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    for case in cases {
-        let (ours, theirs) = (case.ours(), case.theirs());
-        let calls = |subject: &subject::Library| syscalls::per_command(subject).map(|calls| format!("{calls:.1}"));
-        let calls_ours = calls(&ours)?;
-        let calls_theirs = theirs.as_ref().map(calls).transpose()?;
-        for command in [Command::GetRandom, Command::GetCapability] {
-            let mut subjects = vec![ours.subject()];
-            subjects.extend(theirs.as_ref().map(subject::Library::subject));
-            subjects.extend(case.floor());
-            let turns = commands.div_ceil(TURN.commands);
-            let turns = if case.slow_c() { turns.min(SLOW_TURNS) } else { turns };
-            let times = alternate(turns, subjects.len(), |number| {
-                let Turn { commands, warm_up } = if case.slow_c() && number == THEIRS { SLOW } else { TURN };
-                let mut carrier = subjects.get(number).context("no such subject")?()?;
-                (0..warm_up).try_for_each(|_| subject::carry(&mut carrier, command))?;
-                (0..commands)
-                    .map(|_| Ok(timed(|| subject::carry(&mut carrier, command))?.0))
-                    .collect::<Result<Vec<_>>>()
-            })?;
-            let mut times = times.iter();
-            let ours = times.next().context("no times")?;
-            let theirs = theirs.as_ref().and_then(|_| times.next());
-            let floor = times.next();
-            println!(
-                "| {} | {command} | {ours} | {} | {} | {} | {} | {calls_ours} | {} |",
-                case.name,
-                or_dash(theirs),
-                ratio(theirs.map(|theirs| ours.ratio(theirs))),
-                or_dash(floor),
-                ratio(floor.map(|floor| ours.ratio(floor))),
-                or_dash(calls_theirs.as_ref()),
-            );
+    let text = str::to_owned;
+    for (index, case) in cases.iter().enumerate() {
+        if index == 0 {
+            let calls = case.versions().map(|version| format!("calls C {version}"));
+            let cells = ["connection", "command", "ours"].map(text).into_iter();
+            let cells = cells.chain(cell::versions(case.versions()));
+            let cells = cells.chain(["floor", "ratio", "calls ours"].map(text)).chain(calls);
+            println!("{}", cell::head(&cells.collect::<Vec<_>>()));
         }
+        print_case(case, commands)?;
+    }
+    Ok(())
+}
+
+fn print_case(case: &Case, commands: usize) -> Result<()> {
+    let (ours, theirs) = (case.ours(), case.theirs());
+    let calls = |library: &Library| syscalls::per_command(library).map(|calls| format!("{calls:.1}"));
+    let mut calls_of_all = vec![calls(&ours)?];
+    for library in &theirs {
+        calls_of_all.push(or_dash(library.as_ref().map(calls).transpose()?));
+    }
+    let turns = commands.div_ceil(TURN.commands);
+    let turns = if case.slow_c() { turns.min(SLOW_TURNS) } else { turns };
+    for command in [Command::GetRandom, Command::GetCapability] {
+        let libraries = theirs.iter().map(|library| library.as_ref().map(Library::subject));
+        let columns: Vec<Option<Subject>> =
+            [Some(ours.subject())].into_iter().chain(libraries).chain([case.floor()]).collect();
+        let is_slow = |column: usize| case.slow_c() && (1..=theirs.len()).contains(&column);
+        let times = alternate(turns, columns.len(), |column| {
+            let Some(subject) = columns.get(column).and_then(Option::as_ref) else { return Ok(Vec::new()) };
+            let Turn { commands, warm_up } = if is_slow(column) { SLOW } else { TURN };
+            let mut carrier = subject()?;
+            (0..warm_up).try_for_each(|_| subject::carry(&mut carrier, command))?;
+            (0..commands).map(|_| Ok(timed(|| subject::carry(&mut carrier, command))?.0)).collect::<Result<Vec<_>>>()
+        })?;
+        // A column without a subject has no times.
+        let present = columns.iter().zip(&times).map(|(subject, times)| subject.as_ref().map(|_| times));
+        let of_ours = times.first().context("no times")?;
+        let names = [case.name.clone(), command.to_string(), of_ours.to_string()].into_iter();
+        let cells = names.chain(cell::compared(of_ours, present.skip(1))).chain(calls_of_all.iter().cloned());
+        println!("{}", cell::row(&cells.collect::<Vec<_>>()));
     }
     Ok(())
 }

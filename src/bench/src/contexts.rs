@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Many contexts at once: threads of one process, each with a context and an swtpm of its own.
 
-use crate::cell::ratio;
+use crate::cell::{self, ratio};
 use crate::measure::{Times, alternate, timed};
 use crate::servers::{self, Parts};
 use crate::subject::{self, Command, Library};
 use anyhow::{Context, Result, anyhow};
+use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,34 +18,32 @@ const CONTEXTS: [usize; 3] = [1, 16, 64];
 pub(crate) fn print(parts: &Parts, rounds: usize, commands: usize) -> Result<()> {
     let most = CONTEXTS.into_iter().max().unwrap_or_default();
     let started = (0..most).map(|_| Swtpm::start(Socket::Unix)).collect::<Vec<_>>();
-    println!(
-        "| contexts | ours, commands per second | C module | ratio | ours, a command | C module | ratio |\n\
-         |---|---|---|---|---|---|---|"
-    );
+    let versions = || cell::versions(parts.theirs.iter().map(|theirs| theirs.version.as_str()));
+    let cells = ["contexts", "ours, commands per second"].map(str::to_owned).into_iter().chain(versions());
+    let cells = cells.chain(["ours, a command".to_owned()]).chain(versions());
+    println!("{}", cell::head(&cells.collect::<Vec<_>>()));
     for contexts in CONTEXTS {
         let each = commands.div_ceil(contexts);
-        let libraries = [&parts.ours, &parts.theirs].map(|dir| -> Vec<Library> {
+        let libraries = |dir: &PathBuf| -> Vec<Library> {
             let file = servers::module(dir, "swtpm");
             let library = |tpm: &Swtpm| Library { file: file.clone(), conf: tpm.conf() };
             started.iter().take(contexts).map(library).collect()
-        });
-        let mut whole = libraries.each_ref().map(|_| Times::default());
+        };
+        let dirs = [&parts.ours].into_iter().chain(parts.theirs.iter().map(|theirs| &theirs.dir));
+        let libraries: Vec<Vec<Library>> = dirs.map(libraries).collect();
+        let mut whole: Vec<Times> = libraries.iter().map(|_| Times::default()).collect();
         let single = alternate(rounds, libraries.len(), |number| {
             let round = together(libraries.get(number).context("no such library")?, each)?;
             whole.get_mut(number).context("no such library")?.add([round.whole]);
             Ok::<_, anyhow::Error>(round.commands)
         })?;
-        let ([ours, theirs], [one_of_ours, one_of_theirs]) = (&whole, single.as_slice()) else {
-            anyhow::bail!("two libraries")
-        };
-        let per_second = |micros: f64| (contexts * each) as f64 * 1e6 / micros;
-        println!(
-            "| {contexts} | {:.0} | {:.0} | {} | {one_of_ours} | {one_of_theirs} | {} |",
-            per_second(ours.median()),
-            per_second(theirs.median()),
-            ratio(Some(ours.ratio(theirs))),
-            ratio(Some(one_of_ours.ratio(one_of_theirs))),
-        );
+        let (ours, one_of_ours) = (whole.first().context("no times")?, single.first().context("no times")?);
+        let per_second = |times: &Times| format!("{:.0}", (contexts * each) as f64 * 1e6 / times.median());
+        let rates = whole.iter().skip(1).flat_map(|theirs| [per_second(theirs), ratio(Some(ours.ratio(theirs)))]);
+        let cells = [contexts.to_string(), per_second(ours)].into_iter().chain(rates);
+        let cells = cells.chain([one_of_ours.to_string()]);
+        let cells = cells.chain(cell::compared(one_of_ours, single.iter().skip(1).map(Some)));
+        println!("{}", cell::row(&cells.collect::<Vec<_>>()));
     }
     Ok(())
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `side-by-side`: our modules, the C modules of the distribution and the floor of each protocol, in turn. Each mode
+//! `side-by-side`: our modules, one or more versions of the C modules and the floor of each protocol, in turn. Each mode
 //! prints a table in Markdown; `cargo xtask bench` puts them together. Run it pinned to one core, as that does: unpinned
 //! runs jump between two speeds.
 
+mod again;
 mod cell;
 mod commands;
 mod contexts;
@@ -74,7 +75,7 @@ enum Mode {
     Stick(Both),
     /// Sends so many GetRandom through one TCTI: what `strace -c` counts.
     Send { file: PathBuf, conf: String, commands: usize },
-    /// Makes and finalizes as many contexts as each line of standard input says.
+    /// Makes and finalizes contexts as each line of standard input says.
     /// `carrier` is the module that it opens.
     Cycle { file: PathBuf, conf: String, carrier: Option<PathBuf> },
     /// Answers TPM commands on standard input with a fixed response: the command behind the TCTI cmd.
@@ -105,7 +106,7 @@ fn main() -> Result<()> {
         Mode::Contexts { parts, count } => contexts::print(&parts, ROUNDS, count),
         Mode::Cycles { parts, count } => {
             let mut cases = servers::cases(&parts)?;
-            cases.push(servers::null(&parts));
+            cases.extend(Some(servers::null(&parts)).filter(|case| case.name.contains(&parts.only)));
             cycles::print(&cases, count)
         }
         Mode::Devices(Both { parts, commands, contexts }) => {
@@ -116,7 +117,7 @@ fn main() -> Result<()> {
         }
         Mode::Stick(Both { parts, commands, contexts }) => stick::print(&parts, commands, contexts),
         Mode::Send { file, conf, commands } => Library { file, conf }.send(commands),
-        Mode::Cycle { file, conf, carrier } => cycles::serve(&Library { file, conf }, carrier),
+        Mode::Cycle { file, conf, carrier } => cycles::process::serve(&Library { file, conf }, carrier),
         Mode::Respond => servers::respond(),
     }
 }

@@ -1,24 +1,52 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The servers that are measured against, and the cases: which module talks to which, and what its floor is.
 
+use crate::again;
 use crate::floor;
 use crate::subject::{Library, Subject};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use tss2_e2e::mssim::Mssim;
 use tss2_e2e::server::{At, Socket, Swtpm, Tpm};
 
 /// Where things are.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Parts {
     /// Directory of our libraries.
     #[arg(long)]
     pub(crate) ours: PathBuf,
-    /// Directory of the distribution's C libraries.
-    #[arg(long)]
-    pub(crate) theirs: PathBuf,
+    /// A version of the C libraries and their directory, such as `4.2.0=/usr/lib`; the columns have the order of these.
+    #[arg(long, required = true)]
+    pub(crate) theirs: Vec<Theirs>,
+    /// Connections whose name has this in it, and no others.
+    #[arg(long, default_value = "")]
+    pub(crate) only: String,
+}
+
+/// One version of the C libraries.
+#[derive(Clone)]
+pub(crate) struct Theirs {
+    pub(crate) version: String,
+    pub(crate) dir: PathBuf,
+}
+
+impl FromStr for Theirs {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Theirs> {
+        let (version, dir) = text.split_once('=').context("not of the form VERSION=DIRECTORY")?;
+        Ok(Theirs { version: version.to_owned(), dir: dir.into() })
+    }
+}
+
+impl Parts {
+    /// Where every C module and every one of ours may rely on the same module below it.
+    fn carriers(&self) -> Result<&Path> {
+        Ok(&self.theirs.first().context("no C libraries")?.dir)
+    }
 }
 
 /// Where a connection leads, and how the least that its protocol needs gets there.
@@ -39,14 +67,13 @@ pub(crate) struct Case {
     module: &'static str,
     conf: String,
     place: Place,
-    directories: [PathBuf; 2],
+    parts: Parts,
     _server: Option<Box<dyn Tpm>>,
 }
 
 impl Case {
     fn new(parts: &Parts, name: &str, module: &'static str, conf: String, place: Place) -> Case {
-        let directories = [parts.ours.clone(), parts.theirs.clone()];
-        Case { name: name.to_owned(), module, conf, place, directories, _server: None }
+        Case { name: name.to_owned(), module, conf, place, parts: parts.clone(), _server: None }
     }
 
     fn with(self, server: impl Tpm + 'static) -> Case {
@@ -54,26 +81,38 @@ impl Case {
     }
 
     pub(crate) fn ours(&self) -> Library {
-        Library { file: module(&self.directories[0], self.module), conf: self.conf.clone() }
+        Library { file: module(&self.parts.ours, self.module), conf: self.conf.clone() }
     }
 
-    /// Absent where there is no such C module, or none that can do this.
-    pub(crate) fn theirs(&self) -> Option<Library> {
-        let file = Some(module(&self.directories[1], self.module)).filter(|file| file.exists())?;
+    /// One for each version; absent where it has no such C module. None of them keeps a connection.
+    pub(crate) fn theirs(&self) -> Vec<Option<Library>> {
+        let library = |theirs: &Theirs| {
+            let file = Some(module(&theirs.dir, self.module)).filter(|file| file.exists())?;
+            Some(Library { file, conf: self.conf.replace(",keep=true", "") })
+        };
+        self.parts.theirs.iter().map(library).collect()
+    }
+
+    pub(crate) fn versions(&self) -> impl Iterator<Item = &str> {
+        self.parts.theirs.iter().map(|theirs| theirs.version.as_str())
+    }
+
+    /// The module below this one, which is the same for all.
+    pub(crate) fn carrier(&self) -> Result<Option<PathBuf>> {
         match self.place {
-            Place::Mssim(At::Path(_)) => None,
-            _ => Some(Library { file, conf: self.conf.replace(",keep=true", "") }),
+            Place::Recorded(_) => Ok(Some(module(self.parts.carriers()?, "swtpm"))),
+            _ => Ok(None),
         }
-    }
-
-    /// The module below this one, which is the same for both.
-    pub(crate) fn carrier(&self) -> Option<PathBuf> {
-        matches!(self.place, Place::Recorded(_)).then(|| module(&self.directories[1], "swtpm"))
     }
 
     /// Whether the C module waits for delayed acknowledgements: 88 ms for a command.
     pub(crate) fn slow_c(&self) -> bool {
         matches!(self.place, Place::Mssim(At::Port(_)))
+    }
+
+    /// Whether there is a TPM.
+    pub(crate) fn carries_commands(&self) -> bool {
+        self.module != "null"
     }
 
     pub(crate) fn floor(&self) -> Option<Subject> {
@@ -111,15 +150,16 @@ pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
         cases.push(case(name, "mssim", server.conf(), Place::Mssim(server.at().clone())).with(server));
     }
 
-    // Around the same C module for both, so that recording is what differs.
+    // Around the same C module for all, so that recording is what differs.
     let server = Swtpm::start(Socket::Unix);
-    let carrier = module(&parts.theirs, "swtpm");
+    let carrier = module(parts.carriers()?, "swtpm");
     let conf = format!("{}:{}", carrier.display(), server.conf());
     cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Place::Recorded(server.at().clone())).with(server));
 
-    let responder = format!("exec {} respond", std::env::current_exe()?.display());
+    let responder = format!("exec {} respond", again::program()?.to_string_lossy());
     cases.push(case("cmd", "cmd", responder, Place::Command));
     cases.push(case("libtpms, in memory", "libtpms", String::new(), Place::Inside));
+    cases.retain(|case| case.name.contains(&parts.only));
     Ok(cases)
 }
 

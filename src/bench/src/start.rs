@@ -5,7 +5,7 @@ mod asleep;
 
 use crate::cell::ratio;
 use crate::measure::{alternate, timed};
-use crate::servers::Parts;
+use crate::servers::{Parts, Theirs};
 use anyhow::{Context, Result, ensure};
 use asleep::Asleep;
 use std::os::unix::fs::symlink;
@@ -23,8 +23,11 @@ const LOOKED_AT: usize = 9;
 pub(crate) fn print(parts: &Parts, pairs: usize) -> Result<()> {
     let tpm = Swtpm::start(Socket::Unix);
     // Both in a directory of their own, because the dynamic linker looks for all libraries there first.
-    let sides = [Side::new(&parts.ours, &tpm)?, Side::new(&parts.theirs, &tpm)?];
-    println!("| `tpm2_getrandom 8` | ours | C libraries | ratio |\n|---|---|---|---|");
+    let [Theirs { version, dir }] = parts.theirs.as_slice() else {
+        anyhow::bail!("this program starts on the libc of this machine, so it is compared with its C libraries alone")
+    };
+    let sides = [Side::new(&parts.ours, &tpm)?, Side::new(dir, &tpm)?];
+    println!("| `tpm2_getrandom 8` | ours | C {version} | ratio |\n|---|---|---|---|");
     sides.iter().try_for_each(Side::run)?; // whatever is not in the page cache yet
     let times = alternate(pairs, sides.len(), |number| {
         let side = sides.get(number).context("no such side")?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! System calls per command, counted by `strace -c` in a process of its own.
 
+use crate::again;
 use crate::subject::Library;
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
@@ -13,10 +14,9 @@ pub(crate) fn per_command(library: &Library) -> Result<f64> {
 }
 
 fn total(library: &Library, commands: usize) -> Result<f64> {
-    let program = std::env::current_exe()?;
     let output = Command::new("strace")
         .args(["-c", "-U", "calls,name"])
-        .arg(program)
+        .args(again::words()?)
         .arg("send")
         .arg(&library.file)
         .args([&library.conf, &commands.to_string()])

@@ -8,7 +8,6 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
 use std::ffi::CStr;
@@ -88,10 +87,6 @@ impl Kind {
     }
 }
 
-fn is_unlimited() -> bool {
-    getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY)
-}
-
 impl Outlet {
     /// Looks once what the descriptor is.
     pub fn new(fd: OwnedFd) -> Outlet {
@@ -119,7 +114,7 @@ fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadlin
     while !bytes.is_empty() {
         let written = match kind {
             // Asked each time: the limit may have come since.
-            Kind::File if is_unlimited() => write(fd, bytes).map_err(io::Error::from),
+            Kind::File if crate::sys::files_are_unlimited() => write(fd, bytes).map_err(io::Error::from),
             Kind::File | Kind::NonBlocking => crate::sys::write_without_signal(fd, bytes),
             Kind::Blocking => {
                 if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
@@ -147,7 +142,7 @@ fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadlin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::resource::setrlimit;
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
     use std::io::{Read, Seek};
     use std::os::unix::net::UnixStream;
 

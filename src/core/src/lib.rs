@@ -32,5 +32,5 @@ pub use rc::{Rc, Result};
 pub use rx::RxBuf;
 pub use session::Session;
 pub use transport::{
-    Before, Cancel, Company, GetPollHandles, Module, Open, PollHandle, Progress, SetLocality, Transport,
+    Before, Cancel, Company, GetPollHandles, Inheritance, Module, Open, PollHandle, Progress, SetLocality, Transport,
 };

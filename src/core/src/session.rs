@@ -79,8 +79,7 @@ impl<T: Transport> Session<T> {
         if current != self.owner {
             log::debug!("this process was forked from the one that the context was used in");
             self.owner = current;
-            self.turns.inherited();
-            self.transport.inherited();
+            self.transport.inherited(self.turns.inherited());
             self.rx.clear();
             self.state = State::Transmit;
         }
@@ -108,7 +107,6 @@ impl<T: Transport> Session<T> {
             self.abandon();
             return Err(rc);
         }
-        self.turns.sent();
         self.state = State::Awaiting;
         Ok(())
     }
@@ -291,10 +289,17 @@ impl<T: Transport> Session<T> {
 impl<T: Transport> Drop for Session<T> {
     fn drop(&mut self) {
         self.claim();
-        if let Some((company, left)) = self.turns.last() {
-            self.transport.close(company);
-            self.turns.end(left);
-        }
+        let Some((company, before)) = self.turns.last() else { return };
+        let left = match before {
+            Before::Mine => Left::Nothing,
+            Before::Anothers => {
+                let _ = self.transport.resume(before); // what failed was logged
+                Left::Nothing
+            }
+            Before::BrokenOff => Left::Something,
+        };
+        self.transport.close(company);
+        self.turns.end(left);
     }
 }
 

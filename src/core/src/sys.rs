@@ -72,8 +72,6 @@ pub(crate) struct Words {
     pub(crate) shared: AtomicU32,
     /// What is under way.
     pub(crate) exchange: AtomicU32,
-    /// Not 0 when its command has left.
-    pub(crate) sent: AtomicU32,
     /// Who had the last turn.
     pub(crate) last: AtomicU32,
     /// The last number that was taken.
@@ -154,19 +152,30 @@ impl Forked {
         self.0
     }
 
-    /// Ends it, wherever it is.
-    pub fn kill(self) {
-        // SAFETY: the child is ours, and was not waited for.
-        unsafe { libc::kill(self.0, libc::SIGKILL) };
-        self.status();
-    }
+    /// Ends it, wherever it is. So does a drop.
+    pub fn kill(self) {}
 
     /// Its exit status; `None` for a signal.
-    pub fn status(self) -> Option<libc::c_int> {
+    pub fn status(mut self) -> Option<libc::c_int> {
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Option<libc::c_int> {
         let mut status = 0;
         // SAFETY: the status is ours.
         let ended = unsafe { libc::waitpid(self.0, &mut status, 0) };
-        (ended == self.0 && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
+        (ended == core::mem::take(&mut self.0) && libc::WIFEXITED(status)).then(|| libc::WEXITSTATUS(status))
+    }
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Drop for Forked {
+    fn drop(&mut self) {
+        if self.0 != 0 {
+            // SAFETY: the child is ours, and was not waited for.
+            unsafe { libc::kill(self.0, libc::SIGKILL) };
+            self.wait();
+        }
     }
 }
 
@@ -191,6 +200,23 @@ pub(crate) fn unread(fd: libc::c_int) -> usize {
     // SAFETY: the kernel writes to a number that lives during the call.
     let result = unsafe { libc::ioctl(fd, libc::FIONREAD, &mut count) };
     if result == 0 { usize::try_from(count).unwrap_or_default() } else { 0 }
+}
+
+/// Whether files may have any size (`RLIMIT_FSIZE`, getrlimit(2)). Asked before each write to a file, and libc asks by a call
+/// that takes the kernel twice as long, because it can ask about other processes, too.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn files_are_unlimited() -> bool {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the kernel fills a limit that is ours, and which has the layout of its own.
+    let result = unsafe { libc::syscall(libc::SYS_getrlimit, libc::RLIMIT_FSIZE, limit.as_mut_ptr()) };
+    // SAFETY: after success it is filled.
+    result == 0 && unsafe { limit.assume_init() }.rlim_cur == libc::RLIM_INFINITY
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn files_are_unlimited() -> bool {
+    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY)
 }
 
 /// `write(2)` that answers EPIPE or EFBIG instead of raising SIGPIPE or SIGXFSZ, leaving the signal mask and a signal

@@ -36,10 +36,20 @@ pub enum Before {
     Anothers,
     /// One that failed or was given up, of this process or another, which may have died. What is left of it may still be
     /// on its way.
-    BrokenOff {
-        /// Whether its command had left, whole. If not, some of it may have.
-        sent: bool,
-    },
+    BrokenOff,
+}
+
+/// What a forked process has of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inheritance {
+    /// The connection, which the processes use in turns.
+    Shared,
+    /// Copies of descriptors that are the other process's to use: the connection is not shared, or the system denied what
+    /// turns take. They are closed without a word to the peer, and the next `send` opens what it needs.
+    Copies,
+    /// Nothing: the host has closed the descriptors, and their numbers may be those of other files. They are neither used
+    /// nor closed.
+    Nothing,
 }
 
 /// Whether other processes have used the connection.
@@ -71,10 +81,9 @@ pub trait Transport: Send + Sized + 'static {
     fn abandon(&mut self);
 
     /// This process was forked from the one that the transport belonged to. The exchange under way, if there is one, and
-    /// its response are that process's: forget them. A connection that is shared stays as it is; what is not shared is let
-    /// go without a word to the peer, and opened again by the next `send`. What is in memory alone is two from here on.
-    /// Called once in such a process, before anything else and before a drop.
-    fn inherited(&mut self);
+    /// its response are that process's: forget them, and go on with what [`Inheritance`] leaves. What is in memory alone is
+    /// two from here on. Called once in such a process, before anything else and before a drop.
+    fn inherited(&mut self, inheritance: Inheritance);
 
     /// Whether a process that is forked goes on with what this transport holds; then the processes take turns, one
     /// exchange each. Asked once, when the context opens.

@@ -2,20 +2,17 @@
 //! One exchange at a time among the processes that share a connection because one was forked from the other: [`Turns`].
 //!
 //! Two things are shared. A page of memory says what is under way, and whether there is anybody to take turns with; a
-//! process that never forked needs no system call. A file in memory, to which nothing is written, carries record locks
-//! (fcntl(2)): such a lock belongs to one process, is not inherited, and ends with that process however it ends.
+//! process that never forked needs no system call. Locks end with their process, however it ends.
 #![forbid(unsafe_code)]
 
+mod locks;
+
 use crate::deadline::Deadline;
-use crate::io::file_in_memory;
 use crate::rc::{Rc, Result};
 use crate::sys::{SharedPage, Words};
-use crate::transport::{Before, Company};
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
+use crate::transport::{Before, Company, Inheritance};
+use locks::{Locks, Place};
 use rustix::thread::futex;
-use std::fs::File;
 use std::io;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
@@ -24,22 +21,14 @@ use std::time::Duration;
 /// How long a command waits for its turn. A TPM may work on one command that long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a process that has its turn waits for the end of an exchange that broke off. Less, since others wait for it.
+pub const RESUME_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How often who waits looks whether the process that it waits for has died, which wakes nobody.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The number of the process that opened the connection. Each other one takes the next with its first turn.
 const OPENER: u32 = 1;
-
-/// A byte of the file, and what its lock means.
-#[derive(Clone, Copy)]
-enum Place {
-    /// An exchange is under way.
-    Turn = 0,
-    /// The next turn is promised, so that two processes with many commands let each other in.
-    Next = 1,
-    /// The process that opened the connection has not ended, nor finalized its context.
-    Opener = 2,
-}
 
 /// What the page says of the last exchange.
 mod exchange {
@@ -62,7 +51,7 @@ pub(crate) enum Turns {
 
 pub(crate) struct Shared {
     page: SharedPage,
-    file: File,
+    locks: Locks,
     /// 0 before the first turn in a forked process.
     number: u32,
     turn: Turn,
@@ -100,15 +89,8 @@ impl Turns {
     pub(crate) fn begin(&mut self) -> Result<Before> {
         match self {
             Turns::Alone(Left::Nothing) => Ok(Before::Mine),
-            Turns::Alone(Left::Something) => Ok(Before::BrokenOff { sent: true }),
+            Turns::Alone(Left::Something) => Ok(Before::BrokenOff),
             Turns::Shared(shared) => shared.begin(),
-        }
-    }
-
-    /// The command of this turn has left.
-    pub(crate) fn sent(&self) {
-        if let Turns::Shared(shared) = self {
-            shared.page.sent.store(1, SeqCst);
         }
     }
 
@@ -120,20 +102,32 @@ impl Turns {
         }
     }
 
-    /// The last turn, at the end of the context: whether others have used the connection, and what to end the turn with.
-    /// `None` while another process has the connection, and for one that never used it.
-    pub(crate) fn last(&mut self) -> Option<(Company, Left)> {
+    /// The last turn, at the end of the context: whether others have used the connection, and what was before. `None`
+    /// while another process has the connection, and for one that never used it.
+    pub(crate) fn last(&mut self) -> Option<(Company, Before)> {
         match self {
-            Turns::Alone(left) => Some((Company::Alone, *left)),
+            Turns::Alone(Left::Nothing) => Some((Company::Alone, Before::Mine)),
+            Turns::Alone(Left::Something) => Some((Company::Alone, Before::BrokenOff)),
             Turns::Shared(shared) => shared.last(),
         }
     }
 
     /// This process was forked from the one that this belonged to, and had no turn yet.
-    pub(crate) fn inherited(&mut self) {
+    pub(crate) fn inherited(&mut self) -> Inheritance {
         match self {
-            Turns::Alone(left) => *left = Left::Nothing,
-            Turns::Shared(shared) => (shared.number, shared.turn) = (0, Turn::None),
+            Turns::Shared(shared) if shared.locks.are_there() => {
+                (shared.number, shared.turn) = (0, Turn::None);
+                Inheritance::Shared
+            }
+            Turns::Shared(_) => {
+                log::warn!("the descriptors of this context were closed; it is opened again");
+                std::mem::forget(std::mem::replace(self, Turns::Alone(Left::Nothing)));
+                Inheritance::Nothing
+            }
+            Turns::Alone(left) => {
+                *left = Left::Nothing;
+                Inheritance::Copies
+            }
         }
     }
 }
@@ -148,11 +142,13 @@ impl Drop for Shared {
 impl Shared {
     fn new() -> io::Result<Shared> {
         let page = SharedPage::new()?;
-        let file = File::from(file_in_memory(c"tcti-turns")?);
-        fcntl(&file, FcntlArg::F_SETLK(&record(F_WRLCK, Place::Opener)))?;
+        let locks = Locks::new()?;
+        if !locks.lock(Place::Opener).is_ok_and(|locked| locked) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         page.last.store(OPENER, SeqCst);
         page.numbers.store(OPENER, SeqCst);
-        Ok(Shared { page, file, number: OPENER, turn: Turn::None, patience: PATIENCE })
+        Ok(Shared { page, locks, number: OPENER, turn: Turn::None, patience: PATIENCE })
     }
 
     /// In a turn it goes on with that.
@@ -213,34 +209,46 @@ impl Shared {
 
     /// Waits in the queue of those that wait for the next turn.
     fn queue(&mut self, deadline: &Deadline) -> Result<Before> {
+        let begun = self.wait_in_line(deadline);
+        self.locks.unlock(Place::Next);
+        // Who still waits says so again, once awake.
+        self.page.waiting.store(0, SeqCst);
+        self.page.bell.fetch_add(1, SeqCst);
+        self.wake();
+        begun
+    }
+
+    fn wait_in_line(&mut self, deadline: &Deadline) -> Result<Before> {
         let mut is_next = false;
         loop {
-            // In this order, so that a turn that ends in between is noticed: see `end`.
-            self.page.waiting.store(1, SeqCst);
+            // The bell is read first: who clears `waiting` rings after that, and this one does not fall asleep then.
             let rung = self.page.bell.load(SeqCst);
-            is_next = is_next || self.lock(Place::Next)?;
-            let begun = if is_next { self.try_lock()? } else { None };
-            if is_next && (begun.is_some() || deadline.has_passed()) {
-                self.unlock(Place::Next);
-                self.page.waiting.store(0, SeqCst); // who still waits says so again
-                self.ring();
+            self.page.waiting.store(1, SeqCst);
+            is_next = is_next || self.locks.lock(Place::Next)?;
+            if is_next {
+                if let Some(before) = self.try_lock()? {
+                    return Ok(before);
+                }
             }
-            match begun {
-                Some(before) => return Ok(before),
-                None if deadline.has_passed() => return Err(self.in_vain()),
-                None => wait(&self.page.bell, rung, deadline),
+            if deadline.has_passed() {
+                return Err(self.too_late());
             }
+            wait(&self.page.bell, rung, deadline);
         }
     }
 
     /// Locks the turn if it is free, and takes it.
     fn try_lock(&mut self) -> Result<Option<Before>> {
-        if !self.lock(Place::Turn)? {
+        if !self.locks.lock(Place::Turn)? {
             return Ok(None);
         }
         let taken = self.take();
         if !matches!(taken, Ok(Some(_))) {
-            self.unlock(Place::Turn);
+            self.locks.unlock(Place::Turn);
+            // The opener may have ended its turn in between, and somebody have found this lock.
+            if self.page.exchange.load(SeqCst) != exchange::UNLOCKED {
+                self.ring();
+            }
         }
         taken
     }
@@ -249,7 +257,7 @@ impl Shared {
     fn take(&mut self) -> Result<Option<Before>> {
         loop {
             let before = self.page.exchange.load(SeqCst);
-            if before == exchange::UNLOCKED && self.number != OPENER && self.holder(Place::Opener)?.is_some() {
+            if before == exchange::UNLOCKED && self.number != OPENER && self.locks.holder(Place::Opener)?.is_some() {
                 return Ok(None);
             }
             if self.page.exchange.compare_exchange(before, exchange::LOCKED, SeqCst, SeqCst).is_ok() {
@@ -262,26 +270,21 @@ impl Shared {
 
     /// From here on an exchange of this process is under way.
     fn begun(&self, before: u32, last: u32) -> Before {
-        let sent = self.page.sent.swap(0, SeqCst) != 0;
         match before {
             exchange::WHOLE if last == self.number => Before::Mine,
             exchange::WHOLE => Before::Anothers,
-            _ => Before::BrokenOff { sent },
+            _ => Before::BrokenOff,
         }
     }
 
-    fn last(&mut self) -> Option<(Company, Left)> {
-        let left = match self.turn {
-            Turn::Unlocked | Turn::Locked => Left::Something,
+    fn last(&mut self) -> Option<(Company, Before)> {
+        let before = match self.turn {
+            Turn::Unlocked | Turn::Locked => Before::BrokenOff,
             Turn::None if self.number == 0 => return None,
-            Turn::None => match self.try_begin() {
-                Ok(Some(Before::Mine | Before::Anothers)) => Left::Nothing,
-                Ok(Some(Before::BrokenOff { .. })) => Left::Something,
-                Ok(None) | Err(_) => return None,
-            },
+            Turn::None => self.try_begin().ok()??,
         };
         let company = if self.page.shared.load(SeqCst) == 0 { Company::Alone } else { Company::Shared };
-        Some((company, left))
+        Some((company, before))
     }
 
     fn end(&mut self, left: Left) {
@@ -294,7 +297,7 @@ impl Shared {
             Turn::Unlocked => self.page.exchange.store(left, SeqCst),
             Turn::Locked => {
                 self.page.exchange.store(left, SeqCst);
-                self.unlock(Place::Turn);
+                self.locks.unlock(Place::Turn);
             }
         }
         if self.page.shared.load(SeqCst) != 0 {
@@ -306,16 +309,20 @@ impl Shared {
     fn ring(&self) {
         self.page.bell.fetch_add(1, SeqCst);
         if self.page.waiting.load(SeqCst) != 0 {
-            // Nobody may be there any more.
-            let _ = futex::wake(&self.page.bell, futex::Flags::empty(), i32::MAX.unsigned_abs());
+            self.wake();
         }
     }
 
+    fn wake(&self) {
+        // Nobody may be there.
+        let _ = futex::wake(&self.page.bell, futex::Flags::empty(), i32::MAX.unsigned_abs());
+    }
+
     /// The error of a wait that was too long.
-    fn in_vain(&self) -> Rc {
+    fn too_late(&self) -> Rc {
         let opener = self.page.exchange.load(SeqCst) == exchange::UNLOCKED;
         let place = if opener { Place::Opener } else { Place::Turn };
-        let process = match self.holder(place) {
+        let process = match self.locks.holder(place) {
             Ok(Some(process @ 1..)) => format!("process {process}"),
             // One of another PID namespace, or none between two turns.
             _ => "another process".to_owned(),
@@ -323,29 +330,9 @@ impl Shared {
         crate::fail!(
             Rc::IO_ERROR,
             "the TPM is at work for {process}, which shares the connection with this one since one was forked from the \
-             other, and has not collected its response in {} s. Try again when it has",
+             other. This command has waited {} s for its turn. Try again when that process has its response",
             self.patience.as_secs()
         )
-    }
-
-    fn lock(&self, place: Place) -> Result<bool> {
-        match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, place))) {
-            Ok(_) => Ok(true),
-            Err(Errno::EACCES | Errno::EAGAIN) => Ok(false),
-            Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// Fails only for a descriptor that is closed; then nothing is locked.
-    fn unlock(&self, place: Place) {
-        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, place)));
-    }
-
-    /// The process that has locked this, by its number here; 0 or less for one of another PID namespace.
-    fn holder(&self, place: Place) -> Result<Option<i32>> {
-        let mut asked = record(F_RDLCK, place);
-        fcntl(&self.file, FcntlArg::F_GETLK(&mut asked)).map_err(failed)?;
-        Ok((c_int::from(asked.l_type) != F_UNLCK).then_some(asked.l_pid))
     }
 }
 
@@ -355,15 +342,6 @@ fn wait(bell: &AtomicU32, rung: u32, deadline: &Deadline) {
     let timeout = futex::Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos() as _ };
     // Whatever ends the wait, the caller looks again.
     let _ = futex::wait(bell, futex::Flags::empty(), rung, Some(&timeout));
-}
-
-/// A lock of one byte. Its types are narrower than those of their values in C.
-fn record(kind: c_int, place: Place) -> flock {
-    flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: place as _, l_len: 1, l_pid: 0 }
-}
-
-fn failed(error: Errno) -> Rc {
-    crate::fail!(Rc::IO_ERROR, "cannot take turns with the processes that share the connection: {}", error.desc())
 }
 
 #[cfg(any(test, feature = "testing"))]

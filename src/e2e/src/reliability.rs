@@ -57,6 +57,8 @@ pub fn tests(suite: &mut Suite, place: Place) {
                 suite.test(format!("reliability::{}::{}", row.slug(), module.slug()), &needs, move || {
                     let seen = row.fault.observe(module);
                     assert!(seen.keeps(wanted), "seen: {seen}; promised: {wanted}");
+                    let key = row.fault.leaves(module);
+                    assert!(seen.has(key), "the key: promised {key:?}, and it is not so");
                 });
             }
         }

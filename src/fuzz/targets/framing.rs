@@ -7,7 +7,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
 use tcti_core::session::{Received, State};
-use tcti_core::{Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tcti_core::{Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
 use tss2_fuzz::message::{LARGEST, command, is_tagged, response, said};
 
 #[derive(Arbitrary, Debug)]
@@ -70,7 +70,7 @@ impl Transport for Peer {
         self.chunks.clear();
     }
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 }
 
 /// The chunks as bytes; an empty one is a time without any, `None` the end.

@@ -107,7 +107,7 @@ fn second_open() {
 
 fn no_rights() {
     let text = "cannot open /dev/tpmrm0: Permission denied (mode 0600, owner root:root, we are nobody:nogroup). \
-                Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss \
+                Install the udev rules that give /dev/tpmrm0 to group tss, and join that group (usermod -a -G tss \
                 USER, then log in again)";
     says(&mut PublicCopy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"), NOT_PERMITTED, text);
 }

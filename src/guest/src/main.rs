@@ -12,6 +12,7 @@
 
 mod cuse;
 mod device;
+mod forks;
 mod opening;
 mod package;
 mod programs;

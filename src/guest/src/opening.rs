@@ -53,24 +53,24 @@ fn forbidden() {
         groups.display()
     );
     let text = "cannot open /dev/tpmrm0: Operation not permitted (mode 0600, owner root:root, we are root:root). The \
-                device cgroup forbids it, whoever asks: start the container with --device /dev/tpmrm0 (docker, podman), \
-                or give the service DeviceAllow=/dev/tpmrm0 rw (systemd)";
+                device cgroup denies it, even to root: start the container with --device /dev/tpmrm0 (docker, podman), \
+                or set DeviceAllow=/dev/tpmrm0 rw for the service (systemd)";
     says(&mut opens(&shell, Some("device:/dev/tpmrm0")), NOT_PERMITTED, text);
     output::succeed(&mut opens("", Some("device:/dev/tpmrm0")));
 }
 
-const PASS_IT: &str = "Pass it to the container: --device /dev/tpmrm0 (docker, podman), a device of type unix-char (LXD). \
-                       Without a container, have udev make it (udevadm trigger)";
+const PASS_IT: &str = "In a container, pass it: --device /dev/tpmrm0 (docker, podman), or a device of type unix-char \
+                       (LXD). Otherwise have udev create it (udevadm trigger)";
 
 fn without_devices() {
     let text = format!(
-        "cannot open /dev/tpmrm0: No such file or directory. The kernel has TPM 0, but this device is not in /dev. {PASS_IT}"
+        "cannot open /dev/tpmrm0: No such file or directory. The kernel has TPM 0, but this device is missing from /dev. {PASS_IT}"
     );
     says(&mut container("", Some("device:/dev/tpmrm0")), IO_ERROR, &text);
     says(&mut container("", Some("device:/dev/tpm0")), IO_ERROR, &text.replace("tpmrm0", "tpm0"));
     let missing = ["tpmrm0", "tpm0", "tcmrm0", "tcm0"].map(|name| format!("/dev/{name}: No such file or directory"));
     let text = format!(
-        "no TPM device opens: {}. The kernel has TPM 0, but this device is not in /dev. {PASS_IT}",
+        "no TPM device opens: {}. The kernel has TPM 0, but this device is missing from /dev. {PASS_IT}",
         missing.join("; ")
     );
     says(&mut container("", Some("device")), IO_ERROR, &text);
@@ -81,23 +81,23 @@ fn without_devices() {
 
 fn with_one_device() {
     let bare = format!("mknod /dev/tpm0 c {}", number("tpm0"));
-    let text = "cannot open /dev/tpmrm0: No such file or directory. The kernel has TPM 0, but this device is not in /dev; \
-                /dev/tpm0 is there, which leads to the same TPM, for one program at a time. ";
+    let text = "cannot open /dev/tpmrm0: No such file or directory. The kernel has TPM 0, but this device is missing from \
+                /dev. There is /dev/tpm0, which leads to the same TPM, for one program at a time. ";
     says(&mut container(&bare, Some("device:/dev/tpmrm0")), IO_ERROR, &format!("{text}{PASS_IT}"));
     output::succeed(&mut container(&bare, Some("device")));
 
     let manager = format!("mknod /dev/tpmrm0 c {}", number("tpmrm0"));
-    let text = "cannot open /dev/tpm0: No such file or directory. The kernel has TPM 0, but this device is not in /dev. Use \
-                /dev/tpmrm0, which leads to the same TPM, or pass it to the container: --device /dev/tpm0 (docker, \
-                podman), a device of type unix-char (LXD). Without a container, have udev make it (udevadm trigger)";
+    let text = "cannot open /dev/tpm0: No such file or directory. The kernel has TPM 0, but this device is missing from /dev. \
+                Use /dev/tpmrm0, which leads to the same TPM. In a container, pass it: --device /dev/tpm0 (docker, podman), \
+                or a device of type unix-char (LXD). Otherwise have udev create it (udevadm trigger)";
     says(&mut container(&manager, Some("device:/dev/tpm0")), IO_ERROR, text);
 }
 
 fn left_over() {
     let text = format!(
-        "cannot open /dev/tpmrm0: No such device or address. The node has the number 250:65535, where the kernel has {} \
-         for this device: it is left of an earlier start of the machine. Pass it to the container once more (--device \
-         /dev/tpmrm0), or have udev make it (udevadm trigger)",
+        "cannot open /dev/tpmrm0: No such device or address. The device number of this node is 250:65535, but that of \
+         the kernel is {}: the node is left from before a reboot. Pass the device to the container again (--device \
+         /dev/tpmrm0), or have udev create it (udevadm trigger)",
         number("tpmrm0").replace(' ', ":")
     );
     says(&mut container("mknod /dev/tpmrm0 c 250 65535", Some("device:/dev/tpmrm0")), IO_ERROR, &text);
@@ -127,8 +127,8 @@ fn tpm12() {
     let _tpm = Tpm12(swtpm.spawn().unwrap());
     let version = || fs::read_to_string("/sys/class/tpm/tpm1/tpm_version_major").unwrap_or_default();
     wait_until(|| version().trim() == "1" && Path::new("/dev/tpm1").exists());
-    let advice = "A TPM 1.2 knows no command of a TPM 2.0: switch it to TPM 2.0 in the firmware set-up, if that can be \
-                  done, or use a simulator: TCTI swtpm or libtpms";
+    let advice = "A TPM 1.2 does not understand TPM 2.0 commands: switch it to TPM 2.0 in the firmware set-up if possible, or \
+                  use a simulator: TCTI swtpm or libtpms";
     let text = format!("cannot open /dev/tpm1: the TPM behind it is a TPM 1.2. {advice}");
     says(&mut opens("", Some("device:/dev/tpm1")), IO_ERROR, &text);
     // Under another name, as a container may have it, and as the only one.

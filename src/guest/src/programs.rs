@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use tss2_e2e::asynchronous;
+use tss2_e2e::forks;
 use tss2_e2e::need::{ESYS, TSS2_HEADERS};
 use tss2_e2e::program::{self, Link};
 use tss2_e2e::refused;
@@ -39,6 +40,7 @@ pub(crate) fn build() {
         holds,
         steps,
         unpolled,
+        forks::program,
         refused::program,
         reliability::program,
     ] {

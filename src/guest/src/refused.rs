@@ -11,7 +11,7 @@ use tss2_e2e::stage;
 use tss2_e2e::suite::Suite;
 
 /// Said once of a connection that is at its end.
-const LOST: &str = "What was loaded through this connection is lost; the next command opens the device again";
+const LOST: &str = "What was loaded through this connection is lost; the next command reopens the device";
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("refused::nothing_is_lost_on_tpm0", &[], || {
@@ -34,7 +34,7 @@ fn fourth_object() {
     let device = vtpm.manager();
     let of_the_fourth = format!(
         "cannot read the response from {}: Out of memory: the resource manager has room for three objects and \
-         three sessions for each connection. Those that are loaded stay: flush one before the next (tpm2_flushcontext)",
+         three sessions per connection. Those already loaded stay: flush one before loading another (tpm2_flushcontext)",
         device.display()
     );
     assert_eq!(said.matches(&of_the_fourth).count(), 2, "{said}");
@@ -84,7 +84,7 @@ fn garbled_once() {
     }
     let said = steps.said();
     assert!(
-        said.contains(": Bad address: the driver has no use for an answer of the TPM") && !said.contains(LOST),
+        said.contains(": Bad address: the driver could not use the answer of the TPM") && !said.contains(LOST),
         "{said}"
     );
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
-use crate::{cuse, device, opening, package, refused, stick, systemd, udev};
+use crate::{cuse, device, forks, opening, package, refused, stick, systemd, udev};
 use tss2_e2e::reliability::{self, Place};
 use tss2_e2e::suite::Suite;
 
@@ -19,6 +19,7 @@ pub(crate) struct Topic {
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "stick", memory: 310, tpm: false, tests: stick::tests },
     Topic { name: "reliability", memory: 310, tpm: true, tests: |suite| reliability::tests(suite, Place::Guest) },
+    Topic { name: "forks", memory: 310, tpm: true, tests: forks::tests },
     Topic { name: "device", memory: 310, tpm: true, tests: device::tests },
     Topic { name: "refused", memory: 310, tpm: true, tests: refused::tests },
     Topic { name: "opening", memory: 310, tpm: true, tests: opening::tests },

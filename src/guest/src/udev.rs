@@ -112,7 +112,7 @@ fn message() {
     apply(&[ours()], false);
     let output = output::run(&mut PublicCopy::new().open("nobody", "nogroup", "device:/dev/tpmrm0"));
     let text = "cannot open /dev/tpmrm0: Permission denied (mode 0660, owner tss:tss, we are nobody:nogroup). \
-                Install the udev rules that give /dev/tpmrm0 to group tss, and be in that group (usermod -a -G tss \
+                Install the udev rules that give /dev/tpmrm0 to group tss, and join that group (usermod -a -G tss \
                 USER, then log in again)";
     assert_eq!(output::stderr(&output).trim_end().split_once("() ").map(|(_, text)| text), Some(text));
 }

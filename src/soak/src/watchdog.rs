@@ -69,8 +69,6 @@ impl Watchdog {
             }
         }
         let result = call();
-        if t0.elapsed() > Duration::from_secs(3) {
-            eprintln!("soak: STALL {:?} pid {} in {}", t0.elapsed(), process::id(), self.lock().text);
         self.lock().since = None;
         result
     }

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tcti_core::net::Arrival;
 use tcti_core::{
-    Before, Company, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail,
+    Before, Company, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait,
+    fail,
 };
 
 /// A command, which need not be UTF-8, and its process while it runs.
@@ -24,6 +25,13 @@ impl Cmd {
     fn end(&mut self, patience: Duration) {
         if let Some(process) = self.process.take() {
             process.stop(patience);
+        }
+    }
+
+    /// Closes its input, and ends it with the last process that has it.
+    fn leave(&mut self, haste: Duration) {
+        if let Some(process) = self.process.take() {
+            process.leave(haste, PATIENCE);
         }
     }
 
@@ -81,6 +89,13 @@ impl Cmd {
     }
 }
 
+/// Also in a process that got no last turn: whether it is the last that can write to the command is seen at the pipe.
+impl Drop for Cmd {
+    fn drop(&mut self) {
+        self.leave(Duration::ZERO);
+    }
+}
+
 impl Open for Cmd {
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
 
@@ -128,9 +143,12 @@ impl Transport for Cmd {
         self.end(HASTE);
     }
 
-    fn inherited(&mut self) {
-        if let Some(process) = &mut self.process {
-            process.sent = 0;
+    fn inherited(&mut self, inheritance: Inheritance) {
+        match (inheritance, &mut self.process) {
+            (Inheritance::Shared, Some(process)) => process.sent = 0,
+            (Inheritance::Shared, None) => {}
+            (Inheritance::Copies, process) => *process = None,
+            (Inheritance::Nothing, process) => std::mem::forget(process.take()),
         }
     }
 
@@ -141,12 +159,12 @@ impl Transport for Cmd {
     fn resume(&mut self, before: Before) -> Result<()> {
         let in_step = match before {
             Before::Mine | Before::Anothers => true,
-            Before::BrokenOff { .. } => self.process.as_mut().is_none_or(place::find),
+            Before::BrokenOff => self.process.as_mut().is_none_or(place::find),
         };
         if !in_step {
             log::warn!(
-                "a process that shares the command \"{}\" ended in the middle of a TPM command. It is started again; what \
-                 was loaded through it may be lost",
+                "a TPM command broke off, and what its process left of it cannot be told from other responses. The command \
+                 \"{}\" is started again; what was loaded through it may be lost",
                 self.command.display()
             );
             self.end(HASTE);
@@ -154,15 +172,9 @@ impl Transport for Cmd {
         Ok(())
     }
 
-    /// Closes its input, and ends it with the last process that has it.
+    /// A process that is being forked has a copy of its input until its exec.
     fn close(&mut self, company: Company) {
-        let haste = match company {
-            Company::Alone => HASTE, // a process that is being forked has a copy until its exec
-            Company::Shared => Duration::ZERO,
-        };
-        if let Some(process) = self.process.take() {
-            process.leave(haste, PATIENCE);
-        }
+        self.leave(if company == Company::Alone { HASTE } else { Duration::ZERO });
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use tcti_core::diagnosis::{self, Failure};
 use tcti_core::{
-    Before, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail, turns,
+    Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail, turns,
 };
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
@@ -59,7 +59,7 @@ impl Device {
     fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Rc {
         let is_lost = self.line.take_if(|line| line.ends_with(error)).is_some();
         let loss = match is_lost {
-            true => ". What was loaded through this connection is lost; the next command opens the device again",
+            true => ". What was loaded through this connection is lost; the next command reopens the device",
             false => "",
         };
         fail!(Rc::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
@@ -95,7 +95,8 @@ impl Open for Device {
 impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let line = self.line()?;
-        let deadline = Deadline::within(turns::PATIENCE);
+        line.settle();
+        let deadline = Deadline::within(turns::RESUME_PATIENCE);
         let sent = loop {
             match line.write(command) {
                 // An exchange that broke off, of whoever shares the device, is still under way.
@@ -155,17 +156,16 @@ impl Transport for Device {
     fn abandon(&mut self) {}
 
     /// The descriptor is the memory of the driver's resource manager, so this process goes on with it.
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, inheritance: Inheritance) {
+        match inheritance {
+            Inheritance::Shared => {}
+            Inheritance::Copies => self.line = None,
+            Inheritance::Nothing => std::mem::forget(self.line.take()),
+        }
+    }
 
     fn is_shared(&self) -> bool {
         true
-    }
-
-    fn resume(&mut self, _before: Before) -> Result<()> {
-        if let Some(line) = &self.line {
-            line.settle();
-        }
-        Ok(())
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =

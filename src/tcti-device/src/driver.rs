@@ -22,12 +22,12 @@ pub(crate) fn failure(error: Errno) -> String {
             ": the command names an object or a session that this connection to the resource manager does not have"
         }
         Errno::ENOMEM => {
-            ": the resource manager has room for three objects and three sessions for each connection. Those that are \
-             loaded stay: flush one before the next (tpm2_flushcontext)"
+            ": the resource manager has room for three objects and three sessions per connection. Those already loaded \
+             stay: flush one before loading another (tpm2_flushcontext)"
         }
         Errno::EFAULT => {
-            ": the driver has no use for an answer of the TPM, as when the resource manager has ended the sessions of this \
-             connection, which it does when it refuses a command, and cannot load them"
+            ": the driver could not use the answer of the TPM. After a refused command this is the resource manager: it \
+             ended the sessions of this connection then, and cannot restore them"
         }
         other => of_both(other),
     };
@@ -37,7 +37,7 @@ pub(crate) fn failure(error: Errno) -> String {
 fn of_both(error: Errno) -> &'static str {
     match error {
         Errno::EPIPE | Errno::ENODEV => ": the TPM was removed",
-        Errno::EIO => ": the driver does not reach the TPM",
+        Errno::EIO => ": the driver cannot reach the TPM",
         Errno::ETIME | Errno::ETIMEDOUT => ": the TPM does not answer the driver",
         _ => "",
     }

@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use crate::state::{News, StateFile};
-use crate::sys::{Blobs, Chip};
+use crate::sys::{Blobs, Chip, copy};
 use tcti_core::header::Header;
-use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
+use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
 
 /// TPM2_Startup(TPM_SU_CLEAR) (TPM 2.0 Library Part 3, section 9.3).
 const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
@@ -36,21 +36,19 @@ enum Memory {
     /// In the chip alone, which is a copy of the parent process's and would give the same random numbers.
     Copied,
     /// In a file.
-    File(Kept),
+    File(Box<Kept>),
 }
 
 /// A TPM whose state is in a file.
 struct Kept {
     file: StateFile,
-    /// What was in the file last.
-    known: Blobs,
     chip: Standing,
 }
 
 /// Where the chip is.
 #[derive(PartialEq, Eq)]
 enum Standing {
-    /// At the state that is known.
+    /// At the state that is known to be in the file.
     AsKnown,
     /// Somewhere else: what it did last was not stored.
     Astray,
@@ -60,7 +58,7 @@ impl Libtpms {
     /// Power off and on; what is volatile is lost, as on a machine's reset.
     pub(crate) fn reset(&mut self) -> Result<()> {
         let restart = |chip: &mut Chip| {
-            let permanent = chip.permanent()?;
+            let permanent = chip.permanent(copy)?;
             start(chip, Blobs { permanent, volatile: Vec::new() })
         };
         if let Memory::Copied = self.memory {
@@ -76,8 +74,8 @@ impl Libtpms {
     /// which a chip leaves by a reset, and which no process after this one could leave.
     fn transact(&mut self, function: impl FnOnce(&mut Chip) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let Libtpms { chip, memory, .. } = self;
-        let Kept { file, known, chip: standing } = match memory {
-            Memory::File(kept) => kept,
+        let Kept { file, chip: standing } = match memory {
+            Memory::File(kept) => &mut **kept,
             Memory::Chip => return function(chip),
             Memory::Copied => {
                 *memory = stir(chip)?;
@@ -85,35 +83,25 @@ impl Libtpms {
             }
         };
         let mut locked = file.lock()?;
-        match locked.news()? {
-            News::State(news) => {
-                *standing = Standing::Astray;
-                start(chip, news.copy()?)?;
-                *known = news;
-            }
-            other @ (News::None | News::Removed) => {
-                if *standing == Standing::Astray {
-                    start(chip, known.copy()?)?;
-                }
-                if other == News::Removed {
-                    stir(chip)?;
-                }
-            }
+        let news = locked.news()?;
+        let before = std::mem::replace(standing, Standing::Astray);
+        let is_removed = news == News::Removed;
+        match news {
+            News::State(state) => start(chip, state)?,
+            News::None | News::Removed if before == Standing::Astray => start(chip, locked.known()?)?,
+            News::None | News::Removed => {}
         }
-        *standing = Standing::Astray;
-        let done = function(chip).and_then(|response| {
-            if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
-                log::warn!("the TPM went into failure mode; it is reset to its state before this command");
-                return Ok((response, None));
-            }
-            let state = chip.state()?;
-            locked.store(&state)?;
-            Ok((response, Some(state)))
-        });
-        let (response, state) = done?;
-        if let Some(state) = state {
-            (*known, *standing) = (state, Standing::AsKnown);
+        if is_removed {
+            stir(chip)?;
         }
+        let response = function(chip)?;
+        if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
+            log::warn!("the TPM went into failure mode; it is reset to its state before this command");
+            return Ok(response);
+        }
+        let volatile = chip.volatile()?;
+        chip.permanent(|permanent| locked.store(permanent, &volatile))?;
+        *standing = Standing::AsKnown;
         Ok(response)
     }
 }
@@ -162,12 +150,12 @@ impl Open for Libtpms {
         };
         let mut file = StateFile::new(path);
         let mut locked = file.lock()?;
-        let blobs = match locked.news()? {
-            News::State(blobs) => blobs,
+        let state = match locked.news()? {
+            News::State(state) => state,
             News::None | News::Removed => Blobs::default(),
         };
-        let resumed = !blobs.volatile.is_empty();
-        start(&mut tpm.chip, blobs.copy()?).map_err(|rc| {
+        let is_resumed = !state.volatile.is_empty();
+        start(&mut tpm.chip, state).map_err(|rc| {
             fail!(
                 rc,
                 "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Name another file \
@@ -175,18 +163,14 @@ impl Open for Libtpms {
                 path.display()
             )
         })?;
-        let blobs = match resumed {
-            true => {
-                locked.keep()?;
-                blobs
-            }
+        match is_resumed {
+            true => locked.keep()?,
             false => {
-                let state = tpm.chip.state()?;
-                locked.store(&state)?;
-                state
+                let volatile = tpm.chip.volatile()?;
+                tpm.chip.permanent(|permanent| locked.store(permanent, &volatile))?;
             }
-        };
-        tpm.memory = Memory::File(Kept { file, known: blobs, chip: Standing::AsKnown });
+        }
+        tpm.memory = Memory::File(Box::new(Kept { file, chip: Standing::AsKnown }));
         Ok(tpm)
     }
 }
@@ -208,8 +192,9 @@ impl Transport for Libtpms {
     }
 
     /// The TPM was copied with the process. With a state file each of the two takes over what the other did; without one
-    /// there are two TPMs from here on.
-    fn inherited(&mut self) {
+    /// there are two TPMs from here on. The descriptor of the file stays open: it has no position that the two would share,
+    /// locks are of one process, and a child that became another user could not open the file.
+    fn inherited(&mut self, _inheritance: Inheritance) {
         self.response.clear();
         self.chip.inherited();
         if let Memory::Chip = self.memory {
@@ -223,5 +208,7 @@ impl Transport for Libtpms {
     });
 }
 
+#[cfg(test)]
+mod killed;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::{CStr, c_char, c_int, c_uchar};
+use core::ops::Deref;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -49,18 +50,12 @@ struct Callbacks {
 
 /// What survives the process: two blobs whose inside only libtpms knows.
 #[derive(Default, PartialEq, Eq)]
+#[cfg_attr(test, derive(Clone, Debug))]
 pub(crate) struct Blobs {
     /// NV memory: hierarchies, persistent objects, NV indices. Empty in a new TPM.
     pub(crate) permanent: Vec<u8>,
     /// PCRs, loaded objects, sessions. Empty when the TPM was not powered.
     pub(crate) volatile: Vec<u8>,
-}
-
-impl Blobs {
-    /// The same once more. `MEMORY` when there is none.
-    pub(crate) fn copy(&self) -> Result<Blobs> {
-        Ok(Blobs { permanent: copy(&self.permanent)?, volatile: copy(&self.volatile)? })
-    }
 }
 
 /// What the callbacks serve and take. libtpms passes them no context.
@@ -125,6 +120,10 @@ pub(crate) struct Chip {
     power: Power,
     /// None in a forked process that could not make them.
     messages: Option<Messages>,
+    /// The last response, in memory that libtpms takes for the next one: malloc(3) has no shelf for 4 KiB.
+    response: CBuffer,
+    /// Bytes of that memory.
+    room: u32,
 }
 
 impl Chip {
@@ -138,7 +137,10 @@ impl Chip {
         }
         let parts = Messages::open().and_then(|messages| Ok((messages, Functions::load()?)));
         match parts {
-            Ok((messages, functions)) => Ok(Chip { functions, power: Power::Off, messages: Some(messages) }),
+            Ok((messages, functions)) => {
+                let response = CBuffer { data: ptr::null_mut(), len: 0 };
+                Ok(Chip { functions, power: Power::Off, messages: Some(messages), response, room: 0 })
+            }
             Err(rc) => {
                 IN_USE.store(false, Ordering::Release);
                 Err(rc)
@@ -186,18 +188,17 @@ impl Chip {
     pub(crate) fn process(&mut self, locality: u8, command: &[u8]) -> Result<Vec<u8>> {
         LOCALITY.store(locality, Ordering::Relaxed);
         let size = u32::try_from(command.len()).map_err(|_| Rc::BAD_VALUE)?;
-        let mut response = CBuffer { data: ptr::null_mut(), len: 0 };
-        let mut room = 0;
-        let (data, len) = (&raw mut response.data, &raw mut response.len);
-        // SAFETY: libtpms reads `size` bytes of the command and allocates the response with malloc.
-        let result = unsafe { (self.functions.process)(data, len, &mut room, command.as_ptr(), size) };
+        let (data, len, room) = (&raw mut self.response.data, &raw mut self.response.len, &raw mut self.room);
+        // SAFETY: libtpms reads `size` bytes of the command, and fills memory of malloc(3) of `room` bytes, or a larger piece
+        // that it puts in its place.
+        let result = unsafe { (self.functions.process)(data, len, room, command.as_ptr(), size) };
         self.check("execute a command", result)?;
-        response.to_vec()
+        copy(&self.response)
     }
 
-    /// NV memory as of now.
-    pub(crate) fn permanent(&self) -> Result<Vec<u8>> {
-        with_blobs(|held| copy(&held.permanent))
+    /// NV memory as of now; libtpms told of each change.
+    pub(crate) fn permanent<R>(&self, function: impl FnOnce(&[u8]) -> R) -> R {
+        with_blobs(|held| function(&held.permanent))
     }
 
     /// This process was forked: what libtpms says here is no business of the other's.
@@ -223,14 +224,14 @@ impl Chip {
         }
     }
 
-    /// The state as of now.
-    pub(crate) fn state(&mut self) -> Result<Blobs> {
+    /// The volatile state as of now.
+    pub(crate) fn volatile(&mut self) -> Result<CBuffer> {
         let mut volatile = CBuffer { data: ptr::null_mut(), len: 0 };
         let (data, len) = (&raw mut volatile.data, &raw mut volatile.len);
         // SAFETY: libtpms allocates the blob with malloc.
         let given = unsafe { (self.functions.get_state)(STATE_VOLATILE, data, len) };
         self.check("give its state", given)?;
-        Ok(Blobs { permanent: self.permanent()?, volatile: volatile.to_vec()? })
+        Ok(volatile)
     }
 }
 
@@ -276,17 +277,22 @@ impl Messages {
 }
 
 /// A buffer that libtpms allocated for us.
-struct CBuffer {
+pub(crate) struct CBuffer {
     data: *mut c_uchar,
     len: u32,
 }
 
-impl CBuffer {
-    fn to_vec(&self) -> Result<Vec<u8>> {
+// SAFETY: it is the only pointer to that memory, which any thread may read and free.
+unsafe impl Send for CBuffer {}
+
+impl Deref for CBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
         match self.data.is_null() {
-            true => Ok(Vec::new()),
-            // SAFETY: libtpms filled `len` bytes at `data`.
-            false => copy(unsafe { core::slice::from_raw_parts(self.data, self.len as usize) }),
+            true => &[],
+            // SAFETY: libtpms filled `len` bytes at `data`, which are ours until they are freed.
+            false => unsafe { core::slice::from_raw_parts(self.data, self.len as usize) },
         }
     }
 }

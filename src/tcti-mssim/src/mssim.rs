@@ -14,8 +14,8 @@ use std::time::Duration;
 use tcti_core::net::{Arrival, Channels, Stream};
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Before, Cancel, Company, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
-    Wait, fail,
+    Before, Cancel, Company, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf,
+    SetLocality, Transport, Wait, fail,
 };
 
 /// Where commands come from unless the caller says otherwise, as with the C module of tpm2-tss 4.2.0.
@@ -127,9 +127,6 @@ impl Mssim {
     /// Connects both channels and switches the simulator on, which does nothing to one that is on. Nor does the end of a
     /// cancellation where there is none: another process may have cancelled a command and ended, and nobody knows.
     fn connect(&mut self) -> Result<()> {
-        if self.lasts == Lasts::Context && !self.channels.may_be_kept() {
-            self.lasts = Lasts::Exchange;
-        }
         let data = self.channels.connect_data()?.shared();
         let platform = self.channels.control.connect()?.shared();
         let off = (self.cancelling || self.lasts == Lasts::Exchange).then_some(MS_SIM_CANCEL_OFF);
@@ -250,6 +247,8 @@ impl Open for Mssim {
             envelope: RxBuf::new(),
         };
         mssim.connect()?;
+        // Later ones end with the exchange: a process that was forked meanwhile may have to connect, too.
+        mssim.lasts = Lasts::Exchange;
         Ok(mssim)
     }
 }
@@ -308,8 +307,13 @@ impl Transport for Mssim {
         self.envelope.clear();
     }
 
-    fn inherited(&mut self) {
+    fn inherited(&mut self, inheritance: Inheritance) {
         self.forget();
+        match inheritance {
+            Inheritance::Shared => {}
+            Inheritance::Copies => self.link = Link::Down,
+            Inheritance::Nothing => mem::forget(mem::replace(&mut self.link, Link::Down)),
+        }
         self.channels.inherited();
     }
 
@@ -320,10 +324,10 @@ impl Transport for Mssim {
     fn resume(&mut self, before: Before) -> Result<()> {
         match (before, &self.link) {
             (Before::Mine, _) => {}
-            (Before::BrokenOff { .. }, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
+            (Before::BrokenOff, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
             (Before::Anothers, _) => self.forget(),
-            (Before::BrokenOff { .. }, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
-            (Before::BrokenOff { .. }, Link::Up { .. }) => {
+            (Before::BrokenOff, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
+            (Before::BrokenOff, Link::Up { .. }) => {
                 self.abandon();
                 self.forget();
                 self.cancelling = true; // the other process may have cancelled it

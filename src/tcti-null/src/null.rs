@@ -2,7 +2,7 @@
 //! No TPM: for programs that need a context but send nothing, such as the policy calculation of FAPI.
 #![forbid(unsafe_code)]
 
-use tcti_core::{Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait};
+use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait};
 
 /// Nothing.
 pub(crate) struct Null;
@@ -31,7 +31,7 @@ impl Transport for Null {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 }
 
 #[cfg(test)]

@@ -3,19 +3,24 @@
 //! The addresses are random, one pair per context and process, so that those of one file are told apart.
 #![forbid(unsafe_code)]
 
-use etherparse::{Ipv4Header, TcpHeader, ip_number};
 use rustix::rand::{GetRandomFlags, getrandom};
-use std::io;
+use std::iter;
 
 /// Any port; that of the host.
 const HOST_PORT: u16 = 50000;
 /// The port by which Wireshark knows a TPM (packet-tpm20.c), which is that of the simulators.
 const TPM_PORT: u16 = 2321;
+/// Bytes of a header without options, of either protocol (RFC 791, RFC 9293).
+const HEADER: u16 = 20;
 /// Bytes of a TCP segment at most: the length of an IPv4 packet, headers included, has 16 bits.
-const MAX_SEGMENT: usize = 0xffff - 20 - 20;
-/// The largest window there is without options.
-const WINDOW: u16 = 0xffff;
-const TTL: u8 = 64;
+const MAX_SEGMENT: usize = 0xffff - 2 * HEADER as usize;
+/// First, second and third word of an IPv4 header (RFC 791, section 3.1) without its length and its checksum: version 4, five
+/// words; not to be fragmented; lives for 64 hops and carries TCP.
+const IP: [u32; 3] = [0x4500_0000, 0x0000_4000, 0x4006_0000];
+/// The protocol number of TCP.
+const TCP: u64 = 6;
+/// Fourth word of a TCP header (RFC 9293, section 3.1): five words, ACK, and the largest window there is without options.
+const ACK: u32 = 0x5010_ffff;
 
 /// Where a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,42 +56,68 @@ impl Conversation {
 
     /// The IPv4 packets of one message: one, unless it is larger than those of any TPM. An empty message is one
     /// packet, too.
-    pub(crate) fn packets(
-        &mut self,
-        direction: Direction,
-        message: &[u8],
-    ) -> impl Iterator<Item = io::Result<Vec<u8>>> {
-        let segments = message.chunks(MAX_SEGMENT).chain(message.is_empty().then_some(message));
-        segments.map(move |segment| self.packet(direction, segment))
+    pub(crate) fn packets<'a>(&mut self, direction: Direction, message: &'a [u8]) -> impl Iterator<Item = Packet<'a>> {
+        let mut rest = Some(message);
+        iter::from_fn(move || {
+            let message = rest.take()?;
+            let (segment, more) = message.split_at_checked(MAX_SEGMENT).unwrap_or((message, &[]));
+            rest = Some(more).filter(|more| !more.is_empty());
+            Some(self.packet(direction, segment))
+        })
     }
 
-    fn packet(&mut self, direction: Direction, segment: &[u8]) -> io::Result<Vec<u8>> {
+    fn packet<'a>(&mut self, direction: Direction, segment: &'a [u8]) -> Packet<'a> {
         let (from, to) = match direction {
             Direction::ToTpm => (&mut self.host, &self.tpm),
             Direction::ToHost => (&mut self.tpm, &self.host),
         };
-        let mut tcp = TcpHeader::new(from.port, to.port, from.next, WINDOW);
-        tcp.ack = true;
-        tcp.acknowledgment_number = to.next;
-        tcp.checksum = tcp.calc_checksum_ipv4_raw(from.address, to.address, segment).map_err(|_| too_long())?;
-        let len = u16::try_from(tcp.header_len() + segment.len()).map_err(|_| too_long())?;
-        let ip = Ipv4Header::new(len, TTL, ip_number::TCP, from.address, to.address);
-        let mut ip = ip.map_err(|_| too_long())?;
-        ip.header_checksum = ip.calc_header_checksum();
-        let mut packet = Vec::new();
-        packet.try_reserve_exact(ip.header_len() + usize::from(len))?;
-        for part in [&ip.to_bytes(), &tcp.to_bytes(), segment] {
-            packet.extend_from_slice(part);
-        }
+        let packet = Packet::new(from, to, segment);
         from.next = u32::try_from(segment.len()).map_or(from.next, |len| from.next.wrapping_add(len));
-        Ok(packet)
+        packet
     }
 }
 
-/// No segment is: see [`MAX_SEGMENT`]. The crate's own errors can print every protocol there is, which takes more code
-/// than making the packets.
-fn too_long() -> io::Error {
-    io::Error::other("a segment is longer than an IPv4 packet")
+/// A packet: its two headers, of five words each, and what it carries.
+pub(crate) struct Packet<'a> {
+    pub(crate) headers: [[u8; 4]; 10],
+    pub(crate) segment: &'a [u8],
+}
+
+impl Packet<'_> {
+    /// `segment` has at most [`MAX_SEGMENT`] bytes.
+    fn new<'a>(from: &End, to: &End, segment: &'a [u8]) -> Packet<'a> {
+        let len = u16::try_from(segment.len()).unwrap_or_default() + HEADER;
+        let (source, destination) = (u32::from_be_bytes(from.address), u32::from_be_bytes(to.address));
+        let addresses = u64::from(source) + u64::from(destination);
+        let [a, b, c] = IP;
+        let a = a | u32::from(len + HEADER);
+        let c = c | checksum(addresses + u64::from(a) + u64::from(b) + u64::from(c));
+        let ports = u32::from(from.port) << 16 | u32::from(to.port);
+        let numbers = u64::from(ports) + u64::from(from.next) + u64::from(to.next) + u64::from(ACK);
+        // What TCP takes into account of the header below it (RFC 9293, section 3.1).
+        let below = addresses + TCP + u64::from(len);
+        let last = checksum(below + numbers + sum(segment)) << 16;
+        let words = [a, b, c, source, destination, ports, from.next, to.next, ACK, last];
+        Packet { headers: words.map(u32::to_be_bytes), segment }
+    }
+}
+
+/// Sum of the words of at most 64 KiB, as the Internet checksum needs it: what is carried counts as ones (RFC 1071,
+/// section 2). Missing bytes are zeros.
+fn sum(bytes: &[u8]) -> u64 {
+    let words = bytes.chunks_exact(4);
+    let mut last = [0; 4];
+    last.iter_mut().zip(words.remainder()).for_each(|(byte, rest)| *byte = *rest);
+    let words = words.filter_map(<[u8]>::first_chunk).map(|word| u64::from(u32::from_be_bytes(*word)));
+    words.sum::<u64>() + u64::from(u32::from_be_bytes(last))
+}
+
+/// The Internet checksum, 16 bits.
+fn checksum(mut sum: u64) -> u32 {
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    u32::try_from(sum ^ 0xffff).unwrap_or_default()
 }
 
 /// Numbers for both ends that differ from context to context; nothing depends on their quality.
@@ -100,7 +131,7 @@ fn random() -> [[u8; 7]; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use etherparse::{SlicedPacket, TransportSlice};
+    use etherparse::{Ipv4Header, SlicedPacket, TcpHeader, TransportSlice, ip_number};
     use tcti_core::testing::{GET_RANDOM, OK};
 
     /// Source and destination port, sequence number, acknowledgement, payload.
@@ -117,7 +148,8 @@ mod tests {
     }
 
     fn packets(conversation: &mut Conversation, direction: Direction, message: &[u8]) -> Vec<Vec<u8>> {
-        conversation.packets(direction, message).collect::<io::Result<_>>().unwrap()
+        let whole = |packet: Packet<'_>| [packet.headers.as_flattened(), packet.segment].concat();
+        conversation.packets(direction, message).map(whole).collect()
     }
 
     #[test]
@@ -131,6 +163,25 @@ mod tests {
         assert_eq!(tcp(&response[0]), (TPM_PORT, HOST_PORT, tpm, host, OK.to_vec()));
         let note = packets(&mut conversation, Direction::ToTpm, &[]);
         assert_eq!(tcp(&note[0]), (HOST_PORT, TPM_PORT, host, tpm.wrapping_add(OK.len() as u32), vec![]));
+    }
+
+    #[test]
+    fn the_headers_are_those_of_another_writer() {
+        let message: Vec<u8> = (0..=u8::MAX).cycle().take(70_000).collect();
+        let mut conversation = Conversation::new();
+        for size in [0, 1, 10, 255, 4096, MAX_SEGMENT] {
+            let (host, tpm) = (&conversation.host, &conversation.tpm);
+            let segment = &message[size % 7..][..size];
+            let mut tcp = TcpHeader::new(host.port, tpm.port, host.next, 0xffff);
+            tcp.ack = true;
+            tcp.acknowledgment_number = tpm.next;
+            tcp.checksum = tcp.calc_checksum_ipv4_raw(host.address, tpm.address, segment).unwrap();
+            let len = u16::try_from(tcp.header_len() + size).unwrap();
+            let mut ip = Ipv4Header::new(len, 64, ip_number::TCP, host.address, tpm.address).unwrap();
+            ip.header_checksum = ip.calc_header_checksum();
+            let expected = [&ip.to_bytes()[..], &tcp.to_bytes(), segment].concat();
+            assert_eq!(packets(&mut conversation, Direction::ToTpm, segment), [expected], "{size} bytes");
+        }
     }
 
     #[test]

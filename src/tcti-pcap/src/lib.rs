@@ -2,6 +2,7 @@
 //! `libtss2-tcti-pcap.so.0`: records what goes through another TCTI. The transport is in [`pcap`].
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
+mod blocks;
 mod capture;
 mod child;
 mod conversation;

@@ -10,7 +10,8 @@ use crate::target::Target;
 use tcti_core::header::Header;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Cancel, Conf, Deadline, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+    Cancel, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
+    Wait, fail,
 };
 use tcti_loader::NameConf;
 
@@ -76,8 +77,8 @@ impl<C: Child> Pcap<C> {
     }
 
     /// A packet without a message.
-    fn note(&mut self, direction: Direction, text: impl Into<String>) {
-        self.capture.record(direction, &[], Some(text.into()));
+    fn note(&mut self, direction: Direction, text: &str) {
+        self.capture.record(direction, &[], Some(text));
     }
 
     /// Notes what was asked of the child and, when it refused, its code.
@@ -85,7 +86,7 @@ impl<C: Child> Pcap<C> {
         let code = Rc::to_c(answer);
         match answer {
             Ok(()) => self.note(direction, what),
-            Err(rc) => self.note(direction, format!("{what}: error {code:#x} ({rc:?})")),
+            Err(rc) => self.note(direction, &format!("{what}: error {code:#x} ({rc:?})")),
         }
     }
 }
@@ -126,7 +127,7 @@ impl<C: Child> Transport for Pcap<C> {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         match self.ask(rx, wait) {
             Ok(()) => {
-                self.capture.record(Direction::ToHost, rx.as_slice(), flaw(rx.as_slice()));
+                self.capture.record(Direction::ToHost, rx.as_slice(), flaw(rx.as_slice()).as_deref());
                 Ok(Progress::Complete)
             }
             Err(Rc::TRY_AGAIN) => Ok(Progress::Pending),
@@ -141,7 +142,7 @@ impl<C: Child> Transport for Pcap<C> {
     fn abandon(&mut self) {}
 
     /// The TCTI that is recorded notices the fork for itself.
-    fn inherited(&mut self) {
+    fn inherited(&mut self, _inheritance: Inheritance) {
         self.capture.inherited();
     }
 

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::Platform;
-use tcti_core::{Before, Company, Module, Progress, Result, RxBuf, Transport, Wait};
+use tcti_core::{Before, Company, Inheritance, Module, Progress, Result, RxBuf, Transport, Wait};
 use tcti_tis::{MAGIC, Tis};
 
 /// A TPM that a program's functions reach.
@@ -35,8 +35,8 @@ impl Transport for Helper {
         self.0.abandon();
     }
 
-    fn inherited(&mut self) {
-        self.0.inherited();
+    fn inherited(&mut self, inheritance: Inheritance) {
+        self.0.inherited(inheritance);
     }
 
     fn is_shared(&self) -> bool {

@@ -6,7 +6,7 @@
 
 use rusb::Error;
 use std::time::{Duration, Instant};
-use tcti_core::{Conf, Rc, Result, fail};
+use tcti_core::{Conf, Inheritance, Rc, Result, fail};
 use tcti_tis::{Bus, Clock, HEADER_SIZE, MAX_DATA, OpenBus, SystemClock, Transfer};
 
 /// Most bytes of a transaction.
@@ -169,7 +169,7 @@ impl<F: Find> Bus for Bridge<F> {
     }
 
     /// Neither used nor given back: the parent has it claimed, and may have been inside it on another thread.
-    fn inherited(&mut self) {
+    fn inherited(&mut self, _inheritance: Inheritance) {
         core::mem::forget(self.stick.take());
     }
 

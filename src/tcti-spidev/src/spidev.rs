@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tcti_core::io::above_stdio;
-use tcti_core::{Conf, Rc, Result, diagnosis, fail};
+use tcti_core::{Conf, Inheritance, Rc, Result, diagnosis, fail};
 use tcti_tis::{Bus, ChipSelect, Clock, OpenBus, SystemClock, Transfer};
 
 const DEFAULT: &str = "/dev/spidev0.1";
@@ -29,7 +29,8 @@ const REMEDY: &str = "Switch SPI on (on a Raspberry Pi: dtparam=spi=on in config
 /// A spidev device.
 pub(crate) struct Spidev {
     path: PathBuf,
-    fd: OwnedFd,
+    /// Absent in a forked process whose host has closed it, until the next command.
+    fd: Option<OwnedFd>,
     clock: SystemClock,
     /// Whether the last transfer left the TPM selected.
     selected: bool,
@@ -57,13 +58,13 @@ impl Spidev {
                 path.display()
             ));
         }
-        let spidev = Spidev { path: path.to_owned(), fd, clock: SystemClock::new(), selected: false };
+        let spidev = Spidev { path: path.to_owned(), fd: Some(fd), clock: SystemClock::new(), selected: false };
         spidev.set_up()?;
         Ok(spidev)
     }
 
     fn set_up(&self) -> Result<()> {
-        let fd = self.fd.as_fd();
+        let Some(fd) = self.fd.as_ref().map(AsFd::as_fd) else { return Err(Rc::IO_ERROR) };
         let path = self.path.display();
         sys::set_mode(fd, SPI_MODE_0).map_err(|error| match error {
             Errno::ENOTTY => fail!(Rc::IO_ERROR, "{path} is a device, but not one of spidev. {REMEDY}"),
@@ -77,7 +78,8 @@ impl Spidev {
 
     fn message(&mut self, transfer: Transfer<'_>, stay_selected: bool) -> Result<()> {
         let count = transfer.len();
-        let sent = sys::transfer(self.fd.as_fd(), transfer.out, transfer.into, stay_selected);
+        let Some(fd) = self.fd.as_ref() else { return Err(Rc::IO_ERROR) };
+        let sent = sys::transfer(fd.as_fd(), transfer.out, transfer.into, stay_selected);
         // The driver deselects after a message that failed.
         self.selected = stay_selected && sent.is_ok();
         sent.map_err(|error| {
@@ -104,6 +106,22 @@ impl Bus for Spidev {
 
     fn chip_select(&self) -> ChipSelect {
         ChipSelect::Held
+    }
+
+    fn begin(&mut self) -> Result<bool> {
+        match self.fd {
+            Some(_) => Ok(false),
+            None => {
+                *self = Spidev::open_path(&self.path)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn inherited(&mut self, inheritance: Inheritance) {
+        if inheritance == Inheritance::Nothing {
+            core::mem::forget(self.fd.take());
+        }
     }
 
     /// Only after a transaction that broke off: the last transfer of a whole one has deselected already.

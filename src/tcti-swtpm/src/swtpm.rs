@@ -5,10 +5,11 @@
 #![forbid(unsafe_code)]
 
 use std::io::IoSlice;
+use std::mem;
 use tcti_core::conf::boolean;
 use tcti_core::net::{Channels, Stream};
 use tcti_core::{
-    Before, Company, Conf, GetPollHandles, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+    Before, Conf, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
 };
 
 /// Control commands, big-endian on the wire; the reply is a result code, big-endian, 0 for success.
@@ -28,9 +29,9 @@ const DELETE_VOLATILE: u32 = 1;
 enum Keep {
     PerCommand,
     Open,
-    /// Other processes have it, too, since they were forked. None opens another one to keep: swtpm would serve no
-    /// process but that.
-    Inherited,
+    /// The one that was kept has ended. Later ones end with the exchange, since a process that was forked meanwhile may
+    /// have to connect, too, and swtpm serves one connection at a time.
+    Lost,
 }
 
 /// A swtpm.
@@ -46,15 +47,11 @@ impl Swtpm {
         self.control(Control::Init, &DELETE_VOLATILE.to_be_bytes())
     }
 
-    fn connect(&mut self) -> Result<Stream> {
-        if self.keep == Keep::Inherited || (self.keep == Keep::Open && !self.channels.may_be_kept()) {
-            self.keep = Keep::PerCommand;
+    /// The connection that was kept is no more.
+    fn lose(&mut self) {
+        if self.keep == Keep::Open {
+            self.keep = Keep::Lost;
         }
-        let stream = self.channels.connect_data()?;
-        Ok(match self.keep {
-            Keep::Open => stream.shared(),
-            Keep::PerCommand | Keep::Inherited => stream,
-        })
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
@@ -93,7 +90,8 @@ impl Open for Swtpm {
         })?;
         let mut swtpm = Swtpm { channels, keep, data: None };
         // The data channel must answer, and a new context starts in locality 0.
-        swtpm.data = Some(swtpm.connect()?);
+        let stream = swtpm.channels.connect_data()?;
+        swtpm.data = Some(if keep == Keep::Open { stream.shared() } else { stream });
         swtpm.set_locality(0)?;
         swtpm.collected();
         Ok(swtpm)
@@ -102,27 +100,28 @@ impl Open for Swtpm {
 
 impl Transport for Swtpm {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        if self.data.as_ref().is_some_and(|stream| !stream.is_quiet()) {
-            self.abandon(); // whoever has a copy: swtpm would go on with it
+        if !self.data.as_ref().is_some_and(Stream::is_quiet) {
+            self.abandon(); // for every process that has it
+            self.data = Some(self.channels.connect_data()?);
         }
-        let stream = match self.data.take() {
-            Some(stream) => stream,
-            None => self.connect()?,
-        };
-        let stream = self.data.insert(stream);
+        let Some(stream) = &self.data else { return Err(Rc::IO_ERROR) };
         stream.send(&mut [IoSlice::new(command)])
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        match &self.data {
-            Some(stream) => stream.recv(rx, wait),
-            None => Err(Rc::BAD_SEQUENCE),
+        let Some(stream) = &self.data else { return Err(Rc::BAD_SEQUENCE) };
+        let progress = stream.recv(rx, wait)?;
+        if (progress, self.keep) == (Progress::Complete, Keep::Lost) {
+            stream.shut_down(); // another process has its turn now; the caller may still poll the descriptor
         }
+        Ok(progress)
     }
 
     fn collected(&mut self) {
-        if let Some(stream) = self.data.take_if(|_| self.keep == Keep::PerCommand) {
-            self.channels.data.release(stream);
+        match (self.keep, self.data.take()) {
+            (Keep::PerCommand, Some(stream)) => self.channels.data.release(stream),
+            (Keep::Open, stream) => self.data = stream,
+            (Keep::PerCommand, None) | (Keep::Lost, _) => {}
         }
     }
 
@@ -131,12 +130,17 @@ impl Transport for Swtpm {
         if let Some(stream) = self.data.take() {
             stream.end();
         }
+        self.lose();
     }
 
-    fn inherited(&mut self) {
-        match self.keep {
-            Keep::PerCommand => self.data = None,
-            Keep::Open | Keep::Inherited => self.keep = Keep::Inherited,
+    fn inherited(&mut self, inheritance: Inheritance) {
+        match inheritance {
+            Inheritance::Shared if self.keep == Keep::Open => {}
+            Inheritance::Shared | Inheritance::Copies => self.data = None,
+            Inheritance::Nothing => mem::forget(self.data.take()),
+        }
+        if self.data.is_none() {
+            self.lose();
         }
         self.channels.inherited();
     }
@@ -146,20 +150,10 @@ impl Transport for Swtpm {
     }
 
     fn resume(&mut self, before: Before) -> Result<()> {
-        // After an exchange of our own that broke off there is no connection.
-        if self.data.is_some() && self.keep == Keep::Open {
-            self.keep = Keep::Inherited;
-        }
-        if matches!(before, Before::BrokenOff { .. }) {
+        if before == Before::BrokenOff {
             self.abandon();
         }
         Ok(())
-    }
-
-    fn close(&mut self, company: Company) {
-        if company == Company::Alone {
-            self.abandon();
-        }
     }
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);

@@ -2,7 +2,7 @@
 //! What a module has to bring: a [`Bus`] that shifts bytes, with a clock. All else is [`Tis`](crate::Tis).
 
 use crate::clock::Clock;
-use tcti_core::{Conf, Result};
+use tcti_core::{Conf, Inheritance, Result};
 
 /// How long the TPM stays selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub trait Bus: Send + 'static {
 
     /// This process was forked from the one that the bus belonged to. Nothing is to be done for a bus that both use; one
     /// that is not shared lets go of it here, without ending it for the other.
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 
     /// The command failed. What is left of it on its way is dropped, so that it meets no other.
     fn abandon(&mut self) {}

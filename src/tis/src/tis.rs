@@ -8,7 +8,7 @@ use crate::fifo::Stall;
 use crate::registers::{Register, Status, TIMEOUT_B};
 use crate::{frame, locality};
 use core::mem::replace;
-use tcti_core::{Before, Company, Conf, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Before, Company, Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
 
 /// Names the contexts of every module that reaches a TPM over SPI, as in the C modules.
 pub const MAGIC: u64 = 0x4d5c_6e8b_d481_1477;
@@ -177,8 +177,10 @@ impl<B: Bus> Transport for Tis<B> {
         self.bus.end();
     }
 
-    fn inherited(&mut self) {
-        self.bus.inherited();
+    /// A bus that cannot be opened twice stays, whatever the system denied.
+    fn inherited(&mut self, inheritance: Inheritance) {
+        self.unsettle();
+        self.bus.inherited(inheritance);
     }
 
     fn is_shared(&self) -> bool {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Our modules and the distribution's C modules side by side: a document of tables. What is measured is in `src/bench`.
+//! Our modules and the C modules side by side, those of the distribution and the newest that Debian has: a document of
+//! tables. What is measured is in `src/bench`.
 
 use crate::project::Project;
+use crate::sid::Sid;
 use crate::{compile, install, needs, vm, vm_test};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::fmt::Write;
 use std::fs;
@@ -13,6 +15,8 @@ use xshell::{Shell, cmd};
 
 /// The document that readers of the repository see.
 const DOCUMENT: &str = "docs/performance.md";
+/// Before a program: it and what it starts stay on one core.
+const PINNED: [&str; 3] = ["taskset", "--cpu-list", "0"];
 /// Seconds for the virtual machine.
 const LIMIT: u64 = 600;
 
@@ -53,40 +57,43 @@ const FULL: Counts = Counts {
 };
 
 const INTRODUCTION: &str = "\
-Each table is of one run in which our modules, the C modules of the distribution and, where there is one, the floor had
-their turns one after the other. Times are microseconds, median (99th percentile). A ratio is ours to the other's, formed
-turn by turn, and the median of those: below 1 is better, and a machine that changes its speed does not change it. The floor
-is the least that a protocol needs, one gathered write and as few reads as possible, and nothing checked but the size.
+Each table comes from one run, in which our modules, two versions of the C modules and, where there is one, the floor took
+turns. One version is the newest that Debian has, from its suite sid, the other that of the distribution. All ran on
+the libc of sid, which the newest need; both C versions used the newest libtss2-mu and libtss2-tctildr. Times are
+microseconds, median (99th percentile). A ratio is ours to the other's, formed turn by turn, and the median of those: below
+1 is better, and a machine that changes its speed does not change it. The floor is the least that a protocol needs: one gathered
+write, as few reads as possible, and nothing checked but the size.
 
-`cargo xtask bench` makes all this in target/bench.md, in a few minutes; `cargo xtask bench --publish` writes this page too.
+`cargo xtask bench` writes all this to target/bench.md, in a quarter of an hour; `cargo xtask bench --publish` writes this
+page, too.
 ";
 
 const COMMANDS: &str = "\
 One command and its response, as libtss2-sys does it: the size first, then the response. Client and server share one core.
-The calls are system calls per command. The C module has no `keep=true`, so it is compared with its connection per command;
-it waits for a delayed acknowledgement twice per command in mssim's protocol; there is none for mssim's Unix sockets. libtpms is
-in the process. Ours has a call more on a Unix socket, where it ends the connection with shutdown(2), since a forked process may
-have a copy of it; pcap has one more for each message, since a limit for the size of files may have come, whose signal would end
-the program, and that is most of what recording takes longer.
+Calls are system calls per command. The C modules have no `keep=true`, so ours is compared with their connection per command;
+in mssim's protocol over TCP they wait for a delayed acknowledgement twice per command. libtpms is in the process.
+
+On a Unix socket ours bounds the time to connect, and ends the connection with shutdown(2), because a forked process may have a
+copy of it: two calls more. It reads a response at once, and not its header first: a call less. pcap asks for the limit
+of file sizes before each write, because the signal of a limit that came meanwhile would end the program: two calls more.
 ";
 
 const DEVICES: &str = "\
 The same on the kernel's devices, in a virtual machine without hardware acceleration and with an swtpm behind it. `/dev/tpm0`
-is without the resource manager. Most of each time is the driver's. With ours a worker of the kernel waits for the TPM, so that
+is without the resource manager. Most of each time is the driver's. A worker of the kernel waits for the TPM, so that
 time-outs hold: a change of threads in each command. The C module sends a command when it opens.
 ";
 
 const STICK: &str = "\
-The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine; ours alone, because distributions do not
-ship the C module. What the bus of a real stick costs are the turns. The C module makes three transfers one after the other
-for each SPI transaction and reads the status register before each burst, and before and after the last byte; between two
-looks at it, it sleeps for 8 ms. To make a context is to look for the stick, to claim it and to begin with the TPM; where all of
+The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine. On a real bus the turns are what takes
+time. The C module makes three transfers for each SPI transaction, one after the other, and sleeps for 8 ms between two
+looks at the status register. To make a context is to look for the stick, to claim it and to begin with the TPM; where all of
 that is emulated, as here, it takes so long that a thousand have to do.
 ";
 
 const START: &str = "\
-`tpm2_getrandom 8` as a process, with a directory in LD_LIBRARY_PATH that has libtss2-tctildr and libtss2-tcti-swtpm of the
-one or the other. Instructions are those of the program, counted by valgrind. Memory and page faults are those at one moment: the
+`tpm2_getrandom 8` as a process on the libc of this machine, with a directory in LD_LIBRARY_PATH that has libtss2-tctildr
+and libtss2-tcti-swtpm, ours or those of the distribution. Instructions are those of the program, counted by valgrind. Memory and page faults are those at one moment: the
 first command is sent and the response awaited.
 
 What is above 1 here is the standard library that each of our libraries has inside. It asks the dynamic linker for more
@@ -109,7 +116,7 @@ here (shutdown).
 ";
 
 const CYCLES: &str = "\
-A context is made and finalized at once, its library staying loaded; memory is by how much the process has grown after all of
+A context is made and finalized at once, its library staying loaded. KiB are by how much the process has grown after all of
 them.
 
 Where ours takes longer: mssim says SESSION_END on both channels when it ends, as the protocol wants it, which the C module
@@ -130,16 +137,18 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     // What was just written and is not on the disk yet would count as memory of the processes that map it.
     cmd!(shell, "sync").quiet().run()?;
     let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
-    let bench = Bench { project, built, ours, theirs: format!("/usr/lib/{multiarch}").into() };
+    let newest = newest(project, options.publish)?;
+    let distributions = (version_of_distribution(&shell)?, format!("/usr/lib/{multiarch}").into());
+    let bench = Bench { project, built, ours, newest, distributions };
     let counts = if options.quick { QUICK } else { FULL };
 
-    let mut text = format!("# How fast\n\n{}\n{INTRODUCTION}", machine(&shell)?);
+    let mut text = format!("# How fast\n\n{}\n{INTRODUCTION}", bench.machine(&shell)?);
     let mut add = |title: &str, about: &str, table: String| -> Result<()> {
         println!("{title}\n\n{table}");
         Ok(write!(text, "\n## {title}\n\n{about}\n{table}")?)
     };
     add("A command", COMMANDS, bench.pinned("commands", counts.commands)?)?;
-    add("The start of a program", START, bench.pinned("start", counts.processes)?)?;
+    add("The start of a program", START, bench.start(counts.processes)?)?;
     add("Many contexts at once", CONTEXTS, bench.on_all_cores("contexts", counts.together)?)?;
     add("Init and Finalize", CYCLES, bench.pinned("cycles", counts.contexts)?)?;
     add("Sizes", SIZES, bench.sizes()?)?;
@@ -159,20 +168,55 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     Ok(())
 }
 
+/// The newest C modules, unless they cannot be had and nothing is to be published.
+fn newest(project: &Project, publish: bool) -> Result<Option<Sid>> {
+    match Sid::prepare(project) {
+        Ok(Some(sid)) => Ok(Some(sid)),
+        Ok(None) if !publish => {
+            println!("apt has no mirror of Debian here: compared with the C modules of the distribution alone");
+            Ok(None)
+        }
+        Ok(None) => bail!("apt has no mirror of Debian here, which has the C modules to compare with"),
+        Err(error) if !publish => {
+            println!("compared with the C modules of the distribution alone: {error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The version of the package; a name where the manager of packages is another one.
+fn version_of_distribution(shell: &Shell) -> Result<String> {
+    let version = "${Version}";
+    let asked = cmd!(shell, "dpkg-query --show --showformat={version} libtss2-tcti-swtpm0").quiet().ignore_stderr();
+    Ok(asked.read().unwrap_or_else(|_| "of the distribution".to_owned()))
+}
+
 /// `side-by-side` and what it gets.
 struct Bench<'a> {
     project: &'a Project,
     built: PathBuf,
     ours: PathBuf,
-    theirs: PathBuf,
+    newest: Option<Sid>,
+    /// Version and directory.
+    distributions: (String, PathBuf),
 }
 
 impl Bench<'_> {
+    /// On the libc of the newest modules, where they are.
     fn words(&self, mode: &str) -> Vec<String> {
-        let path = |path: PathBuf| path.display().to_string();
-        let mut words = vec![path(self.built.join("side-by-side")), mode.to_owned()];
-        words.extend(["--ours".to_owned(), path(self.ours.clone()), "--theirs".to_owned(), path(self.theirs.clone())]);
-        words
+        let (version, dir) = &self.distributions;
+        let upstream = version.split('-').next().unwrap_or_default();
+        let newest = self.newest.iter().map(|sid| (sid.upstream(), sid.libraries()));
+        let theirs = newest.chain([(upstream, dir.clone())]);
+        let theirs = theirs.flat_map(|(version, dir)| ["--theirs".to_owned(), format!("{version}={}", dir.display())]);
+        let run = self.newest.iter().map(|sid| sid.run().display().to_string());
+        run.chain(self.on_this_libc(mode)).chain(theirs).collect()
+    }
+
+    fn on_this_libc(&self, mode: &str) -> [String; 4] {
+        let path = |path: &Path| path.display().to_string();
+        [path(&self.built.join("side-by-side")), mode.to_owned(), "--ours".to_owned(), path(&self.ours)]
     }
 
     fn counted(&self, mode: &str, count: usize) -> Vec<String> {
@@ -184,16 +228,23 @@ impl Bench<'_> {
     }
 
     /// Where it finds what it measures, and the servers.
-    fn environment(&self) -> Result<[(String, String); 2]> {
+    fn environment(&self) -> Result<Vec<(String, String)>> {
         let stage = self.ours.parent().context("no staged tree")?;
-        let places = [("TSS2_STAGE", stage), ("TSS2_SIM", &self.built)];
-        Ok(places.map(|(name, path)| (name.to_owned(), path.display().to_string())))
+        let mut places = vec![("TSS2_STAGE", stage.to_owned()), ("TSS2_SIM", self.built.clone())];
+        if let Some(sid) = &self.newest {
+            places.extend([("TSS2_RUN", sid.run()), ("LD_LIBRARY_PATH", sid.libraries())]);
+        }
+        Ok(places.into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string())).collect())
     }
 
     fn table(&self, words: &[String]) -> Result<String> {
+        self.table_in(words, self.environment()?)
+    }
+
+    fn table_in(&self, words: &[String], environment: Vec<(String, String)>) -> Result<String> {
         let shell = self.project.shell()?;
         let (program, arguments) = words.split_first().context("no command")?;
-        let command = cmd!(shell, "{program} {arguments...}").envs(self.environment()?);
+        let command = cmd!(shell, "{program} {arguments...}").envs(environment);
         // The time of the disk is not what is measured.
         let memory = ["/dev/shm"].into_iter().filter(|dir| Path::new(dir).is_dir()).map(|dir| ("TMPDIR", dir));
         Ok(command.envs(memory).env("TCTI_PCAP_FILE", self.capture()).quiet().read()? + "\n")
@@ -205,8 +256,16 @@ impl Bench<'_> {
 
     /// Client and server on two cores jump between two speeds.
     fn pinned(&self, mode: &str, count: usize) -> Result<String> {
-        let taskset = ["taskset", "--cpu-list", "0"].map(str::to_owned).to_vec();
-        self.table(&[taskset, self.counted(mode, count)].concat())
+        self.table(&[PINNED.map(str::to_owned).to_vec(), self.counted(mode, count)].concat())
+    }
+
+    /// A program of the distribution, with its libraries or ours.
+    fn start(&self, processes: usize) -> Result<String> {
+        let (version, dir) = &self.distributions;
+        let theirs = ["--theirs".to_owned(), format!("{version}={}", dir.display())];
+        let count = ["--count".to_owned(), processes.to_string()];
+        let words = PINNED.map(str::to_owned).into_iter().chain(self.on_this_libc("start")).chain(theirs).chain(count);
+        self.table_in(&words.collect::<Vec<_>>(), Vec::new())
     }
 
     fn on_all_cores(&self, mode: &str, count: usize) -> Result<String> {
@@ -225,29 +284,27 @@ impl Bench<'_> {
         ensure!(status == 0, "{mode} in the virtual machine ended with {status}: {printed}");
         Ok(printed)
     }
-}
 
-/// When and on what: nothing that names the machine.
-fn machine(shell: &Shell) -> Result<String> {
-    let date = cmd!(shell, "date --utc +%F").quiet().read()?;
-    let kernel = cmd!(shell, "uname --kernel-release").quiet().read()?;
-    // What follows the number names a build, and with that a machine.
-    let kernel = format!("Linux {} {}", kernel.split('-').next().unwrap_or_default(), std::env::consts::ARCH);
-    let processor = fs::read_to_string("/proc/cpuinfo")?;
-    let processor =
-        processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
-    let processor = processor.trim_start_matches(['\t', ' ', ':']);
-    let release = fs::read_to_string("/etc/os-release")?;
-    let release =
-        release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default().trim_matches('"');
-    let version = "${Version}";
-    let stack =
-        cmd!(shell, "dpkg-query --show --showformat={version} libtss2-tcti-swtpm0").quiet().ignore_stderr().read();
-    let stack = stack.map_or_else(|_| "of the distribution".to_owned(), |version| format!("tpm2-tss {version}"));
-    let compiler = cmd!(shell, "rustc --version").quiet().read()?;
-    let cores = available_parallelism()?;
-    Ok(format!(
-        "Measured on {date}: {processor}, {cores} cores, {kernel}, {release}; the C modules are {stack}; ours were built with \
-         {compiler}.\n"
-    ))
+    /// When and on what: nothing that names the machine.
+    fn machine(&self, shell: &Shell) -> Result<String> {
+        let date = cmd!(shell, "date --utc +%F").quiet().read()?;
+        let kernel = cmd!(shell, "uname --kernel-release").quiet().read()?;
+        // What follows the number names a build, and with that a machine.
+        let kernel = format!("Linux {} {}", kernel.split('-').next().unwrap_or_default(), std::env::consts::ARCH);
+        let processor = fs::read_to_string("/proc/cpuinfo")?;
+        let processor =
+            processor.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("an unknown processor");
+        let processor = processor.trim_start_matches(['\t', ' ', ':']);
+        let release = fs::read_to_string("/etc/os-release")?;
+        let release =
+            release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default().trim_matches('"');
+        let newest = self.newest.as_ref().map(|sid| format!("{} (Debian sid) and ", sid.version)).unwrap_or_default();
+        let stack = format!("tpm2-tss {newest}{} (the distribution)", self.distributions.0);
+        let compiler = cmd!(shell, "rustc --version").quiet().read()?;
+        let cores = available_parallelism()?;
+        Ok(format!(
+            "Measured on {date}: {processor}, {cores} cores, {kernel}, {release}; the C modules are {stack}; ours were built with \
+             {compiler}.\n"
+        ))
+    }
 }

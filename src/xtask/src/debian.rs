@@ -129,6 +129,19 @@ impl Debian {
     }
 }
 
+/// Where this machine's apt gets Debian's packages, of whichever suite. That place has the others, too.
+pub(crate) fn mirror(shell: &Shell) -> Result<Option<String>> {
+    let listed = Mirror::listed(shell)?;
+    Ok(any_suite(&listed).map(str::to_owned))
+}
+
+fn any_suite(listed: &str) -> Option<&str> {
+    // Security updates have a place of their own, and a hyphen in their name.
+    let suite = |line: &str| line.rsplit_once('|').is_some_and(|(_, suite)| !suite.contains('-'));
+    let line = listed.lines().filter(|line| suite(line)).find_map(|line| line.strip_prefix("Debian|main|"))?;
+    line.split('|').next()
+}
+
 /// Where this machine's apt gets packages of the suite.
 struct Mirror {
     uri: String,
@@ -138,9 +151,13 @@ struct Mirror {
 
 impl Mirror {
     fn all(shell: &Shell) -> Result<Vec<Mirror>> {
+        Ok(Mirror::parse(&Mirror::listed(shell)?))
+    }
+
+    fn listed(shell: &Shell) -> Result<String> {
         let format = "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(CODENAME)";
         let listed = cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().read();
-        Ok(Mirror::parse(&listed.context("cannot ask apt-get for its mirrors")?))
+        listed.context("cannot ask apt-get for its mirrors")
     }
 
     /// Nothing unless the suite itself is among them.
@@ -169,5 +186,13 @@ mod tests {
         let expected = [("http://a.invalid/debian/", "bookworm"), ("http://a.invalid/security/", "bookworm-security")];
         assert_eq!(found, expected.map(|(uri, suite)| (uri.to_owned(), suite.to_owned())));
         assert!(Mirror::parse("Debian|main|http://a.invalid/|bookworm-updates\n").is_empty());
+    }
+
+    #[test]
+    fn a_mirror_of_any_suite_has_the_others() {
+        let listed = "Debian|main|http://a.invalid/security/|trixie-security\nOther|main|http://b.invalid/|stable\n\
+                      Debian|main|http://a.invalid/debian/|trixie\n";
+        assert_eq!(any_suite(listed), Some("http://a.invalid/debian/"));
+        assert_eq!(any_suite("Ubuntu|main|http://a.invalid/|noble\n"), None);
     }
 }

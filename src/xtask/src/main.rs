@@ -24,6 +24,7 @@ mod reliability;
 mod reproducible;
 mod rpm;
 mod sbom;
+mod sid;
 mod soak;
 mod test;
 mod tool;

@@ -29,6 +29,7 @@ pub(crate) const QUICK: &[Package] = &[
 
 /// To compare with the C modules, besides [`VM`].
 pub(crate) const BENCH: &[Package] = &[
+    Package("debian-archive-keyring", Some("debian-keyring")),
     Package("gcc", Some("gcc")),
     Package("libtpms0", Some("libtpms")),
     Package("libtss2-tcti-cmd0", Some("tpm2-tss")),

@@ -9,8 +9,8 @@ use std::path::Path;
 
 const NO_TPM: &str = "The kernel has found no TPM (/sys/class/tpm is empty): enable it in the firmware set-up, or use a \
                       simulator: TCTI swtpm or libtpms";
-const TPM12: &str = "A TPM 1.2 knows no command of a TPM 2.0: switch it to TPM 2.0 in the firmware set-up, if that can \
-                     be done, or use a simulator: TCTI swtpm or libtpms";
+const TPM12: &str = "A TPM 1.2 does not understand TPM 2.0 commands: switch it to TPM 2.0 in the firmware set-up if \
+                     possible, or use a simulator: TCTI swtpm or libtpms";
 
 /// For the failure that is nearest to success, the first of them.
 pub(super) fn on(failures: &[Failure], machine: &Machine) -> String {
@@ -20,7 +20,7 @@ pub(super) fn on(failures: &[Failure], machine: &Machine) -> String {
     let asked = Asked { failures, machine, path: &nearest.path, name: Name::of(&nearest.path) };
     match nearest.cause {
         Cause::Tpm12 => TPM12.to_owned(),
-        Cause::Kind(_) | Cause::System(Errno::EISDIR) => "Wanted is a character device such as /dev/tpmrm0".to_owned(),
+        Cause::Kind(_) | Cause::System(Errno::EISDIR) => "A TPM is a character device such as /dev/tpmrm0".to_owned(),
         Cause::System(Errno::EBUSY) => asked.is_busy(),
         Cause::System(Errno::EPERM) => asked.is_forbidden(),
         Cause::System(Errno::EACCES) => asked.is_denied(),
@@ -28,14 +28,16 @@ pub(super) fn on(failures: &[Failure], machine: &Machine) -> String {
         Cause::System(Errno::EMFILE | Errno::ENFILE) => {
             "Close files, or raise the limit of those that are open (ulimit -n)".to_owned()
         }
-        Cause::System(Errno::ENOENT | Errno::ENOTDIR) => asked.is_missing(),
+        Cause::System(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => asked.is_missing(),
         Cause::System(Errno::ENXIO | Errno::ENODEV) => asked.has_no_driver(),
         Cause::System(Errno::ENOMEM) => "The kernel has no memory for another connection: end programs that have the \
                                          TPM open, or raise the memory limit of this container"
             .to_owned(),
-        Cause::System(_) => "The driver does not reach its TPM; its messages say more (dmesg | grep -i tpm). Where \
-                             starting the machine again does not help, switch it off and on"
-            .to_owned(),
+        Cause::System(_) => {
+            "The driver cannot reach the TPM; see its messages (dmesg | grep -i tpm). If a reboot does \
+             not help, power the machine off and on"
+                .to_owned()
+        }
     }
 }
 
@@ -46,7 +48,7 @@ fn distance(cause: Cause) -> u8 {
         Cause::Tpm12 => 2,
         Cause::Kind(_) | Cause::System(Errno::EISDIR) => 4,
         Cause::System(Errno::ENXIO | Errno::ENODEV) => 5,
-        Cause::System(Errno::ENOENT | Errno::ENOTDIR) => 6,
+        Cause::System(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) => 6,
         Cause::System(_) => 3,
     }
 }
@@ -110,8 +112,8 @@ impl Asked<'_> {
     /// The kernel has this error for the device cgroup, and no other module of its security.
     fn is_forbidden(&self) -> String {
         format!(
-            "The device cgroup forbids it, whoever asks: start the container with --device {0} (docker, podman), or give \
-             the service DeviceAllow={0} rw (systemd)",
+            "The device cgroup denies it, even to root: start the container with --device {0} (docker, podman), or set \
+             DeviceAllow={0} rw for the service (systemd)",
             self.path.display()
         )
     }
@@ -120,21 +122,21 @@ impl Asked<'_> {
         let path = self.path.display();
         match (self.name, self.other_way()) {
             _ if self.machine.is_root => format!(
-                "Root is denied it, as in a container whose root is a user outside, or that has the node alone: start it \
-                 with --device {path} (docker, podman), and where a group of the user outside may open it, with \
+                "Even root is denied access. In a container, pass the device with --device {path} (docker, podman) instead \
+                 of mounting its node; in a rootless one, whose user has a group that may open the device, add \
                  --group-add keep-groups (podman)"
             ),
             (Name::Manager(_), _) => format!(
-                "Install the udev rules that give {path} to group tss, and be in that group (usermod -a -G tss USER, \
-                 then log in again)"
+                "Install the udev rules that give {path} to group tss, and join that group (usermod -a -G tss USER, then \
+                 log in again)"
             ),
             (Name::Bare(_), Some(other)) => format!(
                 "Use {other}, which the udev rules give to group tss (usermod -a -G tss USER, then log in again); {path} \
-                 is for user tss alone"
+                 is reserved for user tss"
             ),
-            (Name::Bare(_), None) => format!("Run as user tss, to whom the udev rules give {path}"),
+            (Name::Bare(_), None) => format!("Run as user tss, which the udev rules make the owner of {path}"),
             (Name::Other, _) => {
-                "Be in the group that may open it (usermod -a -G GROUP USER, then log in again), or run \
+                "Join the group that may open it (usermod -a -G GROUP USER, then log in again), or run \
                                  as its owner"
                     .to_owned()
             }
@@ -146,8 +148,7 @@ impl Asked<'_> {
             return match self.machine.tpms.is_empty() {
                 true => NO_TPM.to_owned(),
                 false => {
-                    "The kernel has a TPM (ls /sys/class/tpm), but there is no file of this name: is the path right?"
-                        .to_owned()
+                    "The kernel has a TPM (ls /sys/class/tpm), but no device of this name: check the path".to_owned()
                 }
             };
         };
@@ -169,15 +170,13 @@ impl Asked<'_> {
     /// The kernel has the device, and /dev has not.
     fn is_not_passed(&self, number: u32) -> String {
         let way = match (self.name, self.other_way()) {
-            (Name::Bare(_), Some(other)) => format!(". Use {other}, which leads to the same TPM, or pass it"),
-            (_, Some(other)) => {
-                format!("; {other} is there, which leads to the same TPM, for one program at a time. Pass it")
-            }
-            (_, None) => ". Pass it".to_owned(),
+            (Name::Bare(_), Some(other)) => format!(" Use {other}, which leads to the same TPM."),
+            (_, Some(other)) => format!(" There is {other}, which leads to the same TPM, for one program at a time."),
+            (_, None) => String::new(),
         };
         format!(
-            "The kernel has TPM {number}, but this device is not in /dev{way} to the container: --device {} (docker, \
-             podman), a device of type unix-char (LXD). Without a container, have udev make it (udevadm trigger)",
+            "The kernel has TPM {number}, but this device is missing from /dev.{way} In a container, pass it: --device {} \
+             (docker, podman), or a device of type unix-char (LXD). Otherwise have udev create it (udevadm trigger)",
             self.path.display()
         )
     }
@@ -193,15 +192,17 @@ impl Asked<'_> {
     fn has_no_driver(&self) -> String {
         match self.device() {
             Some(Device { registered: Some(number), node: Some(node) }) if number != node => format!(
-                "The node has the number {node}, where the kernel has {number} for this device: it is left of an earlier \
-                 start of the machine. Pass it to the container once more (--device {}), or have udev make it (udevadm \
+                "The device number of this node is {node}, but that of the kernel is {number}: the node is left from before \
+                 a reboot. Pass the device to the container again (--device {}), or have udev create it (udevadm \
                  trigger)",
                 self.path.display()
             ),
-            Some(_) => "The driver does not serve it now; its messages say why (dmesg | grep -i tpm)".to_owned(),
+            Some(_) => "The driver does not serve this device now; see its messages (dmesg | grep -i tpm)".to_owned(),
             None if self.machine.tpms.is_empty() => NO_TPM.to_owned(),
-            None => "No driver is behind it: the TPM was removed, or its driver is not loaded (dmesg | grep -i tpm)"
-                .to_owned(),
+            None => {
+                "No driver serves this node: the TPM was removed, or its driver is not loaded (dmesg | grep -i tpm)"
+                    .to_owned()
+            }
         }
     }
 }

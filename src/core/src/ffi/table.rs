@@ -12,7 +12,7 @@ use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 use crate::session::{MAX_COMMAND, State};
 use crate::testing::{GET_RANDOM, OK, POLLED};
-use crate::transport::{Cancel, GetPollHandles, Module, PollHandle, Progress, SetLocality, Transport};
+use crate::transport::{Cancel, GetPollHandles, Inheritance, Module, PollHandle, Progress, SetLocality, Transport};
 use core::ptr::{null, null_mut};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -219,7 +219,7 @@ impl Transport for Obedient {
         self.world().abandoned += 1;
     }
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 
     const CANCEL: Option<Cancel<Self>> = Some(Obedient::obey);
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|obedient, _| obedient.obey());

@@ -118,8 +118,8 @@ impl Stream {
         self.shut_down();
     }
 
-    /// It fails when the peer was faster.
-    fn shut_down(&self) {
+    /// Ends the connection in every process that has it; the descriptor stays. It fails when the peer was faster.
+    pub fn shut_down(&self) {
         let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 
@@ -163,16 +163,21 @@ impl Stream {
     }
 
     fn send_with(&self, flags: MsgFlags, parts: &mut [IoSlice<'_>]) -> Result<()> {
-        let deadline = Deadline::within(self.timeout);
-        let flags = flags | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+        let mut deadline = None; // that of a peer which does not read
+        let (fd, flags) = (self.fd.as_raw_fd(), flags | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
         let mut rest = parts;
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
-            match socket::sendmsg::<()>(self.fd.as_raw_fd(), rest, &[], flags, None) {
+            let sent = match &*rest {
+                [whole] => socket::send(fd, whole, flags), // less for the kernel to read
+                parts => socket::sendmsg::<()>(fd, parts, &[], flags, None),
+            };
+            match sent {
                 Ok(count) => IoSlice::advance_slices(&mut rest, count),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if !deadline.has_passed() => {
-                    wait_for(self.as_fd(), PollFlags::POLLOUT, &deadline)?;
+                Err(Errno::EAGAIN) if !deadline.is_some_and(|deadline: Deadline| deadline.has_passed()) => {
+                    let deadline = deadline.get_or_insert_with(|| Deadline::within(self.timeout));
+                    wait_for(self.as_fd(), PollFlags::POLLOUT, deadline)?;
                 }
                 Err(error) => return Err(self.failed("cannot send to", error)),
             }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
 use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
-use crate::{Cancel, Company, GetPollHandles, SetLocality};
+use crate::{Cancel, Company, GetPollHandles, Inheritance, SetLocality};
 use proptest::prelude::*;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -188,7 +188,7 @@ impl Transport for Lost {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(Vec::new()));
 }
@@ -236,7 +236,7 @@ impl Transport for Plain {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn the_end_of_an_inherited_session_is_told_to_the_transport() {
 
         fn abandon(&mut self) {}
 
-        fn inherited(&mut self) {
+        fn inherited(&mut self, _inheritance: Inheritance) {
             self.0.store(true, Relaxed);
         }
     }

@@ -10,7 +10,7 @@ use crate::rx::RxBuf;
 use crate::session::{Received, Session, State};
 use crate::sys::{is_ready, unread};
 use crate::testing::listen;
-use crate::transport::{GetPollHandles, Progress, Transport};
+use crate::transport::{GetPollHandles, Inheritance, Progress, Transport};
 use nix::poll::PollFlags;
 use proptest::collection::vec;
 use proptest::option;
@@ -273,7 +273,7 @@ impl Transport for Near {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|near| Ok(vec![near.0.as_raw_fd()]));
 }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Another process that shares the connection, as far as this one sees it. For tests.
 
+use super::locks::{identity, record};
 use super::*;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::libc::F_WRLCK;
 use nix::sys::stat::Mode;
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The number of that process.
@@ -27,7 +30,7 @@ impl Turns {
     /// `None` where nothing is shared.
     pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
         let Turns::Shared(shared) = self else { return None };
-        Some(Elsewhere { page: shared.page.again(), file: shared.file.try_clone().unwrap() })
+        Some(Elsewhere { page: shared.page.again(), file: shared.locks.file.try_clone().unwrap() })
     }
 
     pub(crate) fn set_patience(&mut self, patience: Duration) {
@@ -54,7 +57,9 @@ impl Elsewhere {
     /// The turns of that process, before its first one.
     pub(crate) fn turns(&self) -> Turns {
         let (page, file) = (self.page.again(), self.file.try_clone().unwrap());
-        Turns::Shared(Shared { page, file, number: 0, turn: Turn::None, patience: PATIENCE })
+        let identity = identity(&file).unwrap();
+        let locks = Locks { file, identity };
+        Turns::Shared(Shared { page, locks, number: 0, turn: Turn::None, patience: PATIENCE })
     }
 }
 

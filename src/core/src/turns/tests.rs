@@ -3,7 +3,11 @@
 
 use super::*;
 use crate::sys::Forked;
-use std::io::{Read, Write, pipe};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
 
 fn shared() -> Shared {
     match Turns::new(true) {
@@ -27,12 +31,12 @@ fn short(shared: &mut Shared) -> Result<Before> {
 /// A process that has a turn until it is told to end it, or killed.
 struct Holder {
     process: Forked,
-    go: io::PipeWriter,
+    go: UnixStream,
 }
 
 impl Holder {
     fn of(turns: &mut Shared, left: Left) -> Holder {
-        let ((mut wait, go), (mut ready, tell)) = (pipe().unwrap(), pipe().unwrap());
+        let ((mut wait, go), (mut ready, tell)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let process = Forked::asks(|| {
             inherit(turns);
             turns.begin().unwrap();
@@ -67,7 +71,7 @@ fn what_is_not_shared_has_no_turns_and_knows_what_is_left() {
     assert!(matches!(turns, Turns::Alone(_)));
     assert_eq!(turns.begin(), Ok(Before::Mine));
     turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: true }));
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff));
     turns.end(Left::Nothing);
     assert_eq!(turns.begin(), Ok(Before::Mine));
 }
@@ -81,10 +85,10 @@ fn a_turn_knows_what_was_before() {
     turns.end(Left::Nothing);
     assert_eq!(turns.begin(), Ok(Before::Mine));
     turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }), "our own");
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "our own");
     turns.end(Left::Nothing);
     Holder::of(&mut turns, Left::Something).end();
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }), "the other's");
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "the other's");
     turns.end(Left::Nothing);
 }
 
@@ -92,12 +96,12 @@ fn a_turn_knows_what_was_before() {
 fn a_wait_in_vain_names_who_has_the_turn_and_another_process_can_be_next() {
     let mut turns = shared();
     let holder = Holder::of(&mut turns, Left::Nothing);
-    assert_eq!(turns.holder(Place::Turn), Ok(Some(holder.process.id())));
+    assert_eq!(turns.locks.holder(Place::Turn), Ok(Some(holder.process.id())));
     assert_eq!(turns.try_begin(), Ok(None));
     assert_eq!(short(&mut turns), Err(Rc::IO_ERROR));
     let asks = Forked::asks(|| {
         inherit(&mut turns);
-        turns.lock(Place::Next) == Ok(true) // who gave up is not next any more
+        turns.locks.lock(Place::Next) == Ok(true) // who gave up is not next any more
     });
     assert_eq!(asks.status(), Some(0));
     holder.end();
@@ -109,7 +113,7 @@ fn a_turn_ends_with_its_process() {
     let mut turns = shared();
     let holder = Holder::of(&mut turns, Left::Nothing);
     holder.process.kill();
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }));
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff));
     turns.end(Left::Nothing);
     assert_eq!(turns.begin(), Ok(Before::Mine), "once");
 }
@@ -118,7 +122,7 @@ fn a_turn_ends_with_its_process() {
 fn a_turn_that_was_begun_before_anybody_shared_it_counts() {
     let mut turns = shared();
     turns.begin().unwrap();
-    let (mut told, mut tell) = pipe().unwrap();
+    let (mut told, mut tell) = UnixStream::pair().unwrap();
     let child = Forked::asks(|| {
         inherit(&mut turns);
         let in_vain = turns.try_begin() == Ok(None) && short(&mut turns) == Err(Rc::IO_ERROR);
@@ -129,26 +133,26 @@ fn a_turn_that_was_begun_before_anybody_shared_it_counts() {
     tell.flush().unwrap();
     turns.end(Left::Nothing);
     assert_eq!(child.status(), Some(0));
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff { sent: false }), "the child ended in its turn");
+    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "the child ended in its turn");
     assert_eq!(turns.turn, Turn::Locked, "from now on");
 }
 
 #[test]
 fn a_turn_without_a_lock_ends_with_its_process_too() {
-    let (mut told, tell) = pipe().unwrap();
+    let (mut told, tell) = UnixStream::pair().unwrap();
     let opener = Forked::asks(|| {
         let mut turns = shared();
         turns.begin().unwrap();
-        let (mut wait, go) = pipe().unwrap();
-        Forked::asks(|| {
+        let (mut wait, go) = UnixStream::pair().unwrap();
+        let child = Forked::asks(|| {
             drop(go);
             let _ = wait.read(&mut [0]); // until its parent has died
             inherit(&mut turns);
             let begun = turns.begin();
-            (&tell).write_all(&[u8::from(begun == Ok(Before::BrokenOff { sent: false }))]).unwrap();
+            (&tell).write_all(&[u8::from(begun == Ok(Before::BrokenOff))]).unwrap();
             true
         });
-        std::mem::forget(turns); // it dies, it does not finalize
+        std::mem::forget((turns, child)); // it dies, it does not finalize
         true
     });
     assert_eq!(opener.status(), Some(0));
@@ -161,15 +165,15 @@ fn a_turn_without_a_lock_ends_with_its_process_too() {
 #[test]
 fn the_end_of_a_context_has_the_last_turn_unless_another_process_does() {
     let mut turns = shared();
-    assert_eq!(turns.last(), Some((Company::Alone, Left::Nothing)));
+    assert_eq!(turns.last(), Some((Company::Alone, Before::Mine)));
     turns.end(Left::Nothing);
     let holder = Holder::of(&mut turns, Left::Something);
     assert_eq!(turns.last(), None, "it is at work");
     holder.end();
-    assert_eq!(turns.last(), Some((Company::Shared, Left::Something)));
+    assert_eq!(turns.last(), Some((Company::Shared, Before::BrokenOff)));
     turns.end(Left::Nothing);
     turns.begin().unwrap();
-    assert_eq!(turns.last(), Some((Company::Shared, Left::Something)), "in the middle of an exchange");
+    assert_eq!(turns.last(), Some((Company::Shared, Before::BrokenOff)), "in the middle of an exchange");
     turns.end(Left::Nothing);
     inherit(&mut turns);
     assert_eq!(turns.last(), None, "it never used the connection");
@@ -225,7 +229,7 @@ fn who_waits_has_its_turn_before_one_that_has_just_had_one() {
             turns.end(Left::Nothing);
             begun
         });
-        while turns.page.waiting.load(SeqCst) == 0 || turns.holder(Place::Next) != Ok(Some(waits.id())) {
+        while turns.page.waiting.load(SeqCst) == 0 || turns.locks.holder(Place::Next) != Ok(Some(waits.id())) {
             std::thread::yield_now();
         }
         turns.end(Left::Nothing);
@@ -236,9 +240,71 @@ fn who_waits_has_its_turn_before_one_that_has_just_had_one() {
 }
 
 #[test]
-fn processes_that_are_killed_at_any_moment_block_nobody() {
+fn processes_with_many_commands_alternate_and_each_is_woken() {
+    const TURNS: u32 = 300;
     let mut turns = shared();
-    let (mut told, tell) = pipe().unwrap();
+    let other = Forked::asks(|| {
+        inherit(&mut turns);
+        loop {
+            turns.begin().unwrap();
+            turns.end(Left::Nothing);
+        }
+    });
+    let (since, mut twice) = (Instant::now(), 0);
+    for _ in 0..TURNS {
+        twice += u32::from(turns.begin() == Ok(Before::Mine));
+        // Until the other one is in line. One that slept through the last bell would say so after `LOOK`.
+        while turns.page.waiting.load(SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        turns.end(Left::Nothing);
+    }
+    other.kill();
+    assert!(since.elapsed() < LOOK * TURNS / 2, "{:?} for {TURNS} turns", since.elapsed());
+    // It says that it waits before it has its place in the line.
+    assert!(twice < TURNS / 10, "{twice} turns of {TURNS} were the second in a row");
+}
+
+#[test]
+fn who_gave_up_is_not_next_however_often_the_bell_rings() {
+    let mut turns = shared();
+    let holder = Holder::of(&mut turns, Left::Nothing);
+    let rings = Forked::asks(|| {
+        loop {
+            turns.page.bell.fetch_add(1, SeqCst);
+        }
+    });
+    turns.patience = Duration::ZERO;
+    for _ in 0..2000 {
+        assert_eq!(turns.begin(), Err(Rc::IO_ERROR));
+    }
+    turns.patience = PATIENCE;
+    rings.kill();
+    let asks = Forked::asks(|| turns.locks.holder(Place::Next) == Ok(None));
+    assert_eq!(asks.status(), Some(0));
+    holder.end();
+}
+
+#[test]
+fn descriptors_that_the_host_closed_are_left_alone() {
+    let mut turns = Turns::new(true);
+    assert_eq!(turns.inherited(), Inheritance::Shared);
+    let Turns::Shared(shared) = &mut turns else { panic!("the system denies what it takes") };
+    // As when the host has closed it and its number is now that of something else.
+    let _closed = std::mem::replace(&mut shared.locks.file, File::open("/dev/null").unwrap());
+    let number = shared.locks.file.as_raw_fd();
+    assert_eq!(turns.inherited(), Inheritance::Nothing);
+    assert!(matches!(turns, Turns::Alone(Left::Nothing)));
+    drop(turns);
+    let path = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap();
+    assert_eq!(path.to_str(), Some("/dev/null"), "it is the host's");
+}
+
+#[test]
+fn processes_that_are_killed_at_any_moment_block_nobody() {
+    let since = Instant::now();
+    let mut turns = shared();
+    let (mut told, tell) = UnixStream::pair().unwrap();
     for round in 0..100_u32 {
         let doomed: Vec<Forked> = (0..2)
             .map(|_| {
@@ -263,4 +329,5 @@ fn processes_that_are_killed_at_any_moment_block_nobody() {
         assert!(turns.begin().is_ok());
         turns.end(Left::Nothing);
     }
+    assert!(since.elapsed() < PATIENCE, "nobody waits for one that is dead");
 }

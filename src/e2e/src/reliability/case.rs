@@ -15,11 +15,18 @@ pub(super) struct Case<S: ?Sized = dyn Server> {
     pub(super) server: Box<S>,
     /// How often the fault happens.
     times: usize,
+    /// Whether a key is loaded in the TPM.
+    has_key: bool,
 }
 
 impl Case {
-    /// With a real TPM.
+    /// With a real TPM, and a key in it.
     pub(super) fn open(module: Module) -> Case {
+        Case::without_key(module).with_key()
+    }
+
+    /// With a real TPM.
+    pub(super) fn without_key(module: Module) -> Case {
         let server = server::start(module);
         let command = program::command(module, &server.conf());
         Case::with(module, server, command)
@@ -81,7 +88,13 @@ impl<S: Server + ?Sized> Case<S> {
         let mut program = Program::start(command);
         program.open();
         let descriptors = program.descriptors();
-        Case { program, descriptors, server, times: module.times() }
+        Case { program, descriptors, server, times: module.times(), has_key: false }
+    }
+
+    /// Loads a key, of which the outcome tells.
+    pub(super) fn with_key(mut self) -> Case<S> {
+        self.program.succeed("load");
+        Case { has_key: true, ..self }
     }
 
     /// The fault happens so often.
@@ -115,10 +128,12 @@ impl<S: Server + ?Sized> Case<S> {
         };
         let times = self.times;
         let outcome = repeat(&mut self, |case| &mut case.program, times, round);
-        if !outcome.is_the_end() {
-            self.closes();
+        if outcome.is_the_end() {
+            return outcome;
         }
-        outcome
+        let key = self.has_key.then(|| self.program.key());
+        self.closes();
+        outcome.with_key(key)
     }
 
     /// What was lost is there again.

@@ -102,7 +102,7 @@ impl Death {
                 server.kill();
                 program.step("random")
             }),
-            Death::Locality => Case::open(module).endures(
+            Death::Locality => case(module).endures(
                 |case| {
                     case.server.kill();
                     case.program.step("locality 0")
@@ -135,7 +135,12 @@ fn opening(module: Module, fault: impl Fn(&mut dyn Server, &mut Program) -> Stri
 
 /// When it dies while a context is open.
 fn open(module: Module, fault: fn(&mut dyn Server, &mut Program) -> String) -> Outcome {
-    Case::open(module).endures(|case| fault(&mut *case.server, &mut case.program), Case::restore)
+    case(module).endures(|case| fault(&mut *case.server, &mut case.program), Case::restore)
+}
+
+/// The TPM of the simulated stick keeps its power, and what is loaded, when the stick is pulled out; a real one does not.
+fn case(module: Module) -> Case {
+    if module == Module::Stick { Case::without_key(module) } else { Case::open(module) }
 }
 
 /// When it has died and the context is finalized.

@@ -36,6 +36,10 @@ A cell says what the call answers in which the fault shows (without `TSS2_TCTI_R
   then the first one works, on the same context.
 * **new context**: the context is to be finalized or was not opened; a new one in the same process works.
 
+In the tables with real TPMs a key is loaded before the fault, and the test fails when the same context has lost it afterwards.
+Only where the TPM itself goes away it goes along; that is the table of this name, but for cmd, where it is the command that
+ends.
+
 A fault with several codes has several variants, and the test sees each of these codes and no other. Only where it says **by
 chance** it is a race which of them comes, and the test sees one of them or more.
 

@@ -7,7 +7,7 @@ use super::files::Files;
 use super::forking::Forking;
 use super::misuse::Misuse;
 use super::module::{Module, Place};
-use super::outcome::Outcome;
+use super::outcome::{Key, Outcome};
 use super::process::Process;
 use super::usb::Usb;
 use crate::need::{Need, SETPRIV};
@@ -43,6 +43,15 @@ impl Fault {
         match self {
             Fault::Answer(Answer::LateByAnotherClock) | Fault::Process(Process::Clock) => Some(Place::Guest),
             _ => None,
+        }
+    }
+
+    /// What becomes of a key that was loaded before. It goes with its TPM, or with the driver that was its memory; behind
+    /// cmd it is the command that dies.
+    pub(super) fn leaves(self, module: Module) -> Key {
+        match self {
+            Fault::Death(_) if module != Module::Cmd => Key::Lost,
+            _ => Key::Stays,
         }
     }
 

@@ -123,7 +123,7 @@ impl Disk {
 
     /// With a context. What happens to a capture happens once: it is closed then, or written where nobody sees it.
     fn open(self: Box<Disk>, command: Command) -> Case<Disk> {
-        let case = Case::with(self.module, self, command);
+        let case = Case::with(self.module, self, command).with_key();
         if case.server.module == Module::Pcap { case.times(1) } else { case }
     }
 }

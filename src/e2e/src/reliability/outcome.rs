@@ -26,6 +26,14 @@ pub(super) enum Codes {
     Any(&'static [&'static str]),
 }
 
+/// A key that was loaded before the fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    /// It is there.
+    Stays,
+    Lost,
+}
+
 /// What is promised.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Promise {
@@ -86,6 +94,8 @@ pub(super) struct Outcome {
     /// Codes of the commands that failed after it, until what went wrong was right again.
     meanwhile: BTreeSet<String>,
     after: After,
+    /// Where a key was loaded.
+    key: Option<Key>,
 }
 
 impl Outcome {
@@ -103,8 +113,18 @@ impl Outcome {
             && self.after == promise.after
     }
 
+    /// Whether the key is there, or not: as it has to be.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.key.is_none_or(|seen| seen == key)
+    }
+
     pub(super) fn new(code: impl Into<String>, after: After) -> Outcome {
-        Outcome { codes: BTreeSet::from([code.into()]), meanwhile: BTreeSet::new(), after }
+        Outcome { codes: BTreeSet::from([code.into()]), meanwhile: BTreeSet::new(), after, key: None }
+    }
+
+    /// And what became of the key.
+    pub(super) fn with_key(self, key: Option<Key>) -> Outcome {
+        Outcome { key, ..self }
     }
 
     /// And the command after it failed with this code.
@@ -121,7 +141,7 @@ impl Outcome {
     /// Of all variants: every code. The same comes after all of them.
     pub(super) fn of_all(variants: impl IntoIterator<Item = Outcome>) -> Outcome {
         let all = variants.into_iter().reduce(|mut all, one| {
-            assert_eq!(one.after, all.after, "{:?}, and before {:?}", one.codes, all.codes);
+            assert_eq!((one.after, one.key), (all.after, all.key), "{:?}, and before {:?}", one.codes, all.codes);
             all.codes.extend(one.codes);
             all.meanwhile.extend(one.meanwhile);
             all

@@ -2,6 +2,7 @@
 //! `c-tests/fault.c` in a process of its own, one step at a time. A step that is not answered in time fails the test.
 
 use super::module::Module;
+use super::outcome::Key;
 use crate::program::{self, Link};
 use crate::stage;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -99,6 +100,14 @@ impl Program {
         self.succeed("receive -1");
     }
 
+    /// Whether the key is there that the step "load" has loaded.
+    pub(super) fn key(&mut self) -> Key {
+        let code = self.step("key");
+        assert_ne!(code, "WRONG_KEY");
+        self.succeed("random");
+        if code == "SUCCESS" { Key::Stays } else { Key::Lost }
+    }
+
     /// A step whose code is asked for later.
     pub(super) fn begin(&mut self, step: &str) {
         writeln!(self.steps.as_ref().unwrap(), "{step}").unwrap();
@@ -106,19 +115,14 @@ impl Program {
 
     /// Waits until the step under way is inside a system call other than that which reads the next step.
     pub(super) fn await_blocked(&mut self) {
-        let since = Instant::now();
-        let file = format!("/proc/{}/syscall", self.child.id());
-        let mut seen = String::new();
-        // Twice the same, because a short call may be under way.
-        loop {
-            let now = fs::read_to_string(&file).unwrap_or_default();
-            if now == seen && !now.starts_with("running") && !now.starts_with(READS_STEPS) && !now.is_empty() {
-                return;
-            }
-            assert!(since.elapsed() < LIMIT, "it does not wait: {now}");
-            seen = now;
-            thread::sleep(Duration::from_millis(2)); // only how often to ask
-        }
+        await_blocked(self.id(), || false);
+    }
+
+    /// The same in a child; or until the step is done.
+    pub(super) fn await_blocked_or_done(&mut self, child: u32) {
+        await_blocked(child, || {
+            poll(&mut [PollFd::new(self.codes.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO).unwrap() > 0
+        });
     }
 
     /// The code of the step under way, or how the program ended.
@@ -167,6 +171,23 @@ impl Program {
     pub(super) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+}
+
+/// Waits until a process is inside a system call, or until then.
+fn await_blocked(process: u32, is_done: impl Fn() -> bool) {
+    let since = Instant::now();
+    let file = format!("/proc/{process}/syscall");
+    let mut seen = String::new();
+    // Twice the same, because a short call may be under way.
+    while !is_done() {
+        let now = fs::read_to_string(&file).unwrap_or_default();
+        if now == seen && !now.starts_with("running") && !now.starts_with(READS_STEPS) && !now.is_empty() {
+            return;
+        }
+        assert!(since.elapsed() < LIMIT, "it does not wait: {now}");
+        seen = now;
+        thread::sleep(Duration::from_millis(2)); // only how often to ask
     }
 }
 

@@ -238,7 +238,7 @@ impl Server for Simulator {
     }
 }
 
-fn wait_until(mut holds: impl FnMut() -> bool) {
+pub(super) fn wait_until(mut holds: impl FnMut() -> bool) {
     let since = Instant::now();
     while !holds() {
         assert!(since.elapsed() < Duration::from_secs(30), "it does not happen");

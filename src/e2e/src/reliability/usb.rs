@@ -45,9 +45,9 @@ const INIT_TRANSFERS: usize = 21;
 impl Usb {
     pub(super) fn observe(self) -> Outcome {
         match self {
-            Usb::Transfer(faults) => of_each(faults, 0, Case::restore),
-            Usb::Tpm(faults) => of_each(faults, 1, Case::restore),
-            Usb::NeverReady => of_each(&["ready_after=1000000"], 1, |case| {
+            Usb::Transfer(faults) => of_each(open, faults, 0, Case::restore),
+            Usb::Tpm(faults) => of_each(open, faults, 1, Case::restore),
+            Usb::NeverReady => of_each(without_key, &["ready_after=1000000"], 1, |case| {
                 let stick = &mut case.server;
                 stick.set("");
                 assert!(stick.ask("unplug") == "ok" && stick.ask("plug").starts_with("ready "));
@@ -62,7 +62,7 @@ impl Usb {
             }
             Usb::Unplugged => {
                 let mut transfers = 0..;
-                open().times(TRANSFERS).endures(
+                without_key().times(TRANSFERS).endures(
                     |case| {
                         case.server.set(&format!("unplug={}", transfers.next().unwrap()));
                         case.program.step("random")
@@ -99,11 +99,22 @@ impl Usb {
     }
 }
 
+/// With a key in the TPM.
 fn open() -> Case<Simulator> {
+    without_key().with_key()
+}
+
+/// For one that is pulled out: the simulated one keeps its power.
+fn without_key() -> Case<Simulator> {
     Case::with(Module::Stick, Box::new(Simulator::plug_in("0042")), program::command(Module::Stick, "-"))
 }
 
-fn of_each(faults: &[&str], stay_claimed: usize, restore: fn(&mut Case<Simulator>)) -> Outcome {
+fn of_each(
+    open: fn() -> Case<Simulator>,
+    faults: &[&str],
+    stay_claimed: usize,
+    restore: fn(&mut Case<Simulator>),
+) -> Outcome {
     Outcome::of_all(faults.iter().map(|faults| {
         open().endures(
             |case| {

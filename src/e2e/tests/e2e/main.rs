@@ -8,6 +8,7 @@ mod conformance;
 mod differential;
 mod forks;
 mod hardening;
+mod hostile;
 mod install;
 mod layout;
 mod linked;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     differential::tests(&mut suite);
     forks::tests(&mut suite);
     hardening::tests(&mut suite);
+    hostile::tests(&mut suite);
     install::tests(&mut suite);
     layout::tests(&mut suite);
     linked::tests(&mut suite);

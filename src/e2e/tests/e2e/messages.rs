@@ -91,7 +91,7 @@ const CASES: [Case; 13] = [
         "device:/etc/passwd",
         IO_ERROR,
         "device",
-        "cannot open /etc/passwd: this is a regular file. Wanted is a character device such as /dev/tpmrm0",
+        "cannot open /etc/passwd: this is a regular file. A TPM is a character device such as /dev/tpmrm0",
     ),
     (
         "no_expression_for_a_serial_number",
@@ -218,7 +218,7 @@ fn no_permission() {
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr());
     command.arg(device.name_conf()).env("LD_LIBRARY_PATH", copy.path());
     let text = format!(
-        "cannot open {}: Permission denied (mode 0000, owner {}, we are nobody:nogroup). Be in the group that may \
+        "cannot open {}: Permission denied (mode 0000, owner {}, we are nobody:nogroup). Join the group that may \
          open it (usermod -a -G GROUP USER, then log in again), or run as its owner",
         device.path().display(),
         owner(device.path())

@@ -7,6 +7,7 @@ use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     let libtpms = [&BUILD[..], &[LIBTPMS, TPM2_TOOLS]].concat();
     suite.test("survival::a_killed_process_leaves_a_state_that_loads", &libtpms, killed_processes);
     suite.test("survival::processes_share_a_state_file_one_after_the_other", &libtpms, shared_state_file);
-    suite.test("survival::a_state_file_stays_its_owners", &[&libtpms[..], &[Need::Root]].concat(), owner);
+    suite.test("survival::a_state_file_is_for_its_owner", &[&libtpms[..], &[Need::Root]].concat(), owner);
     suite.test("survival::a_pipe_line_of_tools_on_one_state_file", &libtpms, pipe_line);
     let tcp = [CC, PKG_CONFIG, SWTPM];
     suite.test("survival::a_hundred_thousand_commands_over_tcp", &tcp, a_hundred_thousand_commands);
@@ -101,11 +102,11 @@ fn shared_state_file() {
     assert_eq!(seen.len(), 8, "each continues where the one before left the TPM: {seen:?}");
 }
 
+/// A file that is there is enough; one that is missing cannot be made.
 fn read_only_directory() {
     let dir = program::readable_dir();
-    let path = dir.path().join("tpm");
+    let (path, missing) = (dir.path().join("tpm"), dir.path().join("missing"));
     output::succeed(stage::command(program::link_tctildr()).arg(format!("libtpms:{}", path.display())));
-    let before = fs::read(&path).unwrap();
     chown(&path, Some(65534), Some(65534)).unwrap();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o555)).unwrap();
 
@@ -114,26 +115,36 @@ fn read_only_directory() {
         let file = stage::library(library);
         fs::copy(&file, libraries.path().join(file.file_name().unwrap())).unwrap();
     }
-    let mut command = stage::command("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr());
-    command.arg(format!("libtpms:{}", path.display())).env("LD_LIBRARY_PATH", libraries.path());
+    let use_it = |path: &Path| {
+        let mut command = stage::command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr());
+        output::run(command.arg(format!("libtpms:{}", path.display())).env("LD_LIBRARY_PATH", libraries.path()))
+    };
+    let output = use_it(&path);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+    let output = use_it(&missing);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{}", output::show(&output));
+    let printed = output::stderr(&output);
+    assert!(printed.contains("Permission denied") && printed.contains(missing.to_str().unwrap()), "{printed}");
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// Also if root would use it, as people do with sudo: it would be in the hands of its owner what root writes to.
+fn owner() {
+    let file = StateFile::new();
+    let mut command = stage::command(program::link_tctildr());
+    command.arg(file.name_conf());
+    output::succeed(&mut command);
+    let before = fs::read(file.path()).unwrap();
+    chown(file.path(), Some(65534), Some(65534)).unwrap();
     let output = output::run(&mut command);
     assert!(!output.status.success() && output.stdout.is_empty(), "{}", output::show(&output));
     let printed = output::stderr(&output);
-    assert!(printed.contains("Permission denied") && printed.contains(path.to_str().unwrap()), "{printed}");
+    assert!(printed.contains("it belongs to uid 65534, and we are uid 0"), "{printed}");
     assert_eq!(printed.lines().count(), 1, "{printed}");
-    assert_eq!(fs::read(&path).unwrap(), before);
-}
-
-/// Root uses a file of somebody else, as people do with sudo.
-fn owner() {
-    let file = StateFile::new();
-    let use_it = || output::succeed(stage::command("tpm2_getrandom").args(["--hex", "8", "-T", &file.name_conf()]));
-    use_it();
-    chown(file.path(), Some(65534), Some(65534)).unwrap();
-    use_it();
-    let metadata = fs::metadata(file.path()).unwrap();
-    assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (65534, 65534, 0o600));
+    assert!(fs::read(file.path()).unwrap() == before);
+    assert_eq!(fs::metadata(file.path()).unwrap().uid(), 65534);
 }
 
 /// The tool on the right opens its TPM first and waits for what the one on the left prints.

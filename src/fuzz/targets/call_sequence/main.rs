@@ -12,7 +12,9 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use sys::Caller;
 use tcti_core::testing::POLLED;
-use tcti_core::{Cancel, GetPollHandles, Module, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait};
+use tcti_core::{
+    Cancel, GetPollHandles, Inheritance, Module, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait,
+};
 use tss2_fuzz::message::{command, response};
 
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -136,7 +138,7 @@ impl<const FULL: bool> Transport for Fake<FULL> {
         self.half = false;
     }
 
-    fn inherited(&mut self) {}
+    fn inherited(&mut self, _inheritance: Inheritance) {}
 
     const CANCEL: Option<Cancel<Self>> = match FULL {
         true => Some(|fake| {

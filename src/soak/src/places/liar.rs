@@ -7,7 +7,7 @@ use crate::tcti::Tcti;
 use clap::ValueEnum;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
-use tcti_core::{GetPollHandles, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tcti_core::{GetPollHandles, Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
 use tss2_soak::hmac;
 
 /// What is not as it should be.
@@ -82,7 +82,7 @@ impl Transport for Way {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self) {
+    fn inherited(&mut self, _inheritance: Inheritance) {
         self.is_forked = true;
     }
 

@@ -22,7 +22,7 @@ const KNOWN: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8];
 /// the same is no matter: then that to the unknown command comes before that to a known one, which is sent next. `false`
 /// when the answers are others, or do not come: the place is not known.
 pub(super) fn find(process: &mut Process) -> bool {
-    let deadline = Deadline::within(turns::PATIENCE);
+    let deadline = Deadline::within(turns::RESUME_PATIENCE);
     let found = [(UNKNOWN, true), (KNOWN, false)]
         .into_iter()
         .all(|(command, is_unknown)| process.write(command).is_ok() && reach(process, is_unknown, &deadline).is_some());

@@ -2,25 +2,46 @@
 //! The transport with the real libtpms. It is one TPM per process, so these tests take turns.
 
 use super::*;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::GET_RANDOM;
 
-fn turn() -> MutexGuard<'static, ()> {
+pub(super) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn open(path: Option<&Path>) -> Result<Session<Libtpms>> {
+const ALONE: &str = "TCTI_LIBTPMS_TEST_ALONE";
+
+/// Whether this is a process for this test alone. Runs one, if not.
+fn is_alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut alone = Command::new(std::env::current_exe().unwrap());
+    alone.args(["--exact", &format!("libtpms::tests::{test}")]).env(ALONE, "1");
+    let output = alone.output().unwrap();
+    assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+    false
+}
+
+/// What a chip would have in its file.
+fn state(chip: &mut Chip) -> Blobs {
+    Blobs { permanent: chip.permanent(copy).unwrap(), volatile: chip.volatile().unwrap().to_vec() }
+}
+
+pub(super) fn open(path: Option<&Path>) -> Result<Session<Libtpms>> {
     let conf = path.map(|path| CString::new(path.to_str().unwrap()).unwrap());
     Libtpms::open(Conf::new(conf.as_deref())).map(Session::new)
 }
 
-fn run(session: &mut Session<Libtpms>, command: &[u8]) -> Vec<u8> {
+pub(super) fn run(session: &mut Session<Libtpms>, command: &[u8]) -> Vec<u8> {
     session.transmit(command).unwrap();
     match session.receive(Some(4096), Wait::Forever) {
         Ok(Received::Response(response)) => response.to_vec(),
@@ -28,7 +49,7 @@ fn run(session: &mut Session<Libtpms>, command: &[u8]) -> Vec<u8> {
     }
 }
 
-fn code(session: &mut Session<Libtpms>, command: &[u8]) -> u32 {
+pub(super) fn code(session: &mut Session<Libtpms>, command: &[u8]) -> u32 {
     Header::parse(&run(session, command)).unwrap().code
 }
 
@@ -114,18 +135,22 @@ fn the_locality_reaches_the_tpm() {
     assert_eq!(code(&mut session, &extend(20)), TPM_RC_SUCCESS);
 }
 
+/// The limit is of the process, so this runs in one of its own.
 #[test]
 fn a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been() {
-    let _turn = turn();
+    if !is_alone("a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been") {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut session = open(Some(&path)).unwrap();
     let before = pcr(&mut session, 16);
-    // A directory that is not empty in the place of the next state: not even root can write there.
-    let obstacle = dir.path().join(".state.tcti-libtpms.new");
-    std::fs::create_dir_all(obstacle.join("x")).unwrap();
-    assert_eq!(session.transmit(&extend(16)), Err(Rc::IO_ERROR));
-    std::fs::remove_dir_all(&obstacle).unwrap();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    for limit in [0, 1000, 1 << 20] {
+        setrlimit(Resource::RLIMIT_FSIZE, limit, hard).unwrap();
+        assert_eq!(session.transmit(&extend(16)), Err(Rc::IO_ERROR));
+    }
+    setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap();
     assert_eq!(pcr(&mut session, 16), before);
     assert_eq!(code(&mut session, &extend(16)), TPM_RC_SUCCESS);
     assert_ne!(pcr(&mut session, 16), before);
@@ -153,17 +178,21 @@ fn a_damaged_state_is_an_error_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     drop(open(Some(&path)).unwrap());
-    let good = std::fs::read(&path).unwrap();
-    let permanent = u32::from_be_bytes(*good.first_chunk().unwrap()) as usize;
-    for at in [8, good.len() - 20, permanent + 20] {
-        let mut damaged = good.clone();
-        damaged[at] ^= 0xff;
-        std::fs::write(&path, &damaged).unwrap();
-        assert_eq!(open(Some(&path)).err(), Some(Rc::IO_ERROR), "byte {at}");
-        assert_eq!(std::fs::read(&path).unwrap(), damaged);
+    let with_records = std::fs::read(&path).unwrap();
+    let length = |at: usize| u32::from_be_bytes(*with_records[at..].first_chunk().unwrap()) as usize;
+    let permanent = length(0);
+    let end = 4 + permanent + 4 + length(4 + permanent);
+    for good in [&with_records[..end], &with_records] {
+        for at in [8, end - 20, permanent + 20] {
+            let mut damaged = good.to_vec();
+            damaged[at] ^= 0xff;
+            std::fs::write(&path, &damaged).unwrap();
+            assert_eq!(open(Some(&path)).err(), Some(Rc::IO_ERROR), "byte {at}");
+            assert_eq!(std::fs::read(&path).unwrap(), damaged);
+        }
+        std::fs::write(&path, good).unwrap();
+        assert_eq!(run(&mut open(Some(&path)).unwrap(), GET_RANDOM).len(), 20);
     }
-    std::fs::write(&path, &good).unwrap();
-    assert_eq!(run(&mut open(Some(&path)).unwrap(), GET_RANDOM).len(), 20);
 }
 
 #[test]
@@ -201,11 +230,11 @@ fn what_another_process_did_counts() {
 fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     let _turn = turn();
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
-    let state = tpm.chip.state().unwrap();
+    let state = state(&mut tpm.chip);
     let mut copy = |inherited: bool| {
-        start(&mut tpm.chip, state.copy().unwrap()).unwrap();
+        start(&mut tpm.chip, state.clone()).unwrap();
         if inherited {
-            tpm.inherited();
+            tpm.inherited(Inheritance::Copies);
         }
         tpm.transact(|chip| chip.process(0, GET_RANDOM)).unwrap()
     };
@@ -244,12 +273,12 @@ fn a_file_that_was_removed_brings_no_random_numbers_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
-    let held = tpm.chip.state().unwrap();
+    let held = state(&mut tpm.chip);
     let mut random = |removed: bool| {
         if removed {
             std::fs::remove_file(&path).unwrap();
         }
-        start(&mut tpm.chip, held.copy().unwrap()).unwrap(); // what another process used since is not in there
+        start(&mut tpm.chip, held.clone()).unwrap(); // what another process used since is not in there
         tpm.transact(|chip| chip.process(0, GET_RANDOM)).unwrap()
     };
     assert_eq!(random(false), random(false), "the generator is part of the state");
@@ -261,9 +290,9 @@ fn a_file_that_was_removed_brings_no_random_numbers_back() {
 fn a_copy_of_a_tpm_that_gives_no_random_numbers_can_be_reset() {
     let _turn = turn();
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
-    let Blobs { permanent, .. } = tpm.chip.state().unwrap();
+    let Blobs { permanent, .. } = state(&mut tpm.chip);
     tpm.chip.power_on(Blobs { permanent, volatile: Vec::new() }).unwrap(); // and not started
-    tpm.inherited();
+    tpm.inherited(Inheritance::Copies);
     let mut session = Session::new(tpm);
     assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
     session.preempt(Libtpms::reset).unwrap();

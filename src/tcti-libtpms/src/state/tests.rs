@@ -2,17 +2,22 @@
 //! The file without a TPM.
 
 use super::*;
-use std::ffi::OsStr;
-use std::fs::OpenOptions;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 
 fn blobs() -> Blobs {
     Blobs { permanent: vec![1, 2, 3], volatile: vec![4, 5] }
 }
 
-const BYTES: [u8; 13] = [0, 0, 0, 3, 1, 2, 3, 0, 0, 0, 2, 4, 5];
+fn others() -> Blobs {
+    Blobs { permanent: vec![9, 9, 9], volatile: vec![8, 8] }
+}
+
+/// The form of the C module.
+fn form(blobs: &Blobs) -> Vec<u8> {
+    let length = |blob: &[u8]| u32::try_from(blob.len()).unwrap().to_be_bytes();
+    [&length(&blobs.permanent), &blobs.permanent[..], &length(&blobs.volatile), &blobs.volatile].concat()
+}
 
 fn load(path: &Path) -> Result<Blobs> {
     match StateFile::new(path).lock()?.news()? {
@@ -21,18 +26,32 @@ fn load(path: &Path) -> Result<Blobs> {
     }
 }
 
-fn store(path: &Path, blobs: &Blobs) {
-    StateFile::new(path).lock().unwrap().store(blobs).unwrap();
+/// What a process does for a command.
+fn store(file: &mut StateFile, blobs: &Blobs) -> Result<()> {
+    let mut locked = file.lock()?;
+    locked.news()?;
+    locked.store(&blobs.permanent, &blobs.volatile)
+}
+
+/// What there is in front for the C module.
+fn front(path: &Path) -> Blobs {
+    let bytes = std::fs::read(path).unwrap();
+    let blob = |at: usize| {
+        let length = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+        bytes[at + 4..at + 4 + length].to_vec()
+    };
+    let permanent = blob(0);
+    Blobs { volatile: blob(4 + permanent.len()), permanent }
 }
 
 #[test]
-fn the_file_is_two_blobs_with_their_lengths_and_mode_0600() {
+fn the_file_begins_with_two_blobs_and_their_lengths_and_has_mode_0600() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     assert!(load(&path).unwrap() == Blobs::default(), "a new TPM");
     assert!(!path.exists(), "nothing was stored");
-    store(&path, &blobs());
-    assert_eq!(std::fs::read(&path).unwrap(), BYTES);
+    store(&mut StateFile::new(&path), &blobs()).unwrap();
+    assert!(std::fs::read(&path).unwrap().starts_with(&form(&blobs())));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
     assert!(load(&path).unwrap() == blobs());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
@@ -42,8 +61,9 @@ fn the_file_is_two_blobs_with_their_lengths_and_mode_0600() {
 fn a_damaged_file_is_an_error_and_stays_as_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let mut damaged: Vec<Vec<u8>> = (1..BYTES.len()).map(|cut| BYTES[..cut].to_vec()).collect();
-    damaged.extend([[&BYTES[..], &[1]].concat(), vec![0xff; 13], vec![0; 8]]);
+    let form = form(&blobs());
+    let mut damaged: Vec<Vec<u8>> = (1..form.len()).map(|cut| form[..cut].to_vec()).collect();
+    damaged.extend([[&form[..], &[1]].concat(), vec![0xff; 13], vec![0; 8]]);
     for bytes in damaged {
         std::fs::write(&path, &bytes).unwrap();
         assert_eq!(load(&path).err(), Some(Rc::IO_ERROR), "{bytes:?}");
@@ -51,12 +71,87 @@ fn a_damaged_file_is_an_error_and_stays_as_it_is() {
     }
 }
 
+/// Also one that looks like a file of the C module, because all but the front was cut off.
+#[test]
+fn a_damaged_file_with_records_is_an_error_and_stays_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut file = StateFile::new(&path);
+    store(&mut file, &others()).unwrap();
+    store(&mut file, &blobs()).unwrap();
+    let good = std::fs::read(&path).unwrap();
+    let form = form(&blobs());
+    let is_alone = |cut: &usize| *cut == form.len();
+    let mut damaged: Vec<Vec<u8>> = (1..40).filter(|cut| !is_alone(cut)).map(|cut| good[..cut].to_vec()).collect();
+    damaged.extend((1..20).map(|parts| good[..good.len() * parts / 20].to_vec()));
+    damaged.extend([good[..good.len() - 1].to_vec(), [&good[..], b"x"].concat(), vec![0xff; good.len()]]);
+    damaged.extend((0..form.len()).map(|at| {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x40;
+        bytes
+    }));
+    for (number, bytes) in damaged.iter().enumerate() {
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(load(&path).err(), Some(Rc::IO_ERROR), "{number}");
+        assert_eq!(store(&mut file, &others()), Err(Rc::IO_ERROR), "{number}");
+        assert!(std::fs::read(&path).unwrap() == *bytes, "{number}");
+    }
+    std::fs::write(&path, &good).unwrap();
+    assert!(load(&path).unwrap() == blobs());
+}
+
 #[test]
 fn zeroes_behind_the_state_do_not_count() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    std::fs::write(&path, [&BYTES[..], &[0; 100]].concat()).unwrap();
+    std::fs::write(&path, [&form(&blobs())[..], &[0; 100]].concat()).unwrap();
     assert!(load(&path).unwrap() == blobs());
+}
+
+/// It maps the file, which it makes larger by up to 2048 zeroes, and writes the form over what is in front. When it ends, it
+/// cuts off all but that; when it is killed, it does not.
+#[test]
+fn what_the_c_module_did_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut file = StateFile::new(&path);
+    for is_killed in [false, true, false, true] {
+        store(&mut file, &blobs()).unwrap();
+        assert!(front(&path) == blobs(), "it finds our state");
+        let theirs = OpenOptions::new().write(true).open(&path).unwrap();
+        theirs.set_len((theirs.metadata().unwrap().len() / 2048 + 1) * 2048).unwrap();
+        assert!(load(&path).unwrap() == blobs(), "it has only opened the file");
+        theirs.write_all_at(&form(&others()), 0).unwrap();
+        if !is_killed {
+            theirs.set_len(form(&others()).len() as u64).unwrap();
+        }
+        assert!(load(&path).unwrap() == others());
+        assert!(file.lock().unwrap().news() == Ok(News::State(others())));
+        StateFile::new(&path).lock().map(|mut locked| locked.news().and_then(|_| locked.keep())).unwrap().unwrap();
+        assert!(load(&path).unwrap() == others(), "and is kept with our records");
+        assert!(front(&path) == others());
+    }
+}
+
+#[test]
+fn a_kill_while_room_for_records_is_made_leaves_what_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    store(&mut StateFile::new(&path), &others()).unwrap();
+    let records = std::fs::read(&path).unwrap();
+    for before in [Blobs::default(), blobs()] {
+        let front = if before.permanent.is_empty() { vec![] } else { form(&before) };
+        // Room, which has an odd size, with a part of what comes there.
+        for written in [0, 0x10_0000, 0x14_0000, records.len()] {
+            let mut room = vec![0; records.len() + 1];
+            room[..front.len()].copy_from_slice(&front);
+            room[20_000..written.max(20_000)].copy_from_slice(&records[20_000..written.max(20_000)]);
+            std::fs::write(&path, &room).unwrap();
+            assert!(load(&path).unwrap() == before);
+            store(&mut StateFile::new(&path), &Blobs { volatile: vec![1], ..blobs() }).unwrap();
+            assert!(load(&path).unwrap() == Blobs { volatile: vec![1], ..blobs() });
+        }
+    }
 }
 
 #[test]
@@ -64,28 +159,68 @@ fn what_another_has_stored_is_news_and_what_we_stored_is_not() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut ours = StateFile::new(&path);
-    ours.lock().unwrap().store(&blobs()).unwrap();
+    store(&mut ours, &blobs()).unwrap();
     assert!(ours.lock().unwrap().news() == Ok(News::None));
-    let other = Blobs { permanent: vec![9], volatile: vec![] };
-    store(&path, &other);
-    let mut locked = ours.lock().unwrap();
-    assert!(locked.news() == Ok(News::State(other)));
-    locked.keep().unwrap();
-    assert!(ours.lock().unwrap().news() == Ok(News::None));
+    let (volatile, permanent) =
+        (Blobs { volatile: vec![6], ..blobs() }, Blobs { permanent: vec![9], volatile: vec![] });
+    for other in [volatile, permanent, blobs()] {
+        store(&mut StateFile::new(&path), &other).unwrap();
+        let mut locked = ours.lock().unwrap();
+        assert!(locked.news() == Ok(News::State(other.clone())));
+        locked.keep().unwrap();
+        let mut locked = ours.lock().unwrap();
+        assert!(locked.news() == Ok(News::None));
+        assert!(locked.known().unwrap() == other);
+    }
+}
+
+#[test]
+fn what_was_not_kept_is_news_once_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut ours = StateFile::new(&path);
+    store(&mut ours, &blobs()).unwrap();
+    store(&mut StateFile::new(&path), &others()).unwrap();
+    for _ in 0..2 {
+        assert!(ours.lock().unwrap().news() == Ok(News::State(others())));
+    }
+}
+
+/// One byte more than fits, and the largest that does.
+#[test]
+fn a_state_that_is_too_large_is_an_error_and_the_one_before_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut file = StateFile::new(&path);
+    store(&mut file, &blobs()).unwrap();
+    let sized = |permanent, volatile| Blobs { permanent: vec![7; permanent], volatile: vec![6; volatile] };
+    for large in [sized(form::PERMANENT + 1, 1), sized(1, form::VOLATILE + 1)] {
+        assert_eq!(store(&mut file, &large), Err(Rc::IO_ERROR));
+        assert!(load(&path).unwrap() == blobs());
+    }
+    for _ in 0..2 {
+        for state in [sized(form::PERMANENT, form::VOLATILE), sized(form::PERMANENT, 1), blobs()] {
+            store(&mut file, &state).unwrap();
+            assert!(load(&path).unwrap() == state);
+            assert!(front(&path) == state);
+        }
+    }
 }
 
 #[test]
 fn who_waits_gets_the_file_that_is_there_then() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let mut first = StateFile::new(&path);
-    let locked = first.lock().unwrap();
+    store(&mut StateFile::new(&path), &blobs()).unwrap();
+    let held = lock::tests::as_another(&path);
     let second = std::thread::spawn({
         let path = path.clone();
         move || load(&path).unwrap()
     });
-    locked.store(&blobs()).unwrap();
-    assert!(second.join().unwrap() == blobs());
+    held.write_all_at(&form(&others()), 0).unwrap();
+    held.set_len(form(&others()).len() as u64).unwrap();
+    drop(held);
+    assert!(second.join().unwrap() == others());
 }
 
 #[test]
@@ -93,13 +228,14 @@ fn a_file_that_was_removed_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut state = StateFile::new(&path);
-    state.lock().unwrap().store(&blobs()).unwrap();
+    store(&mut state, &blobs()).unwrap();
     let empty = |path: &Path| File::create(path).map(drop);
     for lose in [|path: &Path| std::fs::remove_file(path), empty] {
         lose(&path).unwrap();
         let mut locked = state.lock().unwrap();
         assert!(locked.news() == Ok(News::Removed));
-        locked.store(&blobs()).unwrap();
+        assert!(locked.known().unwrap() == blobs());
+        locked.store(&blobs().permanent, &blobs().volatile).unwrap();
         assert!(load(&path).unwrap() == blobs());
     }
 }
@@ -109,64 +245,23 @@ fn a_file_that_was_restored_in_its_place_is_news() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut state = StateFile::new(&path);
-    state.lock().unwrap().store(&blobs()).unwrap();
-    let other = Blobs { permanent: vec![9, 9, 9], volatile: vec![8, 8, 8] };
-    std::fs::write(&path, encode(&other).unwrap()).unwrap(); // as cp does
-    assert!(state.lock().unwrap().news() == Ok(News::State(other)));
+    store(&mut state, &others()).unwrap();
+    let backup = std::fs::read(&path).unwrap();
+    for copy in [form(&others()), backup] {
+        store(&mut state, &blobs()).unwrap();
+        std::fs::write(&path, copy).unwrap(); // as cp does
+        assert!(state.lock().unwrap().news() == Ok(News::State(others())));
+    }
 }
 
 #[test]
-fn a_file_that_others_make_and_remove_can_be_locked_at_any_moment() {
+fn no_neighbour_is_written_to() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(Ordering::Relaxed) {
-                let _ = OpenOptions::new().write(true).create_new(true).open(&path);
-                let _ = std::fs::remove_file(&path);
-            }
-        });
-        let locked = (0..50_000).all(|_| StateFile::new(&path).lock().is_ok());
-        over.store(true, Ordering::Relaxed);
-        assert!(locked);
-    });
-}
-
-#[test]
-fn a_link_that_leads_nowhere_is_an_error() {
-    let dir = tempfile::tempdir().unwrap();
-    let link = dir.path().join("link");
-    std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
-    assert_eq!(StateFile::new(&link).lock().err(), Some(Rc::IO_ERROR));
-}
-
-#[test]
-fn a_link_is_followed_not_replaced() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, link) = (dir.path().join("state"), dir.path().join("link"));
-    std::fs::write(&path, BYTES).unwrap();
-    std::os::unix::fs::symlink(&path, &link).unwrap();
-    store(&link, &Blobs { permanent: vec![9], volatile: vec![] });
-    assert_eq!(std::fs::read(&path).unwrap(), [0, 0, 0, 1, 9, 0, 0, 0, 0]);
-    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-}
-
-#[test]
-fn no_file_of_somebody_else_is_written_to() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("state");
-    let planted = dir.path().join(".state.tcti-libtpms.new");
-    std::fs::write(&planted, "theirs").unwrap();
-    let mut theirs = File::open(&planted).unwrap();
-    store(&path, &blobs());
-    let mut seen = String::new();
-    theirs.read_to_string(&mut seen).unwrap();
-    assert_eq!(seen, "theirs");
-    for neighbour in ["state.new", "state.lock"] {
+    for neighbour in [".state.tcti-libtpms.new", "state.new", "state.lock"] {
         let neighbour = dir.path().join(neighbour);
         std::fs::write(&neighbour, "mine").unwrap();
-        store(&path, &blobs());
+        store(&mut StateFile::new(&path), &blobs()).unwrap();
         assert_eq!(std::fs::read_to_string(&neighbour).unwrap(), "mine");
     }
 }
@@ -175,17 +270,9 @@ fn no_file_of_somebody_else_is_written_to() {
 fn a_failed_first_store_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    // A directory that is not empty in the place of the next state: not even root can write there.
-    std::fs::create_dir_all(dir.path().join(".state.tcti-libtpms.new/x")).unwrap();
-    assert_eq!(StateFile::new(&path).lock().unwrap().store(&blobs()), Err(Rc::IO_ERROR));
+    let large = Blobs { permanent: vec![1; form::PERMANENT + 1], volatile: vec![] };
+    assert_eq!(store(&mut StateFile::new(&path), &large), Err(Rc::IO_ERROR));
     assert!(!path.exists());
-}
-
-#[test]
-fn what_is_no_file_is_refused() {
-    for path in ["/dev/null", "/nonexistent/state", "/"] {
-        assert_eq!(StateFile::new(Path::new(path)).lock().err(), Some(Rc::IO_ERROR), "{path}");
-    }
 }
 
 #[test]
@@ -194,7 +281,7 @@ fn a_program_that_changes_its_directory_keeps_its_file() {
     let before = std::env::current_dir().unwrap();
     std::env::set_current_dir(dir.path()).unwrap(); // no other test here uses it
     let mut state = StateFile::new(Path::new("state"));
-    state.lock().unwrap().store(&blobs()).unwrap();
+    store(&mut state, &blobs()).unwrap();
     std::env::set_current_dir(other.path()).unwrap();
     let news = state.lock().unwrap().news();
     std::env::set_current_dir(before).unwrap();
@@ -203,49 +290,17 @@ fn a_program_that_changes_its_directory_keeps_its_file() {
 }
 
 #[test]
-fn names_that_are_no_text_have_a_next_state_each() {
-    let dir = tempfile::tempdir().unwrap();
-    let named = |name: &[u8]| dir.path().join(OsStr::from_bytes(name));
-    let (one, other) = (next_to(&named(b"\xfe")), next_to(&named(b"\xff")));
-    assert_ne!(one, other);
-    assert_eq!(other, named(b".\xff.tcti-libtpms.new"));
-}
-
-#[test]
 fn a_file_that_was_taken_away_during_a_command_is_not_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let (mut ours, mut theirs) = (StateFile::new(&path), StateFile::new(&path));
-    ours.lock().unwrap().store(&blobs()).unwrap();
-    let locked = ours.lock().unwrap();
+    let mut ours = StateFile::new(&path);
+    store(&mut ours, &blobs()).unwrap();
+    let mut locked = ours.lock().unwrap();
+    locked.news().unwrap();
     std::fs::remove_file(&path).unwrap();
-    let other = Blobs { permanent: vec![9], volatile: vec![] };
-    theirs.lock().unwrap().store(&other).unwrap();
-    assert_eq!(locked.store(&blobs()), Err(Rc::IO_ERROR));
-    assert!(load(&path).unwrap() == other, "what was acknowledged is there");
-    assert!(ours.lock().unwrap().news() == Ok(News::State(other)));
+    std::fs::write(&path, form(&others())).unwrap();
+    assert_eq!(locked.store(&[1], &[2]), Err(Rc::IO_ERROR));
+    assert!(load(&path).unwrap() == others(), "what was acknowledged is there");
+    assert!(ours.lock().unwrap().news() == Ok(News::State(others())));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
-}
-
-#[test]
-fn a_next_state_that_is_being_written_is_left_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let next = next_to(&dir.path().join("state"));
-    let theirs = make(&next, &Deadline::Now).unwrap();
-    assert_eq!(make(&next, &Deadline::Now).err().unwrap().kind(), ErrorKind::TimedOut);
-    assert!(theirs.is_at_its_path());
-}
-
-#[test]
-fn the_new_file_is_its_owners_or_there_is_none() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("file");
-    let ours = File::create(&path).unwrap().metadata().unwrap();
-    // A file that is not ours: made so, or, without the rights for that, one that is root's.
-    let file = match std::os::unix::fs::chown(&path, Some(1), None) {
-        Ok(()) => File::open(&path).unwrap(),
-        Err(_) => File::open("/").unwrap(),
-    };
-    let given = give_owner(&file, &ours);
-    assert_eq!(given.is_ok(), file.metadata().unwrap().uid() == ours.uid(), "{given:?}");
 }

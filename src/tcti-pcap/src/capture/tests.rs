@@ -3,6 +3,9 @@
 
 use super::*;
 use etherparse::{Ipv4Header, SlicedPacket, TransportSlice};
+use pcap_file::DataLink;
+use pcap_file::pcapng::blocks::enhanced_packet::EnhancedPacketOption;
+use pcap_file::pcapng::blocks::interface_description::InterfaceDescriptionOption;
 use pcap_file::pcapng::{Block, PcapNgReader};
 use std::fs::{self, File};
 use std::path::Path;
@@ -44,8 +47,8 @@ fn messages_and_comments_come_back_as_they_went() {
     let path = dir.path().join("capture");
     let mut capture = capture(&path);
     capture.record(Direction::ToTpm, GET_RANDOM, None);
-    capture.record(Direction::ToHost, OK, Some("a comment".into()));
-    capture.record(Direction::ToTpm, &[], Some("cancel".into()));
+    capture.record(Direction::ToHost, OK, Some("a comment"));
+    capture.record(Direction::ToTpm, &[], Some("cancel"));
     assert_eq!(
         read(&path),
         [(GET_RANDOM.to_vec(), None), (OK.to_vec(), Some("a comment".into())), (Vec::new(), Some("cancel".into())),]
@@ -110,8 +113,8 @@ fn captures_share_a_file() {
 #[test]
 fn a_capture_that_cannot_be_written_ends() {
     let (reader, writer) = rustix::pipe::pipe().unwrap();
-    let mut capture =
-        Capture { target: Target::Stdout, file: Some(Outlet::new(writer)), conversation: Conversation::new() };
+    let (file, blocks) = (Some(Outlet::new(writer)), Blocks::default());
+    let mut capture = Capture { target: Target::Stdout, file, conversation: Conversation::new(), blocks };
     capture.record(Direction::ToTpm, GET_RANDOM, None);
     assert!(capture.file.is_some());
     drop(reader);

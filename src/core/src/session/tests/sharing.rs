@@ -6,7 +6,8 @@ use super::*;
 /// Shared by fork; notes how it is resumed and closed.
 struct Connection {
     script: Scripted,
-    resumed: Vec<Before>,
+    resumed: Arc<Mutex<Vec<Before>>>,
+    inherited: Option<Inheritance>,
     closed: Arc<Mutex<Option<Company>>>,
 }
 
@@ -14,7 +15,10 @@ impl Connection {
     fn session(script: Vec<Event>) -> (Session<Connection>, Arc<Mutex<Option<Company>>>) {
         let closed = Arc::new(Mutex::new(None));
         let script = Scripted::new(script);
-        (Session::new(Connection { script, resumed: Vec::new(), closed: Arc::clone(&closed) }), closed)
+        (
+            Session::new(Connection { script, resumed: Arc::default(), inherited: None, closed: Arc::clone(&closed) }),
+            closed,
+        )
     }
 }
 
@@ -31,8 +35,9 @@ impl Transport for Connection {
         self.script.abandon();
     }
 
-    fn inherited(&mut self) {
-        self.script.inherited();
+    fn inherited(&mut self, inheritance: Inheritance) {
+        self.inherited = Some(inheritance);
+        self.script.inherited(inheritance);
     }
 
     fn is_shared(&self) -> bool {
@@ -40,7 +45,7 @@ impl Transport for Connection {
     }
 
     fn resume(&mut self, before: Before) -> Result<()> {
-        self.resumed.push(before);
+        self.resumed.lock().unwrap().push(before);
         Ok(())
     }
 
@@ -70,7 +75,7 @@ fn an_exchange_is_a_turn_which_ends_when_the_response_is_here() {
     assert_eq!(session.set_locality(1), Err(Rc::IO_ERROR), "nor is the connection used");
     drop(its);
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.transport.resumed, [Before::Anothers]);
+    assert_eq!(*session.transport.resumed.lock().unwrap(), [Before::Anothers]);
     assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
     assert_eq!(session.receive(None, Wait::Millis(0)), Ok(Received::Size(OK.len())));
     whole(&mut other); // while the first has not collected its own
@@ -87,7 +92,7 @@ fn whatever_breaks_an_exchange_off_is_told_to_the_next() {
         session.transport.script = Scripted::new(vec![Event::bytes(OK); 2]);
         whole(&mut session);
         whole(&mut session);
-        assert_eq!(session.transport.resumed, [Before::BrokenOff { sent: true }], "once");
+        assert_eq!(*session.transport.resumed.lock().unwrap(), [Before::BrokenOff], "once");
     };
     broken(|session| assert_eq!(session.receive(None, Wait::Forever), Err(Rc::IO_ERROR)));
     broken(|session| session.cancel().unwrap());
@@ -101,7 +106,7 @@ fn a_process_that_died_in_its_exchange_left_something() {
     let (mut session, _) = Connection::session(vec![Event::bytes(OK)]);
     session.elsewhere().unwrap().begin().die();
     whole(&mut session);
-    assert_eq!(session.transport.resumed, [Before::BrokenOff { sent: false }]);
+    assert_eq!(*session.transport.resumed.lock().unwrap(), [Before::BrokenOff]);
 }
 
 #[test]
@@ -127,4 +132,26 @@ fn the_transport_is_closed_by_who_used_it_and_not_while_another_process_does() {
     session.owner = Generation::parent();
     drop(session);
     assert_eq!(*closed.lock().unwrap(), None, "a child that never used it");
+}
+
+#[test]
+fn without_turns_a_child_does_not_use_the_connection_of_its_parent() {
+    let (mut session, closed) = Connection::session(vec![Event::bytes(OK); 2]);
+    session.turns = Turns::new(false); // the system denied what they take
+    session.owner = Generation::parent();
+    session.enter().unwrap();
+    assert_eq!(session.transport.inherited, Some(Inheritance::Copies));
+    whole(&mut session);
+    drop(session);
+    assert_eq!(*closed.lock().unwrap(), Some(Company::Alone), "of its own");
+}
+
+#[test]
+fn what_another_process_did_is_known_at_the_end() {
+    let (session, closed) = Connection::session(vec![]);
+    let resumed = Arc::clone(&session.transport.resumed);
+    drop(session.elsewhere().unwrap().begin());
+    drop(session);
+    assert_eq!(*resumed.lock().unwrap(), [Before::Anothers]);
+    assert_eq!(*closed.lock().unwrap(), Some(Company::Shared));
 }

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Images of a file as a process leaves it that is killed at any byte of what it writes, and as a disk has it when the
+//! power fails at any moment.
+
+use super::*;
+use std::collections::BTreeMap;
+
+const BOOT: Boot = [b'a'; 36];
+const NEXT_BOOT: Boot = [b'b'; 36];
+
+/// States in turn, some of which differ in the volatile state alone. Lengths grow and shrink.
+fn states() -> Vec<Blobs> {
+    let state = |permanent: u8, volatile: u8| Blobs {
+        permanent: vec![permanent; 100 + usize::from(permanent) * 1000],
+        volatile: vec![volatile; 9000 - usize::from(volatile % 3) * 700],
+    };
+    let numbers = [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (3, 6), (4, 7), (1, 7), (1, 8), (1, 9), (1, 10), (2, 1)];
+    numbers.map(|(permanent, volatile)| state(permanent, volatile)).into()
+}
+
+/// One call of the system.
+struct Write {
+    at: usize,
+    bytes: Vec<u8>,
+    /// Whether it ends only when that is on the disk.
+    is_through: bool,
+}
+
+/// What a process does to a file.
+struct World {
+    file: File,
+    journal: Journal,
+}
+
+impl World {
+    fn new(state: &Blobs) -> World {
+        let file = tempfile::tempfile().unwrap();
+        let journal = Journal::begin(&file, BOOT, &state.permanent, &state.volatile).unwrap();
+        World { file, journal }
+    }
+
+    fn image(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        read(&self.file, 0, usize::try_from(SIZE).unwrap(), &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Stores a state in these writes.
+    fn store(&mut self, state: &Blobs) -> Vec<Write> {
+        let mut image = self.image();
+        let World { file, journal } = self;
+        let is_base = state.permanent != journal.permanent();
+        let (check, volatile) = (journal.first.len() + journal.newest.second().len() - CHECK, journal.next.volatile());
+        journal.store(file, &state.permanent, &state.volatile).unwrap();
+        let write = |at: u64, bytes: &[u8], is_through| Write { at: at as usize, bytes: bytes.to_vec(), is_through };
+        let (record, form) = (journal.newest.bytes(), journal.newest.form());
+        let writes = match is_base {
+            true => vec![
+                write(check as u64, &[0; CHECK], false),
+                write(journal.base_side.base(), record, true),
+                write(0, form, false),
+            ],
+            false => vec![write(volatile, record, false), write(journal.first.len() as u64, form, false)],
+        };
+        for write in &writes {
+            image[write.at..write.at + write.bytes.len()].copy_from_slice(&write.bytes);
+        }
+        assert!(image == self.image(), "that is all that was written");
+        writes
+    }
+}
+
+/// The state that a process finds, and after it the next, and the C module.
+fn found(image: &[u8], boot: Boot) -> Blobs {
+    let file = tempfile::tempfile().unwrap();
+    file.write_all_at(image, 0).unwrap();
+    let (_, state) = Journal::load(&file, &boot).unwrap();
+    let (mut journal, again) = Journal::load(&file, &boot).unwrap();
+    assert!(state == again);
+    let mut front = Vec::new();
+    read(&file, 0, journal.first.len() + journal.newest.second().len(), &mut front).unwrap();
+    assert!(front == [&journal.first, journal.newest.second()].concat());
+    assert!(journal.permanent() == state.permanent);
+    // Which can go on from there.
+    let next = Blobs { permanent: vec![77; 10], volatile: vec![78; 20] };
+    for next in [&Blobs { permanent: state.permanent.clone(), ..next.clone() }, &next] {
+        journal.store(&file, &next.permanent, &next.volatile).unwrap();
+        assert!(Journal::load(&file, &boot).unwrap().1 == *next);
+    }
+    state
+}
+
+#[test]
+fn a_kill_at_any_byte_leaves_the_state_before_or_the_one_after() {
+    let states = states();
+    let mut world = World::new(&states[0]);
+    let mut counts = [0; 2];
+    for pair in states.windows(2) {
+        let mut image = world.image();
+        for write in world.store(&pair[1]) {
+            let length = write.bytes.len();
+            let behind = [CHECK + 1, CHECK, 1].map(|back| length.saturating_sub(back));
+            let edges = [0, 1, 3, 4, 5, 11, 12, 63, 64, 65, 68, length].into_iter().chain(behind);
+            for cut in (0..length).step_by(1009).chain(edges).filter(|cut| *cut <= length) {
+                let mut image = image.clone();
+                image[write.at..write.at + cut].copy_from_slice(&write.bytes[..cut]);
+                let state = found(&image, BOOT);
+                counts[pair.iter().position(|known| *known == state).expect("a state that never was")] += 1;
+            }
+            image[write.at..write.at + length].copy_from_slice(&write.bytes);
+        }
+        assert!(found(&image, BOOT) == pair[1]);
+    }
+    assert!(counts.iter().all(|count| *count > 50), "{counts:?}");
+}
+
+#[test]
+fn a_kill_while_the_first_records_are_shown_leaves_the_state() {
+    let state = &states()[0];
+    let world = World::new(state);
+    let form = world.journal.newest.form();
+    for cut in [0, 1, 2, 3, 4, 100, form.len() - CHECK, form.len() - 1, form.len()] {
+        // What was in front is either nothing, or the same state from the C module.
+        for before in [vec![0; form.len()], [&form[..form.len() - CHECK], &[0; CHECK]].concat()] {
+            let mut image = world.image();
+            image[cut..form.len()].copy_from_slice(&before[cut..]);
+            assert!(found(&image, BOOT) == *state);
+        }
+    }
+}
+
+/// Sectors of a disk. Of each there are versions since it was written through last, any of which the disk may have.
+struct Disk {
+    durable: Vec<u8>,
+    versions: BTreeMap<usize, Vec<Vec<u8>>>,
+    now: Vec<u8>,
+}
+
+const SECTOR: usize = 512;
+
+impl Disk {
+    fn write(&mut self, write: &Write) {
+        let range = write.at..write.at + write.bytes.len();
+        self.now[range.clone()].copy_from_slice(&write.bytes);
+        for sector in range.start / SECTOR..range.end.div_ceil(SECTOR) {
+            let bytes = self.now[sector * SECTOR..].iter().take(SECTOR).copied().collect();
+            self.versions.entry(sector).or_default().push(bytes);
+        }
+    }
+
+    fn is_through(&mut self, write: &Write) {
+        for sector in write.at / SECTOR..(write.at + write.bytes.len()).div_ceil(SECTOR) {
+            let bytes = self.versions.remove(&sector).unwrap().pop().unwrap();
+            self.durable[sector * SECTOR..][..bytes.len()].copy_from_slice(&bytes);
+        }
+    }
+
+    /// What it may have: all, nothing, or anything of what was written.
+    fn after_a_power_cut(&self, random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+        let mut image = self.durable.clone();
+        let how = random(4);
+        for (sector, versions) in &self.versions {
+            let version = match how {
+                0 => versions.len() - 1,
+                1 => versions.len(),
+                _ => random(versions.len() + 1),
+            };
+            if let Some(bytes) = versions.get(version) {
+                image[sector * SECTOR..][..bytes.len()].copy_from_slice(bytes);
+            }
+        }
+        image
+    }
+}
+
+#[test]
+fn a_power_cut_leaves_the_last_permanent_state_and_no_volatile_one() {
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        usize::try_from(seed % u64::try_from(below).unwrap()).unwrap()
+    };
+    let states = states();
+    let mut world = World::new(&states[0]);
+    let mut disk = Disk { durable: world.image(), versions: BTreeMap::new(), now: world.image() };
+    let mut counts = [0; 2];
+    for pair in states.windows(2) {
+        let mut acknowledged = &pair[0];
+        for write in world.store(&pair[1]) {
+            disk.write(&write);
+            for _ in 0..10 {
+                let state = found(&disk.after_a_power_cut(&mut random), NEXT_BOOT);
+                assert!(state.volatile.is_empty());
+                let which = [acknowledged, &pair[1]].iter().position(|known| known.permanent == state.permanent);
+                counts[which.expect("a state that never was")] += 1;
+            }
+            if write.is_through {
+                disk.is_through(&write);
+                acknowledged = &pair[1];
+            }
+        }
+        for _ in 0..20 {
+            let state = found(&disk.after_a_power_cut(&mut random), NEXT_BOOT);
+            assert!(state.permanent == pair[1].permanent, "it was acknowledged");
+        }
+    }
+    assert!(counts.iter().all(|count| *count > 10), "{counts:?}");
+}
+
+#[test]
+fn a_volatile_state_is_of_one_boot() {
+    let state = &states()[0];
+    let world = World::new(state);
+    assert!(found(&world.image(), BOOT) == *state);
+    assert!(found(&world.image(), NEXT_BOOT) == Blobs { volatile: vec![], ..state.clone() });
+}
+
+/// Two machines with one file, of which each has started after the other wrote.
+#[test]
+fn a_state_of_another_boot_is_not_older_for_that() {
+    let states = states();
+    let mut world = World::new(&states[0]);
+    for state in &states[1..3] {
+        world.store(state);
+    }
+    let (mut other, found) = Journal::load(&world.file, &NEXT_BOOT).unwrap();
+    assert!(found.permanent == states[2].permanent && found.volatile.is_empty());
+    for state in &states[3..5] {
+        other.store(&world.file, &state.permanent, &state.volatile).unwrap();
+    }
+    assert!(!world.journal.is_current(&world.file).unwrap());
+    let (_, found) = Journal::load(&world.file, &BOOT).unwrap();
+    assert!(found.permanent == states[4].permanent && found.volatile.is_empty());
+}
+
+/// It was executed, and nobody was told. Who did not see it goes on from the state before, and that counts.
+#[test]
+fn a_command_whose_process_was_killed_comes_back_for_nobody() {
+    let states = states();
+    let mut world = World::new(&states[0]);
+    world.store(&states[1]);
+    let record = Record::new(
+        Head { number: world.journal.number + 1, base: world.journal.base, boot: BOOT },
+        &[],
+        &states[9].volatile,
+    );
+    world.file.write_all_at(record.unwrap().bytes(), world.journal.next.volatile()).unwrap();
+    assert!(world.journal.is_current(&world.file).unwrap());
+    world.store(&states[2]);
+    assert!(Journal::load(&world.file, &BOOT).unwrap().1 == states[2]);
+}
