@@ -120,6 +120,10 @@ pub(crate) struct Chip {
     power: Power,
     /// None in a forked process that could not make them.
     messages: Option<Messages>,
+    /// The last response, in memory that libtpms takes for the next one: malloc(3) has no shelf for 4 KiB.
+    response: CBuffer,
+    /// Bytes of that memory.
+    room: u32,
 }
 
 impl Chip {
@@ -133,7 +137,10 @@ impl Chip {
         }
         let parts = Messages::open().and_then(|messages| Ok((messages, Functions::load()?)));
         match parts {
-            Ok((messages, functions)) => Ok(Chip { functions, power: Power::Off, messages: Some(messages) }),
+            Ok((messages, functions)) => {
+                let response = CBuffer { data: ptr::null_mut(), len: 0 };
+                Ok(Chip { functions, power: Power::Off, messages: Some(messages), response, room: 0 })
+            }
             Err(rc) => {
                 IN_USE.store(false, Ordering::Release);
                 Err(rc)
@@ -181,13 +188,12 @@ impl Chip {
     pub(crate) fn process(&mut self, locality: u8, command: &[u8]) -> Result<Vec<u8>> {
         LOCALITY.store(locality, Ordering::Relaxed);
         let size = u32::try_from(command.len()).map_err(|_| Rc::BAD_VALUE)?;
-        let mut response = CBuffer { data: ptr::null_mut(), len: 0 };
-        let mut room = 0;
-        let (data, len) = (&raw mut response.data, &raw mut response.len);
-        // SAFETY: libtpms reads `size` bytes of the command and allocates the response with malloc.
-        let result = unsafe { (self.functions.process)(data, len, &mut room, command.as_ptr(), size) };
+        let (data, len, room) = (&raw mut self.response.data, &raw mut self.response.len, &raw mut self.room);
+        // SAFETY: libtpms reads `size` bytes of the command, and fills memory of malloc(3) of `room` bytes, or a larger piece
+        // that it puts in its place.
+        let result = unsafe { (self.functions.process)(data, len, room, command.as_ptr(), size) };
         self.check("execute a command", result)?;
-        copy(&response)
+        copy(&self.response)
     }
 
     /// NV memory as of now; libtpms told of each change.
@@ -275,6 +281,9 @@ pub(crate) struct CBuffer {
     data: *mut c_uchar,
     len: u32,
 }
+
+// SAFETY: it is the only pointer to that memory, which any thread may read and free.
+unsafe impl Send for CBuffer {}
 
 impl Deref for CBuffer {
     type Target = [u8];
