@@ -75,7 +75,7 @@ enum Mode {
     Stick(Both),
     /// Sends so many GetRandom through one TCTI: what `strace -c` counts.
     Send { file: PathBuf, conf: String, commands: usize },
-    /// Makes and finalizes as many contexts as each line of standard input says.
+    /// Makes and finalizes contexts as each line of standard input says.
     /// `carrier` is the module that it opens.
     Cycle { file: PathBuf, conf: String, carrier: Option<PathBuf> },
     /// Answers TPM commands on standard input with a fixed response: the command behind the TCTI cmd.
@@ -117,7 +117,7 @@ fn main() -> Result<()> {
         }
         Mode::Stick(Both { parts, commands, contexts }) => stick::print(&parts, commands, contexts),
         Mode::Send { file, conf, commands } => Library { file, conf }.send(commands),
-        Mode::Cycle { file, conf, carrier } => cycles::serve(&Library { file, conf }, carrier),
+        Mode::Cycle { file, conf, carrier } => cycles::process::serve(&Library { file, conf }, carrier),
         Mode::Respond => servers::respond(),
     }
 }

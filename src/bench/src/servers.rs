@@ -84,14 +84,11 @@ impl Case {
         Library { file: module(&self.parts.ours, self.module), conf: self.conf.clone() }
     }
 
-    /// One for each version; absent where it has no such C module, or none that can do this.
+    /// One for each version; absent where it has no such C module. None of them keeps a connection.
     pub(crate) fn theirs(&self) -> Vec<Option<Library>> {
         let library = |theirs: &Theirs| {
             let file = Some(module(&theirs.dir, self.module)).filter(|file| file.exists())?;
-            match self.place {
-                Place::Mssim(At::Path(_)) => None,
-                _ => Some(Library { file, conf: self.conf.replace(",keep=true", "") }),
-            }
+            Some(Library { file, conf: self.conf.replace(",keep=true", "") })
         };
         self.parts.theirs.iter().map(library).collect()
     }
@@ -111,6 +108,11 @@ impl Case {
     /// Whether the C module waits for delayed acknowledgements: 88 ms for a command.
     pub(crate) fn slow_c(&self) -> bool {
         matches!(self.place, Place::Mssim(At::Port(_)))
+    }
+
+    /// Whether there is a TPM.
+    pub(crate) fn carries_commands(&self) -> bool {
+        self.module != "null"
     }
 
     pub(crate) fn floor(&self) -> Option<Subject> {

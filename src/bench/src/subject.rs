@@ -38,6 +38,15 @@ impl fmt::Display for Command {
     }
 }
 
+/// As libtss2-sys does it: the size first, then the response. The answer is its size.
+pub(crate) fn exchange(child: &mut Child, response: &mut [u8], command: &[u8]) -> Result<usize> {
+    let size = child
+        .transmit(command)
+        .and_then(|()| child.response_size(Wait::Forever))
+        .and_then(|_| child.receive(response, Wait::Forever));
+    size.map_err(|rc| anyhow!("{rc:?}"))
+}
+
 /// TPM2_Startup with TPM_SU_CLEAR. A TPM that has been started answers with an error, which does no harm.
 const STARTUP: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
 
@@ -64,23 +73,16 @@ impl Library {
             .with_context(|| format!("cannot open {}", self.file.display()))
     }
 
-    /// Used as libtss2-sys does: the size first, then the response.
+    /// Used as [`exchange`] does.
     pub(crate) fn subject(&self) -> Subject {
         let library = Library { file: self.file.clone(), conf: self.conf.clone() };
         Box::new(move || {
             let mut child = library.open()?;
             let mut response = vec![0; 4096];
-            let mut exchange = move |command: &[u8]| {
-                let size = child
-                    .transmit(command)
-                    .and_then(|()| child.response_size(Wait::Forever))
-                    .and_then(|_| child.receive(&mut response, Wait::Forever));
-                size.map_err(|rc| anyhow!("{rc:?}"))
-            };
             if library.leaves_startup_to_us() {
-                exchange(STARTUP)?;
+                exchange(&mut child, &mut response, STARTUP)?;
             }
-            Ok(Box::new(exchange))
+            Ok(Box::new(move |command| exchange(&mut child, &mut response, command)))
         })
     }
 

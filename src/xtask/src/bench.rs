@@ -57,40 +57,43 @@ const FULL: Counts = Counts {
 };
 
 const INTRODUCTION: &str = "\
-Each table is of one run in which our modules, the C modules of the distribution and, where there is one, the floor had
-their turns one after the other. Times are microseconds, median (99th percentile). A ratio is ours to the other's, formed
-turn by turn, and the median of those: below 1 is better, and a machine that changes its speed does not change it. The floor
-is the least that a protocol needs, one gathered write and as few reads as possible, and nothing checked but the size.
+Each table comes from one run, in which our modules, two versions of the C modules and, where there is one, the floor took
+turns. One version is the newest that Debian has, from its suite sid, the other that of the distribution. All ran on
+the libc of sid, which the newest need; both C versions used the newest libtss2-mu and libtss2-tctildr. Times are
+microseconds, median (99th percentile). A ratio is ours to the other's, formed turn by turn, and the median of those: below
+1 is better, and a machine that changes its speed does not change it. The floor is the least that a protocol needs: one gathered
+write, as few reads as possible, and nothing checked but the size.
 
-`cargo xtask bench` makes all this in target/bench.md, in a few minutes; `cargo xtask bench --publish` writes this page too.
+`cargo xtask bench` writes all this to target/bench.md, in a quarter of an hour; `cargo xtask bench --publish` writes this
+page, too.
 ";
 
 const COMMANDS: &str = "\
 One command and its response, as libtss2-sys does it: the size first, then the response. Client and server share one core.
-The calls are system calls per command. The C module has no `keep=true`, so it is compared with its connection per command;
-it waits for a delayed acknowledgement twice per command in mssim's protocol; there is none for mssim's Unix sockets. libtpms is
-in the process. Ours has a call more on a Unix socket, where it ends the connection with shutdown(2), since a forked process may
-have a copy of it; pcap has one more for each message, since a limit for the size of files may have come, whose signal would end
-the program, and that is most of what recording takes longer.
+Calls are system calls per command. The C modules have no `keep=true`, so ours is compared with their connection per command;
+in mssim's protocol over TCP they wait for a delayed acknowledgement twice per command. libtpms is in the process.
+
+On a Unix socket ours bounds the time to connect, and ends the connection with shutdown(2), because a forked process may have a
+copy of it: two calls more. It reads a response at once, and not its header first: a call less. pcap asks for the limit
+of file sizes before each write, because the signal of a limit that came meanwhile would end the program: two calls more.
 ";
 
 const DEVICES: &str = "\
 The same on the kernel's devices, in a virtual machine without hardware acceleration and with an swtpm behind it. `/dev/tpm0`
-is without the resource manager. Most of each time is the driver's. With ours a worker of the kernel waits for the TPM, so that
+is without the resource manager. Most of each time is the driver's. A worker of the kernel waits for the TPM, so that
 time-outs hold: a change of threads in each command. The C module sends a command when it opens.
 ";
 
 const STICK: &str = "\
-The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine; ours alone, because distributions do not
-ship the C module. What the bus of a real stick costs are the turns. The C module makes three transfers one after the other
-for each SPI transaction and reads the status register before each burst, and before and after the last byte; between two
-looks at it, it sleeps for 8 ms. To make a context is to look for the stick, to claim it and to begin with the TPM; where all of
+The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine. On a real bus the turns are what takes
+time. The C module makes three transfers for each SPI transaction, one after the other, and sleeps for 8 ms between two
+looks at the status register. To make a context is to look for the stick, to claim it and to begin with the TPM; where all of
 that is emulated, as here, it takes so long that a thousand have to do.
 ";
 
 const START: &str = "\
-`tpm2_getrandom 8` as a process, with a directory in LD_LIBRARY_PATH that has libtss2-tctildr and libtss2-tcti-swtpm of the
-one or the other. Instructions are those of the program, counted by valgrind. Memory and page faults are those at one moment: the
+`tpm2_getrandom 8` as a process on the libc of this machine, with a directory in LD_LIBRARY_PATH that has libtss2-tctildr
+and libtss2-tcti-swtpm, ours or those of the distribution. Instructions are those of the program, counted by valgrind. Memory and page faults are those at one moment: the
 first command is sent and the response awaited.
 
 What is above 1 here is the standard library that each of our libraries has inside. It asks the dynamic linker for more
@@ -113,7 +116,7 @@ here (shutdown).
 ";
 
 const CYCLES: &str = "\
-A context is made and finalized at once, its library staying loaded; memory is by how much the process has grown after all of
+A context is made and finalized at once, its library staying loaded. KiB are by how much the process has grown after all of
 them.
 
 Where ours takes longer: mssim says SESSION_END on both channels when it ends, as the protocol wants it, which the C module
