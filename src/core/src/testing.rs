@@ -9,6 +9,7 @@ pub use crate::sys::Forked;
 use crate::transport::{Cancel, GetPollHandles, Inheritance, Open, Progress, SetLocality, Transport};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 #[cfg(any(test, feature = "property"))]
 pub mod exchange;
@@ -29,6 +30,23 @@ pub fn malformed() -> Vec<Vec<u8>> {
     responses.push(vec![0; 20]);
     responses.push(vec![0xff; 4096]);
     responses
+}
+
+/// A process that was forked from this one and has all that it had, until [`Heir::end`].
+pub struct Heir(Forked, UnixStream);
+
+impl Heir {
+    /// One that does nothing.
+    pub fn idle() -> Heir {
+        let (here, mut there) = UnixStream::pair().unwrap();
+        Heir(Forked::asks(move || there.read_exact(&mut [0]).is_ok()), here)
+    }
+
+    /// Ends it.
+    pub fn end(mut self) {
+        self.1.write_all(&[0]).unwrap();
+        assert_eq!(self.0.status(), Some(0));
+    }
 }
 
 /// What a [`Scripted`] transport has to poll. It has no descriptor: only the number counts.

@@ -127,6 +127,9 @@ impl Mssim {
     /// Connects both channels and switches the simulator on, which does nothing to one that is on. Nor does the end of a
     /// cancellation where there is none: another process may have cancelled a command and ended, and nobody knows.
     fn connect(&mut self) -> Result<()> {
+        if self.lasts == Lasts::Context && !self.channels.may_be_kept() {
+            self.lasts = Lasts::Exchange;
+        }
         let data = self.channels.connect_data()?.shared();
         let platform = self.channels.control.connect()?.shared();
         let off = (self.cancelling || self.lasts == Lasts::Exchange).then_some(MS_SIM_CANCEL_OFF);
@@ -247,8 +250,6 @@ impl Open for Mssim {
             envelope: RxBuf::new(),
         };
         mssim.connect()?;
-        // Later ones end with the exchange: a process that was forked meanwhile may have to connect, too.
-        mssim.lasts = Lasts::Exchange;
         Ok(mssim)
     }
 }

@@ -29,8 +29,8 @@ const DELETE_VOLATILE: u32 = 1;
 enum Keep {
     PerCommand,
     Open,
-    /// The one that was kept has ended. Later ones end with the exchange, since a process that was forked meanwhile may
-    /// have to connect, too, and swtpm serves one connection at a time.
+    /// The one that was kept has ended. Later ones end with the exchange, since another process has the one that was lost
+    /// and will have to connect, too, and swtpm serves one connection at a time.
     Lost,
 }
 
@@ -47,11 +47,12 @@ impl Swtpm {
         self.control(Control::Init, &DELETE_VOLATILE.to_be_bytes())
     }
 
-    /// The connection that was kept is no more.
-    fn lose(&mut self) {
-        if self.keep == Keep::Open {
+    fn connect(&mut self) -> Result<Stream> {
+        if self.keep == Keep::Open && !self.channels.may_be_kept() {
             self.keep = Keep::Lost;
         }
+        let stream = self.channels.connect_data()?;
+        Ok(if self.keep == Keep::Open { stream.shared() } else { stream })
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
@@ -90,8 +91,7 @@ impl Open for Swtpm {
         })?;
         let mut swtpm = Swtpm { channels, keep, data: None };
         // The data channel must answer, and a new context starts in locality 0.
-        let stream = swtpm.channels.connect_data()?;
-        swtpm.data = Some(if keep == Keep::Open { stream.shared() } else { stream });
+        swtpm.data = Some(swtpm.connect()?);
         swtpm.set_locality(0)?;
         swtpm.collected();
         Ok(swtpm)
@@ -102,7 +102,7 @@ impl Transport for Swtpm {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if !self.data.as_ref().is_some_and(Stream::is_quiet) {
             self.abandon(); // for every process that has it
-            self.data = Some(self.channels.connect_data()?);
+            self.data = Some(self.connect()?);
         }
         let Some(stream) = &self.data else { return Err(Rc::IO_ERROR) };
         stream.send(&mut [IoSlice::new(command)])
@@ -130,7 +130,6 @@ impl Transport for Swtpm {
         if let Some(stream) = self.data.take() {
             stream.end();
         }
-        self.lose();
     }
 
     fn inherited(&mut self, inheritance: Inheritance) {
@@ -138,9 +137,6 @@ impl Transport for Swtpm {
             Inheritance::Shared if self.keep == Keep::Open => {}
             Inheritance::Shared | Inheritance::Copies => self.data = None,
             Inheritance::Nothing => mem::forget(self.data.take()),
-        }
-        if self.data.is_none() {
-            self.lose();
         }
         self.channels.inherited();
     }

@@ -2,6 +2,7 @@
 //! The two channels of a simulator and the configuration string that swtpm and mssim share; [`Channels::parse`] reads it.
 
 use super::endpoint::{Address, Endpoint};
+use super::heirs::Heirs;
 use super::stream::Stream;
 use crate::conf::{Conf, number};
 use crate::rc::{Rc, Result};
@@ -27,6 +28,7 @@ pub struct Channels {
     pub data: Endpoint,
     /// Control or platform commands.
     pub control: Endpoint,
+    heirs: Heirs,
 }
 
 impl Channels {
@@ -41,6 +43,13 @@ impl Channels {
     pub fn inherited(&mut self) {
         self.data.inherited();
         self.control.inherited();
+        self.heirs = Heirs::Some;
+    }
+
+    /// Whether the connections that are made next may be kept. Not where a process was forked that has those of before,
+    /// which are of no use any more: a simulator would serve this process alone. To be asked before each.
+    pub fn may_be_kept(&mut self) -> bool {
+        !self.heirs.exist()
     }
 
     /// Reads `host=`, `port=`, `path=`, `ctrl_port=`, `ctrl_path=` and `timeout=` (milliseconds, see [`Endpoint::timeout`]). Other
@@ -118,6 +127,7 @@ impl<'a> Keys<'a> {
         Ok(Channels {
             data: Endpoint::new(data, timeout, DATA_REMEDY),
             control: Endpoint::new(control, timeout, CONTROL_REMEDY),
+            heirs: Heirs::Unasked,
         })
     }
 }
