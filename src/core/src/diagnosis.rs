@@ -6,11 +6,10 @@ mod advice;
 mod machine;
 mod rights;
 
-use machine::Machine;
+use machine::{Machine, is_tpm12};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat, major, minor};
 use rights::{Names, Node};
-use std::fs;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -75,28 +74,26 @@ pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
 /// Whether what opened can be a TPM 2.0.
 pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), Failure> {
     let cause = match kind(fd) {
-        CHARACTER_DEVICE if is_tpm12(fd) => Cause::Tpm12,
+        // By its number, for a container may have it under the name of another.
+        CHARACTER_DEVICE if registration(fd).is_some_and(|dir| is_tpm12(&dir)) => Cause::Tpm12,
         CHARACTER_DEVICE => return Ok(()),
         kind => Cause::Kind(kind),
     };
     Err(Failure { path: path.to_owned(), cause })
 }
 
-/// By its number, for a container may have it under the name of another (Linux `Documentation/ABI/stable/sysfs-class-tpm`).
-fn is_tpm12(fd: BorrowedFd<'_>) -> bool {
-    let version = registration(fd).and_then(|dir| fs::read_to_string(dir.join("tpm_version_major")).ok());
-    version.is_some_and(|version| version.trim() == "1")
-}
-
 /// Whether the kernel still has a driver for the device that is open; `true` where that cannot be seen.
 pub fn is_registered(fd: BorrowedFd<'_>) -> bool {
-    registration(fd).is_none_or(|dir| dir.exists() || !dir.parent().is_some_and(Path::exists))
+    registration(fd).is_none_or(|dir| Path::new(&dir).exists() || !Path::new(DEVICES).exists())
 }
 
-/// Where sysfs has a character device.
-fn registration(fd: BorrowedFd<'_>) -> Option<PathBuf> {
+/// Where sysfs has the character devices, by number.
+const DEVICES: &str = "/sys/dev/char/";
+
+/// Where it has this one.
+fn registration(fd: BorrowedFd<'_>) -> Option<String> {
     let number = fstat(fd).ok()?.st_rdev;
-    Some(PathBuf::from(format!("/sys/dev/char/{}:{}", major(number), minor(number))))
+    Some(format!("{DEVICES}{}:{}", major(number), minor(number)))
 }
 
 /// Why a path does not open.

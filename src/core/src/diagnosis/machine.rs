@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What TPMs the kernel has, and which of their devices are in /dev.
 
-use nix::sys::stat::{major, minor, stat};
 use nix::unistd::geteuid;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read;
 use std::path::Path;
 
 /// The machine as this process sees it.
@@ -15,9 +15,9 @@ pub(super) struct Machine {
 }
 
 /// A TPM of the kernel: /sys/class/tpm/tpmN.
-#[derive(Default)]
 pub(super) struct Tpm {
-    pub(super) number: u32,
+    /// N.
+    pub(super) number: String,
     /// Whether it is a TPM 1.2.
     pub(super) is_tpm12: bool,
     pub(super) bare: Device,
@@ -25,47 +25,50 @@ pub(super) struct Tpm {
 }
 
 /// One of the devices of a TPM.
-#[derive(Clone, Default)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Device {
-    /// MAJOR:MINOR, as sysfs says; absent where the kernel has no such device.
-    pub(super) registered: Option<String>,
-    /// MAJOR:MINOR of the node in /dev, if it is there.
-    pub(super) node: Option<String>,
+    /// Whether sysfs has it.
+    pub(super) is_registered: bool,
+    /// Whether /dev has it.
+    pub(super) is_in_dev: bool,
 }
 
 impl Machine {
     pub(super) fn look() -> Machine {
-        let entries = fs::read_dir("/sys/class/tpm").into_iter().flatten().flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        let mut tpms: Vec<Tpm> = names.filter_map(|name| Tpm::look(name.strip_prefix("tpm")?.parse().ok()?)).collect();
-        tpms.sort_by_key(|tpm| tpm.number);
+        let mut tpms = Vec::new();
+        if let Ok(entries) = fs::read_dir("/sys/class/tpm") {
+            for entry in entries.flatten() {
+                if let Some(number) = entry.file_name().to_str().and_then(|name| name.strip_prefix("tpm")) {
+                    tpms.push(Tpm {
+                        number: number.to_owned(),
+                        is_tpm12: is_tpm12(&format!("/sys/class/tpm/tpm{number}")),
+                        bare: Device::look("tpm", number),
+                        manager: Device::look("tpmrm", number),
+                    });
+                }
+            }
+        }
         Machine { tpms, is_root: geteuid().is_root() }
     }
 
-    pub(super) fn tpm(&self, number: u32) -> Option<&Tpm> {
+    pub(super) fn tpm(&self, number: &str) -> Option<&Tpm> {
         self.tpms.iter().find(|tpm| tpm.number == number)
     }
 }
 
-impl Tpm {
-    fn look(number: u32) -> Option<Tpm> {
-        let version = fs::read_to_string(format!("/sys/class/tpm/tpm{number}/tpm_version_major")).unwrap_or_default();
-        Some(Tpm {
-            number,
-            is_tpm12: version.trim() == "1",
-            bare: Device::look("tpm", number),
-            manager: Device::look("tpmrm", number),
-        })
+impl Device {
+    fn look(class: &str, number: &str) -> Device {
+        let exists = |path: String| Path::new(&path).exists();
+        Device {
+            is_registered: exists(format!("/sys/class/{class}/{class}{number}")),
+            is_in_dev: exists(format!("/dev/{class}{number}")),
+        }
     }
 }
 
-impl Device {
-    fn look(class: &str, number: u32) -> Device {
-        let registered = fs::read_to_string(format!("/sys/class/{class}/{class}{number}/dev")).ok();
-        let node = stat(Path::new(&format!("/dev/{class}{number}"))).ok();
-        Device {
-            registered: registered.map(|number| number.trim().to_owned()),
-            node: node.map(|stat| format!("{}:{}", major(stat.st_rdev), minor(stat.st_rdev))),
-        }
-    }
+/// What sysfs says of the TPM in this directory (Linux `Documentation/ABI/stable/sysfs-class-tpm`).
+pub(super) fn is_tpm12(dir: &str) -> bool {
+    let mut version = [0];
+    let file = File::open(format!("{dir}/tpm_version_major"));
+    file.and_then(|mut file| file.read(&mut version)).is_ok() && version == *b"1"
 }

@@ -5,8 +5,12 @@
 use nix::errno::Errno;
 use nix::sys::stat::stat;
 use nix::unistd::{getegid, geteuid};
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+/// How much is read of the files with the names, in bytes. They are smaller; what comes after that stays a number.
+const LARGEST: usize = 256 << 10;
 
 /// Mode, owner and group of a file.
 #[derive(Clone, Copy)]
@@ -27,14 +31,13 @@ pub(super) struct Names {
     pub(super) user: u32,
     pub(super) group: u32,
     /// As in passwd(5).
-    pub(super) users: String,
+    pub(super) users: Vec<u8>,
     /// As in group(5).
-    pub(super) groups: String,
+    pub(super) groups: Vec<u8>,
 }
 
 impl Names {
     pub(super) fn of_this_system() -> Names {
-        let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
         Names {
             user: geteuid().as_raw(),
             group: getegid().as_raw(),
@@ -42,27 +45,46 @@ impl Names {
             groups: text("/etc/group"),
         }
     }
+}
 
-    fn show(&self, user: u32, group: u32) -> String {
-        format!("{}:{}", name(&self.users, user), name(&self.groups, group))
+/// What is in a file; nothing where it cannot be read, or where there is no memory for it.
+fn text(path: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let Ok(mut file) = File::open(path) else { return bytes };
+    if bytes.try_reserve_exact(LARGEST).is_ok() {
+        bytes.resize(LARGEST, 0);
+        let mut count = 0;
+        while let Ok(more @ 1..) = file.read(bytes.get_mut(count..).unwrap_or_default()) {
+            count += more;
+        }
+        bytes.truncate(count);
     }
+    bytes
 }
 
 /// The first name of a line whose third field is this number, or the number.
-fn name(lines: &str, id: u32) -> String {
+fn name(lines: &[u8], id: u32) -> String {
     let id = id.to_string();
-    let line = lines.lines().find(|line| line.split(':').nth(2) == Some(&id));
-    line.and_then(|line| line.split(':').next()).map_or(id, str::to_owned)
+    for line in lines.split(|byte| *byte == b'\n') {
+        let mut fields = line.split(|byte| *byte == b':');
+        if let (Some(name), Some(number)) = (fields.next(), fields.nth(1)) {
+            if number == id.as_bytes() {
+                return String::from_utf8_lossy(name).into_owned();
+            }
+        }
+    }
+    id
 }
 
 /// For a message.
 pub(super) fn show(node: Result<Node, Errno>, names: &Names) -> String {
-    let us = format!("we are {}", names.show(names.user, names.group));
+    let show = |user, group| format!("{}:{}", name(&names.users, user), name(&names.groups, group));
+    let us = show(names.user, names.group);
     match node {
         Ok(Node { mode, user, group }) => {
-            format!("mode {:04o}, owner {}, {us}", mode & 0o7777, names.show(user, group))
+            format!("mode {:04o}, owner {}, we are {us}", mode & 0o7777, show(user, group))
         }
-        Err(error) => format!("not even its mode can be read: {}; {us}", error.desc()),
+        Err(error) => format!("not even its mode can be read: {}; we are {us}", error.desc()),
     }
 }
 
@@ -71,8 +93,8 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let users = "root:x:0:0:root:/root:/bin/sh\ntss:x:104:111::/:/bin/false\n10:x:7:7:::\n".to_owned();
-        Names { user: 1000, group: 111, users, groups: "root:x:0:\ntss:x:111:\n".to_owned() }
+        let users = "root:x:0:0:root:/root:/bin/sh\ntss:x:104:111::/:/bin/false\n10:x:7:7:::\n".into();
+        Names { user: 1000, group: 111, users, groups: "root:x:0:\ntss:x:111:\n".into() }
     }
 
     #[test]
