@@ -168,6 +168,9 @@ impl<P: Place> Driver<P> {
 
     /// `since`: when a command was sent that has ended now.
     fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String, since: Option<Instant>) {
+        if self.place.excuses(slot, rc) {
+            return;
+        }
         let text = format!("{call} answers {rc:?}; {state}");
         let Some(text) = self.find(slot, Kind::Failed(Rc::to_c(Err(rc))), text) else { return };
         match &mut self.slots[slot].health {

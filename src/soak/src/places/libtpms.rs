@@ -7,7 +7,9 @@ use crate::descriptors::Exhausted;
 use crate::place::{Abilities, Keeps, Moment, Now, Place, Programs, Refusals, Strike, TAKEN};
 use crate::tcti::Tcti;
 use fastrand::Rng;
-use nix::fcntl::{Flock, FlockArg};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{self, F_WRLCK, SEEK_SET};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, geteuid, seteuid};
@@ -16,7 +18,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use tcti_core::{Rc, Result};
 use tempfile::TempDir;
@@ -47,8 +49,8 @@ enum Taken {
 /// The TPMs.
 pub(crate) struct Libtpms {
     dir: Option<TempDir>,
-    own: PathBuf,
-    shared: PathBuf,
+    own: State,
+    shared: State,
     /// Processes on the shared file, the last of which is killed now and then.
     others: Vec<Child>,
     /// What went wrong in those that are gone.
@@ -62,6 +64,13 @@ pub(crate) struct Libtpms {
     known: Tpm,
     /// Of the other processes.
     seeds: Rng,
+}
+
+/// A state file.
+struct State {
+    path: PathBuf,
+    /// With a byte for each time that somebody removed it. Open, whatever rights a process has later.
+    removals: File,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,11 +98,9 @@ impl Libtpms {
     /// The main process, and two others beside it.
     pub(crate) fn new(seeds: Rng) -> Libtpms {
         let dir = tempfile::tempdir().unwrap();
-        let (own, shared) = (dir.path().join("own"), dir.path().join("shared"));
+        let own = State::new(dir.path().join("own"));
+        let shared = dir.path().join("shared");
         let mut place = Libtpms { dir: Some(dir), own, seeds, using: Using::Memory, ..Libtpms::beside(shared) };
-        for file in [&place.own, &place.shared] {
-            File::create(removals(file)).unwrap();
-        }
         place.others = (1..=VICTIM).map(|number| place.other(number)).collect();
         place
     }
@@ -102,8 +109,8 @@ impl Libtpms {
     pub(crate) fn beside(shared: PathBuf) -> Libtpms {
         Libtpms {
             dir: None,
-            own: PathBuf::new(),
-            shared,
+            own: State::new(shared.clone()), // there is no other
+            shared: State::new(shared),
             others: Vec::new(),
             crashes: Vec::new(),
             taken: Taken::Nothing,
@@ -122,7 +129,7 @@ impl Libtpms {
         command.args(["--pdeathsig", "KILL"]).arg(env::current_exe().unwrap());
         command
             .args(["libtpms-beside", "--seed", &seed, "--number", &number.to_string(), "--shared"])
-            .arg(&self.shared);
+            .arg(&self.shared.path);
         if let Ok(log) = env::var("TSS2_LOGFILE") {
             command.env("TSS2_LOGFILE", format!("{log}.{number}"));
         }
@@ -133,25 +140,10 @@ impl Libtpms {
     fn tpm(&self) -> Tpm {
         let time = match self.using {
             Using::Memory => self.made,
-            Using::Own | Using::Shared => fs::metadata(removals(self.file().unwrap())).unwrap().len(),
+            Using::Own => self.own.removals(),
+            Using::Shared => self.shared.removals(),
         };
         (self.using, time)
-    }
-
-    /// Removes a file between two commands of anybody. The first to go on makes it anew from what it holds, and that may be
-    /// older than what others wrote; `alone`: there are no others, and a context is open.
-    fn remove(&self, path: &Path, alone: bool) -> Option<()> {
-        let file = Flock::lock(File::open(path).ok()?, FlockArg::LockExclusive).ok()?;
-        let inode = |metadata: fs::Metadata| metadata.ino();
-        if fs::metadata(path).map(inode).ok() != file.metadata().map(inode).ok() {
-            return None;
-        }
-        if !alone {
-            // First, so that whoever meets the loss knows of it.
-            OpenOptions::new().append(true).open(removals(path)).unwrap().write_all(&[0]).unwrap();
-        }
-        fs::remove_file(path).unwrap();
-        Some(())
     }
 
     /// Kills a process in the middle of whatever it does. One that has ended before has something to tell.
@@ -179,15 +171,47 @@ impl Libtpms {
     fn file(&self) -> Option<&PathBuf> {
         match self.using {
             Using::Memory => None,
-            Using::Own => Some(&self.own),
-            Using::Shared => Some(&self.shared),
+            Using::Own => Some(&self.own.path),
+            Using::Shared => Some(&self.shared.path),
         }
     }
 }
 
-/// The file with a byte for each time that somebody removed this one.
-fn removals(path: &Path) -> PathBuf {
-    path.with_extension("removals")
+impl State {
+    fn new(path: PathBuf) -> State {
+        let removals = OpenOptions::new().create(true).append(true).open(path.with_extension("removals")).unwrap();
+        State { path, removals }
+    }
+
+    /// How often it was removed.
+    fn removals(&self) -> u64 {
+        self.removals.metadata().unwrap().len()
+    }
+
+    /// Removes it between two commands of anybody. The first to go on makes it again from what it holds, and that may be
+    /// older than what others wrote; `alone`: there are no others, and a context is open.
+    fn remove(&self, alone: bool) -> Option<()> {
+        let file = OpenOptions::new().read(true).write(true).open(&self.path).ok()?;
+        lock(&file);
+        let inode = |metadata: fs::Metadata| metadata.ino();
+        if fs::metadata(&self.path).map(inode).ok() != file.metadata().map(inode).ok() {
+            return None;
+        }
+        if !alone {
+            // First, so that whoever meets the loss knows of it.
+            (&self.removals).write_all(&[0]).unwrap();
+        }
+        fs::remove_file(&self.path).unwrap();
+        Some(())
+    }
+}
+
+/// Locks a file as the module does, until it is closed.
+fn lock(file: &File) {
+    let whole = libc::flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+    while let Err(error) = fcntl(file, FcntlArg::F_SETLKW(&whole)) {
+        assert_eq!(error, Errno::EINTR, "F_SETLKW");
+    }
 }
 
 impl Place for Libtpms {
@@ -229,7 +253,7 @@ impl Place for Libtpms {
         if !matches!(self.taken, Taken::Nothing) || moment == Moment::Due || moment == Moment::Control {
             return None;
         }
-        let own = self.using == Using::Own && self.own.is_file();
+        let own = self.using == Using::Own && self.own.path.is_file();
         let (fault, codes, taken) = match (rng.u8(..8), self.using) {
             (0, _) => ("no more descriptors", NO_DESCRIPTORS, Taken::Descriptors(Exhausted::now()?)),
             (1..3, Using::Own | Using::Shared) => {
@@ -242,28 +266,28 @@ impl Place for Libtpms {
                 ("no rights", NO_RIGHTS, Taken::Rights)
             }
             (4, Using::Own) if own => {
-                self.remove(&self.own, alone && moment != Moment::Open)?;
+                self.own.remove(alone && moment != Moment::Open)?;
                 ("a removed state file", NONE, Taken::Name)
             }
             (5, Using::Shared) => {
-                self.remove(&self.shared, false)?;
+                self.shared.remove(false)?;
                 ("a removed state file", NONE, Taken::Name)
             }
             // What a process stores meanwhile would be lost with the content that comes back.
             (6, Using::Own) if own && alone => {
-                let content = fs::read(&self.own).unwrap();
+                let content = fs::read(&self.own.path).unwrap();
                 let mut damaged = content.clone();
                 match rng.bool() {
                     true => damaged.truncate(rng.usize(1..content.len())),
                     false => damaged[0] ^= 0x40, // a length
                 }
-                fs::write(&self.own, damaged).unwrap();
+                fs::write(&self.own.path, damaged).unwrap();
                 ("a damaged state file", OF_FILES, Taken::Content(content))
             }
             (7, Using::Own) if own && alone => {
-                let content = fs::read(&self.own).unwrap();
-                fs::remove_file(&self.own).unwrap();
-                fs::create_dir(&self.own).unwrap();
+                let content = fs::read(&self.own.path).unwrap();
+                fs::remove_file(&self.own.path).unwrap();
+                fs::create_dir(&self.own.path).unwrap();
                 ("a state file that is a directory", OF_FILES, Taken::File(content))
             }
             (_, Using::Shared) if rng.u8(..4) == 0 => {
@@ -287,10 +311,10 @@ impl Place for Libtpms {
             Taken::Nothing | Taken::Descriptors(_) => {}
             Taken::Size(soft, hard) => setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap(),
             Taken::Rights => seteuid(Uid::from_raw(0)).unwrap(),
-            Taken::Content(content) => fs::write(&self.own, content).unwrap(),
+            Taken::Content(content) => fs::write(&self.own.path, content).unwrap(),
             Taken::File(content) => {
-                fs::remove_dir(&self.own).unwrap();
-                fs::write(&self.own, content).unwrap();
+                fs::remove_dir(&self.own.path).unwrap();
+                fs::write(&self.own.path, content).unwrap();
             }
         }
         false
@@ -299,6 +323,11 @@ impl Place for Libtpms {
     fn keeps_memory(&mut self, _slot: usize) -> bool {
         let now = self.tpm();
         std::mem::replace(&mut self.known, now) == now
+    }
+
+    /// Who removes the file in the moment before it is locked is noticed when the command is done, which has no effect then.
+    fn excuses(&self, _slot: usize, rc: Rc) -> bool {
+        rc == Rc::IO_ERROR && self.tpm() != self.known
     }
 
     fn may_have_unloaded(&mut self, _slot: usize) -> bool {
@@ -322,7 +351,7 @@ impl Place for Libtpms {
 
     fn programs(&self) -> Programs {
         match self.dir {
-            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.display())),
+            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.path.display())),
             None => Programs::None,
         }
     }
