@@ -32,7 +32,12 @@ enum Damage {
     Cut(u16),
     Add(Vec<u8>),
     Zeroes(u8),
-    Length { volatile: bool, plus: i8 },
+    Length {
+        volatile: bool,
+        plus: i8,
+    },
+    /// In any byte, of a record for example.
+    Bits(u32, u8),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -53,7 +58,8 @@ struct World {
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let dir = tempfile::tempdir().expect("a directory").keep();
+    // In memory, where nothing waits for a disk.
+    let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory").keep();
     let file = dir.join("state");
     let conf = CString::new(file.to_str().expect("a path")).expect("no NUL");
     drop(Libtpms::open(Conf::new(Some(&conf))).expect("a new TPM"));
@@ -66,10 +72,14 @@ fn encode(permanent: &[u8], volatile: &[u8], rest: &[u8]) -> Vec<u8> {
     [&length(permanent), permanent, &length(volatile), volatile, rest].concat()
 }
 
-/// The parts of a file as they should be read; `None` for what is no state file.
+/// The parts of a file as they should be read; `None` for what is no state file. That with records is the real one.
 fn model(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let with_records = WORLD.real.len();
     if bytes.is_empty() {
         return Some((Vec::new(), Vec::new()));
+    }
+    if bytes.len() == with_records && bytes != WORLD.real {
+        return None;
     }
     let mut at = 0_usize;
     let mut take = |count: usize| {
@@ -82,7 +92,13 @@ fn model(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         Some(take(size as usize)?.to_vec())
     };
     let (permanent, volatile) = (part()?, part()?);
-    (!permanent.is_empty() && bytes[at..].iter().all(|byte| *byte == 0)).then_some((permanent, volatile))
+    // The C module makes a file larger, and leaves it so when its process is killed.
+    let behind = if bytes.len() >= with_records { with_records } else { at };
+    let is_alone = bytes[behind..].iter().all(|byte| *byte == 0);
+    match permanent.is_empty() {
+        true => (is_alone && bytes.len() > with_records).then_some((Vec::new(), Vec::new())),
+        false => is_alone.then_some((permanent, volatile)),
+    }
 }
 
 fn damaged(damage: &Damage) -> Vec<u8> {
@@ -98,8 +114,28 @@ fn damaged(damage: &Damage) -> Vec<u8> {
             let length = length.wrapping_add_signed((*plus).into());
             bytes[at..at + 4].copy_from_slice(&length.to_be_bytes());
         }
+        Damage::Bits(at, bits) => {
+            let at = *at as usize % bytes.len();
+            bytes[at] ^= bits;
+        }
     }
     bytes
+}
+
+/// A file with records in which anything may be wrong: the state is that of the real one, or there is none.
+fn check_records(file: &Path, bytes: &[u8]) {
+    fs::write(file, bytes).expect("a file");
+    match StateFile::new(file).lock().expect("nobody else has it").news() {
+        Ok(News::State(state)) => {
+            let (permanent, volatile) = model(&WORLD.real).expect("a state");
+            assert!(state == Blobs { permanent, volatile }, "another state");
+        }
+        Ok(News::None | News::Removed) => panic!("nothing was known"),
+        Err(rc) => {
+            assert_eq!(rc, Rc::IO_ERROR);
+            assert!(fs::read(file).expect("it is there") == bytes, "it stays as it is");
+        }
+    }
 }
 
 /// Reading and writing without libtpms.
@@ -120,11 +156,17 @@ fn check(file: &Path, bytes: &[u8]) {
         (Ok(Some(parts)), Some(wanted)) => {
             assert_eq!(parts, wanted);
             let (permanent, volatile) = parts;
-            locked.store(&Blobs { permanent: permanent.clone(), volatile: volatile.clone() }).expect("it is stored");
-            assert_eq!(fs::read(file).expect("it is there"), encode(&permanent, &volatile, &[]));
+            // A new TPM has something by then.
+            let permanent = if permanent.is_empty() { vec![1] } else { permanent };
+            locked.store(&permanent, &volatile).expect("it is stored");
+            assert!(fs::read(file).expect("it is there").starts_with(&encode(&permanent, &volatile, &[])));
             let mut locked = state.lock().expect("nobody else has it");
             assert!(matches!(locked.news(), Ok(News::None)), "nobody else has changed it");
             locked.keep().expect("it is kept");
+            let known = Blobs { permanent, volatile };
+            let mut locked = StateFile::new(file);
+            let mut locked = locked.lock().expect("nobody else has it");
+            assert!(locked.news().is_ok_and(|news| news == News::State(known)), "the next one finds it");
         }
         (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),
     }
@@ -160,6 +202,7 @@ fuzz_target!(|input: Input| {
     match input {
         Input::Bytes(bytes) => check(&WORLD.file, &bytes),
         Input::Parts(permanent, volatile, rest) => check(&WORLD.file, &encode(&permanent, &volatile, &rest)),
+        Input::Real(Some(Damage::Bits(at, bits))) => check_records(&WORLD.file, &damaged(&Damage::Bits(at, bits))),
         Input::Real(damage) => open(&damage.as_ref().map_or_else(|| WORLD.real.clone(), damaged)),
     }
 });

@@ -36,7 +36,7 @@ enum Memory {
     /// In the chip alone, which is a copy of the parent process's and would give the same random numbers.
     Copied,
     /// In a file.
-    File(Kept),
+    File(Box<Kept>),
 }
 
 /// A TPM whose state is in a file.
@@ -75,7 +75,7 @@ impl Libtpms {
     fn transact(&mut self, function: impl FnOnce(&mut Chip) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
         let Libtpms { chip, memory, .. } = self;
         let Kept { file, chip: standing } = match memory {
-            Memory::File(kept) => kept,
+            Memory::File(kept) => &mut **kept,
             Memory::Chip => return function(chip),
             Memory::Copied => {
                 *memory = stir(chip)?;
@@ -170,7 +170,7 @@ impl Open for Libtpms {
                 tpm.chip.permanent(|permanent| locked.store(permanent, &volatile))?;
             }
         }
-        tpm.memory = Memory::File(Kept { file, chip: Standing::AsKnown });
+        tpm.memory = Memory::File(Box::new(Kept { file, chip: Standing::AsKnown }));
         Ok(tpm)
     }
 }
@@ -192,7 +192,8 @@ impl Transport for Libtpms {
     }
 
     /// The TPM was copied with the process. With a state file each of the two takes over what the other did; without one
-    /// there are two TPMs from here on.
+    /// there are two TPMs from here on. The descriptor of the file stays open: it has no position that the two would share,
+    /// locks are of one process, and a child that became another user could not open the file.
     fn inherited(&mut self, _inheritance: Inheritance) {
         self.response.clear();
         self.chip.inherited();

@@ -93,11 +93,9 @@ impl Locked<'_> {
 
     fn look(&mut self) -> io::Result<News> {
         let file = self.held.file;
-        if self.held.size == SIZE {
-            match self.known.as_mut().map_or(Ok(false), |known| known.is_current(file))? {
-                true => return Ok(News::None),
-                false => {}
-            }
+        let is_known = |known: &mut Journal| known.is_current(file);
+        if self.held.size == SIZE && self.known.as_mut().map_or(Ok(false), is_known)? {
+            return Ok(News::None);
         }
         // Another process may have made records a moment before we got the lock.
         self.held.size = file.metadata()?.len();

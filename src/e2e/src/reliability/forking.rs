@@ -42,8 +42,9 @@ impl Forking {
         assert_eq!(program.step("exit"), "exit 0");
         let has_sent = matches!(self, Forking::Commands | Forking::CommandsBetween) && code != "IO_ERROR";
         if has_sent {
-            // Over what is not the parent's. The two write to one capture.
-            assert_eq!(program.number("marked"), u64::from(module == Module::Pcap), "files that both have open");
+            // Over what is not the parent's. The two write to one capture, and to one state file in turn.
+            let of_both = u64::from(matches!(module, Module::Pcap | Module::Libtpms));
+            assert_eq!(program.number("marked"), of_both, "files that both have open");
         }
         program.succeed(if is_between { "random" } else { "receive -1" });
         code

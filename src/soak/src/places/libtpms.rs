@@ -7,7 +7,8 @@ use crate::descriptors::Exhausted;
 use crate::place::{Abilities, Moment, Place, Programs, Reach, Strike};
 use crate::tcti::Tcti;
 use fastrand::Rng;
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Uid, geteuid, seteuid};
@@ -143,7 +144,8 @@ impl Libtpms {
     /// Removes the shared file between two commands of anybody. The first to go on makes it anew from what it holds, and
     /// that may be older than what others wrote.
     fn remove_shared(&self) -> Option<()> {
-        let file = Flock::lock(File::open(&self.shared).ok()?, FlockArg::LockExclusive).ok()?;
+        let file = OpenOptions::new().read(true).write(true).open(&self.shared).ok()?;
+        fcntl(&file, FcntlArg::F_OFD_SETLKW(&lock_of_all())).ok()?;
         let inode = |metadata: fs::Metadata| metadata.ino();
         if fs::metadata(&self.shared).map(inode).ok() != file.metadata().map(inode).ok() {
             return None;
@@ -300,6 +302,11 @@ impl Place for Libtpms {
         });
         self.crashes.drain(..).map(Err).chain(ended).collect()
     }
+}
+
+/// The lock that the module takes for a command, on a whole file.
+fn lock_of_all() -> libc::flock {
+    libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
 /// Of a process that should not have ended so; its own last words are on our standard error.

@@ -29,18 +29,7 @@ pub(super) const PROCESS: Table = Table {
         row(
             "It may open no more descriptors in a command",
             Fault::Process(Process::Descriptors),
-            &[
-                IO_WHEN_BACK,
-                ANSWERS,
-                IO_WHEN_BACK,
-                ANSWERS,
-                ANSWERS,
-                ANSWERS,
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                ANSWERS,
-                ANSWERS,
-            ],
+            &[ANSWERS, ANSWERS, IO_WHEN_BACK, ANSWERS, ANSWERS, ANSWERS, IO_WHEN_BACK, IO_WHEN_BACK, ANSWERS, ANSWERS],
         ),
         row(
             "malloc(3) gives nothing when a context is opened",

@@ -14,14 +14,14 @@ pub(super) const TABLE: Table = Table {
            goes on.",
     columns: &[Module::Libtpms, Module::Pcap],
     rows: &[
-        row("The disk is full", Fault::Files(Files::Full), &[IO_WHEN_BACK, ANSWERS]),
+        row("The disk is full", Fault::Files(Files::Full), &[HAS_ROOM, ANSWERS]),
         row("The disk is full when a context is opened", Fault::Files(Files::FullAtInit), &[NOT_OPENED, NOT_OPENED]),
         row(
             "The process may write no larger file (RLIMIT_FSIZE)",
             Fault::Files(Files::Limit),
             &[IO_WHEN_BACK, ANSWERS],
         ),
-        row("The file system becomes read-only", Fault::Files(Files::ReadOnly), &[IO_WHEN_BACK, OPEN_FOR_WRITING]),
+        row("The file system becomes read-only", Fault::Files(Files::ReadOnly), &[IS_OPEN, OPEN_FOR_WRITING]),
         row(
             "The file system is read-only when a context is opened",
             Fault::Files(Files::ReadOnlyAtInit),
@@ -37,6 +37,8 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
+const HAS_ROOM: Cell = because(ANSWERS, "The file has room for a state. One that grows beyond it is `IO_ERROR`.");
+const IS_OPEN: Cell = because(ANSWERS, "The file is open for writing from the first command on.");
 const OPEN_FOR_WRITING: Cell =
     Cell::Not("The kernel makes no file system read-only on which a file is open for writing.");
 const MADE_AGAIN: Cell = because(ANSWERS, "The command makes it again, with the state of the same TPM.");
