@@ -21,7 +21,8 @@ static INFO: Info = Info::new(
 /// Powers on a TPM inside this process. With a NULL `tctiContext`, writes the size of a context in bytes to `size`.
 ///
 /// `conf` is the path of a state file, made when it is missing; NULL or empty keeps the TPM in memory. One TPM per
-/// process: a second context is `TSS2_TCTI_RC_IO_ERROR`, and so is a state file that is damaged or in use.
+/// process: a second context is `TSS2_TCTI_RC_IO_ERROR`, and so is a state file that is damaged or in use. That of another
+/// user is `TSS2_TCTI_RC_NOT_PERMITTED`.
 ///
 /// # Safety
 /// `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C

@@ -93,9 +93,8 @@ impl Locked<'_> {
 
     fn look(&mut self) -> io::Result<News> {
         let file = self.held.file;
-        let is_known =
-            self.held.size == SIZE && self.known.as_mut().map_or(Ok(false), |known| known.is_current(file))?;
-        if is_known {
+        let is_known = |known: &mut Journal| known.is_current(file);
+        if self.held.size == SIZE && self.known.as_mut().map_or(Ok(false), is_known)? {
             return Ok(News::None);
         }
         // Another process may have made records a moment before we got the lock.

@@ -14,9 +14,9 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::os::unix::fs::FileExt;
 
 /// What a place gets at first: it is then on the disk, and in the page cache in one piece, which takes less time to write.
-const ROOM: [u8; 16 << 10] = [0; 16 << 10];
-const LARGE: u64 = (ROOM.len() + PERMANENT + VOLATILE) as u64;
-const SMALL: u64 = (ROOM.len() + VOLATILE) as u64;
+const ROOM: usize = 16 << 10;
+const LARGE: u64 = (ROOM + PERMANENT + VOLATILE) as u64;
+const SMALL: u64 = (ROOM + VOLATILE) as u64;
 
 /// Size of a file with records, most of it a hole. The C module makes any file larger when it opens it, to a multiple of
 /// 2048, and cuts off what is behind the state when it ends. So in a file of another size only the front counts.
@@ -108,12 +108,12 @@ impl Journal {
                 states.push(State { base, base_side: *base_side, volatile: Some((record, *side)) });
             }
         }
-        states.sort_by_key(|state| std::cmp::Reverse(state.newest().head.number));
-        let mut states = states.into_iter();
-        let Some(state) = states.next() else { return Err(damaged("it has no whole record")) };
+        let number = |state: &&State| state.newest().head.number;
+        let Some(state) = states.iter().max_by_key(number) else { return Err(damaged("it has no whole record")) };
+        let before = states.iter().filter(|other| number(other) < number(&state)).max_by_key(number);
         let newest = state.newest();
         let front = state.front()?;
-        let before = states.next().map(|state| state.front()).transpose()?;
+        let before = before.map(State::front).transpose()?;
         // After a power cut anything may be in front.
         let is_same_boot = newest.head.boot == *boot;
         if is_same_boot && *boot != NO_BOOT && !is_intact(file, &front, before)? {
@@ -143,9 +143,10 @@ impl Journal {
     pub(super) fn begin(file: &File, boot: Boot, permanent: &[u8], volatile: &[u8]) -> io::Result<Journal> {
         let record = Record::new(Head { number: 1, base: 1, boot }, permanent, volatile)?;
         file.set_len(SIZE + 1)?; // the front still counts
+        let room = vec![0; ROOM];
         for side in Side::BOTH {
-            file.write_all_at(&ROOM, side.base())?;
-            file.write_all_at(&ROOM, side.volatile())?;
+            file.write_all_at(&room, side.base())?;
+            file.write_all_at(&room, side.volatile())?;
         }
         file.write_all_at(record.bytes(), Side::Left.base())?;
         file.sync_data()?;
