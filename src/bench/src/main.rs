@@ -13,7 +13,6 @@ mod measure;
 mod servers;
 mod sizes;
 mod start;
-mod state_file;
 mod stick;
 mod subject;
 mod syscalls;
