@@ -103,7 +103,9 @@ impl<T: Transport> Session<T> {
         log::debug!("sending command {:#x}: {}", header.code, crate::log::Hex(command));
         self.begin()?;
         self.rx.clear();
-        if let Err(rc) = self.transport.send(command) {
+        let sent = self.transport.send(command);
+        self.part();
+        if let Err(rc) = sent {
             self.abandon();
             return Err(rc);
         }
@@ -118,6 +120,13 @@ impl<T: Transport> Session<T> {
             before => self.transport.resume(before),
         };
         resumed.inspect_err(|_| self.abandon())
+    }
+
+    /// Goes on with a connection of its own, if that is so.
+    fn part(&mut self) {
+        if self.transport.has_parted() {
+            self.turns.part();
+        }
     }
 
     /// Collects the response into `room` bytes, or with `None` asks for its size. `BAD_SEQUENCE` without a
@@ -143,7 +152,9 @@ impl<T: Transport> Session<T> {
 
     /// Goes from `Awaiting` to `Ready`, or to `Transmit` on an error.
     fn complete(&mut self, wait: Wait) -> Result<()> {
-        match self.transport.recv(&mut self.rx, wait).and_then(|progress| self.check(progress)) {
+        let received = self.transport.recv(&mut self.rx, wait);
+        self.part();
+        match received.and_then(|progress| self.check(progress)) {
             Ok(()) => {
                 self.state = State::Ready;
                 self.turns.end(Left::Nothing);

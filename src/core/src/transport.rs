@@ -91,6 +91,13 @@ pub trait Transport: Send + Sized + 'static {
         false
     }
 
+    /// Whether the connection that processes share was replaced by one that this process alone has, since this was asked
+    /// last, after `send` or `recv`. From then on it takes turns with the processes that are forked later, and no more with
+    /// those that have the one before: what one of them leaves behind on that is not on this one.
+    fn has_parted(&mut self) -> bool {
+        false
+    }
+
     /// Called before `send` unless the exchange before was this process's and whole; see [`Before`]. Sees to it that
     /// nothing is left of it on its way, keeping the connection where that is certain.
     fn resume(&mut self, _before: Before) -> Result<()> {

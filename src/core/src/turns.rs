@@ -94,6 +94,14 @@ impl Turns {
         }
     }
 
+    /// In a turn, the connection is another one, which nobody shares yet.
+    pub(crate) fn part(&mut self) {
+        if let Turns::Shared(_) = self {
+            *self = Turns::new(true); // whoever has the turn before is told that something may be left
+            let _ = self.begin(); // of nobody else
+        }
+    }
+
     /// Ends the turn, if there is one.
     pub(crate) fn end(&mut self, now: Left) {
         match self {

@@ -7,6 +7,7 @@ mod process;
 
 use process::{HASTE, PATIENCE, Process, WRITE_TIMEOUT};
 use std::io;
+use std::mem;
 use std::path::PathBuf;
 use std::time::Duration;
 use tcti_core::net::Arrival;
@@ -19,6 +20,8 @@ use tcti_core::{
 pub(crate) struct Cmd {
     command: PathBuf,
     process: Option<Process>,
+    /// Whether the process was started in place of another one.
+    has_parted: bool,
 }
 
 impl Cmd {
@@ -42,6 +45,7 @@ impl Cmd {
             fail!(Rc::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
         })?;
         self.process = Some(process);
+        self.has_parted = true;
         Ok(())
     }
 
@@ -103,8 +107,9 @@ impl Open for Cmd {
         let command = conf
             .path()
             .ok_or_else(|| fail!(Rc::BAD_VALUE, "the TCTI cmd needs a command, such as \"cmd:ssh HOST tpm2_send\""))?;
-        let mut cmd = Cmd { command: command.into(), process: None };
+        let mut cmd = Cmd { command: command.into(), process: None, has_parted: false };
         cmd.start()?;
+        cmd.has_parted = false;
         Ok(cmd)
     }
 }
@@ -148,12 +153,17 @@ impl Transport for Cmd {
             (Inheritance::Shared, Some(process)) => process.sent = 0,
             (Inheritance::Shared, None) => {}
             (Inheritance::Copies, process) => *process = None,
-            (Inheritance::Nothing, process) => std::mem::forget(process.take()),
+            (Inheritance::Nothing, process) => mem::forget(process.take()),
         }
     }
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    /// Of the processes that shared a command which ended each starts one for itself.
+    fn has_parted(&mut self) -> bool {
+        mem::take(&mut self.has_parted)
     }
 
     fn resume(&mut self, before: Before) -> Result<()> {

@@ -294,6 +294,20 @@ fn wherever_a_process_died_in_an_exchange_the_command_goes_on() {
 }
 
 #[test]
+fn a_command_of_its_own_waits_for_no_turn_of_another() {
+    let mut session = open(&after_command(&print(OK))); // it ends with its first response
+    let elsewhere = session.elsewhere().unwrap();
+    session.set_patience(Duration::from_millis(10));
+    assert_eq!(run(&mut session).unwrap(), OK);
+    let turn = elsewhere.begin();
+    assert_eq!(run(&mut session), Err(Rc::IO_ERROR));
+    drop(turn);
+    assert_eq!(run(&mut session).unwrap(), OK, "by another process");
+    let _turn = elsewhere.begin();
+    assert_eq!(run(&mut session).unwrap(), OK);
+}
+
+#[test]
 fn where_the_place_is_not_found_the_command_is_started_again() {
     for other in [b"Password: ", UNKNOWN] {
         let dir = tempfile::tempdir().unwrap();
@@ -327,7 +341,7 @@ proptest! {
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let mut pipes = Pipes { stdin: reader.try_clone().unwrap().into(), stdout: output.into() };
         let process = Process::over(writer, reader, stdout).unwrap();
-        let cmd = Cmd { command: PathBuf::from("false"), process: Some(process) };
+        let cmd = Cmd { command: PathBuf::from("false"), process: Some(process), has_parted: false };
         follow_the_ideal(&mut Session::new(cmd), &mut pipes, &exchanges);
     }
 }

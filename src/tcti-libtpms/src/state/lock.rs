@@ -16,31 +16,22 @@ use tcti_core::Deadline;
 /// another process did less than the last.
 const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
-/// Whether time went by.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waited {
-    No,
-    Yes,
-}
-
 /// Waits until no other process has the lock; `TimedOut` when one still has it then.
 ///
 /// Linux waits for a lock for ever or not at all, and only a signal ends that; so this looks again and again. What was tried
 /// instead: inotify(7) tells of the last write of whoever has the lock, but that is before the lock ends, and closing its
 /// descriptor takes tens of milliseconds. A futex in the file needs it mapped, and who makes the file shorter kills whoever
 /// has it mapped.
-pub(super) fn wait(file: &File, deadline: &Deadline) -> io::Result<Waited> {
+pub(super) fn wait(file: &File, deadline: &Deadline) -> io::Result<()> {
     let [mut pause, longest] = PAUSES;
-    let mut waited = Waited::No;
     while is_anothers(file)? {
         if deadline.has_passed() {
             return Err(ErrorKind::TimedOut.into());
         }
-        waited = Waited::Yes;
         sleep(deadline.remaining().map_or(pause, |left| left.min(pause)));
         pause = longest.min(pause * 2);
     }
-    Ok(waited)
+    Ok(())
 }
 
 /// Takes the lock, unless another process has it.

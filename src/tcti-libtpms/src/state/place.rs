@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::kept::{Kept, look};
-use super::lock::{self, Waited};
+use super::lock;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Statx, fchmod, fsync, openat, unlinkat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
@@ -46,7 +46,7 @@ impl Place {
         self.lock_by(lock::wait)
     }
 
-    pub(super) fn lock_by(&mut self, wait: impl Fn(&File, &Deadline) -> io::Result<Waited>) -> io::Result<Held<'_>> {
+    pub(super) fn lock_by(&mut self, wait: impl Fn(&File, &Deadline) -> io::Result<()>) -> io::Result<Held<'_>> {
         let deadline = Deadline::within(PATIENCE);
         let mut made = false;
         let size = loop {
@@ -71,28 +71,25 @@ impl Place {
     fn try_lock(
         &self,
         deadline: &Deadline,
-        wait: impl Fn(&File, &Deadline) -> io::Result<Waited>,
+        wait: impl Fn(&File, &Deadline) -> io::Result<()>,
     ) -> io::Result<Option<u64>> {
         let Some((kept, seen)) = self.file.as_ref().and_then(|kept| Some((kept, kept.look()?))) else {
             return Ok(None);
         };
         let is_private = seen.stx_mode & OTHERS == 0;
-        let waited = match is_private {
+        let locked = match is_private {
             true => wait(&kept.file, deadline),
             false => wait(&kept.file, &Deadline::within(LITTLE_PATIENCE)),
         };
-        let waited = waited.map_err(|error| match (error.kind(), is_private) {
+        locked.map_err(|error| match (error.kind(), is_private) {
             (ErrorKind::TimedOut, true) => in_use(PATIENCE, ""),
             (ErrorKind::TimedOut, false) => {
                 in_use(LITTLE_PATIENCE, ". Other users can read it, and so lock it: chmod 600")
             }
             _ => error,
         })?;
-        let seen = match waited {
-            Waited::No => Some(seen),
-            Waited::Yes => kept.look(),
-        };
-        let Some(seen) = seen.filter(|seen| seen.stx_nlink > 0) else {
+        // Also where nobody was waited for: who removed it may have done so since it was looked at.
+        let Some(seen) = kept.look().filter(|seen| seen.stx_nlink > 0) else {
             lock::end(&kept.file);
             return Ok(None);
         };
