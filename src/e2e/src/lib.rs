@@ -21,3 +21,4 @@ pub mod ssh;
 pub mod stage;
 pub mod suite;
 pub mod tools;
+pub mod web;

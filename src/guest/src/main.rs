@@ -24,6 +24,7 @@ mod udev;
 mod udevd;
 mod user;
 mod vtpm;
+mod web;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
-use crate::{cuse, device, forks, opening, package, refused, stick, systemd, udev};
+use crate::{cuse, device, forks, opening, package, refused, stick, systemd, udev, web};
 use tss2_e2e::reliability::{self, Place};
 use tss2_e2e::suite::Suite;
 
@@ -17,6 +17,7 @@ pub(crate) struct Topic {
 
 /// The longest come first, so that two machines at a time are done early.
 pub(crate) const TOPICS: &[Topic] = &[
+    Topic { name: "web", memory: 400, tpm: true, tests: web::tests },
     Topic { name: "stick", memory: 310, tpm: false, tests: stick::tests },
     Topic { name: "reliability", memory: 310, tpm: true, tests: |suite| reliability::tests(suite, Place::Guest) },
     Topic { name: "forks", memory: 310, tpm: true, tests: forks::tests },

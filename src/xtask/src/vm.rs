@@ -22,6 +22,9 @@ pub(crate) struct Options {
     /// Seconds after which the machine is killed.
     #[arg(long, default_value_t = 600)]
     limit: u64,
+    /// A directory whose files lie over those of this machine.
+    #[arg(long)]
+    layer: Option<PathBuf>,
     /// A program and its arguments, or one word with a command line for the shell.
     #[arg(last = true)]
     command: Vec<String>,
@@ -34,7 +37,12 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
     needs::install(project, needs::VM, no_install)?;
     let kernel = kernel(project)?;
-    let machine = Machine { memory: options.memory, tpm: !options.no_tpm, ..machine(project, options.limit) };
+    let machine = Machine {
+        memory: options.memory,
+        tpm: !options.no_tpm,
+        layer: options.layer.clone(),
+        ..machine(project, options.limit)
+    };
     let status = machine.run(&kernel, &options.command, &mut std::io::stdout())?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
 }
@@ -62,6 +70,7 @@ pub(crate) fn machine(project: &Project, limit: u64) -> Machine {
         limit: Duration::from_secs(limit),
         directory: project.root.clone(),
         paths: vec![project.target.clone()],
+        layer: None,
         environment,
     }
 }

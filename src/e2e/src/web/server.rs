@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A server that runs: [`Server`]. Its processes end with the value.
+
+use super::client::Client;
+use super::processes::{children, waits_in, wait_until};
+use super::site::Site;
+use crate::need::Need;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{Ipv4Addr, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+/// Which server, and with how many processes that serve.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// nginx. What was started loads the key, and ends once it has forked the master.
+    Nginx(usize),
+    /// Apache whose children serve one connection each.
+    Prefork(usize),
+    /// Apache whose children serve with threads.
+    Event(usize),
+    /// haproxy, one process with threads that its master forks (`-W`).
+    Haproxy,
+    /// haproxy that the process which loaded the key leaves behind (`-D`).
+    HaproxyDaemon,
+}
+
+impl Kind {
+    /// Its program.
+    pub fn need(self) -> Need {
+        match self {
+            Kind::Nginx(_) => Need::Program("nginx", "nginx"),
+            Kind::Prefork(_) | Kind::Event(_) => Need::Program("apache2", "apache2-bin"),
+            Kind::Haproxy | Kind::HaproxyDaemon => Need::Program("haproxy", "haproxy"),
+        }
+    }
+
+    /// How many processes serve.
+    pub fn workers(self) -> usize {
+        match self {
+            Kind::Nginx(workers) | Kind::Prefork(workers) | Kind::Event(workers) => workers,
+            Kind::Haproxy | Kind::HaproxyDaemon => 1,
+        }
+    }
+
+    fn configuration(self) -> String {
+        let workers = self.workers();
+        match self {
+            Kind::Nginx(_) => include_str!("nginx.conf").replace("@workers@", &workers.to_string()),
+            Kind::Prefork(_) => include_str!("apache.conf").replace("@mpm@", "prefork").replace(
+                "@processes@",
+                &format!("StartServers {workers}\nMaxRequestWorkers {workers}\nMinSpareServers {workers}"),
+            ),
+            Kind::Event(_) => include_str!("apache.conf").replace("@mpm@", "event").replace(
+                "@processes@",
+                // tpm2-openssl has one context for all threads, and does not lock it everywhere.
+                &format!(
+                    "ThreadsPerChild 1\nStartServers {workers}\nServerLimit {workers}\nMaxRequestWorkers {workers}\n\
+                     MinSpareThreads {workers}\nMaxSpareThreads {workers}"
+                ),
+            ),
+            Kind::Haproxy | Kind::HaproxyDaemon => include_str!("haproxy.cfg").to_owned(),
+        }
+    }
+
+    fn command(self, site: &Site) -> Command {
+        let (program, arguments) = match self {
+            Kind::Nginx(_) => ("nginx", "-c"),
+            Kind::Prefork(_) | Kind::Event(_) => ("apache2", "-f"),
+            Kind::Haproxy => ("haproxy", "-W -f"),
+            Kind::HaproxyDaemon => ("haproxy", "-D -f"),
+        };
+        let mut command = site.server(program);
+        command.args(arguments.split(' ')).arg(site.file("configuration"));
+        command
+    }
+}
+
+/// Lines of a report that a failing test shows: the first, since others follow from them.
+const REPORTED: usize = 20;
+
+/// A running server.
+pub struct Server {
+    kind: Kind,
+    site: Site,
+    /// What was started, as long as it runs: all but haproxy's master leave their work to others and end.
+    started: Option<Child>,
+    master: Pid,
+}
+
+impl Server {
+    /// Starts it and waits until all workers are there.
+    pub fn start(kind: Kind, site: Site) -> Server {
+        let configuration = kind.configuration().replace("@directory@", &site.directory().display().to_string());
+        fs::write(site.file("configuration"), configuration.replace("@port@", &site.port().to_string())).unwrap();
+        let mut command = kind.command(&site);
+        // Not a pipe: what the server leaves behind would hold its other end.
+        let said = fs::File::create(site.file("said")).unwrap();
+        command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+        let mut child = command.spawn().unwrap();
+        let master = Pid::from_raw(child.id().try_into().unwrap());
+        let mut server = Server { kind, site, started: None, master };
+        if matches!(kind, Kind::Haproxy) {
+            server.started = Some(child);
+        } else {
+            assert!(child.wait().unwrap().success(), "{kind:?} does not start: {}", server.reports());
+            // Apache's leaves before the file is written.
+            let pid = || server.site.read("pid").trim().parse().ok().map(Pid::from_raw);
+            wait_until("the file with the master's pid", || pid().is_some());
+            server.master = pid().unwrap();
+        }
+        wait_until("all workers", || server.workers().len() == kind.workers());
+        wait_until("a server that listens", || {
+            TcpStream::connect((Ipv4Addr::LOCALHOST, server.site.port())).is_ok()
+        });
+        server
+    }
+
+    /// The process that the workers are children of.
+    pub fn master(&self) -> Pid {
+        self.master
+    }
+
+    /// Ends the master as a crash would; its workers go on.
+    pub fn kill_master(&self) {
+        kill(self.master, Signal::SIGKILL).unwrap();
+    }
+
+    /// The processes that serve.
+    pub fn workers(&self) -> Vec<Pid> {
+        match self.kind {
+            Kind::HaproxyDaemon => vec![self.master],
+            _ => children(self.master),
+        }
+    }
+
+    /// One that shakes hands with it.
+    pub fn client(&self) -> Client {
+        Client::of(&self.site)
+    }
+
+    /// How many requests each process has served so far, where it notes that.
+    pub fn served(&self) -> BTreeMap<Pid, usize> {
+        let mut served = BTreeMap::new();
+        for pid in self.site.read("served").lines().filter_map(|line| line.trim().parse().ok()) {
+            *served.entry(Pid::from_raw(pid)).or_default() += 1;
+        }
+        served
+    }
+
+    /// How many requests all of them have served.
+    pub fn served_in_all(&self) -> usize {
+        self.served().values().sum()
+    }
+
+    /// Reads its configuration again, and replaces its workers.
+    pub fn reload(&self) {
+        let signal = match self.kind {
+            Kind::Nginx(_) => Signal::SIGHUP,
+            Kind::Prefork(_) | Kind::Event(_) => Signal::SIGUSR1,
+            Kind::Haproxy | Kind::HaproxyDaemon => Signal::SIGUSR2,
+        };
+        kill(self.master, signal).unwrap();
+    }
+
+    /// The workers that wait for something else than connections, and in which system call: they await what the TPM
+    /// answers, or their turn.
+    pub fn busy(&self) -> Vec<(Pid, i64)> {
+        self.workers().into_iter().filter_map(|pid| Some((pid, waits_in(pid)?))).collect()
+    }
+
+    /// What it said, and its log.
+    pub fn reports(&self) -> String {
+        ["said", "error"].map(|name| self.site.read(name)).concat()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for pid in [self.workers(), vec![self.master]].concat() {
+            let _ = kill(pid, Signal::SIGKILL); // it may have ended already
+        }
+        if let Some(mut child) = self.started.take() {
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let reports = self.reports();
+            let is_news = |line: &&str| ![" [notice] ", " [info] ", ":info] "].iter().any(|level| line.contains(level));
+            let lines: Vec<&str> = reports.lines().filter(is_news).take(REPORTED).collect();
+            println!("{:?} reports:\n{}", self.kind, lines.join("\n"));
+        }
+    }
+}
