@@ -6,6 +6,7 @@
 pub mod asynchronous;
 pub mod behind;
 pub mod every;
+pub mod fapi;
 pub mod forks;
 pub mod linker;
 pub mod mssim;

@@ -17,6 +17,7 @@ mod opening;
 mod package;
 mod programs;
 mod refused;
+mod servers;
 mod stick;
 mod systemd;
 mod topic;
@@ -24,7 +25,6 @@ mod udev;
 mod udevd;
 mod user;
 mod vtpm;
-mod web;
 
 use std::path::Path;
 use std::process::ExitCode;

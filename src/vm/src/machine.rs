@@ -21,6 +21,8 @@ const ORDERLY: i32 = 1;
 pub struct Machine {
     /// Its memory in megabytes; 310 is enough for programs of a few megabytes.
     pub memory: u32,
+    /// How many processors it has.
+    pub processors: u32,
     /// Whether it has a TPM, a new one each time.
     pub tpm: bool,
     /// How long it may take; then it is killed.
@@ -91,14 +93,17 @@ impl Machine {
         // A machine does not outlive who started it.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
-        command.args("-accel tcg -machine q35 -cpu max -smp 2 -nodefaults -display none -no-reboot -serial stdio".split(' '));
-        command.args(["-m", &self.memory.to_string(), "-append", &append, "-kernel"]).arg(kernel);
+        command.args("-accel tcg -machine q35 -cpu max -nodefaults -display none -no-reboot -serial stdio".split(' '));
+        command
+            .args(["-m", &self.memory.to_string(), "-smp", &self.processors.to_string(), "-append", &append, "-kernel"])
+            .arg(kernel);
         command.args(["-device", &initramfs, "-device", &exit]);
         // The host's file systems may have files of equal numbers.
         command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
         command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
         if let Some(layer) = &self.layer {
-            command.args(["-fsdev", &format!("local,id=layer,path={},security_model=none,readonly=on", layer.display())]);
+            command
+                .args(["-fsdev", &format!("local,id=layer,path={},security_model=none,readonly=on", layer.display())]);
             command.args(["-device", "virtio-9p-pci,fsdev=layer,mount_tag=layer"]);
         }
         command.args(["-fsdev", &share_device, "-device", "virtio-9p-pci,fsdev=share,mount_tag=share"]);

@@ -8,7 +8,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tss2_vm::{Kernel, Machine};
+use tss2_vm::{Kernel, Machine, packages};
 
 /// What is run, and in which machine.
 #[derive(Args)]
@@ -22,9 +22,12 @@ pub(crate) struct Options {
     /// Seconds after which the machine is killed.
     #[arg(long, default_value_t = 600)]
     limit: u64,
-    /// A directory whose files lie over those of this machine.
+    /// How many processors.
+    #[arg(long, default_value_t = 1)]
+    processors: u32,
+    /// With nginx, Apache, haproxy, tpm2-openssl and tpm2-pkcs11, which are not installed here.
     #[arg(long)]
-    layer: Option<PathBuf>,
+    servers: bool,
     /// A program and its arguments, or one word with a command line for the shell.
     #[arg(last = true)]
     command: Vec<String>,
@@ -39,8 +42,9 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let kernel = kernel(project)?;
     let machine = Machine {
         memory: options.memory,
+        processors: options.processors,
         tpm: !options.no_tpm,
-        layer: options.layer.clone(),
+        layer: if options.servers { Some(servers(project)?) } else { None },
         ..machine(project, options.limit)
     };
     let status = machine.run(&kernel, &options.command, &mut std::io::stdout())?;
@@ -57,6 +61,11 @@ pub(crate) fn cache(project: &Project) -> PathBuf {
     project.target.join("vm")
 }
 
+/// The directory with the servers, unpacked below target/vm.
+pub(crate) fn servers(project: &Project) -> Result<PathBuf> {
+    packages::unpacked(&needs::names(needs::UNPACKED), &cache(project))
+}
+
 /// A machine that sees the tree, what is built of it and, if there is one, the stage.
 pub(crate) fn machine(project: &Project, limit: u64) -> Machine {
     let mut environment = vec![("LC_ALL".to_owned(), "C".to_owned())];
@@ -66,6 +75,7 @@ pub(crate) fn machine(project: &Project, limit: u64) -> Machine {
     }
     Machine {
         memory: 310,
+        processors: 1,
         tpm: true,
         limit: Duration::from_secs(limit),
         directory: project.root.clone(),

@@ -41,7 +41,7 @@ impl Client {
     pub fn handshakes(&self, count: usize, at_once: usize) -> Tally {
         let mut curl = stage::distribution_command("curl");
         // With HTTP 1.1, curl now and then tries a connection that the server has closed.
-        curl.args("--silent --http1.0 --no-sessionid --max-time".split(' ')).args([PATIENCE, "--cacert"]);
+        curl.args("--silent --http1.0 --no-alpn --no-sessionid --max-time".split(' ')).args([PATIENCE, "--cacert"]);
         curl.args([&self.certificate, "--write-out", "%{response_code} %{time_appconnect} %{errormsg}\n"]);
         if at_once > 1 {
             curl.args(["--parallel", "--parallel-immediate", "--parallel-max", &at_once.to_string()]);
@@ -66,7 +66,12 @@ impl Client {
     /// As `handshakes`, where all have to be right.
     pub fn all_right(&self, count: usize, at_once: usize) {
         let tally = self.handshakes(count, at_once);
-        assert!(tally.wrong.is_empty(), "{} of {count}, {at_once} at once, failed: {:#?}", tally.wrong.len(), tally.wrong);
+        assert!(
+            tally.wrong.is_empty(),
+            "{} of {count}, {at_once} at once, failed: {:#?}",
+            tally.wrong.len(),
+            tally.wrong
+        );
     }
 }
 

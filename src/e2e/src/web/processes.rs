@@ -59,7 +59,8 @@ pub(super) fn waits_in(pid: Pid) -> Option<i64> {
 /// Whether an epoll instance has the kernel's TPM among its descriptors.
 fn watches_tpm(pid: Pid, epoll: i64) -> bool {
     let about = fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}")).unwrap_or_default();
-    about.lines().filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next()).any(|fd| {
-        fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|file| file.starts_with("/dev/tpmrm0"))
-    })
+    about
+        .lines()
+        .filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next())
+        .any(|fd| fs::read_link(format!("/proc/{pid}/fd/{fd}")).is_ok_and(|file| file.starts_with("/dev/tpmrm0")))
 }

@@ -2,12 +2,12 @@
 //! A server that runs: [`Server`]. Its processes end with the value.
 
 use super::client::Client;
-use super::processes::{children, waits_in, wait_until};
+use super::processes::{children, wait_until, waits_in};
 use super::site::Site;
 use crate::need::Need;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -81,6 +81,9 @@ impl Kind {
 /// Lines of a report that a failing test shows: the first, since others follow from them.
 const REPORTED: usize = 20;
 
+/// How a server notes that a handshake failed.
+const FAILURES: [&str; 2] = ["SSL_do_handshake() failed", "SSL library error"];
+
 /// A running server.
 pub struct Server {
     kind: Kind,
@@ -112,9 +115,7 @@ impl Server {
             server.master = pid().unwrap();
         }
         wait_until("all workers", || server.workers().len() == kind.workers());
-        wait_until("a server that listens", || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, server.site.port())).is_ok()
-        });
+        wait_until("a server that listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, server.site.port())).is_ok());
         server
     }
 
@@ -169,6 +170,18 @@ impl Server {
     /// answers, or their turn.
     pub fn busy(&self) -> Vec<(Pid, i64)> {
         self.workers().into_iter().filter_map(|pid| Some((pid, waits_in(pid)?))).collect()
+    }
+
+    /// The processes that could not complete a handshake, by the server's log.
+    pub fn failed(&self) -> BTreeSet<Pid> {
+        let log = self.site.read("error");
+        let lines = log.lines().filter(|line| FAILURES.iter().any(|failure| line.contains(failure)));
+        // `[crit] 123#123: *45 SSL_do_handshake() failed` of nginx, `[pid 123:tid 123] ...` of Apache.
+        let pid = |line: &str| {
+            let (_, rest) = line.split_once("[pid ").or_else(|| line.split_once("] "))?;
+            rest.split(['#', ':']).next()?.parse().ok().map(Pid::from_raw)
+        };
+        lines.map(|line| pid(line).unwrap_or_else(|| panic!("of which process is {line}"))).collect()
     }
 
     /// What it said, and its log.

@@ -37,8 +37,7 @@ pub struct Site {
 impl Site {
     /// Makes a key with this TCTI, and a certificate that names the loopback.
     pub fn new(libraries: Libraries, tcti: &str) -> Site {
-        let site =
-            Site { directory: program::readable_dir(), libraries, tcti: tcti.to_owned(), port: free_port() };
+        let site = Site { directory: program::readable_dir(), libraries, tcti: tcti.to_owned(), port: free_port() };
         let (key, certificate) = (site.file("key.pem"), site.file("certificate.pem"));
         let mut make = site.command("openssl");
         make.args("genpkey -provider tpm2 -algorithm EC -pkeyopt group:P-256 -out".split(' ')).arg(&key);

@@ -10,7 +10,7 @@ use tss2_e2e::web::{Kind, Load, wait_until};
 const RELOADS: usize = 3;
 
 pub(super) fn under_load(chip: Chip, kind: Kind) {
-    let Serving { server, _swtpm } = &chip.server(kind);
+    let Serving { server, _tpm } = &chip.server(kind);
     let load = Load::start(server.client(), AT_ONCE / 2);
     let mut old = BTreeSet::new();
     for _ in 0..RELOADS {
@@ -28,6 +28,8 @@ pub(super) fn under_load(chip: Chip, kind: Kind) {
         old.extend(workers);
     }
     let tally = load.finish();
-    println!("{} right, {} wrong: {:#?}", tally.right.len(), tally.wrong.len(), tally.wrong);
+    println!("{} right, {} wrong", tally.right.len(), tally.wrong.len());
+    let failed = server.failed();
+    assert!(failed.is_subset(&old), "of {failed:?}, old are {old:?}: {:#?}", tally.wrong);
     server.client().all_right(2 * AT_ONCE, AT_ONCE);
 }
