@@ -139,7 +139,7 @@ impl Transport for Swtpm {
             Inheritance::Shared | Inheritance::Copies => self.data = None,
             Inheritance::Nothing => mem::forget(self.data.take()),
         }
-        self.channels.inherited();
+        self.channels.inherited(inheritance);
     }
 
     fn is_shared(&self) -> bool {
