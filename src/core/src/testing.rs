@@ -7,8 +7,10 @@ use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 pub use crate::sys::Forked;
 use crate::transport::{Cancel, GetPollHandles, Inheritance, Open, Progress, SetLocality, Transport};
+use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 
 #[cfg(any(test, feature = "property"))]
@@ -205,29 +207,31 @@ impl Step {
 }
 
 /// Plays `steps` on a connection, in a thread of the test; returns what it read. Ends early when the other
-/// side hangs up.
-pub fn play<S: Read + Write + Send + 'static>(mut peer: S, steps: Vec<Step>) -> std::thread::JoinHandle<Vec<u8>> {
+/// side hangs up. Then it hangs up itself, for all: a process that another test has forked may have the socket, too.
+pub fn play<S>(mut peer: S, steps: Vec<Step>) -> std::thread::JoinHandle<Vec<u8>>
+where
+    S: Read + Write + AsFd + Send + 'static,
+{
     std::thread::spawn(move || {
         let mut seen = Vec::new();
         for step in steps {
-            match step {
+            let is_over = match step {
                 Step::Read(count) => {
                     let mut bytes = vec![0; count];
-                    if peer.read_exact(&mut bytes).is_err() {
-                        return seen;
-                    }
-                    seen.extend(bytes);
+                    let read = peer.read_exact(&mut bytes);
+                    read.map(|()| seen.extend(bytes)).is_err()
                 }
-                Step::Write(bytes) => {
-                    if peer.write_all(&bytes).is_err() {
-                        return seen;
-                    }
-                }
+                Step::Write(bytes) => peer.write_all(&bytes).is_err(),
                 Step::Await(barrier) => {
                     barrier.wait();
+                    false
                 }
+            };
+            if is_over {
+                break;
             }
         }
+        let _ = shutdown(peer.as_fd().as_raw_fd(), Shutdown::Both); // the other side may have been faster
         seen
     })
 }

@@ -329,7 +329,10 @@ fn a_cancellation_meets_no_command_of_a_process_without_a_connection() {
 fn connections_that_end_do_so_for_every_process() {
     let (mut session, data, platform) = session(vec![exchange(), exchange()]);
     assert_eq!(run(&mut session).unwrap(), OK);
-    // The simulator has closed one channel, and this process has both.
+    // The simulator closes one channel, and this process has both.
+    while session.transport_mut().link.streams().unwrap().0.is_quiet() {
+        std::thread::yield_now();
+    }
     let child = Forked::asks(|| session.enter().is_ok() && run(&mut session).is_ok());
     assert_eq!(child.status(), Some(0));
     drop(session);
