@@ -58,7 +58,7 @@ struct Slot {
     due: Option<Due>,
     health: Health,
     knowledge: Knowledge,
-    /// When an answer was right the last time, in a process that was forked.
+    /// When the last command was sent that was answered right, in a process that was forked.
     well: Duration,
 }
 

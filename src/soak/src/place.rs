@@ -113,11 +113,6 @@ pub(crate) trait Place {
         true
     }
 
-    /// Whether something that another process did since `keeps_memory` was asked last explains this error.
-    fn excuses(&self, _slot: usize, _rc: Rc) -> bool {
-        false
-    }
-
     /// Whether objects that the TPM of a slot keeps may have been lost since this was asked last.
     fn may_have_unloaded(&mut self, _slot: usize) -> bool {
         false

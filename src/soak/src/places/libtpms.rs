@@ -325,11 +325,6 @@ impl Place for Libtpms {
         std::mem::replace(&mut self.known, now) == now
     }
 
-    /// Who removes the file in the moment before it is locked is noticed when the command is done, which has no effect then.
-    fn excuses(&self, _slot: usize, rc: Rc) -> bool {
-        rc == Rc::IO_ERROR && self.tpm() != self.known
-    }
-
     fn may_have_unloaded(&mut self, _slot: usize) -> bool {
         match self.tpm() {
             (Using::Own, removed) => std::mem::replace(&mut self.removed, removed) != removed,
