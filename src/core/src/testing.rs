@@ -38,8 +38,18 @@ pub struct Heir(Forked, UnixStream);
 impl Heir {
     /// One that does nothing.
     pub fn idle() -> Heir {
-        let (here, mut there) = UnixStream::pair().unwrap();
-        Heir(Forked::asks(move || there.read_exact(&mut [0]).is_ok()), here)
+        Heir::after(|| {})
+    }
+
+    /// One that has done this, and then does nothing.
+    pub fn after(work: impl FnOnce()) -> Heir {
+        let (mut here, mut there) = UnixStream::pair().unwrap();
+        let process = Forked::asks(|| {
+            work();
+            there.write_all(&[0]).is_ok() && there.read_exact(&mut [0]).is_ok()
+        });
+        here.read_exact(&mut [0]).unwrap();
+        Heir(process, here)
     }
 
     /// Ends it.

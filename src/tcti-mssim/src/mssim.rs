@@ -315,7 +315,7 @@ impl Transport for Mssim {
             Inheritance::Copies => self.link = Link::Down,
             Inheritance::Nothing => mem::forget(mem::replace(&mut self.link, Link::Down)),
         }
-        self.channels.inherited();
+        self.channels.inherited(inheritance);
     }
 
     fn is_shared(&self) -> bool {

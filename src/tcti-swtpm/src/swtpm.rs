@@ -9,7 +9,8 @@ use std::mem;
 use tcti_core::conf::boolean;
 use tcti_core::net::{Channels, Stream};
 use tcti_core::{
-    Before, Conf, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail,
+    Before, Company, Conf, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
+    Wait, fail,
 };
 
 /// Control commands, big-endian on the wire; the reply is a result code, big-endian, 0 for success.
@@ -138,7 +139,7 @@ impl Transport for Swtpm {
             Inheritance::Shared | Inheritance::Copies => self.data = None,
             Inheritance::Nothing => mem::forget(self.data.take()),
         }
-        self.channels.inherited();
+        self.channels.inherited(inheritance);
     }
 
     fn is_shared(&self) -> bool {
@@ -150,6 +151,14 @@ impl Transport for Swtpm {
             self.abandon();
         }
         Ok(())
+    }
+
+    /// swtpm would go on with a connection of which any forked process has a copy. One that has not used it yet connects
+    /// again and loses nothing.
+    fn close(&mut self, company: Company) {
+        if company == Company::Alone {
+            self.abandon();
+        }
     }
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);

@@ -6,6 +6,7 @@ use super::heirs::Heirs;
 use super::stream::Stream;
 use crate::conf::{Conf, number};
 use crate::rc::{Rc, Result};
+use crate::transport::Inheritance;
 use nix::sys::socket::UnixAddr;
 use std::time::Duration;
 
@@ -40,10 +41,10 @@ impl Channels {
     }
 
     /// Lets go of what a parent process has, too, see [`Transport::inherited`](crate::Transport::inherited).
-    pub fn inherited(&mut self) {
-        self.data.inherited();
-        self.control.inherited();
-        self.heirs = Heirs::Some;
+    pub fn inherited(&mut self, inheritance: Inheritance) {
+        self.data.inherited(inheritance);
+        self.control.inherited(inheritance);
+        self.heirs.inherited(inheritance);
     }
 
     /// Whether the connections that are made next may be kept. Not where a process was forked that has those of before,

@@ -5,6 +5,7 @@ use super::stream::{Arrival, Stream};
 use crate::deadline::Deadline;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
+use crate::transport::Inheritance;
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage, UnixAddr};
 use std::fmt;
@@ -118,8 +119,11 @@ impl Endpoint {
     }
 
     /// The socket to use again is another process's, too.
-    pub(super) fn inherited(&mut self) {
-        self.spare = None;
+    pub(super) fn inherited(&mut self, inheritance: Inheritance) {
+        let spare = self.spare.take();
+        if inheritance == Inheritance::Nothing {
+            std::mem::forget(spare);
+        }
     }
 
     fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
@@ -256,7 +260,7 @@ mod tests {
         let stream = endpoint.connect().unwrap();
         let parents = stream.as_fd().try_clone_to_owned().unwrap();
         endpoint.release(stream);
-        endpoint.inherited();
+        endpoint.inherited(Inheritance::Copies);
         let _ours = endpoint.connect().unwrap();
         drop(listener);
         let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(parents.as_raw_fd());
