@@ -150,8 +150,8 @@ pub(crate) trait Place {
 /// How other programs have the TPM, and the `name:conf` that opens it.
 pub(crate) enum Programs {
     None,
-    /// At the same time.
-    Beside(String),
+    /// At the same time. They fork, and with `Connection` have objects of their own.
+    Beside(String, Keeps),
     /// While no context of ours has it.
     Between(String),
 }

@@ -346,7 +346,7 @@ impl Place for Libtpms {
 
     fn programs(&self) -> Programs {
         match self.dir {
-            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.path.display())),
+            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.path.display()), Keeps::Nowhere),
             None => Programs::None,
         }
     }
