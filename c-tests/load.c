@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The distribution's libtss2-esys beside other load on one TPM: load NAME:CONF SEED COUNT. So many times it has "SEED
- * NUMBER" hashed and random bytes made, and prints both; where there is a descriptor to poll, no call of it waits. It
- * changes nothing in the TPM, and ends with status 1 and a response code when something fails. */
+/* The distribution's libtss2-esys beside other load on one TPM: load NAME:CONF SEED COUNT MODE. So many times it has "SEED
+ * NUMBER" hashed and random bytes made, and prints both; where there is a descriptor to poll, no call of it waits. With
+ * "fork" it does half of that together with a process that goes on with its context, and ends in one of several ways. With
+ * "key" it loads a key first, and both have it answer. It changes nothing else in the TPM, and ends with status 1 and a
+ * response code when something fails. */
 
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
 #include <tss2/tss2_esys.h>
 #include <tss2/tss2_tctildr.h>
+#include <unistd.h>
 
 #define NO_SESSIONS ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
+#define NO_PASSWORD ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE
 
 /* Without the layer that it comes from. */
 static TSS2_RC base(TSS2_RC rc)
@@ -79,20 +86,133 @@ static void random_bytes(ESYS_CONTEXT *esys)
     Esys_Free(bytes);
 }
 
+/* An HMAC key that nobody else has. */
+static ESYS_TR load_key(ESYS_CONTEXT *esys)
+{
+    const TPM2B_SENSITIVE_CREATE sensitive = { 0 };
+    const TPM2B_PUBLIC template = { .publicArea = {
+        .type = TPM2_ALG_KEYEDHASH,
+        .nameAlg = TPM2_ALG_SHA256,
+        .objectAttributes = TPMA_OBJECT_USERWITHAUTH | TPMA_OBJECT_SIGN_ENCRYPT | TPMA_OBJECT_NODA |
+                            TPMA_OBJECT_FIXEDTPM | TPMA_OBJECT_FIXEDPARENT | TPMA_OBJECT_SENSITIVEDATAORIGIN,
+        .parameters.keyedHashDetail.scheme = { TPM2_ALG_HMAC, { .hmac = { TPM2_ALG_SHA256 } } },
+    } };
+    const TPM2B_DATA outside = { 0 };
+    const TPML_PCR_SELECTION none = { 0 };
+    ESYS_TR key = ESYS_TR_NONE;
+    check("CreatePrimary", Esys_CreatePrimary(esys, ESYS_TR_RH_NULL, NO_PASSWORD, &sensitive, &template, &outside,
+                                              &none, &key, NULL, NULL, NULL, NULL));
+    return key;
+}
+
+/* The key is there, and the same as before. Whoever has another one ends with a signal. */
+static void use_key(ESYS_CONTEXT *esys, ESYS_TR key, const char *seed)
+{
+    static TPM2B_DIGEST before;
+    TPM2B_MAX_BUFFER data = { .size = (UINT16)strlen(seed) };
+    TPM2B_DIGEST *mac = NULL;
+    memcpy(data.buffer, seed, data.size);
+    check("HMAC", Esys_HMAC(esys, key, NO_PASSWORD, &data, TPM2_ALG_SHA256, &mac));
+    if (before.size != 0 && (mac->size != before.size || memcmp(mac->buffer, before.buffer, mac->size) != 0)) {
+        fputs("another key answers\n", stderr);
+        abort();
+    }
+    before = *mac;
+    Esys_Free(mac);
+}
+
+struct load {
+    TSS2_TCTI_CONTEXT *tcti;
+    ESYS_CONTEXT *esys;
+    ESYS_TR key;
+    const char *seed;
+};
+
+static void rounds(const struct load *load, int from, int to)
+{
+    for (int number = from; number < to; number++) {
+        hash(load->esys, load->seed, number);
+        random_bytes(load->esys);
+        if (load->key != ESYS_TR_NONE)
+            use_key(load->esys, load->key, load->seed);
+    }
+}
+
+static void finalize(struct load *load)
+{
+    Esys_Finalize(&load->esys);
+    Tss2_TctiLdr_Finalize(&load->tcti);
+}
+
+enum fate { ENDS, FINALIZES, IS_KILLED, OUTLIVES, FATES };
+
+/* A process that was forked. What it prints goes to a pipe. */
+static void work(struct load *load, int from, int to, enum fate fate)
+{
+    const TPM2B_MAX_BUFFER data = { .size = 1 };
+    rounds(load, from, to);
+    fflush(stdout);
+    if (fate == IS_KILLED) {
+        check("Hash_Async", Esys_Hash_Async(load->esys, NO_SESSIONS, &data, TPM2_ALG_SHA256, ESYS_TR_RH_NULL));
+        raise(SIGKILL);
+    }
+    if (fate == FINALIZES)
+        finalize(load);
+    _exit(0);
+}
+
+/* Prints what comes from a pipe, to its end. */
+static void copy(int from)
+{
+    char bytes[4096];
+    ssize_t size;
+    while ((size = read(from, bytes, sizeof(bytes))) > 0)
+        fwrite(bytes, 1, (size_t)size, stdout);
+}
+
+/* The second half in turn with another process. What that prints comes last. */
+static void fork_and_share(struct load *load, int count)
+{
+    enum fate fate = (enum fate)(strtoull(load->seed, NULL, 10) % FATES);
+    int half = count / 2, quarter = half + (count - half) / 2, ends[2], status = 0;
+    pid_t child;
+    rounds(load, 0, half);
+    fflush(stdout);
+    if (pipe(ends) != 0 || (child = fork()) < 0)
+        check("fork", TSS2_ESYS_RC_GENERAL_FAILURE);
+    if (child == 0) {
+        dup2(ends[1], STDOUT_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        work(load, quarter, count, fate);
+    }
+    close(ends[1]);
+    rounds(load, half, quarter);
+    if (fate == OUTLIVES)
+        finalize(load);
+    copy(ends[0]);
+    waitpid(child, &status, 0);
+    if (WIFSIGNALED(status) ? fate != IS_KILLED || WTERMSIG(status) != SIGKILL : WEXITSTATUS(status) != 0)
+        exit(1); /* it has said why */
+    if (fate != OUTLIVES && load->key != ESYS_TR_NONE)
+        use_key(load->esys, load->key, load->seed);
+}
+
 int main(int argc, char **argv)
 {
-    TSS2_TCTI_CONTEXT *tcti = NULL;
-    ESYS_CONTEXT *esys = NULL;
-    if (argc != 4)
-        return fputs("usage: load NAME:CONF SEED COUNT\n", stderr), 2;
-    check("open", Tss2_TctiLdr_Initialize(argv[1], &tcti));
-    check("Esys_Initialize", Esys_Initialize(&esys, tcti, NULL));
-    check("SetTimeout", Esys_SetTimeout(esys, 0));
-    for (int number = 0; number < atoi(argv[3]); number++) {
-        hash(esys, argv[2], number);
-        random_bytes(esys);
-    }
-    Esys_Finalize(&esys);
-    Tss2_TctiLdr_Finalize(&tcti);
+    struct load load = { .key = ESYS_TR_NONE };
+    if (argc != 5)
+        return fputs("usage: load NAME:CONF SEED COUNT plain|fork|key\n", stderr), 2;
+    load.seed = argv[2];
+    check("open", Tss2_TctiLdr_Initialize(argv[1], &load.tcti));
+    check("Esys_Initialize", Esys_Initialize(&load.esys, load.tcti, NULL));
+    check("SetTimeout", Esys_SetTimeout(load.esys, 0));
+    if (strcmp(argv[4], "key") == 0)
+        load.key = load_key(load.esys);
+    if (strcmp(argv[4], "plain") == 0)
+        rounds(&load, 0, atoi(argv[3]));
+    else
+        fork_and_share(&load, atoi(argv[3]));
+    finalize(&load);
     return 0;
 }

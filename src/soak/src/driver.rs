@@ -14,7 +14,7 @@ use crate::place::{Keeps, Moment, Place, Programs, Strike};
 use crate::storm::Storm;
 use crate::tally::Tally;
 use crate::tcti::Tcti;
-use crate::tools::Run;
+use crate::tools::{Mode, Run};
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
 use forks::Worker;
@@ -58,7 +58,7 @@ struct Slot {
     due: Option<Due>,
     health: Health,
     knowledge: Knowledge,
-    /// When an answer was right the last time, in a process that was forked.
+    /// When the last command was sent that was answered right, in a process that was forked.
     well: Duration,
 }
 
@@ -260,7 +260,7 @@ impl<P: Place> Driver<P> {
     /// Lets another program have the TPM while no context has it. Nothing is wrong with it then.
     fn lend(&mut self) {
         let Programs::Between(name_conf) = &self.programs else { return };
-        let run = Run::draw(name_conf, &mut self.rng);
+        let run = Run::draw(name_conf, Mode::Plain, &mut self.rng);
         self.tally.runs.count(&run, run.end(&self.watchdog), || false);
     }
 

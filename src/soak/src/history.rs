@@ -16,7 +16,7 @@ pub struct Finding {
     pub kind: Kind,
     /// On which context.
     pub slot: usize,
-    /// When all was well the last time.
+    /// When the last command was sent that was answered right: what came of a fault after that may be met with the next.
     pub since: Duration,
     /// When the call began that found it.
     pub began: Duration,
@@ -142,7 +142,7 @@ impl History {
             let is_over = |fault: &Fault| fault.until.is_some_and(|until| until < finding.began);
             let is_late = matches!(finding.kind, Kind::Failed(_)) && fits.iter().all(|fault| is_over(fault));
             late += u32::from(is_late);
-            fits.is_empty() || late > TRIES
+            fits.is_empty() || late > TRIES * u32::try_from(fits.len()).unwrap_or(u32::MAX)
         };
         findings.iter().filter(|finding| is_unexplained(finding)).collect()
     }

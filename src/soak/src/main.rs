@@ -197,8 +197,8 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     let name = what.name();
     let trouble = Trouble::new(place.outside());
     let tools = match place.programs() {
-        Programs::Beside(name_conf) => {
-            Some(Tools::start(name_conf, rng.fork(), Watchdog::start(name, seed), trouble.clone()))
+        Programs::Beside(name_conf, keeps) => {
+            Some(Tools::start(name_conf, keeps, rng.fork(), Watchdog::start(name, seed), trouble.clone()))
         }
         Programs::None | Programs::Between(_) => None,
     };

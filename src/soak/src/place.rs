@@ -113,11 +113,6 @@ pub(crate) trait Place {
         true
     }
 
-    /// Whether something that another process did since `keeps_memory` was asked last explains this error.
-    fn excuses(&self, _slot: usize, _rc: Rc) -> bool {
-        false
-    }
-
     /// Whether objects that the TPM of a slot keeps may have been lost since this was asked last.
     fn may_have_unloaded(&mut self, _slot: usize) -> bool {
         false
@@ -155,8 +150,8 @@ pub(crate) trait Place {
 /// How other programs have the TPM, and the `name:conf` that opens it.
 pub(crate) enum Programs {
     None,
-    /// At the same time.
-    Beside(String),
+    /// At the same time. They fork, and with `Connection` have objects of their own.
+    Beside(String, Keeps),
     /// While no context of ours has it.
     Between(String),
 }

@@ -3,6 +3,7 @@
 //! and one in C on libtss2-esys, which does not wait in a call where there is a descriptor to poll. A program prints what
 //! is right, or a fault that reached it while it ran explains why it failed.
 
+use crate::place::Keeps;
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
@@ -49,7 +50,8 @@ pub(crate) fn compile() -> PathBuf {
 }
 
 impl Tools {
-    pub(crate) fn start(name_conf: String, mut rng: Rng, watchdog: Watchdog, trouble: Trouble) -> Tools {
+    pub(crate) fn start(name_conf: String, keeps: Keeps, mut rng: Rng, watchdog: Watchdog, trouble: Trouble) -> Tools {
+        let mode = if keeps == Keeps::Connection { Mode::Key } else { Mode::Fork };
         let (over, turn) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(())));
         let (is_over, turns) = (Arc::clone(&over), Arc::clone(&turn));
         let thread = thread::spawn(move || {
@@ -57,7 +59,7 @@ impl Tools {
             // At last there are no faults any more, and each kind has to work.
             while runs.bad().next().is_none() && !(is_over.load(Ordering::SeqCst) && runs.are_of_all_kinds()) {
                 let turn = turns.lock().unwrap_or_else(PoisonError::into_inner);
-                let run = Run::draw(&name_conf, &mut rng);
+                let run = Run::draw(&name_conf, mode, &mut rng);
                 let faults = trouble.watch();
                 let ended = run.end(&watchdog);
                 runs.count(&run, ended, || faults.met());
@@ -106,6 +108,15 @@ impl Runs {
     }
 }
 
+/// What the program in C does besides.
+#[derive(Clone, Copy)]
+pub(crate) enum Mode {
+    Plain,
+    Fork,
+    /// It forks, and has a key.
+    Key,
+}
+
 /// One run of a program.
 pub(crate) struct Run {
     program: Program,
@@ -135,7 +146,7 @@ pub(crate) enum Ended {
 
 impl Run {
     /// Any of them.
-    pub(crate) fn draw(name_conf: &str, rng: &mut Rng) -> Run {
+    pub(crate) fn draw(name_conf: &str, mode: Mode, rng: &mut Rng) -> Run {
         let input: Vec<u8> = (0..rng.usize(1..500)).map(|_| rng.u8(..)).collect();
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
         let (words, program) = match rng.u8(..4) {
@@ -147,8 +158,13 @@ impl Run {
             }
             _ => {
                 let (seed, count) = (rng.u64(..), rng.u32(1..=ROUNDS));
-                let words =
-                    [compile().display().to_string(), name_conf.to_owned(), seed.to_string(), count.to_string()];
+                let mode = match mode {
+                    Mode::Plain => "plain",
+                    Mode::Fork => "fork",
+                    Mode::Key => "key",
+                };
+                let program = compile().display().to_string();
+                let words = [program, name_conf.to_owned(), seed.to_string(), count.to_string(), mode.to_owned()];
                 (words.into(), Program::Esys { seed, count })
             }
         };

@@ -26,12 +26,12 @@ pub(crate) struct Options {
     #[arg(long)]
     seed: Option<u64>,
     /// Only this; usb is the stick behind the kernel's USB stack.
-    #[arg(long, value_parser = ["swtpm", "mssim", "libtpms", "stick", "usb", "device"])]
+    #[arg(long, value_parser = ["swtpm", "mssim", "libtpms", "cmd", "stick", "usb", "device"])]
     only: Option<String>,
 }
 
 /// What runs here.
-const HERE: [&str; 4] = ["swtpm", "mssim", "libtpms", "stick"];
+const HERE: [&str; 5] = ["swtpm", "mssim", "libtpms", "cmd", "stick"];
 /// What runs in a virtual machine, and whether that has a TPM.
 const THERE: [(&str, bool); 2] = [("usb", false), ("device", true)];
 /// Seconds that a part may take besides, a machine to boot, all to end.

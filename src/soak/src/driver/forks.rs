@@ -75,11 +75,13 @@ impl<P: Place> Driver<P> {
             _ => Fate::KillDue,
         };
         let (report, seed) = (Report::new().unwrap(), self.rng.u64(..));
+        // Before it exists: a fault may be made before it does anything.
+        let born = self.now();
         match sys::fork() {
             Forked::Child => {
                 let first = self.first_index + INDICES * (1 + seat);
                 let indices = (0..slots.len()).map(|slot| index(first, slot)).collect();
-                self.work(fate, &report, seed, indices);
+                self.work(fate, &report, (born, seed), indices);
             }
             Forked::Parent(pid) => {
                 self.tally.forks += 1;

@@ -54,7 +54,7 @@ impl<P: Place> Driver<P> {
     }
 
     pub(super) fn answered(&mut self, slot: usize, size: usize) {
-        let Some(Due { ask, interrupts, .. }) = self.slots[slot].due.take() else { return };
+        let Some(Due { ask, since, interrupts }) = self.slots[slot].due.take() else { return };
         let lost = self.remember(slot);
         let answer = self.room.get(..size).map_or(Answer::Wrong, |response| ask.judge(response));
         let (may, at) = (self.may(slot), self.loaded_at(slot));
@@ -79,7 +79,7 @@ impl<P: Place> Driver<P> {
         }
         // The answer may be of the time before.
         self.forget(slot, lost);
-        self.slots[slot].well = self.now();
+        self.slots[slot].well = since.duration_since(self.start);
         match &self.slots[slot].health {
             Health::Recovering { met, .. } => {
                 self.tally.survived += u64::from(*met);
@@ -168,9 +168,6 @@ impl<P: Place> Driver<P> {
 
     /// `since`: when a command was sent that has ended now.
     fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String, since: Option<Instant>) {
-        if self.place.excuses(slot, rc) {
-            return;
-        }
         let text = format!("{call} answers {rc:?}; {state}");
         let Some(text) = self.find(slot, Kind::Failed(Rc::to_c(Err(rc))), text) else { return };
         match &mut self.slots[slot].health {

@@ -32,16 +32,17 @@ const DONE: i32 = 0;
 const PANICKED: i32 = 101;
 
 impl<P: Place> Driver<P> {
-    /// All of its life. `indices` are the NV indices that it has to itself, one for each context.
-    pub(super) fn work(&mut self, fate: Fate, report: &Report, seed: u64, indices: Vec<u32>) -> ! {
+    /// All of its life, which begins at the time and with the seed that are its birth. `indices` are the NV indices that
+    /// it has to itself, one for each context.
+    pub(super) fn work(&mut self, fate: Fate, report: &Report, birth: (Duration, u64), indices: Vec<u32>) -> ! {
         let lived = catch_unwind(AssertUnwindSafe(|| {
-            self.be_born(fate, report, seed, indices);
+            self.be_born(fate, report, birth, indices);
             self.live(fate, report);
         }));
         sys::leave(if lived.is_ok() { DONE } else { PANICKED });
     }
 
-    fn be_born(&mut self, fate: Fate, report: &Report, seed: u64, indices: Vec<u32>) {
+    fn be_born(&mut self, fate: Fate, report: &Report, (born, seed): (Duration, u64), indices: Vec<u32>) {
         alarm::set(LIFE);
         // One whose parent ends has nobody to tell anything.
         set_pdeathsig(Signal::SIGKILL).unwrap();
@@ -53,7 +54,6 @@ impl<P: Place> Driver<P> {
         self.workers.clear();
         self.tally = crate::tally::Tally::default();
         self.loaded = self.loaded.iter().map(Loaded::inherited).collect();
-        let born = self.now();
         self.role = Role::Worker { born, findings: Vec::new(), failures: 0 };
         for (slot, index) in self.slots.iter_mut().zip(indices) {
             slot.knowledge = slot.knowledge.inherited(index, &mut self.rng);

@@ -99,7 +99,7 @@ impl Place for Device {
     }
 
     fn programs(&self) -> Programs {
-        Programs::Beside(NAME_CONF.to_owned())
+        Programs::Beside(NAME_CONF.to_owned(), Keeps::Connection)
     }
 
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {

@@ -325,11 +325,6 @@ impl Place for Libtpms {
         std::mem::replace(&mut self.known, now) == now
     }
 
-    /// Who removes the file in the moment before it is locked is noticed when the command is done, which has no effect then.
-    fn excuses(&self, _slot: usize, rc: Rc) -> bool {
-        rc == Rc::IO_ERROR && self.tpm() != self.known
-    }
-
     fn may_have_unloaded(&mut self, _slot: usize) -> bool {
         match self.tpm() {
             (Using::Own, removed) => std::mem::replace(&mut self.removed, removed) != removed,
@@ -351,7 +346,7 @@ impl Place for Libtpms {
 
     fn programs(&self) -> Programs {
         match self.dir {
-            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.path.display())),
+            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.path.display()), Keeps::Nowhere),
             None => Programs::None,
         }
     }

@@ -170,7 +170,7 @@ impl<P: Program> Place for Network<P> {
     }
 
     fn programs(&self) -> Programs {
-        Programs::Beside(self.programs.1.clone())
+        Programs::Beside(self.programs.1.clone(), Keeps::Nowhere)
     }
 
     fn rest(&mut self) -> Vec<String> {

@@ -132,18 +132,15 @@ impl Process {
         }
     }
 
-    /// Fills `room`, and takes no byte more. `None` when they do not come in time.
-    pub(crate) fn fill(&self, mut room: &mut [u8], deadline: &Deadline) -> Option<()> {
-        while !room.is_empty() {
+    /// Takes what is there, as much as there is room for; how much that is. `None` when nothing comes in time.
+    pub(crate) fn take(&self, room: &mut [u8], deadline: &Deadline) -> Option<usize> {
+        loop {
             wait_for(self.stdout.as_fd(), PollFlags::POLLIN, deadline).ok().filter(|came| *came)?;
             match read(&self.stdout, room) {
-                Ok(0) => return None,
-                Ok(count) => room = room.get_mut(count..)?,
                 Err(Errno::EINTR) => {}
-                Err(_) => return None,
+                taken => return taken.ok().filter(|count| *count > 0),
             }
         }
-        Some(())
     }
 
     /// What to poll for a response.

@@ -14,6 +14,7 @@ use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
 use tcti_core::testing::{Forked, GET_RANDOM, OK, malformed};
+use tcti_core::turns;
 
 fn open(command: &str) -> Session<Cmd> {
     Session::new(Cmd::open(Conf::new(Some(&CString::new(command).unwrap()))).unwrap())
@@ -191,17 +192,26 @@ fn the_command_inherits_no_descriptor() {
     assert_eq!(read("ours"), read("plain"));
 }
 
-/// A shell command that serves until its input ends, and notes that it was started and that it ended. It prints `other` for
-/// every command but those that no TPM knows.
-fn server(dir: &Path, other: &[u8]) -> String {
-    let (dir, unknown, other) = (dir.display(), print(UNKNOWN), print(other));
-    let code = "dd bs=1 count=12 2>/dev/null | od -An -tx1 | cut -d' ' -f8-11";
+/// A shell command that serves until its input ends, and notes that it was started and that it ended. What it does for a
+/// command that a TPM knows is `other`, which may ask for `random $n`, as many bytes as were wanted.
+fn server(dir: &Path, other: &str) -> String {
+    let (dir, unknown, head) = (dir.display(), print(UNKNOWN), r"\200\001\000\000\000\\$(printf %03o $(($1 + 12)))");
     format!(
-        "exec 2>/dev/null; echo x >> {dir}/started
-         while c=$({code}); [ -n \"$c\" ]; do if [ \"$c\" = '00 00 00 00' ]; then {unknown}; else {other}; fi; done
-         echo x >> {dir}/ended"
+        r#"exec 2>/dev/null; echo x >> {dir}/started
+        random() {{
+            printf "{head}\000\000\000\000\000\\$(printf %03o $1)"
+            i=0; while [ $i -lt $1 ]; do i=$((i + 1)); printf "\\$(printf %03o $i)"; done
+        }}
+        while bytes=$(dd bs=1 count=12 | od -An -tu1); [ -n "$bytes" ]; do
+            set -- $bytes; n=${{12}}
+            if [ "$7 $8 $9 ${{10}}" = '0 0 0 0' ]; then {unknown}; else {other}; fi
+        done
+        echo x >> {dir}/ended"#
     )
 }
+
+/// What a TPM does.
+const RANDOM: &str = "random $n";
 
 /// TPM_RC_COMMAND_CODE.
 const UNKNOWN: &[u8] = &[0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x43];
@@ -226,7 +236,7 @@ fn a_child_process_goes_on_with_the_command_and_the_last_one_ends_it() {
     for fifo in [&begin, &end] {
         nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     }
-    let mut session = Some(open(&server(dir.path(), OK)));
+    let mut session = Some(open(&server(dir.path(), RANDOM)));
     assert_eq!(run(session.as_mut().unwrap()).unwrap(), OK);
     let child = Forked::asks(|| {
         let mut session = session.take().unwrap(); // it finalizes
@@ -271,7 +281,7 @@ fn receive(cmd: &mut Cmd) -> Vec<u8> {
 #[test]
 fn wherever_a_process_died_in_an_exchange_the_command_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let mut session = open(&server(dir.path(), OK));
+    let mut session = open(&server(dir.path(), RANDOM));
     for _ in 0..2 {
         let child = Forked::asks(|| session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok());
         assert_eq!(child.status(), Some(0));
@@ -289,6 +299,18 @@ fn wherever_a_process_died_in_an_exchange_the_command_goes_on() {
             cmd.send(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0]).unwrap(); // also an unknown one
         });
         assert_eq!(run(&mut session).unwrap(), OK);
+        // In the search for the place, and before it has ended.
+        for _ in 0..2 {
+            let marks: Vec<u8> = (1..9).flat_map(|n| [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, n]).collect();
+            dies_after(&mut session, |cmd| cmd.process.as_mut().unwrap().write(&marks).unwrap());
+        }
+        assert_eq!(run(&mut session).unwrap(), OK);
+        // In the middle of a response.
+        dies_after(&mut session, |cmd| {
+            cmd.send(GET_RANDOM).unwrap();
+            cmd.process.as_ref().unwrap().take(&mut [0; 5], &Deadline::Never).unwrap();
+        });
+        assert_eq!(run(&mut session).unwrap(), OK);
     }
     assert_eq!(lines(&dir.path().join("started")), 1);
 }
@@ -302,7 +324,9 @@ fn a_command_of_its_own_waits_for_no_turn_of_another() {
     let turn = elsewhere.begin();
     assert_eq!(run(&mut session), Err(Rc::IO_ERROR));
     drop(turn);
+    session.set_patience(turns::PATIENCE); // a process that another test has forked may have the lock still
     assert_eq!(run(&mut session).unwrap(), OK, "by another process");
+    session.set_patience(Duration::from_millis(10));
     let _turn = elsewhere.begin();
     assert_eq!(run(&mut session).unwrap(), OK);
 }
@@ -311,7 +335,7 @@ fn a_command_of_its_own_waits_for_no_turn_of_another() {
 fn where_the_place_is_not_found_the_command_is_started_again() {
     for other in [b"Password: ", UNKNOWN] {
         let dir = tempfile::tempdir().unwrap();
-        let mut session = open(&server(dir.path(), other));
+        let mut session = open(&server(dir.path(), &print(other)));
         dies_after(&mut session, |cmd| cmd.send(GET_RANDOM).unwrap());
         session.transmit(GET_RANDOM).unwrap();
         wait_for_lines(&dir.path().join("started"), 2);
