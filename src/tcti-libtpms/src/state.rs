@@ -3,7 +3,6 @@
 //! processes did, and stores its own effect before its response goes out.
 #![forbid(unsafe_code)]
 
-mod form;
 mod journal;
 mod kept;
 mod lock;
@@ -11,15 +10,13 @@ mod place;
 mod record;
 
 use crate::sys::Blobs;
-use form::read_alone;
 use journal::{Journal, SIZE};
 use nix::errno::Errno;
 use place::{Held, Place};
 use record::{Boot, NO_BOOT};
 use rustix::process::{Resource, getrlimit};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::mem::replace;
 use std::path::{Path, PathBuf, absolute};
 use tcti_core::{Rc, Result, diagnosis, fail};
 
@@ -47,20 +44,10 @@ pub(crate) enum News {
 pub(crate) struct Locked<'a> {
     path: &'a Path,
     held: Held<'a>,
-    boot: &'a Boot,
+    boot: Boot,
     known: &'a mut Option<Journal>,
-    found: Found,
-}
-
-/// What is in the file.
-enum Found {
-    /// What is known.
-    Known,
-    /// Something else.
-    Records(Journal),
-    /// A state as the C module leaves it.
-    Form,
-    Nothing,
+    /// What is in the file, if that is not what is known.
+    found: Option<Journal>,
 }
 
 impl StateFile {
@@ -81,7 +68,7 @@ impl StateFile {
             return Err(failed("write", path, &Errno::EFBIG.into()));
         }
         let held = place.lock().map_err(|error| failed("open", path, &error))?;
-        Ok(Locked { path, held, boot, known, found: Found::Known })
+        Ok(Locked { path, held, boot: *boot, known, found: None })
     }
 }
 
@@ -92,23 +79,15 @@ impl Locked<'_> {
     }
 
     fn look(&mut self) -> io::Result<News> {
-        let file = self.held.file;
-        let is_known = |known: &mut Journal| known.is_current(file);
-        if self.held.size == SIZE && self.known.as_mut().map_or(Ok(false), is_known)? {
+        let Held { file, size, .. } = self.held;
+        let is_known = |known: &mut Journal| known.is_current(file, size);
+        if self.known.as_mut().map_or(Ok(false), is_known)? {
             return Ok(News::None);
         }
-        // Another process may have made records a moment before we got the lock.
-        self.held.size = file.metadata()?.len();
-        let size = self.held.size;
-        if size == SIZE {
-            let (journal, state) = Journal::load(file, self.boot)?;
-            self.found = Found::Records(journal);
-            return Ok(News::State(state));
-        }
-        let state = read_alone(file, size, SIZE)?;
-        let is_new = state.permanent.is_empty();
-        self.found = if is_new { Found::Nothing } else { Found::Form };
-        Ok(if is_new && self.known.is_some() { News::Removed } else { News::State(state) })
+        let found = Journal::load(file, size, self.boot)?;
+        let state = found.state()?;
+        self.found = Some(found);
+        Ok(if state.permanent.is_empty() && self.known.is_some() { News::Removed } else { News::State(state) })
     }
 
     /// What was in the file when it was read or written last by this process.
@@ -118,13 +97,27 @@ impl Locked<'_> {
     }
 
     /// What was read is known from now on.
-    pub(crate) fn keep(mut self) -> Result<()> {
-        self.try_keep().map_err(|error| failed("write", self.path, &error))
+    pub(crate) fn keep(self) -> Result<()> {
+        self.change(Journal::keep)
     }
 
     /// Stores a state, which is then known. On an error the file is as before.
-    pub(crate) fn store(mut self, permanent: &[u8], volatile: &[u8]) -> Result<()> {
-        self.try_store(permanent, volatile).map_err(|error| failed("write", self.path, &error))?;
+    pub(crate) fn store(self, permanent: &[u8], volatile: &[u8]) -> Result<()> {
+        self.change(|journal, file| journal.store(file, permanent, volatile))
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Journal, &File) -> io::Result<()>) -> Result<()> {
+        let Held { file, size, .. } = self.held;
+        let changed = match self.found.take() {
+            None => self.known.as_mut().map_or(Err(ErrorKind::NotFound.into()), |known| change(known, file)),
+            Some(mut found) => change(&mut found, file).map(|()| *self.known = Some(found)),
+        };
+        if let Err(error) = changed {
+            // Where there were no records, there is no room for them.
+            let _ = if size == SIZE { Ok(()) } else { file.set_len(size) };
+            return Err(failed("write", self.path, &error));
+        }
+        self.held.sync_name();
         match self.held.is_there() {
             true => Ok(()),
             false => Err(fail!(
@@ -133,40 +126,6 @@ impl Locked<'_> {
                 self.path.display()
             )),
         }
-    }
-
-    fn try_keep(&mut self) -> io::Result<()> {
-        match replace(&mut self.found, Found::Known) {
-            Found::Known | Found::Nothing => Ok(()),
-            Found::Records(journal) => {
-                *self.known = Some(journal);
-                Ok(())
-            }
-            Found::Form => {
-                let state = read_alone(self.held.file, self.held.size, SIZE)?;
-                self.begin(&state.permanent, &state.volatile)
-            }
-        }
-    }
-
-    fn try_store(&mut self, permanent: &[u8], volatile: &[u8]) -> io::Result<()> {
-        if let Found::Nothing = self.found {
-            return self.begin(permanent, volatile);
-        }
-        self.try_keep()?;
-        let known = self.known.as_mut().ok_or(ErrorKind::NotFound)?; // nobody asked what is in the file
-        known.store(self.held.file, permanent, volatile)
-    }
-
-    /// Makes records of a state that is in front, or the first.
-    fn begin(&mut self, permanent: &[u8], volatile: &[u8]) -> io::Result<()> {
-        let begun = Journal::begin(self.held.file, *self.boot, permanent, volatile);
-        if begun.is_err() {
-            let _ = self.held.file.set_len(self.held.size);
-        }
-        *self.known = Some(begun?);
-        self.held.sync_name();
-        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tcti_core::Session;
 
-const ROUNDS: u64 = 200;
+const ROUNDS: u64 = 120;
 
 /// Where a process finds the state file, and which it is.
 const STATE: &str = "TCTI_LIBTPMS_TEST_STATE";

@@ -46,49 +46,38 @@ impl Place {
         self.lock_by(lock::wait)
     }
 
-    pub(super) fn lock_by(&mut self, wait: impl Fn(&File, &Deadline) -> io::Result<()>) -> io::Result<Held<'_>> {
+    fn lock_by(&mut self, wait: impl Fn(&File, &Deadline) -> io::Result<()>) -> io::Result<Held<'_>> {
         let deadline = Deadline::within(PATIENCE);
         let mut made = false;
         let size = loop {
             if self.file.is_none() {
                 made = self.open(&deadline)?;
             }
-            match self.try_lock(&deadline, &wait) {
-                Ok(Some(size)) => break size,
-                Ok(None) if deadline.has_passed() => return Err(in_use(PATIENCE, "")),
-                Ok(None) => self.file.take().into_iter().for_each(Kept::close),
-                Err(error) => {
-                    self.tidy(made);
-                    return Err(error);
-                }
+            match self.lock_what_is_open(&wait).inspect_err(|_| self.tidy(made))? {
+                Some(size) => break size,
+                None if deadline.has_passed() => return Err(in_use(PATIENCE, "")),
+                None => self.file.take().into_iter().for_each(Kept::close),
             }
         };
         let Some(kept) = &self.file else { return Err(Errno::BADF.into()) };
         Ok(Held { place: self, file: &kept.file, size, made })
     }
 
-    /// The size of the file; `None` if what is open has no name any more, or was closed by the program.
-    fn try_lock(
-        &self,
-        deadline: &Deadline,
-        wait: impl Fn(&File, &Deadline) -> io::Result<()>,
-    ) -> io::Result<Option<u64>> {
+    /// The size of the file; `None` if it has no name any more, or the program closed it.
+    fn lock_what_is_open(&self, wait: impl Fn(&File, &Deadline) -> io::Result<()>) -> io::Result<Option<u64>> {
         let Some((kept, seen)) = self.file.as_ref().and_then(|kept| Some((kept, kept.look()?))) else {
             return Ok(None);
         };
         let is_private = seen.stx_mode & OTHERS == 0;
-        let locked = match is_private {
-            true => wait(&kept.file, deadline),
-            false => wait(&kept.file, &Deadline::within(LITTLE_PATIENCE)),
+        let (patience, advice) = match is_private {
+            true => (PATIENCE, ""),
+            false => (LITTLE_PATIENCE, ". Other users can read it, and so lock it: chmod 600"),
         };
-        locked.map_err(|error| match (error.kind(), is_private) {
-            (ErrorKind::TimedOut, true) => in_use(PATIENCE, ""),
-            (ErrorKind::TimedOut, false) => {
-                in_use(LITTLE_PATIENCE, ". Other users can read it, and so lock it: chmod 600")
-            }
+        wait(&kept.file, &Deadline::within(patience)).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => in_use(patience, advice),
             _ => error,
         })?;
-        // Also where nobody was waited for: who removed it may have done so since it was looked at.
+        // Whoever had it before may have removed it.
         let Some(seen) = kept.look().filter(|seen| seen.stx_nlink > 0) else {
             lock::end(&kept.file);
             return Ok(None);

@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A state as it is stored: a head, the form of the C module or only its volatile half, and a check that is written last.
+//! A state in bytes. The *form* is that of the C module of this name: BE32 length, permanent state, BE32 length, volatile
+//! state. A [`Record`] is a head, the form, and a check, which is written last.
 #![forbid(unsafe_code)]
 
-use super::form::{PERMANENT, VOLATILE, append, join, read, read_blob};
+use crate::sys::Blobs;
 use std::fs::File;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
 
-/// Size of a head: magic number, numbers of the record and of its base, boot.
+/// Largest states, in bytes. Those of libtpms 0.9 are some 100 KiB with all NV memory in use, and 9 KiB.
+pub(super) const PERMANENT: usize = 512 << 10;
+pub(super) const VOLATILE: usize = 128 << 10;
+/// Largest file that is read, in bytes.
+const FILE: u64 = 16 << 20;
+
+/// Sizes in bytes.
 pub(super) const HEAD: usize = 64;
-const MAGIC: &[u8; 12] = b"tcti-libtpms";
-/// Size of a check.
 pub(super) const CHECK: usize = 8;
 
-/// Which start of the machine: the text of /proc/sys/kernel/random/boot_id, or zeroes.
+const MAGIC: &[u8; 12] = b"tcti-libtpms";
+
+/// Which start of the machine: the text of /proc/sys/kernel/random/boot_id, or zeroes where that is not to be had.
 pub(super) type Boot = [u8; 36];
-/// Of a system that does not say.
 pub(super) const NO_BOOT: Boot = [0; 36];
 
 /// What a record says of itself.
@@ -22,26 +29,22 @@ pub(super) const NO_BOOT: Boot = [0; 36];
 pub(super) struct Head {
     /// Later records have higher numbers.
     pub(super) number: u64,
-    /// The record whose permanent state the volatile state belongs to. A base names itself, and has both halves.
-    pub(super) base: u64,
+    /// The record that is on the disk and has the same permanent state; this one, if it was the first with that.
+    pub(super) durable: u64,
     /// When it was written.
     pub(super) boot: Boot,
 }
 
 impl Head {
-    pub(super) fn is_base(&self) -> bool {
-        self.number == self.base
-    }
-
     fn encode(&self) -> Vec<u8> {
-        [&MAGIC[..], &self.number.to_be_bytes(), &self.base.to_be_bytes(), &self.boot].concat()
+        [&MAGIC[..], &self.number.to_be_bytes(), &self.durable.to_be_bytes(), &self.boot].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Head> {
         let (number, rest) = bytes.strip_prefix(MAGIC)?.split_first_chunk()?;
-        let (base, rest) = rest.split_first_chunk()?;
-        let boot = *rest.first_chunk()?;
-        Some(Head { number: u64::from_be_bytes(*number), base: u64::from_be_bytes(*base), boot })
+        let (durable, rest) = rest.split_first_chunk()?;
+        let (number, durable) = (u64::from_be_bytes(*number), u64::from_be_bytes(*durable));
+        Some(Head { number, durable, boot: *rest.first_chunk()? })
     }
 }
 
@@ -58,9 +61,7 @@ impl Record {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(HEAD + 4 + permanent.len() + 4 + volatile.len() + CHECK)?;
         bytes.extend(head.encode());
-        if head.is_base() {
-            append(&mut bytes, permanent, PERMANENT)?;
-        }
+        append(&mut bytes, permanent, PERMANENT)?;
         let middle = bytes.len();
         append(&mut bytes, volatile, VOLATILE)?;
         let mut record = Record { head, bytes, middle };
@@ -80,9 +81,7 @@ impl Record {
         let mut bytes = Vec::new();
         read(file, at, HEAD, &mut bytes)?;
         let head = Head::decode(&bytes).ok_or(ErrorKind::UnexpectedEof)?;
-        if head.is_base() {
-            read_blob(file, at, PERMANENT, &mut bytes)?;
-        }
+        read_blob(file, at, PERMANENT, &mut bytes)?;
         let middle = bytes.len();
         read_blob(file, at, VOLATILE, &mut bytes)?;
         read(file, at, CHECK, &mut bytes)?;
@@ -93,12 +92,8 @@ impl Record {
         }
     }
 
-    pub(super) fn copy(&self) -> io::Result<Record> {
-        Ok(Record { bytes: join(&[&self.bytes])?, ..*self })
-    }
-
-    /// Of all but the volatile state, and never zero. It comes last, so a record that a killed process did not write to its
-    /// end lacks it. What a power cut does to a volatile state does not matter.
+    /// Of all but the volatile state, and never zero. A killed process leaves the beginning of what it was writing, and so
+    /// not this; the disk may have anything after a power cut, but then the volatile state does not matter.
     fn check(&self) -> [u8; CHECK] {
         let words =
             self.bytes.get(..self.middle).unwrap_or_default().chunks(8).map(|chunk| match chunk.first_chunk() {
@@ -121,18 +116,75 @@ impl Record {
         self.bytes.get(self.middle + 4..self.bytes.len() - CHECK).unwrap_or_default()
     }
 
-    /// The form, or its volatile half, and the check.
+    /// The form, and the check.
     pub(super) fn form(&self) -> &[u8] {
         self.bytes.get(HEAD..).unwrap_or_default()
     }
 
-    /// The permanent half of the form.
-    pub(super) fn first(&self) -> &[u8] {
-        self.bytes.get(HEAD..self.middle).unwrap_or_default()
+    /// Where the volatile half of the form begins.
+    pub(super) fn middle(&self) -> usize {
+        self.middle - HEAD
     }
+}
 
-    /// Its volatile half, and the check.
-    pub(super) fn second(&self) -> &[u8] {
-        self.bytes.get(self.middle..).unwrap_or_default()
+/// Reads a file in which nothing but the form counts; empty blobs for a new TPM. Behind the form, or from `records` on in a
+/// file that is larger than that, may be zeroes, which the C module leaves when its process is killed.
+pub(super) fn read_form(file: &File, size: u64, records: u64) -> io::Result<Blobs> {
+    if size == 0 {
+        return Ok(Blobs::default());
     }
+    let all = usize::try_from(size).ok().filter(|_| size <= FILE).ok_or_else(|| damaged("it is too large"))?;
+    let mut bytes = Vec::new();
+    let mut blob = |what| match read_blob(file, 0, all, &mut bytes) {
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(damaged(what)),
+        read => read.map(|()| bytes.len()),
+    };
+    let middle = blob("the permanent state ends early")?;
+    let end = blob("the volatile state ends early")?;
+    let permanent = copy(bytes.get(4..middle).unwrap_or_default())?;
+    let volatile = copy(bytes.get(middle + 4..end).unwrap_or_default())?;
+    let behind = if size > records { records } else { end as u64 };
+    bytes.clear();
+    read(file, behind, usize::try_from(size - behind).unwrap_or(all), &mut bytes)?;
+    match permanent.is_empty() {
+        _ if bytes.iter().any(|byte| *byte != 0) => Err(damaged("something follows the state")),
+        true if size <= records => Err(damaged("the permanent state is missing")),
+        true => Ok(Blobs::default()),
+        false => Ok(Blobs { permanent, volatile }),
+    }
+}
+
+/// An error that says what is wrong with a file.
+pub(super) fn damaged(what: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, what)
+}
+
+fn append(bytes: &mut Vec<u8>, blob: &[u8], most: usize) -> io::Result<()> {
+    let length = u32::try_from(blob.len()).ok().filter(|_| blob.len() <= most).ok_or(ErrorKind::FileTooLarge)?;
+    bytes.extend(length.to_be_bytes());
+    bytes.extend(blob);
+    Ok(())
+}
+
+/// Reads a length and as many bytes, from behind those that were read from `start`. `UnexpectedEof` if there are fewer.
+fn read_blob(file: &File, start: u64, most: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    read(file, start, 4, bytes)?;
+    let length = bytes.last_chunk().map_or(0, |length| u32::from_be_bytes(*length));
+    let length = usize::try_from(length).ok().filter(|length| *length <= most).ok_or(ErrorKind::UnexpectedEof)?;
+    read(file, start, length, bytes)
+}
+
+/// Reads so many bytes, from behind those that were read from `start`.
+pub(super) fn read(file: &File, start: u64, count: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+    let already = bytes.len();
+    bytes.try_reserve(count)?;
+    bytes.resize(already + count, 0);
+    file.read_exact_at(bytes.get_mut(already..).unwrap_or_default(), start + already as u64)
+}
+
+pub(super) fn copy(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len())?;
+    copy.extend(bytes);
+    Ok(copy)
 }

@@ -194,12 +194,12 @@ fn a_state_that_is_too_large_is_an_error_and_the_one_before_stays() {
     let mut file = StateFile::new(&path);
     store(&mut file, &blobs()).unwrap();
     let sized = |permanent, volatile| Blobs { permanent: vec![7; permanent], volatile: vec![6; volatile] };
-    for large in [sized(form::PERMANENT + 1, 1), sized(1, form::VOLATILE + 1)] {
+    for large in [sized(record::PERMANENT + 1, 1), sized(1, record::VOLATILE + 1)] {
         assert_eq!(store(&mut file, &large), Err(Rc::IO_ERROR));
         assert!(load(&path).unwrap() == blobs());
     }
     for _ in 0..2 {
-        for state in [sized(form::PERMANENT, form::VOLATILE), sized(form::PERMANENT, 1), blobs()] {
+        for state in [sized(record::PERMANENT, record::VOLATILE), sized(record::PERMANENT, 1), blobs()] {
             store(&mut file, &state).unwrap();
             assert!(load(&path).unwrap() == state);
             assert!(front(&path) == state);
@@ -270,7 +270,7 @@ fn no_neighbour_is_written_to() {
 fn a_failed_first_store_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let large = Blobs { permanent: vec![1; form::PERMANENT + 1], volatile: vec![] };
+    let large = Blobs { permanent: vec![1; record::PERMANENT + 1], volatile: vec![] };
     assert_eq!(store(&mut StateFile::new(&path), &large), Err(Rc::IO_ERROR));
     assert!(!path.exists());
 }

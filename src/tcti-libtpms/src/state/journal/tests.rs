@@ -35,7 +35,8 @@ struct World {
 impl World {
     fn new(state: &Blobs) -> World {
         let file = tempfile::tempfile().unwrap();
-        let journal = Journal::begin(&file, BOOT, &state.permanent, &state.volatile).unwrap();
+        let mut journal = Journal::load(&file, 0, BOOT).unwrap();
+        journal.store(&file, &state.permanent, &state.volatile).unwrap();
         World { file, journal }
     }
 
@@ -49,19 +50,18 @@ impl World {
     fn store(&mut self, state: &Blobs) -> Vec<Write> {
         let mut image = self.image();
         let World { file, journal } = self;
-        let is_base = state.permanent != journal.permanent();
-        let (check, volatile) = (journal.first.len() + journal.newest.second().len() - CHECK, journal.next.volatile());
+        let is_same = state.permanent == journal.newest.permanent();
+        let check = journal.newest.form().len() - CHECK;
         journal.store(file, &state.permanent, &state.volatile).unwrap();
-        let write = |at: u64, bytes: &[u8], is_through| Write { at: at as usize, bytes: bytes.to_vec(), is_through };
-        let (record, form) = (journal.newest.bytes(), journal.newest.form());
-        let writes = match is_base {
-            true => vec![
-                write(check as u64, &[0; CHECK], false),
-                write(journal.base_side.base(), record, true),
-                write(0, form, false),
-            ],
-            false => vec![write(volatile, record, false), write(journal.first.len() as u64, form, false)],
-        };
+        let write = |at: usize, bytes: &[u8], is_through| Write { at, bytes: bytes.to_vec(), is_through };
+        let from = if is_same { journal.newest.middle() } else { 0 };
+        let mut writes = vec![
+            write(usize::try_from(journal.slot * PLACE).unwrap(), journal.newest.bytes(), !is_same),
+            write(from, &journal.newest.form()[from..], false),
+        ];
+        if !is_same {
+            writes.insert(0, write(check, &[0; CHECK], false));
+        }
         for write in &writes {
             image[write.at..write.at + write.bytes.len()].copy_from_slice(&write.bytes);
         }
@@ -70,22 +70,26 @@ impl World {
     }
 }
 
+fn load(file: &File, boot: Boot) -> (Journal, Blobs) {
+    let journal = Journal::load(file, SIZE, boot).unwrap();
+    let state = journal.state().unwrap();
+    (journal, state)
+}
+
 /// The state that a process finds, and after it the next, and the C module.
 fn found(image: &[u8], boot: Boot) -> Blobs {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(image, 0).unwrap();
-    let (_, state) = Journal::load(&file, &boot).unwrap();
-    let (mut journal, again) = Journal::load(&file, &boot).unwrap();
+    let state = load(&file, boot).1;
+    let (mut journal, again) = load(&file, boot);
     assert!(state == again);
-    let mut front = Vec::new();
-    read(&file, 0, journal.first.len() + journal.newest.second().len(), &mut front).unwrap();
-    assert!(front == [&journal.first, journal.newest.second()].concat());
-    assert!(journal.permanent() == state.permanent);
+    assert!(journal.is_current(&file, SIZE).unwrap(), "it is in front");
+    assert!(journal.newest.permanent() == state.permanent);
     // Which can go on from there.
     let next = Blobs { permanent: vec![77; 10], volatile: vec![78; 20] };
     for next in [&Blobs { permanent: state.permanent.clone(), ..next.clone() }, &next] {
         journal.store(&file, &next.permanent, &next.volatile).unwrap();
-        assert!(Journal::load(&file, &boot).unwrap().1 == *next);
+        assert!(load(&file, boot).1 == *next);
     }
     state
 }
@@ -209,6 +213,20 @@ fn a_power_cut_leaves_the_last_permanent_state_and_no_volatile_one() {
     assert!(counts.iter().all(|count| *count > 10), "{counts:?}");
 }
 
+/// Where the system does not say which boot it is.
+#[test]
+fn a_power_cut_that_nobody_can_tell_leaves_the_permanent_state() {
+    let states = states();
+    let file = tempfile::tempfile().unwrap();
+    let mut journal = Journal::load(&file, 0, NO_BOOT).unwrap();
+    for state in &states[..4] {
+        journal.store(&file, &state.permanent, &state.volatile).unwrap();
+        assert!(load(&file, NO_BOOT).1 == *state);
+    }
+    file.write_all_at(&[0; 5000], 200).unwrap();
+    assert!(load(&file, NO_BOOT).1 == Blobs { volatile: vec![], ..states[3].clone() });
+}
+
 #[test]
 fn a_volatile_state_is_of_one_boot() {
     let state = &states()[0];
@@ -225,13 +243,13 @@ fn a_state_of_another_boot_is_not_older_for_that() {
     for state in &states[1..3] {
         world.store(state);
     }
-    let (mut other, found) = Journal::load(&world.file, &NEXT_BOOT).unwrap();
+    let (mut other, found) = load(&world.file, NEXT_BOOT);
     assert!(found.permanent == states[2].permanent && found.volatile.is_empty());
     for state in &states[3..5] {
         other.store(&world.file, &state.permanent, &state.volatile).unwrap();
     }
-    assert!(!world.journal.is_current(&world.file).unwrap());
-    let (_, found) = Journal::load(&world.file, &BOOT).unwrap();
+    assert!(!world.journal.is_current(&world.file, SIZE).unwrap());
+    let (_, found) = load(&world.file, BOOT);
     assert!(found.permanent == states[4].permanent && found.volatile.is_empty());
 }
 
@@ -241,13 +259,12 @@ fn a_command_whose_process_was_killed_comes_back_for_nobody() {
     let states = states();
     let mut world = World::new(&states[0]);
     world.store(&states[1]);
-    let record = Record::new(
-        Head { number: world.journal.number + 1, base: world.journal.base, boot: BOOT },
-        &[],
-        &states[9].volatile,
-    );
-    world.file.write_all_at(record.unwrap().bytes(), world.journal.next.volatile()).unwrap();
-    assert!(world.journal.is_current(&world.file).unwrap());
+    let Head { number, durable, boot } = world.journal.newest.head;
+    let head = Head { number: number + 1, durable, boot };
+    let record = Record::new(head, &states[1].permanent, &states[9].volatile).unwrap();
+    let slot = SLOTS.into_iter().find(|slot| ![world.journal.slot, world.journal.durable.1].contains(slot)).unwrap();
+    world.file.write_all_at(record.bytes(), slot * PLACE).unwrap();
+    assert!(world.journal.is_current(&world.file, SIZE).unwrap());
     world.store(&states[2]);
-    assert!(Journal::load(&world.file, &BOOT).unwrap().1 == states[2]);
+    assert!(load(&world.file, BOOT).1 == states[2]);
 }

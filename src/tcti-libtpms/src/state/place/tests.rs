@@ -54,7 +54,7 @@ fn a_file_that_another_was_faster_to_lock_stays() {
 }
 
 #[test]
-fn a_file_that_was_removed_before_we_had_the_lock_is_made_again() {
+fn a_file_that_was_removed_while_we_waited_is_made_again() {
     let (_dir, path, mut place) = place();
     let rounds = Cell::new(0);
     let removed = |_: &File, _: &Deadline| {
