@@ -10,6 +10,7 @@ use crate::sys::Blobs;
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::mem::{replace, take};
 use std::os::unix::fs::FileExt;
 
 /// What a place gets at first: it is then on the disk, and in the page cache in one piece, which takes less time to write.
@@ -141,7 +142,11 @@ impl Journal {
         let slot = SLOTS.into_iter().find(is_free).unwrap_or_default();
         let number = self.newest.head.number + 1;
         let durable = if is_same { self.durable } else { (number, slot) };
-        let record = Record::new(Head { number, durable: durable.0, boot: self.boot }, permanent, volatile)?;
+        let head = Head { number, durable: durable.0, boot: self.boot };
+        let record = match is_same {
+            true => self.newest.next(head, volatile, take(&mut self.room))?,
+            false => Record::new(head, permanent, volatile)?,
+        };
         if is_same {
             file.write_all_at(record.bytes(), slot * PLACE)?;
         } else {
@@ -151,7 +156,8 @@ impl Journal {
                 let _ = file.write_all_at(&[0; HEAD], slot * PLACE);
             })?;
         }
-        (self.newest, self.is_of_this_boot, self.slot, self.durable) = (record, true, slot, durable);
+        (self.is_of_this_boot, self.slot, self.durable) = (true, slot, durable);
+        self.room = replace(&mut self.newest, record).into_bytes();
         self.show(file, if is_same { self.newest.middle() } else { 0 });
         Ok(())
     }

@@ -22,8 +22,11 @@ const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(
 /// instead: inotify(7) tells of the last write of whoever has the lock, but that is before the lock ends, and closing its
 /// descriptor takes tens of milliseconds. A futex in the file needs it mapped, and who makes the file shorter kills whoever
 /// has it mapped.
-pub(super) fn wait(file: &File, deadline: &Deadline) -> io::Result<()> {
-    let [mut pause, longest] = PAUSES;
+pub(super) fn wait(file: &File, patience: Duration) -> io::Result<()> {
+    if !is_anothers(file)? {
+        return Ok(());
+    }
+    let (deadline, [mut pause, longest]) = (Deadline::within(patience), PAUSES);
     while is_anothers(file)? {
         if deadline.has_passed() {
             return Err(ErrorKind::TimedOut.into());

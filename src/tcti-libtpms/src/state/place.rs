@@ -13,12 +13,13 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tcti_core::Deadline;
 
 /// How long to wait for other processes, each of which has the file for one command.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same if other users can read the file, and so can lock it.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(1);
+/// How often somebody may put something else in the place of what was just seen there.
+const ROUNDS: u32 = 10_000;
 /// The rights of other users.
 const OTHERS: u16 = 0o077;
 
@@ -46,16 +47,16 @@ impl Place {
         self.lock_by(lock::wait)
     }
 
-    fn lock_by(&mut self, wait: impl Fn(&File, &Deadline) -> io::Result<()>) -> io::Result<Held<'_>> {
-        let deadline = Deadline::within(PATIENCE);
+    fn lock_by(&mut self, wait: impl Fn(&File, Duration) -> io::Result<()>) -> io::Result<Held<'_>> {
+        let mut rounds = 0..ROUNDS;
         let mut made = false;
         let size = loop {
             if self.file.is_none() {
-                made = self.open(&deadline)?;
+                made = self.open(&mut rounds)?;
             }
             match self.lock_what_is_open(&wait).inspect_err(|_| self.tidy(made))? {
                 Some(size) => break size,
-                None if deadline.has_passed() => return Err(in_use(PATIENCE, "")),
+                None if rounds.next().is_none() => return Err(Errno::BUSY.into()),
                 None => self.file.take().into_iter().for_each(Kept::close),
             }
         };
@@ -64,7 +65,7 @@ impl Place {
     }
 
     /// The size of the file; `None` if it has no name any more, or the program closed it.
-    fn lock_what_is_open(&self, wait: impl Fn(&File, &Deadline) -> io::Result<()>) -> io::Result<Option<u64>> {
+    fn lock_what_is_open(&self, wait: impl Fn(&File, Duration) -> io::Result<()>) -> io::Result<Option<u64>> {
         let Some((kept, seen)) = self.file.as_ref().and_then(|kept| Some((kept, kept.look()?))) else {
             return Ok(None);
         };
@@ -73,7 +74,7 @@ impl Place {
             true => (PATIENCE, ""),
             false => (LITTLE_PATIENCE, ". Other users can read it, and so lock it: chmod 600"),
         };
-        wait(&kept.file, &Deadline::within(patience)).map_err(|error| match error.kind() {
+        wait(&kept.file, patience).map_err(|error| match error.kind() {
             ErrorKind::TimedOut => in_use(patience, advice),
             _ => error,
         })?;
@@ -89,7 +90,7 @@ impl Place {
     }
 
     /// Opens what is at the path, and tells whether it was made.
-    fn open(&mut self, deadline: &Deadline) -> io::Result<bool> {
+    fn open(&mut self, rounds: &mut impl Iterator) -> io::Result<bool> {
         let name = self.path.file_name().ok_or_else(|| io::Error::other("it is a directory"))?.to_owned();
         loop {
             let dir = self.directory()?;
@@ -105,7 +106,7 @@ impl Place {
             how.set(OFlags::EXCL, is_new);
             match openat(&dir.file, &name, how, Mode::RUSR | Mode::WUSR) {
                 // Somebody made it, or put something else there, at that moment.
-                Err(Errno::EXIST | Errno::LOOP) if !deadline.has_passed() => {}
+                Err(Errno::EXIST | Errno::LOOP) if rounds.next().is_some() => {}
                 opened => {
                     let (kept, seen) = Kept::new(opened?)?;
                     check(&seen)?;

@@ -54,17 +54,28 @@ pub(super) struct Record {
     bytes: Vec<u8>,
     /// Where the volatile half begins.
     middle: usize,
+    /// Of the permanent state.
+    sum: u64,
 }
 
 impl Record {
     pub(super) fn new(head: Head, permanent: &[u8], volatile: &[u8]) -> io::Result<Record> {
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(HEAD + 4 + permanent.len() + 4 + volatile.len() + CHECK)?;
+        Record::make(head, permanent, sum(0, permanent), volatile, Vec::new())
+    }
+
+    /// The next one, with the same permanent state, in memory that was used before.
+    pub(super) fn next(&self, head: Head, volatile: &[u8], memory: Vec<u8>) -> io::Result<Record> {
+        Record::make(head, self.permanent(), self.sum, volatile, memory)
+    }
+
+    fn make(head: Head, permanent: &[u8], sum: u64, volatile: &[u8], mut bytes: Vec<u8>) -> io::Result<Record> {
+        bytes.clear();
+        bytes.try_reserve(HEAD + 4 + permanent.len() + 4 + volatile.len() + CHECK)?;
         bytes.extend(head.encode());
         append(&mut bytes, permanent, PERMANENT)?;
         let middle = bytes.len();
         append(&mut bytes, volatile, VOLATILE)?;
-        let mut record = Record { head, bytes, middle };
+        let mut record = Record { head, bytes, middle, sum };
         record.bytes.extend(record.check());
         Ok(record)
     }
@@ -85,7 +96,8 @@ impl Record {
         let middle = bytes.len();
         read_blob(file, at, VOLATILE, &mut bytes)?;
         read(file, at, CHECK, &mut bytes)?;
-        let record = Record { head, bytes, middle };
+        let sum = sum(0, bytes.get(HEAD + 4..middle).unwrap_or_default());
+        let record = Record { head, bytes, middle, sum };
         match record.bytes.ends_with(&record.check()) {
             true => Ok(record),
             false => Err(ErrorKind::UnexpectedEof.into()),
@@ -95,17 +107,15 @@ impl Record {
     /// Of all but the volatile state, and never zero. A killed process leaves the beginning of what it was writing, and so
     /// not this; the disk may have anything after a power cut, but then the volatile state does not matter.
     fn check(&self) -> [u8; CHECK] {
-        let words =
-            self.bytes.get(..self.middle).unwrap_or_default().chunks(8).map(|chunk| match chunk.first_chunk() {
-                Some(word) => u64::from_le_bytes(*word),
-                None => chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-            });
-        let sum = words.fold(0_u64, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        (sum | 1).to_be_bytes()
+        (sum(self.sum, self.bytes.get(..HEAD + 4).unwrap_or_default()) | 1).to_be_bytes()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     pub(super) fn permanent(&self) -> &[u8] {
@@ -152,6 +162,15 @@ pub(super) fn read_form(file: &File, size: u64, records: u64) -> io::Result<Blob
         true => Ok(Blobs::default()),
         false => Ok(Blobs { permanent, volatile }),
     }
+}
+
+/// Goes on with a sum.
+fn sum(start: u64, bytes: &[u8]) -> u64 {
+    let words = bytes.chunks(8).map(|chunk| match chunk.first_chunk() {
+        Some(word) => u64::from_le_bytes(*word),
+        None => chunk.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    });
+    words.fold(start, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
 /// An error that says what is wrong with a file.

@@ -45,7 +45,7 @@ fn a_file_that_cannot_be_locked_is_not_left_behind() {
 fn a_file_that_another_was_faster_to_lock_stays() {
     let (_dir, path, mut place) = place();
     let faster = Cell::new(None);
-    let late = |_: &File, _: &Deadline| {
+    let late = |_: &File, _: Duration| {
         faster.set(Some(lock::tests::as_another(&path)));
         Err(ErrorKind::TimedOut.into())
     };
@@ -57,7 +57,7 @@ fn a_file_that_another_was_faster_to_lock_stays() {
 fn a_file_that_was_removed_while_we_waited_is_made_again() {
     let (_dir, path, mut place) = place();
     let rounds = Cell::new(0);
-    let removed = |_: &File, _: &Deadline| {
+    let removed = |_: &File, _: Duration| {
         rounds.set(rounds.get() + 1);
         if rounds.get() < 3 {
             remove_file(&path)?;
