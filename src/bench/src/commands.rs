@@ -4,7 +4,7 @@
 use crate::cell::{self, or_dash};
 use crate::measure::{alternate, timed};
 use crate::servers::Case;
-use crate::subject::{self, Command, Library, Subject};
+use crate::subject::{self, Library, Subject};
 use crate::syscalls;
 use anyhow::{Context, Result};
 
@@ -46,7 +46,7 @@ fn print_case(case: &Case, commands: usize) -> Result<()> {
     }
     let turns = commands.div_ceil(TURN.commands);
     let turns = if case.slow_c() { turns.min(SLOW_TURNS) } else { turns };
-    for command in [Command::GetRandom, Command::GetCapability] {
+    for command in case.commands() {
         let libraries = theirs.iter().map(|library| library.as_ref().map(Library::subject));
         let columns: Vec<Option<Subject>> =
             [Some(ours.subject())].into_iter().chain(libraries).chain([case.floor()]).collect();

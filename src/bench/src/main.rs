@@ -13,6 +13,7 @@ mod measure;
 mod servers;
 mod sizes;
 mod start;
+mod state_file;
 mod stick;
 mod subject;
 mod syscalls;

@@ -3,12 +3,14 @@
 
 use crate::again;
 use crate::floor;
-use crate::subject::{Library, Subject};
+use crate::state_file;
+use crate::subject::{Command, Library, Subject};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use tempfile::TempDir;
 use tss2_e2e::mssim::Mssim;
 use tss2_e2e::server::{At, Socket, Swtpm, Tpm};
 
@@ -57,6 +59,8 @@ enum Place {
     Recorded(At),
     Command,
     Device(PathBuf),
+    /// The name of a state file, of which each library has one.
+    StateFile(TempDir),
     /// Nothing that a floor could do without.
     Inside,
 }
@@ -88,7 +92,11 @@ impl Case {
     pub(crate) fn theirs(&self) -> Vec<Option<Library>> {
         let library = |theirs: &Theirs| {
             let file = Some(module(&theirs.dir, self.module)).filter(|file| file.exists())?;
-            Some(Library { file, conf: self.conf.replace(",keep=true", "") })
+            let conf = match self.place {
+                Place::StateFile(_) => format!("{}-{}", self.conf, theirs.version),
+                _ => self.conf.replace(",keep=true", ""),
+            };
+            Some(Library { file, conf })
         };
         self.parts.theirs.iter().map(library).collect()
     }
@@ -115,6 +123,14 @@ impl Case {
         self.module != "null"
     }
 
+    /// What is sent. To a state file, one that leaves what is permanent as it is, and one that does not.
+    pub(crate) fn commands(&self) -> [Command; 2] {
+        match self.place {
+            Place::StateFile(_) => [Command::GetRandom, Command::Increment],
+            _ => [Command::GetRandom, Command::GetCapability],
+        }
+    }
+
     pub(crate) fn floor(&self) -> Option<Subject> {
         Some(match &self.place {
             Place::SwtpmEach(at) => floor::each(at.clone()),
@@ -123,6 +139,7 @@ impl Case {
             Place::Recorded(at) => floor::recorded(floor::each(at.clone())),
             Place::Command => floor::pipes(self.conf.clone()),
             Place::Device(path) => floor::device(path.clone()),
+            Place::StateFile(dir) => state_file::floor(dir.path().join("floor")),
             Place::Inside => return None,
         })
     }
@@ -159,6 +176,9 @@ pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
     let responder = format!("exec {} respond", again::program()?.to_string_lossy());
     cases.push(case("cmd", "cmd", responder, Place::Command));
     cases.push(case("libtpms, in memory", "libtpms", String::new(), Place::Inside));
+    let dir = tempfile::tempdir()?;
+    let conf = dir.path().join("state").display().to_string();
+    cases.push(case("libtpms, state file", "libtpms", conf, Place::StateFile(dir)));
     cases.retain(|case| case.name.contains(&parts.only));
     Ok(cases)
 }

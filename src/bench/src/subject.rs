@@ -16,12 +16,18 @@ pub(crate) enum Command {
     GetRandom,
     /// The fixed properties, a response of some 400 bytes.
     GetCapability,
+    /// Counts one up in NV memory, see [`COUNTER`].
+    Increment,
 }
 
 impl Command {
     pub(crate) fn bytes(self) -> &'static [u8] {
         match self {
             Command::GetRandom => &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8],
+            Command::Increment => &[
+                0x80, 0x02, 0, 0, 0, 31, 0, 0, 0x01, 0x34, 0x40, 0, 0, 0x01, 0x01, 0x50, 0, 0x20, 0, 0, 0, 9, 0x40, 0,
+                0, 0x09, 0, 0, 0, 0, 0,
+            ],
             Command::GetCapability => {
                 &[0x80, 0x01, 0, 0, 0, 22, 0, 0, 0x01, 0x7a, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0, 127]
             }
@@ -34,6 +40,7 @@ impl fmt::Display for Command {
         f.write_str(match self {
             Command::GetRandom => "GetRandom",
             Command::GetCapability => "GetCapability",
+            Command::Increment => "NV_Increment",
         })
     }
 }
@@ -48,7 +55,13 @@ pub(crate) fn exchange(child: &mut Child, response: &mut [u8], command: &[u8]) -
 }
 
 /// TPM2_Startup with TPM_SU_CLEAR. A TPM that has been started answers with an error, which does no harm.
-const STARTUP: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
+pub(crate) const STARTUP: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
+
+/// TPM2_NV_DefineSpace of a counter of the owner.
+pub(crate) const COUNTER: &[u8] = &[
+    0x80, 0x02, 0, 0, 0, 45, 0, 0, 0x01, 0x2a, 0x40, 0, 0, 0x01, 0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0, 0, 0, 0,
+    14, 0x01, 0x50, 0, 0x20, 0, 0x0b, 0, 0x02, 0, 0x12, 0, 0, 0, 8,
+];
 
 /// Carries a command; the answer is the size of the response.
 pub(crate) type Carrier = Box<dyn FnMut(&[u8]) -> Result<usize>>;
@@ -82,6 +95,9 @@ impl Library {
             if library.leaves_startup_to_us() {
                 exchange(&mut child, &mut response, STARTUP)?;
             }
+            if library.has_a_state_file() {
+                exchange(&mut child, &mut response, COUNTER)?; // it may be there
+            }
             Ok(Box::new(move |command| exchange(&mut child, &mut response, command)))
         })
     }
@@ -90,6 +106,10 @@ impl Library {
     /// the two calls for a response of ten bytes.
     fn leaves_startup_to_us(&self) -> bool {
         self.file.to_string_lossy().contains("tcti-libtpms")
+    }
+
+    fn has_a_state_file(&self) -> bool {
+        self.leaves_startup_to_us() && !self.conf.is_empty()
     }
 
     /// Sends so many commands.
