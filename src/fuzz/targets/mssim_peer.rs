@@ -15,7 +15,7 @@ use tss2_fuzz::peer::Peer;
 use tss2_fuzz::simulator::{Input, Simulator, play};
 
 /// Where commands come from unless the caller says otherwise.
-const LOCALITY: u8 = 3;
+const LOCALITY: u8 = 0;
 
 impl Simulator for Mssim {
     fn conf(_flag: bool) -> &'static str {

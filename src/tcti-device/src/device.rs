@@ -14,7 +14,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use tcti_core::diagnosis::{self, Failure};
 use tcti_core::{
-    Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail, turns,
+    Before, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail,
+    turns,
 };
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
@@ -95,7 +96,6 @@ impl Open for Device {
 impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let line = self.line()?;
-        line.settle();
         let deadline = Deadline::within(turns::RESUME_PATIENCE);
         let sent = loop {
             match line.write(command) {
@@ -120,40 +120,44 @@ impl Transport for Device {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let Some(line) = &mut self.line else { return Err(Rc::BAD_SEQUENCE) };
         let deadline = Deadline::after(wait);
-        let mut is_there = false;
         loop {
-            if !is_there && !line.wait(&deadline)? {
+            if !line.wait(&deadline)? {
                 return Ok(Progress::Pending);
             }
             // The driver drops the rest of a response that is not read in one go (before Linux 5.0), so the room is
             // for the largest there is.
             match rx.read_with(|room| line.read(room))? {
                 // The report was of something earlier. What comes now is reported again.
-                Ok(0) if rx.is_empty() => {
-                    is_there = line.take_report();
-                    if !is_there && !line.is_busy() {
-                        return Err(fail!(
-                            Rc::NO_CONNECTION,
-                            "{} has no response: it went away, or nobody read the response for the 120 seconds that \
-                             the driver keeps it",
-                            self.path.display()
-                        ));
-                    }
+                Ok(0) if rx.is_empty() && !line.is_busy() => {
+                    return Err(fail!(
+                        Rc::NO_CONNECTION,
+                        "{} has no response: it went away, or nobody read the response for the 120 seconds that the \
+                         driver keeps it",
+                        self.path.display()
+                    ));
                 }
-                Err(Errno::EAGAIN) if line.is_watched() => is_there = line.take_report(),
+                Ok(0) if rx.is_empty() => {}
+                Err(Errno::EAGAIN) if line.is_watched() => {}
                 Ok(count) if count == 0 || rx.missing()? == 0 => {
-                    line.take_report();
                     line.works();
                     return Ok(Progress::Complete);
                 }
-                Ok(_) => is_there = true,
+                Ok(_) => {}
                 Err(error) => return Err(self.failed("read the response from", error, &driver::failure(error))),
             }
         }
     }
 
-    /// What is left is read and dropped before the next command.
+    /// What is left is read and dropped before the next command (`resume`).
     fn abandon(&mut self) {}
+
+    /// Takes what is left of an exchange that broke off.
+    fn resume(&mut self, before: Before) -> Result<()> {
+        if let (Before::BrokenOff, Some(line)) = (before, &self.line) {
+            line.settle();
+        }
+        Ok(())
+    }
 
     /// The descriptor is the memory of the driver's resource manager, so this process goes on with it.
     fn inherited(&mut self, inheritance: Inheritance) {

@@ -6,8 +6,8 @@
 //! its time-out. An epoll instance that knew the device before the command asks the driver when the driver has woken it,
 //! and not before; then the lock is free.
 //!
-//! A report stays in the epoll instance until what it reported was read. Whoever goes on with the device, after an
-//! exchange that broke off or in another process, finds there what is left of it.
+//! One report is one response: who takes it reads that. Whoever goes on with the device after an exchange that broke off,
+//! in this process or another, finds in the epoll instance what is left of it.
 #![forbid(unsafe_code)]
 
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use tcti_core::io::{above_stdio, wait_for};
-use tcti_core::{Deadline, Result, diagnosis};
+use tcti_core::{Deadline, Rc, Result, diagnosis, fail};
 
 /// Room for any response of a driver, in bytes (Linux `TPM_BUFSIZE`).
 const LARGEST: usize = 4096;
@@ -59,13 +59,21 @@ impl Line {
         Ok(line)
     }
 
-    /// Waits until the driver has something to report; `false` when the deadline came first. The report stays.
+    /// Waits for a report of the driver and takes it; `false` when the deadline came first.
     pub(crate) fn wait(&self, deadline: &Deadline) -> Result<bool> {
-        wait_for(self.watched(), PollFlags::POLLIN, deadline)
+        let Some(watch) = &self.watch else { return wait_for(self.fd.as_fd(), PollFlags::POLLIN, deadline) };
+        loop {
+            match watch.wait(&mut [EpollEvent::empty()], deadline.poll_timeout()) {
+                Ok(0) if deadline.has_passed() => return Ok(false),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(error) => return Err(fail!(Rc::IO_ERROR, "epoll_wait: {}", error.desc())),
+            }
+        }
     }
 
-    /// Takes the report; `true` when there is something to read at this moment.
-    pub(crate) fn take_report(&self) -> bool {
+    /// Takes a report that is there; `true` when there is something to read at this moment.
+    fn take_report(&self) -> bool {
         let mut events = [EpollEvent::empty()];
         let count = self.watch.as_ref().and_then(|watch| watch.wait(&mut events, EpollTimeout::ZERO).ok());
         count.is_some_and(|count| count > 0) && events.iter().any(|event| event.events().contains(EpollFlags::EPOLLIN))
@@ -79,7 +87,7 @@ impl Line {
         again(|| write(&self.fd, command))
     }
 
-    /// Takes a report that is left of an earlier exchange, and drops the response that it reported.
+    /// Takes what is left of an exchange that broke off, and drops the response.
     pub(crate) fn settle(&self) {
         while self.take_report() {
             self.drop_response();
