@@ -78,8 +78,10 @@ pub(crate) struct Words {
     pub(crate) numbers: AtomicU32,
     /// Not 0 while somebody may wait for the bell.
     pub(crate) waiting: AtomicU32,
-    /// Changes whenever it may be worth to look again.
+    /// Changes when the turn may be free, for the one that is next.
     pub(crate) bell: AtomicU32,
+    /// Changes when the place of the next one may be free, for all others.
+    pub(crate) line: AtomicU32,
 }
 
 /// A page with such words. What is in it is whatever the others write; each word is a value of its type.

@@ -215,22 +215,24 @@ impl Shared {
         self.page.shared.store(1, SeqCst);
     }
 
-    /// Waits in the queue of those that wait for the next turn.
+    /// Waits in the line of those that wait for a turn. The end of a turn wakes the next one of them, not all.
     fn queue(&mut self, deadline: &Deadline) -> Result<Before> {
         let begun = self.wait_in_line(deadline);
         self.locks.unlock(Place::Next);
         // Who still waits says so again, once awake.
         self.page.waiting.store(0, SeqCst);
-        self.page.bell.fetch_add(1, SeqCst);
-        self.wake();
+        for bell in [&self.page.bell, &self.page.line] {
+            bell.fetch_add(1, SeqCst);
+            wake(bell);
+        }
         begun
     }
 
     fn wait_in_line(&mut self, deadline: &Deadline) -> Result<Before> {
         let mut is_next = false;
         loop {
-            // The bell is read first: who clears `waiting` rings after that, and this one does not fall asleep then.
-            let rung = self.page.bell.load(SeqCst);
+            // The bells are read first: who clears `waiting` rings after that, and this one does not fall asleep then.
+            let (bell, line) = (self.page.bell.load(SeqCst), self.page.line.load(SeqCst));
             self.page.waiting.store(1, SeqCst);
             is_next = is_next || self.locks.lock(Place::Next)?;
             if is_next {
@@ -241,7 +243,10 @@ impl Shared {
             if deadline.has_passed() {
                 return Err(self.too_late());
             }
-            wait(&self.page.bell, rung, deadline);
+            match is_next {
+                true => wait(&self.page.bell, bell, deadline),
+                false => wait(&self.page.line, line, deadline),
+            }
         }
     }
 
@@ -313,17 +318,12 @@ impl Shared {
         }
     }
 
-    /// Wakes those that wait.
+    /// Wakes the one that is next.
     fn ring(&self) {
         self.page.bell.fetch_add(1, SeqCst);
         if self.page.waiting.load(SeqCst) != 0 {
-            self.wake();
+            wake(&self.page.bell);
         }
-    }
-
-    fn wake(&self) {
-        // Nobody may be there.
-        let _ = futex::wake(&self.page.bell, futex::Flags::empty(), i32::MAX.unsigned_abs());
     }
 
     /// The error of a wait that was too long.
@@ -342,6 +342,11 @@ impl Shared {
             self.patience.as_secs()
         )
     }
+}
+
+/// Wakes one process, if one waits for this bell.
+fn wake(bell: &AtomicU32) {
+    let _ = futex::wake(bell, futex::Flags::empty(), 1);
 }
 
 /// Waits for the bell, but not for long: no bell rings when a process dies.
