@@ -52,9 +52,8 @@ enum Command {
     Demo(Install),
     /// Runs all tests.
     Test {
-        /// Only what needs no other program: the unit tests.
-        #[arg(long)]
-        quick: bool,
+        #[command(flatten)]
+        options: test::Options,
         #[command(flatten)]
         install: Install,
     },
@@ -149,7 +148,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::VmTest { filter, install } => vm_test::run(&project, filter.as_deref(), install.no_install),
         Command::Consumers { options, install } => consumers::run(&project, options, install.no_install),
         Command::Demo(install) => demo::run(&project, install.no_install),
-        Command::Test { quick, install } => test::run(&project, *quick, install.no_install),
+        Command::Test { options, install } => test::run(&project, options, install.no_install),
         Command::Bench { options, install } => bench::run(&project, options, install.no_install),
         Command::Fuzz { options, install } => fuzz::run(&project, options, install.no_install),
         Command::Soak { options, install } => soak::run(&project, options, install.no_install),
