@@ -100,6 +100,11 @@ impl Mssim {
     /// Sends one platform command and waits for its reply. `IO_ERROR` when the simulator refuses it, which costs the
     /// command under way nothing, and when the connection is lost, which costs it too.
     pub(crate) fn platform(&mut self, code: u32) -> Result<()> {
+        // One that the simulator has closed since, as a restarted one does, is replaced as `send` does.
+        let has_ended = self.link.streams().is_some_and(|(_, platform)| !platform.is_quiet());
+        if has_ended && self.link.exchange() == Exchange::None {
+            self.abandon();
+        }
         if matches!(self.link, Link::Down | Link::Over { .. }) {
             self.connect()?;
         }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The transport against scripted simulators.
 
+mod platform;
+
 use super::*;
 use proptest::prelude::*;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
@@ -176,90 +178,6 @@ fn a_cancelled_response_that_never_comes_costs_a_connection() {
     waiting.join().unwrap();
     drop(session);
     assert_eq!(platform.join().unwrap(), [1, 11, 9, 1, 11, 10, 20]);
-}
-
-#[test]
-fn a_platform_command_goes_beside_a_tpm_command() {
-    let (mut session, _data, _platform) = session(vec![exchange()]);
-    session.transmit(GET_RANDOM).unwrap();
-    session.beside(|mssim| mssim.platform(17)).unwrap();
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
-}
-
-/// A platform channel that answers each code with what `reply` says, on each connection; `None` hangs up.
-fn answering(listener: TcpListener, connections: usize, reply: fn(u32) -> Option<u32>) -> Platform {
-    spawn(move || {
-        let mut codes = Vec::new();
-        for _ in 0..connections {
-            let (mut peer, _) = listener.accept().unwrap();
-            let mut code = [0; 4];
-            while peer.read_exact(&mut code).is_ok() {
-                codes.push(u32::from_be_bytes(code));
-                let Some(reply) = reply(u32::from_be_bytes(code)) else { break };
-                if peer.write_all(&reply.to_be_bytes()).is_err() {
-                    break;
-                }
-            }
-        }
-        codes
-    })
-}
-
-#[test]
-fn a_refused_platform_command_costs_the_tpm_command_nothing() {
-    let (data, port) = listen();
-    let (ctrl, platform_port) = listen();
-    let _platform = answering(ctrl, 1, |code| Some(u32::from(code == 99)));
-    let data = spawn(move || play(data.accept().unwrap().0, exchange()).join().unwrap());
-    let mut session = Session::new(open(port, platform_port).unwrap());
-    session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.beside(|mssim| mssim.platform(99)), Err(Rc::IO_ERROR));
-    session.beside(|mssim| mssim.platform(17)).unwrap();
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
-    data.join().unwrap();
-}
-
-#[test]
-fn a_lost_platform_channel_ends_the_tpm_command_and_a_cancellation() {
-    let (data, port) = listen();
-    let (ctrl, platform_port) = listen();
-    let platform = answering(ctrl, 2, |code| (code != 9).then_some(0));
-    let data = spawn(move || {
-        let silent = play(data.accept().unwrap().0, vec![Step::Read(COMMAND)]);
-        play(data.accept().unwrap().0, exchange()).join().unwrap();
-        silent.join().unwrap();
-    });
-    let mut session = Session::new(open(port, platform_port).unwrap());
-    session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.cancel(), Err(Rc::IO_ERROR));
-    assert_eq!(session.beside(|mssim| mssim.platform(17)), Err(Rc::IO_ERROR), "not while the command is lost");
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::IO_ERROR));
-    assert_eq!(run(&mut session).unwrap(), OK);
-    drop(session);
-    data.join().unwrap();
-    assert_eq!(platform.join().unwrap(), [1, 11, 9, 1, 11, 10, 20], "the cancellation ends with the new connection");
-}
-
-/// Opens against a platform channel that gives this reply to the first command.
-fn open_with_reply(reply: &'static [u8]) -> Result<Mssim> {
-    let (_data, port) = listen();
-    let (ctrl, platform_port) = listen();
-    let peer = spawn(move || {
-        let mut peer: TcpStream = ctrl.accept().unwrap().0;
-        peer.read_exact(&mut [0; 4]).unwrap();
-        peer.write_all(reply).unwrap();
-        let _ = peer.read(&mut [0; 4]);
-    });
-    let opened = open(port, platform_port);
-    peer.join().unwrap();
-    opened
-}
-
-#[test]
-fn a_platform_channel_that_refuses_or_is_none_is_an_io_error() {
-    assert_eq!(open_with_reply(&[0, 0, 0, 1]).err(), Some(Rc::IO_ERROR));
-    assert_eq!(open_with_reply(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff]).err(), Some(Rc::IO_ERROR));
-    assert_eq!(open_with_reply(&[0, 0]).err(), Some(Rc::IO_ERROR));
 }
 
 #[test]
