@@ -122,11 +122,12 @@ impl Ask {
                 Writer::with_password(0x14e, &[OWNER, *index]).u16(u16::try_from(NV_SIZE).unwrap()).u16(0).done()
             }
             Ask::Create(outside) => {
-                // A signing key on NIST P-256, restricted by nothing.
+                // A signing key on NIST P-256, restricted by nothing, and with noDA as in `key`: another context may use its
+                // handle before we know it.
                 let public = Writer::bare()
                     .u16(0x23)
                     .u16(0x0b)
-                    .u32(0x0004_0072)
+                    .u32(0x0004_0472)
                     .u16(0)
                     .u16(0x10)
                     .u16(0x10)
