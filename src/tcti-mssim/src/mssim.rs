@@ -129,19 +129,23 @@ impl Mssim {
         fail!(Rc::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
     }
 
-    /// Connects both channels and switches the simulator on, which does nothing to one that is on. Nor does the end of a
+    /// Connects both channels, and switches the simulator on, which does nothing to one that is on. Nor does the end of a
     /// cancellation where there is none: another process may have cancelled a command and ended, and nobody knows.
+    ///
+    /// A simulator serves one connection at a time on each channel, on its own. The reply on the platform channel says that
+    /// this one is served; only then comes the data channel, or two programs would each wait for the channel that the
+    /// other one has.
     fn connect(&mut self) -> Result<()> {
         if self.lasts == Lasts::Context && !self.channels.may_be_kept() {
             self.lasts = Lasts::Exchange;
         }
-        let data = self.channels.connect_data()?.shared();
-        let platform = self.channels.control.connect()?.shared();
+        let platform = self.channels.connect_control()?.shared();
         let off = (self.cancelling || self.lasts == Lasts::Exchange).then_some(MS_SIM_CANCEL_OFF);
         for code in [MS_SIM_POWER_ON, MS_SIM_NV_ON].into_iter().chain(off) {
             let reply = signal(&self.channels, &platform, code, self.channels.control.timeout())?;
             accepted(&self.channels, code, reply)?;
         }
+        let data = self.channels.data.connect()?.shared();
         self.cancelling = false;
         self.link = Link::Up { data, platform, exchange: Exchange::None, lasts: self.lasts };
         Ok(())

@@ -8,7 +8,7 @@ use crate::conf::{Conf, number};
 use crate::rc::{Rc, Result};
 use crate::transport::Inheritance;
 use nix::sys::socket::UnixAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The host of a simulator unless the configuration says otherwise.
 pub(super) const DEFAULT_HOST: &str = "localhost";
@@ -38,6 +38,24 @@ impl Channels {
         let stream = self.data.connect()?;
         self.control.follow(&self.data);
         Ok(stream)
+    }
+
+    /// Connects the control channel before the data channel, which will be that of the same machine. Where nothing listens
+    /// at all, the error is that of the data channel, whose address people know.
+    pub fn connect_control(&mut self) -> Result<Stream> {
+        let since = Instant::now();
+        match self.control.connect_to_any() {
+            Ok(stream) => {
+                self.data.follow(&self.control);
+                Ok(stream)
+            }
+            Err(reason) => {
+                if since.elapsed() < self.control.timeout() {
+                    self.data.connect()?;
+                }
+                Err(self.control.refused(&reason))
+            }
+        }
     }
 
     /// Lets go of what a parent process has, too, see [`Transport::inherited`](crate::Transport::inherited).

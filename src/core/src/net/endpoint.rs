@@ -95,8 +95,12 @@ impl Endpoint {
 
     /// Connects to the first address that answers. `IO_ERROR` when none does.
     pub fn connect(&mut self) -> Result<Stream> {
-        self.connect_to_any()
-            .map_err(|reason| crate::fail!(Rc::IO_ERROR, "cannot connect to {}: {reason}. {}", self.name, self.remedy))
+        self.connect_to_any().map_err(|reason| self.refused(&reason))
+    }
+
+    /// The error of a connection that was not made.
+    pub(super) fn refused(&self, reason: &str) -> Rc {
+        crate::fail!(Rc::IO_ERROR, "cannot connect to {}: {reason}. {}", self.name, self.remedy)
     }
 
     /// Goes to the host that `other` has connected to, when it is the same name: a name may stand for two machines.
@@ -126,7 +130,8 @@ impl Endpoint {
         }
     }
 
-    fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
+    /// Connects to the first address that answers; else the reasons, for people.
+    pub(super) fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
         if self.resolved.is_empty() {
             self.resolved = resolve(&self.address)?;
         }

@@ -4,6 +4,26 @@
 use super::*;
 use std::net::TcpStream;
 
+/// Or two programs would each have one channel of a simulator, and wait for the other.
+#[test]
+fn the_data_channel_is_connected_when_the_platform_channel_is_served() {
+    let ((data, port), (ctrl, platform_port)) = (listen(), listen());
+    let platform = spawn(move || {
+        let (mut peer, _) = ctrl.accept().unwrap();
+        for _ in [MS_SIM_POWER_ON, MS_SIM_NV_ON] {
+            peer.read_exact(&mut [0; 4]).unwrap();
+            data.set_nonblocking(true).unwrap();
+            assert!(data.accept().is_err(), "a connection of a program that may have to wait");
+            peer.write_all(&[0; 4]).unwrap();
+        }
+        data.set_nonblocking(false).unwrap();
+        play(data.accept().unwrap().0, exchange()).join().unwrap()
+    });
+    let mut session = Session::new(open(port, platform_port).unwrap());
+    assert_eq!(run(&mut session).unwrap(), OK);
+    platform.join().unwrap();
+}
+
 /// A platform channel that hangs up after so many codes of its first connection.
 fn hangs_up_after(codes: usize, listener: TcpListener) -> JoinHandle<()> {
     spawn(move || {
