@@ -8,6 +8,10 @@ use sha2::{Digest, Sha256};
 /// Bytes of data in an NV index: a number and digests that belong to it.
 const NV_SIZE: usize = 8 + 7 * 32;
 
+/// Attributes of a signing key on NIST P-256 that comes and goes, restricted by nothing, and with noDA as those that stay:
+/// another context may use its handle before this one knows it.
+const PASSING: u32 = 0x0004_0472;
+
 /// One command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -122,12 +126,10 @@ impl Ask {
                 Writer::with_password(0x14e, &[OWNER, *index]).u16(u16::try_from(NV_SIZE).unwrap()).u16(0).done()
             }
             Ask::Create(outside) => {
-                // A signing key on NIST P-256, restricted by nothing, and with noDA as in `key`: another context may use its
-                // handle before we know it.
                 let public = Writer::bare()
                     .u16(0x23)
                     .u16(0x0b)
-                    .u32(0x0004_0472)
+                    .u32(PASSING)
                     .u16(0)
                     .u16(0x10)
                     .u16(0x10)
@@ -217,7 +219,9 @@ impl Ask {
                 fields.u32()?;
                 let public = fields.sized()?;
                 let data = fields.sized()?;
-                let key = public.starts_with(&[0, 0x23, 0, 0x0b, 0, 4, 0, 0x72]);
+                let key = public
+                    .strip_prefix(&[0, 0x23, 0, 0x0b])
+                    .is_some_and(|rest| rest.starts_with(&PASSING.to_be_bytes()));
                 let named = data.windows(34).any(|window| window == [&[0, 32], &outside[..]].concat());
                 fields.0 = &[]; // hash, ticket and name follow from these
                 (key && named).then_some(News::Handles(vec![handle]))
