@@ -99,11 +99,10 @@ impl Transport for Device {
         let deadline = Deadline::within(turns::RESUME_PATIENCE);
         let sent = loop {
             match line.write(command) {
-                // An exchange that broke off, of whoever shares the device, is still under way.
-                Err(Errno::EBUSY) if !deadline.has_passed() && line.wait(&deadline)? => line.drop_response(),
+                // An exchange that broke off, of whoever shares the device, has its response here or is still under way.
+                Err(Errno::EBUSY) if !deadline.has_passed() && (line.drop_response() || line.wait(&deadline)?) => {}
                 sent => break sent,
             }
-            line.settle();
         };
         match sent {
             Ok(count) if count == command.len() => Ok(()),

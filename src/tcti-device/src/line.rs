@@ -23,6 +23,8 @@ use tcti_core::{Deadline, Rc, Result, diagnosis, fail};
 
 /// Room for any response of a driver, in bytes (Linux `TPM_BUFSIZE`).
 const LARGEST: usize = 4096;
+/// How often to look for more of what is left. A driver has one response; another device may never come to an end.
+const ROUNDS: u32 = 100;
 
 /// A device that is open.
 pub(crate) struct Line {
@@ -87,17 +89,20 @@ impl Line {
         again(|| write(&self.fd, command))
     }
 
-    /// Takes what is left of an exchange that broke off, and drops the response.
+    /// Takes what is left of an exchange that broke off: the report, the response, or, of one whose process was killed after
+    /// it had taken the report, the response alone.
     pub(crate) fn settle(&self) {
-        while self.take_report() {
-            self.drop_response();
+        for _ in 0..ROUNDS {
+            if !self.is_watched() || !(self.take_report() | self.drop_response()) {
+                break;
+            }
         }
     }
 
-    /// Reads what is there. Without a poll that waits for the response under way.
-    pub(crate) fn drop_response(&self) {
+    /// Reads what is there, and tells whether there was anything. Without a poll that waits for the response under way.
+    pub(crate) fn drop_response(&self) -> bool {
         let mut rest = [0; LARGEST];
-        while self.read(&mut rest).is_ok_and(|count| count == LARGEST) {}
+        self.read(&mut rest).is_ok_and(|count| count > 0)
     }
 
     /// Whether a command is under way, or its response waits. A byte is no command: the driver says EINVAL when it could

@@ -139,6 +139,22 @@ fn what_is_left_of_an_exchange_is_dropped_before_the_next() {
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
+/// As of a process that was killed between the two.
+#[test]
+fn a_response_whose_report_was_taken_meets_no_other_command() {
+    let (mut tpm, _slave, mut session) = device();
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    tpm.write_all(&[OK, &[0; 10]].concat()).unwrap();
+    assert_eq!(session.transport_mut().line().unwrap().wait(&Deadline::Never), Ok(true));
+    session.preempt(|_| Ok(())).unwrap();
+    session.transmit(GET_RANDOM).unwrap();
+    expect_command(&mut tpm);
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    tpm.write_all(OK).unwrap();
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+}
+
 #[test]
 fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
     let mut line = Line::open(Path::new("/dev/null")).unwrap();
