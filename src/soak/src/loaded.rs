@@ -177,6 +177,7 @@ impl Loaded {
             }
             (Ask::Objects, Answer::Right(News::Handles(handles))) => {
                 self.stray = false;
+                self.gone.take_if(|gone| handles.contains(gone));
                 self.passing = handles.iter().copied().filter(|handle| self.find(*handle).is_none()).collect();
                 let missing = self.kept.iter().find(|kept| !handles.contains(&kept.handle)).map(|kept| kept.handle);
                 missing.map_or(Verdict::True, |handle| self.lost(handle, "not among the objects"))
@@ -373,6 +374,15 @@ mod tests {
         assert_eq!(refused, Some(Verdict::Refused));
         assert!(loaded.is_asking());
         assert!(matches!(loaded.next(&ALONE, &mut Rng::with_seed(1)), Some(Ask::Mac(0x8000_0000, 5, _))));
+    }
+
+    #[test]
+    fn what_another_process_has_left_is_not_gone() {
+        let mut loaded = with_key();
+        loaded.learn(&ALONE, &Ask::Flush(0x8000_0001), &Answer::Right(News::Nothing));
+        assert_eq!(loaded.gone, Some(0x8000_0001));
+        loaded.learn(&ALONE, &Ask::Objects, &Answer::Right(News::Handles(vec![0x8000_0000, 0x8000_0001])));
+        assert_eq!(loaded.gone, None);
     }
 
     #[test]

@@ -139,13 +139,15 @@ impl Mssim {
         if self.lasts == Lasts::Context && !self.channels.may_be_kept() {
             self.lasts = Lasts::Exchange;
         }
-        let platform = self.channels.connect_control()?.shared();
+        // One that lasts as long as an exchange is this process's, and ends with it, whoever was forked meanwhile.
+        let of_whom = |stream: Stream, lasts| if lasts == Lasts::Context { stream.shared() } else { stream };
+        let platform = of_whom(self.channels.connect_control()?, self.lasts);
         let off = (self.cancelling || self.lasts == Lasts::Exchange).then_some(MS_SIM_CANCEL_OFF);
         for code in [MS_SIM_POWER_ON, MS_SIM_NV_ON].into_iter().chain(off) {
             let reply = signal(&self.channels, &platform, code, self.channels.control.timeout())?;
             accepted(&self.channels, code, reply)?;
         }
-        let data = self.channels.data.connect()?.shared();
+        let data = of_whom(self.channels.data.connect()?, self.lasts);
         self.cancelling = false;
         self.link = Link::Up { data, platform, exchange: Exchange::None, lasts: self.lasts };
         Ok(())
@@ -320,8 +322,8 @@ impl Transport for Mssim {
     fn inherited(&mut self, inheritance: Inheritance) {
         self.forget();
         match inheritance {
-            Inheritance::Shared => {}
-            Inheritance::Copies => self.link = Link::Down,
+            Inheritance::Shared if matches!(self.link, Link::Up { lasts: Lasts::Context, .. }) => {}
+            Inheritance::Shared | Inheritance::Copies => self.link = Link::Down,
             Inheritance::Nothing => mem::forget(mem::replace(&mut self.link, Link::Down)),
         }
         self.channels.inherited(inheritance);

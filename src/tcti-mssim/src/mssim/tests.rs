@@ -14,7 +14,7 @@ use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
-use tcti_core::testing::{Forked, GET_RANDOM, OK, Step, listen, malformed, play};
+use tcti_core::testing::{Forked, GET_RANDOM, Heir, OK, Step, listen, malformed, play};
 
 /// Gives what was read on each connection.
 type Data = JoinHandle<Vec<Vec<u8>>>;
@@ -256,6 +256,23 @@ fn connections_that_end_do_so_for_every_process() {
     drop(session);
     data.join().unwrap();
     assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20]);
+}
+
+/// A simulator serves nobody else while anybody has such a connection.
+#[test]
+fn connections_for_one_exchange_are_not_inherited() {
+    let left = vec![Step::Read(COMMAND), Step::Read(1)];
+    let (mut session, data, platform) = session(vec![Vec::new(), left]);
+    session.transport_mut().lasts = Lasts::Exchange;
+    session.transport_mut().abandon();
+    session.transmit(GET_RANDOM).unwrap();
+    let lets_go = || session.enter().is_ok() && matches!(session.transport_mut().link, Link::Down);
+    assert_eq!(Forked::asks(lets_go).status(), Some(0));
+    let sleeper = Heir::idle(); // it has the descriptors, and does not look at them
+    drop(session);
+    data.join().unwrap();
+    platform.join().unwrap();
+    sleeper.end();
 }
 
 #[test]
