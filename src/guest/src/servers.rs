@@ -40,10 +40,11 @@ pub(crate) fn tests(suite: &mut Suite) {
     };
     for chip in [Chip::Device, Chip::Swtpm, Chip::SwtpmKept] {
         test("every_worker_of_nginx_serves", chip, Kind::Nginx(4), every_worker_serves);
+        test("every_child_of_apache_serves", chip, Kind::Apache(Mpm::Prefork, 4), every_worker_serves);
+        test("haproxy_serves", chip, Kind::Haproxy, serves);
         test("nginx_serves_on_when_workers_are_killed", chip, Kind::Nginx(4), killed::under_load);
     }
     for chip in [Chip::Device, Chip::Swtpm] {
-        test("every_child_of_apache_serves", chip, Kind::Apache(Mpm::Prefork, 4), every_worker_serves);
         test("no_new_worker_of_nginx_fails_when_it_reloads", chip, Kind::Nginx(2), reload::under_load);
     }
     test("one_worker_of_nginx_serves", Chip::Device, Kind::Nginx(1), serves);
@@ -57,7 +58,6 @@ pub(crate) fn tests(suite: &mut Suite) {
         reload::under_load,
     );
     test("apache_serves_on_when_children_are_killed", Chip::Device, Kind::Apache(Mpm::Prefork, 4), killed::under_load);
-    test("haproxy_serves", Chip::Device, Kind::Haproxy, serves);
     test("haproxy_serves_when_its_parent_has_ended", Chip::Device, Kind::HaproxyDaemon, serves);
     stack::tests(suite);
 }
@@ -82,17 +82,26 @@ impl Chip {
         }
     }
 
-    /// Starts a server of this kind with a new key in this TPM.
-    fn server(self, kind: Kind) -> Serving {
+    /// The TPM, where it has to be started.
+    fn start(self) -> Option<Box<dyn Tpm>> {
         let swtpm = || Swtpm::start(Socket::Tcp);
-        let tpm: Option<Box<dyn Tpm>> = match self {
+        match self {
             Chip::Device => None,
             Chip::Swtpm => Some(Box::new(swtpm())),
             Chip::SwtpmKept => Some(Box::new(Around("", swtpm(), ",keep=true"))),
-        };
-        let tcti = tpm.as_ref().map_or("device:/dev/tpmrm0".to_owned(), |tpm| tpm.name_conf());
-        Serving { server: Server::start(kind, Site::new(Libraries::Ours, &tcti)), _tpm: tpm }
+        }
     }
+
+    /// Starts a server of this kind with a new key in this TPM.
+    fn server(self, kind: Kind) -> Serving {
+        let tpm = self.start();
+        Serving { server: Server::start(kind, Site::new(Libraries::Ours, &name_conf(tpm.as_deref()))), _tpm: tpm }
+    }
+}
+
+/// The name and configuration of a TPM that was started, or of the kernel's.
+fn name_conf(started: Option<&dyn Tpm>) -> String {
+    started.map_or("device:/dev/tpmrm0".to_owned(), Tpm::name_conf)
 }
 
 /// A server and the TPM that it needs, which ends last.

@@ -124,8 +124,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Else it would start a new worker for one that was killed. Each may have ended already.
+        let _ = kill(self.master, Signal::SIGSTOP);
         for pid in [self.workers(), vec![self.master]].concat() {
-            let _ = kill(pid, Signal::SIGKILL); // it may have ended already
+            let _ = kill(pid, Signal::SIGKILL);
         }
         if let Some(mut child) = self.started.take() {
             let _ = child.wait();

@@ -30,5 +30,8 @@ pub(super) fn under_load(chip: Chip, kind: Kind) {
     let tally = load.finish();
     assert!(tally.not_by_death().is_empty(), "{:#?}", tally.not_by_death());
     assert!(server.failed().is_empty(), "{:?}", server.failed());
+    // Who dies while it signs costs its client the handshake; a few may have been done by then.
+    let interrupted = tally.wrong.len();
+    assert!(interrupted >= kills / 2, "{kills} were killed, and {interrupted} handshakes interrupted");
     server.client().all_right(2 * AT_ONCE, AT_ONCE);
 }
