@@ -14,7 +14,7 @@ use tss2_vm::{Kernel, Machine, kernel};
 use xshell::cmd;
 
 /// Seconds for one topic.
-const LIMIT: u64 = 600;
+const LIMIT: u64 = 900;
 /// How many workers of servers are killed in the topic of these, when not a few in each of its tests: a number.
 const KILLS: &str = "TSS2_KILLS";
 /// Seconds for that, for each of them.
