@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 use tss2_e2e::server::{Socket, Swtpm, Tpm};
 use tss2_e2e::web::{Client, Kind, Libraries, Server, Site};
 
-/// Turns of each server.
-const TURNS: usize = 8;
 /// Workers, and handshakes at once.
 const LOADS: [(usize, usize); 2] = [(1, 1), (4, 8)];
 
-/// Prints the table: so many handshakes in each turn.
-pub(crate) fn print(parts: &Parts, count: usize) -> Result<()> {
+/// Prints the table: so many turns of each server, and so many handshakes in each.
+pub(crate) fn print(parts: &Parts, turns: usize, count: usize) -> Result<()> {
     let version = &parts.theirs.first().context("no C libraries")?.version;
     let c = format!("C {version}");
     println!(
@@ -32,12 +30,12 @@ pub(crate) fn print(parts: &Parts, count: usize) -> Result<()> {
             let start = |libraries| Server::start(Kind::Nginx(workers), Site::new(libraries, &tcti));
             let servers = [Libraries::Ours, Libraries::Distribution].map(start);
             let mut subjects: Vec<Subject> = servers.iter().map(|server| Subject::of(server.client())).collect();
-            let times = alternate(TURNS, subjects.len(), |number| {
+            let times = alternate(turns, subjects.len(), |number| {
                 let taken = subjects.get_mut(number).and_then(|subject| subject.turn(count, at_once));
                 Ok::<_, Infallible>(taken.into_iter().collect())
             })?;
             let cells = subjects.iter().zip(&times).flat_map(|(subject, times)| {
-                [format!("{:.1}", 1e6 / times.median()), format!("{} of {}", subject.failed, TURNS * count)]
+                [format!("{:.1}", 1e6 / times.median()), format!("{} of {}", subject.failed, turns * count)]
             });
             let [ours, theirs] = &times[..] else { continue };
             // Who fails is done early.

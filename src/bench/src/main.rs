@@ -79,6 +79,9 @@ enum Mode {
     Handshakes {
         #[command(flatten)]
         parts: Parts,
+        /// Turns of each server.
+        #[arg(long)]
+        turns: usize,
         /// Handshakes in a turn.
         #[arg(long)]
         count: usize,
@@ -126,7 +129,7 @@ fn main() -> Result<()> {
             cycles::print(&cases, contexts)
         }
         Mode::Stick(Both { parts, commands, contexts }) => stick::print(&parts, commands, contexts),
-        Mode::Handshakes { parts, count } => handshakes::print(&parts, count),
+        Mode::Handshakes { parts, turns, count } => handshakes::print(&parts, turns, count),
         Mode::Send { file, conf, commands } => Library { file, conf }.send(commands),
         Mode::Cycle { file, conf, carrier } => cycles::process::serve(&Library { file, conf }, carrier),
         Mode::Respond => servers::respond(),

@@ -41,11 +41,14 @@ struct Counts {
     /// The virtual machine is emulated, and with that slow.
     devices: Both,
     stick: Both,
-    handshakes: usize,
+    handshakes: Turns,
 }
 
 /// Commands of each kind, and contexts.
 struct Both(usize, usize);
+
+/// Turns of each server, and handshakes in each.
+struct Turns(usize, usize);
 
 const QUICK: Counts = Counts {
     commands: 40,
@@ -54,7 +57,7 @@ const QUICK: Counts = Counts {
     contexts: 100,
     devices: Both(20, 50),
     stick: Both(3, 50),
-    handshakes: 8,
+    handshakes: Turns(3, 8),
 };
 const FULL: Counts = Counts {
     commands: 3000,
@@ -63,7 +66,7 @@ const FULL: Counts = Counts {
     contexts: 10_000,
     devices: Both(2000, 10_000),
     stick: Both(50, 1000),
-    handshakes: 64,
+    handshakes: Turns(8, 24),
 };
 
 const INTRODUCTION: &str = "\
@@ -310,10 +313,11 @@ impl Bench<'_> {
     }
 
     /// Servers of the distribution, with its libraries or ours.
-    fn handshakes(&self, count: usize) -> Result<String> {
+    fn handshakes(&self, Turns(turns, count): Turns) -> Result<String> {
         let (version, dir) = &self.distributions;
-        let more =
-            ["--theirs".to_owned(), format!("{version}={}", dir.display()), "--count".to_owned(), count.to_string()];
+        let theirs = format!("{version}={}", dir.display());
+        let (turns, count) = (turns.to_string(), count.to_string());
+        let more = ["--theirs", &theirs, "--turns", &turns, "--count", &count].map(str::to_owned);
         let words = self.on_this_libc("handshakes").into_iter().chain(more).collect::<Vec<_>>();
         let mut machine = vm::machine(self.project, LIMIT);
         (machine.memory, machine.layer) = (400, Some(vm::servers(self.project)?));
