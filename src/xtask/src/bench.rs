@@ -66,7 +66,7 @@ const FULL: Counts = Counts {
     contexts: 10_000,
     devices: Both(2000, 10_000),
     stick: Both(50, 1000),
-    handshakes: Turns(8, 24),
+    handshakes: Turns(8, 16),
 };
 
 const INTRODUCTION: &str = "\
