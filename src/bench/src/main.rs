@@ -9,6 +9,7 @@ mod commands;
 mod contexts;
 mod cycles;
 mod floor;
+mod handshakes;
 mod measure;
 mod servers;
 mod sizes;
@@ -74,6 +75,17 @@ enum Mode {
     Devices(Both),
     /// As `commands` and `cycles`, on a simulated stick on the USB of this kernel.
     Stick(Both),
+    /// Handshakes with a server whose key is in a TPM; in a virtual machine that has nginx.
+    Handshakes {
+        #[command(flatten)]
+        parts: Parts,
+        /// Turns of each server.
+        #[arg(long)]
+        turns: usize,
+        /// Handshakes in a turn.
+        #[arg(long)]
+        count: usize,
+    },
     /// Sends so many GetRandom through one TCTI: what `strace -c` counts.
     Send { file: PathBuf, conf: String, commands: usize },
     /// Makes and finalizes contexts as each line of standard input says.
@@ -117,6 +129,7 @@ fn main() -> Result<()> {
             cycles::print(&cases, contexts)
         }
         Mode::Stick(Both { parts, commands, contexts }) => stick::print(&parts, commands, contexts),
+        Mode::Handshakes { parts, turns, count } => handshakes::print(&parts, turns, count),
         Mode::Send { file, conf, commands } => Library { file, conf }.send(commands),
         Mode::Cycle { file, conf, carrier } => cycles::process::serve(&Library { file, conf }, carrier),
         Mode::Respond => servers::respond(),

@@ -6,6 +6,7 @@
 pub mod asynchronous;
 pub mod behind;
 pub mod every;
+pub mod fapi;
 pub mod forks;
 pub mod linker;
 pub mod mssim;
@@ -21,3 +22,4 @@ pub mod ssh;
 pub mod stage;
 pub mod suite;
 pub mod tools;
+pub mod web;

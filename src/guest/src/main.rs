@@ -17,6 +17,7 @@ mod opening;
 mod package;
 mod programs;
 mod refused;
+mod servers;
 mod stick;
 mod systemd;
 mod topic;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The C programs that the topics use. `TSS2_PROGRAMS` names the directory in which they are kept.
 
+use crate::servers::stack;
 use std::path::PathBuf;
 use tss2_e2e::asynchronous;
 use tss2_e2e::forks;
-use tss2_e2e::need::{ESYS, TSS2_HEADERS};
+use tss2_e2e::need::{ESYS, FAPI, TSS2_HEADERS};
 use tss2_e2e::program::{self, Link};
 use tss2_e2e::refused;
 use tss2_e2e::reliability;
@@ -41,6 +42,7 @@ pub(crate) fn build() {
         steps,
         unpolled,
         forks::program,
+        stack::pkcs11_program,
         refused::program,
         reliability::program,
     ] {
@@ -48,5 +50,8 @@ pub(crate) fn build() {
     }
     if [ESYS, TSS2_HEADERS].into_iter().all(|need| need.missing().is_none()) {
         asynchronous::program();
+    }
+    if FAPI.into_iter().chain([TSS2_HEADERS]).all(|need| need.missing().is_none()) {
+        stack::fapi_program();
     }
 }

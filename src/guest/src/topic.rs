@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
 
-use crate::{cuse, device, forks, opening, package, refused, stick, systemd, udev};
+use crate::{cuse, device, forks, opening, package, refused, servers, stick, systemd, udev};
 use tss2_e2e::reliability::{self, Place};
 use tss2_e2e::suite::Suite;
 
@@ -10,28 +10,40 @@ pub(crate) struct Topic {
     pub(crate) name: &'static str,
     /// Megabytes.
     memory: u32,
+    /// More than one where several programs have to be in the same place at the same time.
+    processors: u32,
     /// Whether the kernel has a TPM.
     tpm: bool,
+    /// Whether there are nginx, Apache and haproxy.
+    servers: bool,
     pub(crate) tests: fn(&mut Suite),
 }
 
+/// What most have.
+const PLAIN: Topic = Topic { name: "", memory: 310, processors: 1, tpm: true, servers: false, tests: |_| () };
+
 /// The longest come first, so that two machines at a time are done early.
 pub(crate) const TOPICS: &[Topic] = &[
-    Topic { name: "stick", memory: 310, tpm: false, tests: stick::tests },
-    Topic { name: "reliability", memory: 310, tpm: true, tests: |suite| reliability::tests(suite, Place::Guest) },
-    Topic { name: "forks", memory: 310, tpm: true, tests: forks::tests },
-    Topic { name: "device", memory: 310, tpm: true, tests: device::tests },
-    Topic { name: "refused", memory: 310, tpm: true, tests: refused::tests },
-    Topic { name: "opening", memory: 310, tpm: true, tests: opening::tests },
-    Topic { name: "cuse", memory: 310, tpm: false, tests: cuse::tests },
-    Topic { name: "systemd", memory: 768, tpm: true, tests: systemd::tests },
-    Topic { name: "udev", memory: 310, tpm: true, tests: udev::tests },
-    Topic { name: "package", memory: 310, tpm: true, tests: package::tests },
+    Topic { name: "servers", memory: 400, processors: 2, servers: true, tests: servers::tests, ..PLAIN },
+    Topic { name: "stick", tpm: false, tests: stick::tests, ..PLAIN },
+    Topic { name: "reliability", tests: |suite| reliability::tests(suite, Place::Guest), ..PLAIN },
+    Topic { name: "forks", tests: forks::tests, ..PLAIN },
+    Topic { name: "device", tests: device::tests, ..PLAIN },
+    Topic { name: "refused", tests: refused::tests, ..PLAIN },
+    Topic { name: "opening", tests: opening::tests, ..PLAIN },
+    Topic { name: "cuse", tpm: false, tests: cuse::tests, ..PLAIN },
+    Topic { name: "systemd", memory: 768, tests: systemd::tests, ..PLAIN },
+    Topic { name: "udev", tests: udev::tests, ..PLAIN },
+    Topic { name: "package", tests: package::tests, ..PLAIN },
 ];
 
-/// Prints name, memory and `tpm` or `no-tpm` of each.
+/// Prints a line for each: name, memory, processors, `tpm` or `no-tpm`, `servers` or `no-servers`.
 pub(crate) fn print() {
-    for Topic { name, memory, tpm, .. } in TOPICS {
-        println!("{name} {memory} {}", if *tpm { "tpm" } else { "no-tpm" });
+    for Topic { name, memory, processors, tpm, servers, .. } in TOPICS {
+        let [tpm, servers] = [(tpm, "tpm"), (servers, "servers")].map(|(has, what)| match has {
+            true => what.to_owned(),
+            false => format!("no-{what}"),
+        });
+        println!("{name} {memory} {processors} {tpm} {servers}");
     }
 }

@@ -16,7 +16,12 @@ done
 $b mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose host /lower
 $b mount -t tmpfs -o mode=755 upper /upper
 $b mkdir /upper/files /upper/work
-$b mount -t overlay -o lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work overlay /root
+lower=/lower
+if [ -d /layer ]; then
+    $b mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose layer /layer
+    lower=/layer:/lower
+fi
+$b mount -t overlay -o lowerdir=$lower,upperdir=/upper/files,workdir=/upper/work overlay /root
 
 cd /root
 # In a container's file system; systemd's tools and clevis do less in a container.

@@ -14,9 +14,11 @@ const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 /// Debian's busybox-static.
 const BUSYBOX: &str = "/usr/bin/busybox";
 
-/// Writes the archive to `file`; `work` is an empty directory. It takes some 50 ms, so that nothing keeps it.
-pub(crate) fn write(kernel: &Kernel, work: &Path, file: &Path) -> Result<()> {
-    for dir in ["modules", "dev", "proc", "lower", "upper", "root"] {
+/// Writes the archive to `file`; `work` is an empty directory. It takes some 50 ms, so that nothing keeps it. Whether
+/// there is a layer above the host's files, the guest sees by the directory for it.
+pub(crate) fn write(kernel: &Kernel, work: &Path, has_layer: bool, file: &Path) -> Result<()> {
+    let layer = has_layer.then_some("layer");
+    for dir in ["modules", "dev", "proc", "lower", "upper", "root"].into_iter().chain(layer) {
         fs::create_dir_all(work.join(dir))?;
     }
     fs::copy(BUSYBOX, work.join("busybox")).with_context(|| format!("{BUSYBOX}: is busybox-static installed?"))?;

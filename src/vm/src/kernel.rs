@@ -2,8 +2,8 @@
 //! Debian's own kernel, downloaded and unpacked but never installed. What is prepared stays in a directory named after
 //! the package's version, and is taken without asking for a newer one; removing the directory asks.
 
+use crate::packages;
 use anyhow::{Context, Result, bail, ensure};
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -120,15 +120,10 @@ fn download(work: &Path) -> Result<PathBuf> {
     let depends = String::from_utf8(output(Command::new("apt-cache").args(["depends", PACKAGE]))?)?;
     let kernel = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
     let kernel = format!("linux-image-{}", kernel.with_context(|| format!("{PACKAGE} depends on no kernel"))?);
-    // As root, apt-get would change to a user that may not write here.
-    let mut apt = Command::new("apt-get");
-    apt.args(["--quiet", "--option", "APT::Sandbox::User=root", "download", &kernel]).current_dir(work);
-    output(&mut apt).with_context(|| {
-        format!("cannot download {kernel}; is there a network, and is the list of packages new (apt-get update)?")
-    })?;
-    let is_package = |path: &PathBuf| path.extension() == Some(OsStr::new("deb"));
-    let found = fs::read_dir(work)?.flatten().map(|entry| entry.path()).find(is_package);
-    found.with_context(|| format!("apt-get left no file of {kernel}"))
+    packages::download(&[&kernel], work)?
+        .into_iter()
+        .next()
+        .with_context(|| format!("apt-get left no file of {kernel}"))
 }
 
 /// Makes `ready` of a package: vmlinux and lib/modules.

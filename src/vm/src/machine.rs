@@ -21,6 +21,8 @@ const ORDERLY: i32 = 1;
 pub struct Machine {
     /// Its memory in megabytes; 310 is enough for programs of a few megabytes.
     pub memory: u32,
+    /// How many processors it has.
+    pub processors: u32,
     /// Whether it has a TPM, a new one each time.
     pub tpm: bool,
     /// How long it may take; then it is killed.
@@ -29,6 +31,8 @@ pub struct Machine {
     pub directory: PathBuf,
     /// Other paths that have to be visible, wherever on the host they are.
     pub paths: Vec<PathBuf>,
+    /// A directory whose files lie over those of the host, as if they were installed there.
+    pub layer: Option<PathBuf>,
     /// What the command has in its environment besides PATH and HOME.
     pub environment: Vec<(String, String)>,
 }
@@ -44,7 +48,7 @@ impl Machine {
             Ok(dir)
         };
         let archive = work.path().join("initramfs");
-        initramfs::write(kernel, &dir("initramfs.d")?, &archive)?;
+        initramfs::write(kernel, &dir("initramfs.d")?, self.layer.is_some(), &archive)?;
         let share = dir("share")?;
         fs::write(share.join("start"), script::start(words, &self.directory, &self.environment))?;
         fs::write(share.join("paths"), self.visible(kernel))?;
@@ -90,11 +94,18 @@ impl Machine {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "qemu-system-x86_64"]);
         command.args("-accel tcg -machine q35 -cpu max -nodefaults -display none -no-reboot -serial stdio".split(' '));
-        command.args(["-m", &self.memory.to_string(), "-append", &append, "-kernel"]).arg(kernel);
+        command
+            .args(["-m", &self.memory.to_string(), "-smp", &self.processors.to_string(), "-append", &append, "-kernel"])
+            .arg(kernel);
         command.args(["-device", &initramfs, "-device", &exit]);
         // The host's file systems may have files of equal numbers.
         command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
         command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
+        if let Some(layer) = &self.layer {
+            command
+                .args(["-fsdev", &format!("local,id=layer,path={},security_model=none,readonly=on", layer.display())]);
+            command.args(["-device", "virtio-9p-pci,fsdev=layer,mount_tag=layer"]);
+        }
         command.args(["-fsdev", &share_device, "-device", "virtio-9p-pci,fsdev=share,mount_tag=share"]);
         Ok(command)
     }

@@ -11,6 +11,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
+use tss2_vm::Machine;
 use xshell::{Shell, cmd};
 
 /// The document that readers of the repository see.
@@ -40,13 +41,24 @@ struct Counts {
     /// The virtual machine is emulated, and with that slow.
     devices: Both,
     stick: Both,
+    handshakes: Turns,
 }
 
 /// Commands of each kind, and contexts.
 struct Both(usize, usize);
 
-const QUICK: Counts =
-    Counts { commands: 40, processes: 5, together: 320, contexts: 100, devices: Both(20, 50), stick: Both(3, 50) };
+/// Turns of each server, and handshakes in each.
+struct Turns(usize, usize);
+
+const QUICK: Counts = Counts {
+    commands: 40,
+    processes: 5,
+    together: 320,
+    contexts: 100,
+    devices: Both(20, 50),
+    stick: Both(3, 50),
+    handshakes: Turns(3, 8),
+};
 const FULL: Counts = Counts {
     commands: 3000,
     processes: 300,
@@ -54,6 +66,7 @@ const FULL: Counts = Counts {
     contexts: 10_000,
     devices: Both(2000, 10_000),
     stick: Both(50, 1000),
+    handshakes: Turns(8, 16),
 };
 
 const INTRODUCTION: &str = "\
@@ -129,6 +142,14 @@ What the memory grows by is reached after some thousand contexts; a test holds t
 (docs/reliability.md).
 ";
 
+const HANDSHAKES: &str = "\
+TLS handshakes in a second with an nginx whose key is in a TPM, by tpm2-openssl: an elliptic curve, two TPM commands for each
+handshake, no session resumed. Two nginx run in a virtual machine as above, one with our libraries and one with those of the
+distribution, and have their turns. Most of a handshake is the cryptography of server and client, emulated too. The master opened the
+connection and loaded the key before it forked; with several workers at once the C module fails where one sends a command
+while another awaits its response, and the worker that this happened to serves nobody from then on.
+";
+
 /// Writes the document.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     needs::install(project, &[needs::BENCH, needs::VM].concat(), no_install)?;
@@ -157,6 +178,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     if options.publish || vm_test::is_available(project)? {
         add("The kernel's devices", DEVICES, bench.in_a_machine("devices", counts.devices)?)?;
         add("A stick", STICK, bench.in_a_machine("stick", counts.stick)?)?;
+        add("A server", HANDSHAKES, bench.handshakes(counts.handshakes)?)?;
     }
     let _ = fs::remove_file(bench.capture());
     let mut written = vec![project.target.join("bench.md")];
@@ -191,6 +213,10 @@ fn version_of_distribution(shell: &Shell) -> Result<String> {
     let version = "${Version}";
     let asked = cmd!(shell, "dpkg-query --show --showformat={version} libtss2-tcti-swtpm0").quiet().ignore_stderr();
     Ok(asked.read().unwrap_or_else(|_| "of the distribution".to_owned()))
+}
+
+fn variable((name, path): (&str, PathBuf)) -> (String, String) {
+    (name.to_owned(), path.display().to_string())
 }
 
 /// `side-by-side` and what it gets.
@@ -230,12 +256,16 @@ impl Bench<'_> {
 
     /// Where it finds what it measures, and the servers.
     fn environment(&self) -> Result<Vec<(String, String)>> {
-        let stage = self.ours.parent().context("no staged tree")?;
-        let mut places = vec![("TSS2_STAGE", stage.to_owned()), ("TSS2_SIM", self.built.clone())];
+        let mut places = self.environment_on_this_libc()?;
         if let Some(sid) = &self.newest {
-            places.extend([("TSS2_RUN", sid.run()), ("LD_LIBRARY_PATH", sid.libraries())]);
+            places.extend([("TSS2_RUN", sid.run()), ("LD_LIBRARY_PATH", sid.libraries())].map(variable));
         }
-        Ok(places.into_iter().map(|(name, path)| (name.to_owned(), path.display().to_string())).collect())
+        Ok(places)
+    }
+
+    fn environment_on_this_libc(&self) -> Result<Vec<(String, String)>> {
+        let stage = self.ours.parent().context("no staged tree")?;
+        Ok([("TSS2_STAGE", stage.to_owned()), ("TSS2_SIM", self.built.clone())].map(variable).to_vec())
     }
 
     fn table(&self, words: &[String]) -> Result<String> {
@@ -279,10 +309,28 @@ impl Bench<'_> {
         let words = self.words(mode).into_iter().chain(counts).collect::<Vec<_>>();
         let mut machine = vm::machine(self.project, LIMIT);
         machine.environment.extend(self.environment()?);
+        self.run_in(&machine, &words)
+    }
+
+    /// Servers of the distribution, with its libraries or ours.
+    fn handshakes(&self, Turns(turns, count): Turns) -> Result<String> {
+        let (version, dir) = &self.distributions;
+        let theirs = format!("{version}={}", dir.display());
+        let (turns, count) = (turns.to_string(), count.to_string());
+        let more = ["--theirs", &theirs, "--turns", &turns, "--count", &count].map(str::to_owned);
+        let words = self.on_this_libc("handshakes").into_iter().chain(more).collect::<Vec<_>>();
+        let mut machine = vm::machine(self.project, LIMIT);
+        (machine.memory, machine.layer) = (400, Some(vm::servers(self.project)?));
+        machine.environment.extend(self.environment_on_this_libc()?);
+        self.run_in(&machine, &words)
+    }
+
+    /// What a mode prints in a machine.
+    fn run_in(&self, machine: &Machine, words: &[String]) -> Result<String> {
         let mut printed = Vec::new();
-        let status = machine.run(&vm::kernel(self.project)?, &words, &mut printed)?;
+        let status = machine.run(&vm::kernel(self.project)?, words, &mut printed)?;
         let printed = String::from_utf8_lossy(&printed).into_owned();
-        ensure!(status == 0, "{mode} in the virtual machine ended with {status}: {printed}");
+        ensure!(status == 0, "{words:?} in the virtual machine ended with {status}: {printed}");
         Ok(printed)
     }
 

@@ -29,9 +29,11 @@ pub(crate) const QUICK: &[Package] = &[
 
 /// To compare with the C modules, besides [`VM`].
 pub(crate) const BENCH: &[Package] = &[
+    Package("curl", Some("curl")),
     Package("debian-archive-keyring", Some("debian-keyring")),
     Package("gcc", Some("gcc")),
     Package("libtpms0", Some("libtpms")),
+    Package("libtss2-esys-3.0.2-0", None),
     Package("libtss2-tcti-cmd0", Some("tpm2-tss")),
     Package("libtss2-tcti-device0", None),
     Package("libtss2-tcti-mssim0", None),
@@ -39,6 +41,7 @@ pub(crate) const BENCH: &[Package] = &[
     Package("libtss2-tcti-swtpm0", None),
     Package("libtss2-tctildr0", None),
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
+    Package("openssl", Some("openssl")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("strace", Some("strace")),
     Package("tpm2-tools", Some("tpm2-tools")),
@@ -69,10 +72,12 @@ pub(crate) const VM: &[Package] = &[
 /// To build and run the tests in virtual machines, besides [`VM`].
 pub(crate) const VM_TEST: &[Package] = &[
     Package("cryptsetup-bin", Some("cryptsetup")),
+    Package("curl", Some("curl")),
     Package("dbus-daemon", Some("dbus-daemon")),
     Package("gcc", Some("gcc")),
     Package("libtss2-dev", Some("tpm2-tss-devel")),
     Package("libtss2-esys-3.0.2-0", None),
+    Package("libtss2-fapi1", None),
     Package("libtss2-tcti-tabrmd0", None),
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
     Package("openssl", Some("openssl")),
@@ -83,6 +88,24 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("udev", Some("systemd-udev")),
     Package("valgrind", Some("valgrind")),
+];
+
+/// What a virtual machine has besides the programs of this one. It is unpacked and never installed: the servers would
+/// be started here.
+pub(crate) const UNPACKED: &[Package] = &[
+    Package("apache2-bin", None),
+    Package("haproxy", None),
+    Package("libapr1", None),
+    Package("libaprutil1", None),
+    Package("libexpat1", None),
+    Package("liblua5.3-0", None),
+    Package("libopentracing-c-wrapper0", None),
+    Package("libopentracing1", None),
+    Package("libsqlite3-0", None),
+    Package("libtpm2-pkcs11-1", None),
+    Package("libyaml-0-2", None),
+    Package("nginx", None),
+    Package("tpm2-openssl", None),
 ];
 
 /// To build and run the fuzzers.
@@ -146,6 +169,11 @@ pub(crate) const RPM: &[Package] = &[
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("rpm", Some("rpm-build")),
 ];
+
+/// Their names in Debian.
+pub(crate) fn names(packages: &[Package]) -> Vec<&'static str> {
+    packages.iter().map(|package| package.0).collect()
+}
 
 /// How packages are looked up and installed here.
 enum Manager {
@@ -234,7 +262,7 @@ pub(crate) fn forgotten(project: &Project) -> Result<Vec<String>> {
     let named = Regex::new(r#"(?:const (\w+): Need = )?Need::(?:Program|Library|File)\([^,()]+,\s*"([^"]+)"\)"#)?;
     let constants = fs::read_to_string(project.root.join("src/e2e/src/need.rs"))?;
     let mut wrong = Vec::new();
-    for (dir, lists) in [("src/e2e", &[TEST][..]), ("src/guest", &[VM, VM_TEST])] {
+    for (dir, lists) in [("src/e2e", &[TEST][..]), ("src/guest", &[VM, VM_TEST, UNPACKED])] {
         let mut text = String::new();
         for path in project.files(dir)? {
             text += &fs::read_to_string(project.root.join(path))?;

@@ -8,7 +8,7 @@ use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tss2_vm::{Kernel, Machine};
+use tss2_vm::{Kernel, Machine, packages};
 
 /// What is run, and in which machine.
 #[derive(Args)]
@@ -22,6 +22,12 @@ pub(crate) struct Options {
     /// Seconds after which the machine is killed.
     #[arg(long, default_value_t = 600)]
     limit: u64,
+    /// How many processors.
+    #[arg(long, default_value_t = 1)]
+    processors: u32,
+    /// With nginx, Apache, haproxy, tpm2-openssl and tpm2-pkcs11, which are not installed here.
+    #[arg(long)]
+    servers: bool,
     /// A program and its arguments, or one word with a command line for the shell.
     #[arg(last = true)]
     command: Vec<String>,
@@ -34,7 +40,13 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
     needs::install(project, needs::VM, no_install)?;
     let kernel = kernel(project)?;
-    let machine = Machine { memory: options.memory, tpm: !options.no_tpm, ..machine(project, options.limit) };
+    let machine = Machine {
+        memory: options.memory,
+        processors: options.processors,
+        tpm: !options.no_tpm,
+        layer: if options.servers { Some(servers(project)?) } else { None },
+        ..machine(project, options.limit)
+    };
     let status = machine.run(&kernel, &options.command, &mut std::io::stdout())?;
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
 }
@@ -49,6 +61,11 @@ pub(crate) fn cache(project: &Project) -> PathBuf {
     project.target.join("vm")
 }
 
+/// The directory with the servers, unpacked below target/vm.
+pub(crate) fn servers(project: &Project) -> Result<PathBuf> {
+    packages::unpacked(&needs::names(needs::UNPACKED), &cache(project))
+}
+
 /// A machine that sees the tree, what is built of it and, if there is one, the stage.
 pub(crate) fn machine(project: &Project, limit: u64) -> Machine {
     let mut environment = vec![("LC_ALL".to_owned(), "C".to_owned())];
@@ -58,10 +75,12 @@ pub(crate) fn machine(project: &Project, limit: u64) -> Machine {
     }
     Machine {
         memory: 310,
+        processors: 1,
         tpm: true,
         limit: Duration::from_secs(limit),
         directory: project.root.clone(),
         paths: vec![project.target.clone()],
+        layer: None,
         environment,
     }
 }

@@ -14,13 +14,19 @@ use tss2_vm::{Kernel, Machine, kernel};
 use xshell::cmd;
 
 /// Seconds for one topic.
-const LIMIT: u64 = 600;
+const LIMIT: u64 = 900;
+/// How many workers of servers are killed in the topic of these, when not a few in each of its tests: a number.
+const KILLS: &str = "TSS2_KILLS";
+/// Seconds for that, for each of them.
+const KILL: u64 = 5;
 
 /// One line of `guest-tests topics`.
 struct Topic {
     name: String,
     memory: u32,
+    processors: u32,
     tpm: bool,
+    servers: bool,
 }
 
 /// Builds what the tests need and runs them.
@@ -86,7 +92,8 @@ impl Guest {
                 .to_vec();
         // What the tests' own process would log; programs that they start get what they are to get.
         environment.push(("TSS2_LOG".to_owned(), "all+none".to_owned()));
-        environment.extend(std::env::var("CI").ok().map(|value| ("CI".to_owned(), value)));
+        let handed_on = |name: &str| std::env::var(name).ok().map(|value| (name.to_owned(), value));
+        environment.extend(["CI", KILLS].into_iter().filter_map(handed_on));
         let guest = Guest { program: project.target.join("debug/guest-tests"), environment };
         guest.ask(project, &["programs"], None)?;
         Ok(guest)
@@ -135,10 +142,18 @@ impl Guest {
     fn topics(&self, project: &Project, filter: Option<&str>) -> Result<Vec<Topic>> {
         let mut topics = Vec::new();
         for line in self.ask(project, &["topics"], None)?.lines() {
-            let [name, memory, tpm] = line.split(' ').collect::<Vec<_>>()[..] else { bail!("a topic is {line}") };
+            let [name, memory, processors, tpm, servers] = line.split(' ').collect::<Vec<_>>()[..] else {
+                bail!("a topic is {line}")
+            };
             let listed = self.ask(project, &[&["--list"], filter.as_slice()].concat(), Some(name))?;
             if listed.contains("::") {
-                topics.push(Topic { name: name.to_owned(), memory: memory.parse()?, tpm: tpm == "tpm" });
+                topics.push(Topic {
+                    name: name.to_owned(),
+                    memory: memory.parse()?,
+                    processors: processors.parse()?,
+                    tpm: tpm == "tpm",
+                    servers: servers == "servers",
+                });
             }
         }
         Ok(topics)
@@ -147,7 +162,14 @@ impl Guest {
     /// Boots a machine for the topic, and prints what it printed.
     fn run(&self, project: &Project, kernel: &Kernel, topic: &Topic, filter: Option<&str>) -> Result<()> {
         let since = Instant::now();
-        let mut machine = Machine { memory: topic.memory, tpm: topic.tpm, ..vm::machine(project, LIMIT) };
+        let kills = std::env::var(KILLS).map_or(Ok(0), |kills| kills.parse::<u64>()).context(KILLS)?;
+        let mut machine = Machine {
+            memory: topic.memory,
+            processors: topic.processors,
+            tpm: topic.tpm,
+            layer: if topic.servers { Some(vm::servers(project)?) } else { None },
+            ..vm::machine(project, LIMIT + kills * KILL)
+        };
         machine.environment.push(("TSS2_TOPIC".to_owned(), topic.name.clone()));
         let mut printed = Vec::new();
         let ended = self.boot(kernel, machine, &[&["--color", "never"], filter.as_slice()].concat(), &mut printed);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The distribution's libtss2-esys and libtss2-fapi without a call that waits.
 
-use std::fs;
 use tss2_e2e::asynchronous::{self, BUILD, By, REAL, waits_without_work};
 use tss2_e2e::behind;
 use tss2_e2e::every::{Case, EVERY};
+use tss2_e2e::fapi::Fapi;
 use tss2_e2e::mssim::Mssim;
 use tss2_e2e::need::{FAPI, LIBTPMS, SWTPM, VALGRIND};
 use tss2_e2e::program::{self, Link};
@@ -71,22 +71,9 @@ const OF_FAPI: u32 = 500;
 /// Makes keys until poll has waited for so many milliseconds. `Fapi_GetPollHandles` gives our handles before the first
 /// command and between two, when FAPI has to go on by itself.
 fn fapi(tpm: &dyn Tpm, profile: &str, milliseconds: u32) {
-    let dir = tempfile::tempdir().unwrap();
-    let place = |name: &str| {
-        let path = dir.path().join(name);
-        fs::create_dir(&path).unwrap();
-        path.display().to_string()
-    };
-    let (user, system, log) = (place("user"), place("system"), place("log"));
-    let configuration = format!(
-        r#"{{"profile_name": "{profile}", "profile_dir": "/etc/tpm2-tss/fapi-profiles/", "user_dir": "{user}",
-            "system_dir": "{system}", "log_dir": "{log}", "system_pcrs": [], "ek_cert_less": "yes", "tcti": "{}"}}"#,
-        tpm.name_conf()
-    );
-    let file = dir.path().join("fapi.json");
-    fs::write(&file, configuration).unwrap();
+    let fapi = Fapi::new(profile, &tpm.name_conf());
     let mut command = stage::command(program::build("fapi", Link::Staged("tss2-tctildr tss2-fapi"), &[]));
-    command.arg(milliseconds.to_string()).env("TSS2_FAPICONF", file).env("TCTI_PCAP_FILE", dir.path().join("capture"));
+    fapi.configure(command.arg(milliseconds.to_string()).env("TCTI_PCAP_FILE", fapi.directory().join("capture")));
     let printed = output::succeed(&mut command);
     let [steps, waited, processor]: [u32; 3] =
         ["steps", "waited", "processor"].map(|name| output::number(&printed, name));

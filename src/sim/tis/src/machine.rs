@@ -212,9 +212,11 @@ impl Machine {
         })
     }
 
-    /// One byte written to `register`.
-    pub(crate) fn write(&mut self, register: u16, byte: u8) {
+    /// The next byte written to `register`, after `earlier` ones.
+    pub(crate) fn write(&mut self, register: u16, earlier: usize, byte: u8) {
         match register {
+            // The burst count, which is only read, and requests of which 0 is none: TPM_STS has four bytes.
+            STS if (1..4).contains(&earlier) && byte == 0 => {}
             ACCESS => self.write_access(byte),
             STS | DATA_FIFO if !self.has_locality() => self.offend(format!("write to {register:#x} without locality")),
             STS => self.write_status(byte),

@@ -232,12 +232,29 @@ impl Sim {
             (true, Some(answer)) => answer.get(frame.done).copied().unwrap_or(0xff),
             (true, None) => self.machine.read_fifo(),
             (false, _) => {
-                self.machine.write(frame.register, out);
+                self.machine.write(frame.register, frame.done, out);
                 0xff
             }
         };
         frame.done += 1;
         self.phase = Phase::Data(frame);
         byte
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the C modules write TPM_STS.
+    #[test]
+    fn a_status_of_four_bytes_is_no_offence_when_the_others_are_zero() {
+        let mut sim = Sim::new(|_, _: &[u8]| Vec::new(), Faults::default());
+        sim.transfer(Some(&[0x00, BASE, 0x00, 0x00, 0x02]), None, 5).unwrap(); // the locality is asked for
+        sim.transfer(Some(&[READ, BASE, 0x00, 0x00]), None, 5).unwrap(); // and there
+        sim.transfer(Some(&[0x03, BASE, 0x00, 0x18, 0x40, 0, 0, 0]), None, 8).unwrap();
+        assert_eq!(sim.offences(), &[] as &[String]);
+        sim.transfer(Some(&[0x03, BASE, 0x00, 0x18, 0x40, 0, 1, 0]), None, 8).unwrap();
+        assert_eq!(sim.offences().len(), 1);
     }
 }

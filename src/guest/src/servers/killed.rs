@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Workers are killed while they wait for the TPM or for their turn, again and again. Nobody but their own clients notices.
+
+use super::{AT_ONCE, Chip, Serving};
+use nix::sys::signal::{Signal, kill};
+use std::env;
+use tss2_e2e::web::{Kind, Load, is_alive, wait_until};
+
+/// How many are killed, on the kernel's device and on a swtpm, which is slow in a machine that is emulated; the environment
+/// variable `TSS2_KILLS` says another number.
+const KILLS: (usize, usize) = (30, 10);
+
+pub(super) fn under_load(chip: Chip, kind: Kind) {
+    let Serving { server, _tpm } = &chip.server(kind);
+    let few = if chip == Chip::Device { KILLS.0 } else { KILLS.1 };
+    let kills: usize = env::var("TSS2_KILLS").map_or(few, |kills| kills.parse().unwrap());
+    // Apache looks once a second whether it has children enough.
+    let kills = if matches!(kind, Kind::Nginx(_)) { kills } else { kills.div_ceil(5) };
+    let load = Load::start(server.client(), 4);
+    for number in 0..kills {
+        let served = server.served_in_all();
+        wait_until("a handshake since the last death", || server.served_in_all() > served);
+        let mut busy = Vec::new();
+        wait_until("a busy worker", || {
+            busy = server.busy();
+            !busy.is_empty()
+        });
+        let victim = busy[number % busy.len()];
+        kill(victim, Signal::SIGKILL).unwrap();
+        wait_until("a successor", || !is_alive(victim) && server.workers().len() == kind.workers());
+    }
+    let tally = load.finish();
+    assert!(tally.not_by_death().is_empty(), "{:#?}", tally.not_by_death());
+    assert!(server.failed().is_empty(), "{:?}", server.failed());
+    // Who dies while it signs costs its client the handshake; a few may have been done by then.
+    let interrupted = tally.wrong.len();
+    assert!(interrupted >= kills / 2, "{kills} were killed, and {interrupted} handshakes interrupted");
+    server.client().all_right(2 * AT_ONCE, AT_ONCE);
+}
