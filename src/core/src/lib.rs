@@ -33,4 +33,5 @@ pub use rx::RxBuf;
 pub use session::Session;
 pub use transport::{
     Before, Cancel, Company, GetPollHandles, Inheritance, Module, Open, PollHandle, Progress, SetLocality, Transport,
+    Wrapped,
 };

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use tss2_e2e::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM};
+use tss2_e2e::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM, TPM2_TOOLS};
 use tss2_e2e::pty::PtyDevice;
 use tss2_e2e::server::{StateFile, Tpm, free_port};
 use tss2_e2e::suite::Suite;
@@ -122,6 +122,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     let libtpms = [&BUILD[..], &[LIBTPMS]].concat();
     suite.test("messages::a_damaged_state_file", &libtpms, damaged_state_file);
     suite.test("messages::a_second_libtpms_in_the_process", &libtpms, second_libtpms);
+    suite.test("messages::none_of_a_context_that_is_not_the_loaders", &[TPM2_TOOLS], foreign_context);
     suite.test("messages::none_on_success", &[&libtpms[..], &[SWTPM]].concat(), none_on_success);
 }
 
@@ -248,6 +249,17 @@ fn damaged_state_file() {
 fn second_libtpms() {
     let text = "this process has a libtpms context already, and libtpms is one TPM per process; finalize it first";
     says(open(&["libtpms", "libtpms"]), IO_ERROR, "sys", text);
+}
+
+/// tpm2-tools have a TCTI of their own for what needs no TPM, and end it by the loader.
+fn foreign_context() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = stage::command("tpm2_nvdefine");
+    command.args(["--tcti=none", "--cphash=cp", "-C", "o", "-s", "32", "0x1500016"]).current_dir(dir.path());
+    let output = output::run(&mut command);
+    let ours = output::stderr(&output).contains("tcti:");
+    assert!(output.status.success() && !ours, "{}", output::show(&output));
+    assert!(fs::metadata(dir.path().join("cp")).unwrap().len() > 0);
 }
 
 fn none_on_success() {
