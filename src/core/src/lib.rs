@@ -24,6 +24,7 @@ mod sys;
 pub mod testing;
 pub mod transport;
 pub mod turns;
+pub mod visible;
 
 pub use conf::Conf;
 pub use deadline::{Deadline, Wait};

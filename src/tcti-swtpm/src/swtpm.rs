@@ -84,7 +84,7 @@ impl Open for Swtpm {
 
     fn open(conf: Conf<'_>) -> Result<Swtpm> {
         let mut keep = Keep::PerCommand;
-        let channels = Channels::parse(conf, |key, value| {
+        let channels = Channels::parse(conf, &["keep"], |key, value| {
             (key == "keep").then(|| {
                 keep = if boolean(key, value)? { Keep::Open } else { Keep::PerCommand };
                 Ok(())

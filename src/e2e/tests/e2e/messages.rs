@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use tss2_e2e::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM, TPM2_TOOLS};
 use tss2_e2e::pty::PtyDevice;
-use tss2_e2e::server::{StateFile, Tpm, free_port};
+use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm, free_port};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage};
 
@@ -54,9 +54,24 @@ const CASES: [Case; 13] = [
         "swtpm:host=localhost,nonsense",
         BAD_VALUE,
         "conf",
-        "\"nonsense\" in the configuration string has no '='; wanted is key=value",
+        "\"nonsense\" in the configuration string has no '='; wanted is key=value, such as port=2321. A value cannot have a \
+         comma",
     ),
-    ("an_unknown_key", "swtpm:prot=2321", BAD_VALUE, "conf", "unknown key \"prot\" in the configuration string"),
+    (
+        "an_unknown_key",
+        "swtpm:prot=2321",
+        BAD_VALUE,
+        "conf",
+        "unknown key \"prot\" in the configuration string; there are host, port, path, ctrl_port, ctrl_path, timeout, keep",
+    ),
+    (
+        "a_line_end_behind_the_path_of_a_socket",
+        "swtpm:path=/nonexistent/socket\r\n",
+        IO_ERROR,
+        "endpoint",
+        "cannot connect to \"/nonexistent/socket\\r\\n\": No such file or directory. Is the simulator running, and is this \
+         its address?",
+    ),
     (
         "a_port_of_0",
         "swtpm:port=0",
@@ -100,13 +115,6 @@ const CASES: [Case; 13] = [
         "ere",
         "\"^00(42\" is no extended regular expression for a serial number: Unmatched ( or \\(",
     ),
-    (
-        "a_path_and_a_port",
-        "swtpm:path=/socket,port=2321",
-        BAD_VALUE,
-        "channels",
-        "the configuration string has path= and host= or port=: a simulator has one address",
-    ),
 ];
 
 pub(crate) fn tests(suite: &mut Suite) {
@@ -114,6 +122,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         suite.test(format!("messages::{name}"), &BUILD, move || says(open(&[opened]), code, part, text));
     }
     suite.test("messages::nothing_listens", &BUILD, nothing_listens);
+    suite.test("messages::two_addresses", &[&BUILD[..], &[SWTPM]].concat(), two_addresses);
+    suite.test("messages::blanks_and_line_ends_around_a_number", &[&BUILD[..], &[SWTPM]].concat(), blanks);
     suite.test("messages::no_control_channel", &BUILD, no_control_channel);
     suite.test("messages::no_device", &[&BUILD[..], &[Need::NoTpm]].concat(), no_device);
     suite.test("messages::no_default_opens", &[&BUILD[..], &[Need::NoTpm]].concat(), no_default_opens);
@@ -156,6 +166,32 @@ fn nothing_listens() {
         "cannot connect to 127.0.0.1:{port}: Connection refused. Is the simulator running, and is this its address?"
     );
     says(open(&[&format!("swtpm:host=127.0.0.1,port={port}")]), IO_ERROR, "endpoint", &text);
+}
+
+/// The last of host and path counts, as in C.
+fn two_addresses() {
+    let swtpm = Swtpm::start(Socket::Unix);
+    let path = swtpm.conf();
+    for (before, passed_over) in
+        [("host=x,port=1,", "what host= and port= say"), ("host=x,", "host="), ("port=1,", "port=")]
+    {
+        let output = output::run(&mut open(&[&format!("swtpm:{before}{path}")]));
+        let line = normalised(output::stderr(&output).trim_end());
+        let text =
+            "a simulator has one address: path= in the configuration string counts, as the last of host= and path=";
+        assert_eq!(line, format!("WARNING:tcti:FILE:LINE:channels() {text}, and {passed_over} does not"));
+        assert!(output.status.success(), "{}", output::show(&output));
+    }
+}
+
+/// As they get into variables from files.
+fn blanks() {
+    let swtpm = Swtpm::start(Socket::Tcp);
+    let conf = swtpm.conf();
+    for around in ["\n", "\r\n", " ", "\t"] {
+        let output = output::run(&mut open(&[&format!("swtpm:{conf}{around}")]));
+        assert!(output.status.success() && output.stderr.is_empty(), "{around:?}: {}", output::show(&output));
+    }
 }
 
 fn no_control_channel() {
