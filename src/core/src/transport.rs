@@ -5,7 +5,7 @@
 use crate::abi::TSS2_TCTI_CONTEXT;
 use crate::conf::Conf;
 use crate::deadline::Wait;
-use crate::rc::Result;
+use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 use std::os::fd::RawFd;
 
@@ -132,6 +132,8 @@ pub trait Module: Transport {
     const MAGIC: u64;
     /// Whether `Init(ctx, NULL, ...)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
+    /// What `Init` answers when the caller's memory is too small.
+    const TOO_SMALL: Rc = Rc::BAD_VALUE;
     /// Where its contexts show the context of another module that they wrap.
     const WRAPPED: Option<Wrapped<Self>> = None;
 }

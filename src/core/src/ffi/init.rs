@@ -54,7 +54,7 @@ pub unsafe fn init_with<T: Module>(
             // SAFETY: the caller passes the size of the memory.
             let size = unsafe { size.read() };
             if size < needed {
-                return Err(crate::fail!(Rc::BAD_VALUE, "a context needs {needed} bytes, the caller has {size}"));
+                return Err(crate::fail!(T::TOO_SMALL, "a context needs {needed} bytes, the caller has {size}"));
             }
         }
         // SAFETY: the caller passes memory of the size we asked for.
