@@ -12,7 +12,7 @@ use tcti_core::abi::{
     TSS2_TCTI_POLL_HANDLE,
 };
 use tcti_core::ffi::{guard, guard_end, lasting};
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Rc, Result, fail, log};
 use tcti_loader::{Child, NameConf};
 
 /// Names our contexts.
@@ -128,6 +128,7 @@ unsafe fn open_into<'a>(context: *mut *mut TSS2_TCTI_CONTEXT, what: impl FnOnce(
         if context.is_null() {
             return Err(fail!(Rc::BAD_VALUE, "the place for the context is NULL"));
         }
+        log::check_knob();
         // SAFETY: the caller passes a writable place.
         unsafe { context.write(null_mut()) };
         let memory = Allocation::zeroed(size_of::<Context>())?;
@@ -157,6 +158,7 @@ pub(crate) unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *
         if !ctx.is_aligned() || size < size_of::<Context>() {
             return Err(fail!(Rc::BAD_VALUE, "a context needs {} bytes, aligned as malloc does", size_of::<Context>()));
         }
+        log::check_knob();
         // SAFETY: the caller passes memory of the size asked for.
         unsafe { ctx.write_bytes(0, 1) };
         // SAFETY: the caller passes NULL or a C string.

@@ -24,7 +24,7 @@ const NOT_SUPPORTED: i32 = 0x15;
 /// What is opened, the code, the part that logs it and what it says.
 type Case = (&'static str, &'static str, i32, &'static str, &'static str);
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 15] = [
     (
         "a_name_without_a_library",
         "no-such-tcti:conf",
@@ -33,6 +33,22 @@ const CASES: [Case; 13] = [
         "no TCTI \"no-such-tcti\": there is no library no-such-tcti, libtss2-tcti-no-such-tcti.so.0, \
          libtss2-tcti-no-such-tcti.so, libtss2-no-such-tcti.so.0, libtss2-no-such-tcti.so. Is the name right, and its \
          package installed?",
+    ),
+    (
+        "a_slip_in_a_name",
+        "devcie:/dev/tpm0",
+        NOT_SUPPORTED,
+        "find",
+        "no TCTI \"devcie\": there is no library devcie, libtss2-tcti-devcie.so.0, libtss2-tcti-devcie.so, \
+         libtss2-devcie.so.0, libtss2-devcie.so. Is device meant?",
+    ),
+    (
+        "a_path_without_a_library",
+        "/nonexistent/libtss2-tcti-x.so.0:conf",
+        NOT_SUPPORTED,
+        "find",
+        "no TCTI \"/nonexistent/libtss2-tcti-x.so.0\": there is no library /nonexistent/libtss2-tcti-x.so.0. Is the path \
+         right?",
     ),
     (
         "a_library_that_is_no_tcti",
@@ -121,6 +137,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     for (name, opened, code, part, text) in CASES {
         suite.test(format!("messages::{name}"), &BUILD, move || says(open(&[opened]), code, part, text));
     }
+    suite.test("messages::which_tcti_serves_the_program", &[&BUILD[..], &[LIBTPMS]].concat(), which_tcti);
     suite.test("messages::nothing_listens", &BUILD, nothing_listens);
     suite.test("messages::two_addresses", &[&BUILD[..], &[SWTPM]].concat(), two_addresses);
     suite.test("messages::blanks_and_line_ends_around_a_number", &[&BUILD[..], &[SWTPM]].concat(), blanks);
@@ -166,6 +183,16 @@ fn nothing_listens() {
         "cannot connect to 127.0.0.1:{port}: Connection refused. Is the simulator running, and is this its address?"
     );
     says(open(&[&format!("swtpm:host=127.0.0.1,port={port}")]), IO_ERROR, "endpoint", &text);
+}
+
+/// At level info.
+fn which_tcti() {
+    let file = StateFile::new();
+    let output = output::run(open(&[&file.name_conf()]).env("TSS2_LOG", "tcti+info"));
+    let line = normalised(output::stderr(&output).trim_end());
+    let library = stage::lib().join("libtss2-tcti-libtpms.so.0");
+    let text = format!("the TCTI is libtpms, which is in {}, with conf {}", library.display(), file.path().display());
+    assert_eq!(line, format!("info:tcti:FILE:LINE:tcti_loader() {text}"));
 }
 
 /// The last of host and path counts, as in C.
