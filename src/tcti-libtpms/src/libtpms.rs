@@ -8,8 +8,10 @@ use crate::power::{Generator, TPM_RC_FAILURE, Tpm, is_startup};
 use crate::state::{News, StateFile};
 use crate::sys::Blobs;
 use std::mem::{replace, take};
+use std::os::unix::ffi::OsStrExt;
 use tcti_core::header::Header;
-use tcti_core::{Conf, Inheritance, Open, Progress, Result, RxBuf, SetLocality, Transport, Wait, fail};
+use tcti_core::visible::visible;
+use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
 
 /// A TPM in this process.
 pub(crate) struct Libtpms {
@@ -108,6 +110,14 @@ impl Open for Libtpms {
             opened.tpm.power_on(Blobs::default())?;
             return Ok(opened);
         };
+        // As an environment file has it that was written elsewhere; a new TPM under such a name would be a puzzle.
+        if path.as_os_str().as_bytes().last().is_some_and(|byte| byte.is_ascii_whitespace()) {
+            return Err(fail!(
+                Rc::BAD_VALUE,
+                "the path of the TPM state file {} ends with a blank or a line end",
+                visible(path)
+            ));
+        }
         let mut file = StateFile::new(path);
         let mut locked = file.lock()?;
         let state = match locked.news()? {
@@ -120,7 +130,7 @@ impl Open for Libtpms {
                 rc,
                 "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Name another file \
                  for a new TPM, or restore this one from a copy",
-                path.display()
+                visible(path)
             )
         })?;
         match is_resumed {

@@ -24,7 +24,7 @@ const NOT_SUPPORTED: i32 = 0x15;
 /// What is opened, the code, the part that logs it and what it says.
 type Case = (&'static str, &'static str, i32, &'static str, &'static str);
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 16] = [
     (
         "a_name_without_a_library",
         "no-such-tcti:conf",
@@ -125,6 +125,14 @@ const CASES: [Case; 15] = [
         "cannot open /etc/passwd: this is a regular file. A TPM is a character device such as /dev/tpmrm0",
     ),
     (
+        "a_device_that_is_no_tpm",
+        "device:/dev/null",
+        IO_ERROR,
+        "device",
+        "cannot open /dev/null: this is a device of the system, such as /dev/null, and no TPM. A TPM is a character device \
+         such as /dev/tpmrm0",
+    ),
+    (
         "no_expression_for_a_serial_number",
         "spi-ltt2go:^00(42",
         BAD_VALUE,
@@ -148,6 +156,8 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("messages::no_permission", &[&BUILD[..], &[SETPRIV, SWTPM, Need::Root]].concat(), no_permission);
     let libtpms = [&BUILD[..], &[LIBTPMS]].concat();
     suite.test("messages::a_damaged_state_file", &libtpms, damaged_state_file);
+    suite.test("messages::a_state_file_in_no_directory", &libtpms, no_directory);
+    suite.test("messages::a_state_file_called_newline", &libtpms, newline);
     suite.test("messages::a_second_libtpms_in_the_process", &libtpms, second_libtpms);
     suite.test("messages::none_of_a_context_that_is_not_the_loaders", &[TPM2_TOOLS], foreign_context);
     suite.test("messages::none_on_success", &[&libtpms[..], &[SWTPM]].concat(), none_on_success);
@@ -244,6 +254,8 @@ fn kernel() -> String {
 fn no_device() {
     let text = format!("cannot open /dev/no-such-tpm: No such file or directory. {}", kernel());
     says(open(&["device:/dev/no-such-tpm"]), IO_ERROR, "device", &text);
+    let text = format!("cannot open \"/dev/no-such-tpm\\r\": No such file or directory. {}", kernel());
+    says(open(&["device:/dev/no-such-tpm\r"]), IO_ERROR, "device", &text);
 }
 
 fn no_stick() {
@@ -307,6 +319,20 @@ fn damaged_state_file() {
     );
     says(open(&[&file.name_conf()]), IO_ERROR, "state", &text);
     assert_eq!(fs::read(file.path()).unwrap(), b"this is no state of a TPM");
+}
+
+fn no_directory() {
+    let text = "cannot open the TPM state file /nonexistent/dir/x: its directory /nonexistent/dir does not exist";
+    says(open(&["libtpms:/nonexistent/dir/x"]), IO_ERROR, "state", text);
+}
+
+fn newline() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = open(&["libtpms:\n"]);
+    command.current_dir(dir.path());
+    let text = r#"the path of the TPM state file "\n" ends with a blank or a line end"#;
+    says(command, BAD_VALUE, "libtpms", text);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 fn second_libtpms() {
