@@ -78,7 +78,7 @@ const CASES: [Case; 16] = [
         "swtpm:prot=2321",
         BAD_VALUE,
         "conf",
-        "unknown key \"prot\" in the configuration string; there are host, port, path, ctrl_port, ctrl_path, timeout, keep",
+        "unknown key \"prot\" in the configuration string; there are host, port, path, ctrl_port, ctrl_path, timeout, keep, init",
     ),
     (
         "a_line_end_behind_the_path_of_a_socket",

@@ -315,7 +315,7 @@ proptest! {
         let (accept, conf) = server(tcp, &dir.path().join("sock"));
         let channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), &[], |_, _| None).unwrap();
         let kept = if keep { Keep::Open } else { Keep::PerCommand };
-        let mut session = Session::new(Swtpm { channels, keep: kept, data: None });
+        let mut session = Session::new(Swtpm { channels, keep: kept, data: None, is_explained: false });
         follow_the_ideal(&mut session, &mut Tpm { accept, keep, connection: None }, &exchanges);
     }
 }
