@@ -24,7 +24,9 @@ const KEYS: [&str; 7] = ["host", "port", "path", "ctrl_port", "ctrl_path", "time
 
 /// As swtpm, whose keys are those of mssim and one more.
 fn parse(conf: &CStr) -> Result<Channels> {
-    Channels::parse(Conf::new(Some(conf)), &["keep"], |key, value| (key == "keep").then(|| boolean(key, value).map(drop)))
+    Channels::parse(Conf::new(Some(conf)), &["keep"], |key, value| {
+        (key == "keep").then(|| boolean(key, value).map(drop))
+    })
 }
 
 /// The channel as keys of a configuration string.
