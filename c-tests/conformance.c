@@ -160,6 +160,7 @@ static const struct {
     SCENARIO(the_module_describes_itself, ALWAYS),
     SCENARIO(init_tells_the_size_first, ALWAYS),
     SCENARIO(init_without_a_size, ALWAYS),
+    SCENARIO(the_context_that_is_wrapped_is_where_c_has_it, ALWAYS),
     SCENARIO(init_with_too_little_memory, ALWAYS),
     SCENARIO(init_in_memory_that_nobody_wrote, OURS),
     SCENARIO(init_fails_and_leaves_nothing, ALWAYS),

@@ -118,5 +118,13 @@ CODE(NOT_SUPPORTED, 0x15);
 CODE(MEMORY, 0x17);
 _Static_assert(SAME_TYPE(TSS2_TCTI_RC_MEMORY, TSS2_RC), "type of a code");
 
+/* Our header alone says how a code is made, and has those that tpm2-tss has since 4.0. */
+#ifdef TSS2_RC_OF
+_Static_assert(TSS2_BASE_RC_CALLBACK_NULL == 54, "no callback");
+_Static_assert(TSS2_ESYS_RC_CALLBACK_NULL == 0x70036, "no callback of ESAPI");
+_Static_assert(TSS2_ESYS_RC_NOT_SUPPORTED == 0x70015, "not supported by ESAPI");
+_Static_assert(TSS2_FAPI_RC_NULL_CALLBACK == 0x60036, "no callback of FAPI");
+#endif
+
 _Static_assert(TSS2_TCTI_TIMEOUT_BLOCK == -1, "blocks");
 _Static_assert(TSS2_TCTI_TIMEOUT_NONE == 0, "does not wait");

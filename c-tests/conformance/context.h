@@ -4,6 +4,7 @@
 #ifndef CONTEXT_H
 #define CONTEXT_H
 
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,9 +23,29 @@ struct module {
     int locality;
     int handles;
     int cancels;
-    int counts;                /* its contexts count the calls inside */
+    size_t child;              /* where its contexts show the context of another module that they wrap, in bytes */
     int alone;                 /* what only its own contexts and sizes do is in its transcript */
     int remembers;             /* what stands for its device keeps a response that nobody collected */
+};
+
+/* Contexts of tpm2-tss 4.2.0 into which programs look, such as upstream's tpmclient: tctildr.h, tcti-pcap.h. */
+struct tctildr_context {
+    TSS2_TCTI_CONTEXT_COMMON_V2 head;
+    void *library, *info;
+    TSS2_TCTI_CONTEXT *tcti;
+};
+struct pcap_context {
+    struct {
+        TSS2_TCTI_CONTEXT_COMMON_V2 head;
+        int state;
+        struct {
+            uint16_t tag;
+            uint32_t size, code;
+        } header;
+        uint8_t locality, partial[2];
+    } common;
+    uint32_t builder[5];
+    TSS2_TCTI_CONTEXT *child;
 };
 
 #define A_HUNDRED "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
@@ -45,10 +66,10 @@ static const struct module modules[] = {
     {"tcti-null", 0x9af45c5d7d9d0d3f, {NULL}, 0, .size_optional = 1, .mute = 1},
     /* With a simulator behind it. */
     {"tcti-pcap", 0x9cf45c5d7d9d0d3f, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
-     .handles = 1, .cancels = 1},
+     .size_optional = 1, .handles = 1, .cancels = 1, .child = offsetof(struct pcap_context, child)},
     /* With a swtpm behind it. */
     {"tctildr", 0xbc44a31ca74b4aaf, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
-     .handles = 1, .counts = 1},
+     .size_optional = 1, .handles = 1, .child = offsetof(struct tctildr_context, tcti)},
 };
 
 static const struct module *module;

@@ -20,7 +20,7 @@ static void init_tells_the_size_first(void)
 {
     size_t size = 0;
     code("Init(NULL, &size)", init(NULL, &size, conf), TSS2_RC_SUCCESS);
-    that("size", size == sizeof(TSS2_TCTI_CONTEXT_COMMON_V2) + sizeof(void *) * (module->counts ? 2 : 1));
+    that("size", size == (module->child ? module->child : sizeof(TSS2_TCTI_CONTEXT_COMMON_V2)) + sizeof(void *));
     size = 0;
     code("Init(NULL, &size, NULL)", init(NULL, &size, NULL), TSS2_RC_SUCCESS);
     code("Init(NULL, NULL)", init(NULL, NULL, conf), TSS2_TCTI_RC_BAD_VALUE);
@@ -33,6 +33,23 @@ static void init_without_a_size(void)
     code("Init(ctx, NULL)", rc, module->size_optional ? TSS2_RC_SUCCESS : TSS2_TCTI_RC_BAD_VALUE);
     if (rc == TSS2_RC_SUCCESS)
         Tss2_Tcti_Finalize(ctx);
+    free(ctx);
+}
+
+static void the_context_that_is_wrapped_is_where_c_has_it(void)
+{
+    if (transcript() || module->child == 0)
+        return;
+    TSS2_TCTI_CONTEXT *ctx = opened(), **child = (TSS2_TCTI_CONTEXT **)((char *)ctx + module->child), *before = *child;
+    that("it is shown", *child != NULL);
+    int known = 0;
+    for (size_t i = 0; *child != NULL && i < sizeof(modules) / sizeof(modules[0]); i++)
+        known |= TSS2_TCTI_MAGIC(*child) == modules[i].magic;
+    that("it is one of a module", known);
+    code("a command", exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM), TSS2_RC_SUCCESS);
+    that("it is the same after a command", *child == before);
+    Tss2_Tcti_Finalize(ctx);
+    that("it is gone after Finalize", *child == NULL);
     free(ctx);
 }
 

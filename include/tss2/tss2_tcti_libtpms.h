@@ -26,7 +26,8 @@ TSS2_RC Tss2_Tcti_Libtpms_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                const char *conf);
 
 /**
- * Power-cycles the TPM: volatile state is lost, Startup(CLEAR) is sent; a command under way is lost.
+ * Power-cycles the TPM: volatile state and a command under way are lost. TPM2_Startup may follow; before any other
+ * command it is sent.
  *
  * `tctiContext` is NULL or points to a context.
  */

@@ -2,6 +2,7 @@
 //! Configuration strings as C passes them: NULL, a path, or `key=value` pairs between commas. A path need not be UTF-8.
 
 use crate::rc::{Rc, Result};
+use crate::visible::visible;
 use core::ffi::CStr;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -37,38 +38,69 @@ impl<'a> Conf<'a> {
     }
 
     /// Calls `set` for each `key=value`, in order; empty parts between commas do not count. `BAD_VALUE` for a
-    /// part without '='; `set` answers `None` for a key it does not know.
-    pub fn pairs(self, mut set: impl FnMut(&'a str, &'a str) -> Option<Result<()>>) -> Result<()> {
-        for part in self.text()?.unwrap_or_default().split(',').filter(|part| !part.is_empty()) {
-            let (key, value) = part.split_once('=').ok_or_else(|| {
-                crate::fail!(Rc::BAD_VALUE, "\"{part}\" in the configuration string has no '='; wanted is key=value")
+    /// part without '='; `set` answers `None` for a key it does not know, which `keys` lacks then.
+    pub fn pairs(
+        self,
+        keys: &[&str],
+        example: &str,
+        mut set: impl FnMut(&'a str, &'a OsStr) -> Option<Result<()>>,
+    ) -> Result<()> {
+        let bytes = self.0.map(CStr::to_bytes).unwrap_or_default();
+        let mut is_first = true;
+        for part in bytes.split(|byte| *byte == b',').filter(|part| !part.is_empty()) {
+            let (key, value) = split(part).ok_or_else(|| {
+                let comma = if is_first { "" } else { ". A value cannot have a comma" };
+                crate::fail!(
+                    Rc::BAD_VALUE,
+                    "\"{}\" in the configuration string has no '='; wanted is key=value, such as {example}{comma}",
+                    OsStr::from_bytes(part).to_string_lossy().escape_debug()
+                )
             })?;
-            set(key, value).unwrap_or_else(|| {
-                Err(crate::fail!(Rc::BAD_VALUE, "unknown key \"{key}\" in the configuration string"))
+            key.to_str().and_then(|key| set(key, value)).unwrap_or_else(|| {
+                Err(crate::fail!(
+                    Rc::BAD_VALUE,
+                    "unknown key \"{}\" in the configuration string; there are {}",
+                    key.to_string_lossy().escape_debug(),
+                    keys.join(", ")
+                ))
             })?;
+            is_first = false;
         }
         Ok(())
     }
 }
 
-/// A number in the given range, without sign, blanks or trailing characters; `BAD_VALUE` names `key`.
-pub fn number(key: &str, value: &str, range: core::ops::RangeInclusive<u32>) -> Result<u32> {
-    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-    value.parse().ok().filter(|number| digits && range.contains(number)).ok_or_else(|| {
+fn split(part: &[u8]) -> Option<(&OsStr, &OsStr)> {
+    let at = part.iter().position(|byte| *byte == b'=')?;
+    Some((OsStr::from_bytes(part.get(..at)?), OsStr::from_bytes(part.get(at + 1..)?)))
+}
+
+/// A text without the blanks and line ends around it, which C does not mind either: strtol(3), and files for variables.
+fn trimmed(value: &OsStr) -> Option<&str> {
+    let is_blank = |c: char| c.is_ascii_whitespace() || c == '\x0b';
+    Some(value.to_str()?.trim_matches(is_blank))
+}
+
+/// A number in the given range, without sign or trailing characters; blanks around it do not count. `BAD_VALUE` names
+/// `key`.
+pub fn number(key: &str, value: &OsStr, range: core::ops::RangeInclusive<u32>) -> Result<u32> {
+    let digits = trimmed(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
+    digits.and_then(|digits| digits.parse().ok()).filter(|number| range.contains(number)).ok_or_else(|| {
         crate::fail!(
             Rc::BAD_VALUE,
-            "{key}={value} in the configuration string: wanted is a number from {} to {}",
+            "{key}={} in the configuration string: wanted is a number from {} to {}",
+            visible(value),
             range.start(),
             range.end()
         )
     })
 }
 
-/// `true` or `false`; `BAD_VALUE` names `key`.
-pub fn boolean(key: &str, value: &str) -> Result<bool> {
-    value
-        .parse()
-        .map_err(|_| crate::fail!(Rc::BAD_VALUE, "{key}={value} in the configuration string: wanted is true or false"))
+/// `true` or `false`, with blanks around it or not; `BAD_VALUE` names `key`.
+pub fn boolean(key: &str, value: &OsStr) -> Result<bool> {
+    trimmed(value).and_then(|value| value.parse().ok()).ok_or_else(|| {
+        crate::fail!(Rc::BAD_VALUE, "{key}={} in the configuration string: wanted is true or false", visible(value))
+    })
 }
 
 #[cfg(test)]
@@ -77,9 +109,9 @@ mod tests {
 
     fn pairs(conf: &CStr) -> Result<Vec<(&str, &str)>> {
         let mut seen = Vec::new();
-        Conf::new(Some(conf)).pairs(|key, value| {
+        Conf::new(Some(conf)).pairs(&["host"], "host=h", |key, value| {
             (key != "unknown").then(|| {
-                seen.push((key, value));
+                seen.push((key, value.to_str().unwrap()));
                 Ok(())
             })
         })?;
@@ -99,16 +131,19 @@ mod tests {
         assert_eq!(pairs(c"localhost:2321"), Err(Rc::BAD_VALUE));
         assert_eq!(pairs(c"port=1,host"), Err(Rc::BAD_VALUE));
         assert_eq!(pairs(c"unknown=1"), Err(Rc::BAD_VALUE));
-        assert_eq!(pairs(c"host=\xff"), Err(Rc::BAD_VALUE));
+        assert_eq!(pairs(c"\xff=1"), Err(Rc::BAD_VALUE));
     }
 
     #[test]
-    fn numbers_have_nothing_but_digits() {
-        for bad in ["", "0", "65536", "4294967296", "-1", "+1", " 1", "1 ", "1x", "0x1", "١"] {
-            assert_eq!(number("port", bad, 1..=65535), Err(Rc::BAD_VALUE), "{bad:?}");
+    fn numbers_have_nothing_but_digits_and_blanks_around_them() {
+        for bad in ["", " ", "0", "65536", "4294967296", "-1", "+1", "1x", "1 x", "1 1", "0x1", "١"] {
+            assert_eq!(number("port", bad.as_ref(), 1..=65535), Err(Rc::BAD_VALUE), "{bad:?}");
         }
-        assert_eq!(number("port", "65535", 1..=65535), Ok(65535));
-        assert_eq!(number("port", "02321", 1..=65535), Ok(2321));
+        for (good, is) in [("65535", 65535), ("02321", 2321), (" 7", 7), ("7 ", 7), ("\t7\r\n", 7), ("\x0b7\x0c", 7)] {
+            assert_eq!(number("port", good.as_ref(), 1..=65535), Ok(is), "{good:?}");
+        }
+        assert_eq!(boolean("keep", "true\r\n".as_ref()), Ok(true));
+        assert_eq!(boolean("keep", "yes".as_ref()), Err(Rc::BAD_VALUE));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod advice;
 mod machine;
 mod rights;
 
+use crate::visible::visible;
 use machine::{Machine, is_tpm12};
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat, major, minor};
@@ -43,8 +44,8 @@ impl Failure {
     pub fn reason(&self) -> String {
         match self.cause {
             Cause::System(error) => reason(&self.path, error),
-            Cause::Kind(kind) => format!("{}: this is {kind}", self.path.display()),
-            Cause::Tpm12 => format!("{}: the TPM behind it is a TPM 1.2", self.path.display()),
+            Cause::Kind(kind) => format!("{}: this is {kind}", visible(&self.path)),
+            Cause::Tpm12 => format!("{}: the TPM behind it is a TPM 1.2", visible(&self.path)),
         }
     }
 
@@ -76,10 +77,16 @@ pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), Failure> {
     let cause = match kind(fd) {
         // By its number, for a container may have it under the name of another.
         CHARACTER_DEVICE if registration(fd).is_some_and(|dir| is_tpm12(&dir)) => Cause::Tpm12,
+        CHARACTER_DEVICE if is_memory(fd) => Cause::Kind("a device of the system, such as /dev/null, and no TPM"),
         CHARACTER_DEVICE => return Ok(()),
         kind => Cause::Kind(kind),
     };
     Err(Failure { path: path.to_owned(), cause })
+}
+
+/// Whether it is one of /dev/null and its like, whose driver is the one for memory (Linux, admin-guide/devices.txt: 1).
+fn is_memory(fd: BorrowedFd<'_>) -> bool {
+    fstat(fd).is_ok_and(|stat| major(stat.st_rdev) == 1)
 }
 
 /// Whether the kernel still has a driver for the device that is open; `true` where that cannot be seen.
@@ -98,7 +105,7 @@ fn registration(fd: BorrowedFd<'_>) -> Option<String> {
 
 /// Why a path does not open.
 pub fn reason(path: &Path, error: Errno) -> String {
-    let reason = format!("{}: {}", path.display(), error.desc());
+    let reason = format!("{}: {}", visible(path), error.desc());
     match error {
         denial if is_denial(denial) => format!("{reason} ({})", rights::show(Node::at(path), &Names::of_this_system())),
         Errno::EBUSY => format!("{reason} (one program at a time may hold this device, and one does)"),

@@ -24,6 +24,7 @@ mod sys;
 pub mod testing;
 pub mod transport;
 pub mod turns;
+pub mod visible;
 
 pub use conf::Conf;
 pub use deadline::{Deadline, Wait};
@@ -33,4 +34,5 @@ pub use rx::RxBuf;
 pub use session::Session;
 pub use transport::{
     Before, Cancel, Company, GetPollHandles, Inheritance, Module, Open, PollHandle, Progress, SetLocality, Transport,
+    Wrapped,
 };

@@ -61,6 +61,31 @@ pub fn init() {
     }
 }
 
+/// Warns once of parts of `TSS2_LOG` that count for nothing. For the loader: each module would say the same.
+pub fn check_knob() {
+    static CHECKED: AtomicBool = AtomicBool::new(false);
+    if CHECKED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| rubbish(spec.as_bytes()).map(OsStr::to_owned)) {
+        log::warn!(
+            "TSS2_LOG: \"{}\" counts for nothing; wanted is module+level, such as tcti+debug or all+none. Levels are \
+             none, error, warning, info, debug and trace",
+            part.to_string_lossy().escape_debug()
+        );
+    }
+}
+
+/// The first part that has no module or no level, of whatever library of the stack.
+fn rubbish(spec: &[u8]) -> Option<&OsStr> {
+    let is_level = |level: &[u8]| LEVELS.iter().any(|(name, _)| level.eq_ignore_ascii_case(name));
+    let is_right = |part: &&[u8]| match part.iter().position(|&byte| byte == b'+') {
+        Some(at @ 1..) => part.get(at + 1..).is_some_and(is_level),
+        _ => part.is_empty(),
+    };
+    spec.split(|&byte| byte == b',').find(|part| !is_right(part)).map(OsStr::from_bytes)
+}
+
 /// How long a reader of the log may keep the program waiting; then the line is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -196,6 +221,21 @@ mod tests {
             assert_eq!(level(spec), DEFAULT_LEVEL);
         }
         assert_eq!(level(b"tcti+info,tcti+loud"), LevelFilter::Info);
+    }
+
+    #[test]
+    fn rubbish_is_found() {
+        for right in [&b""[..], b"tcti+debug", b"all+NONE,esys+Trace", b",tcti+info,"] {
+            assert_eq!(rubbish(right), None);
+        }
+        for (spec, part) in [
+            (&b"debug"[..], "debug"),
+            (b"tcti+", "tcti+"),
+            (b"+debug", "+debug"),
+            (b"tcti+info,tcti+loud", "tcti+loud"),
+        ] {
+            assert_eq!(rubbish(spec), Some(OsStr::new(part)));
+        }
     }
 
     #[test]

@@ -61,6 +61,11 @@ impl<T: Transport> Session<T> {
         }
     }
 
+    /// What it is made of.
+    pub(crate) fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// Where the session stands.
     pub const fn state(&self) -> State {
         self.state

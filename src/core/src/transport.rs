@@ -2,9 +2,10 @@
 //! What a module has to implement: [`Transport`], one command out and one response back, and [`Open`],
 //! how a configuration string makes one, or [`Module`] where something else does. Everything else of a TCTI is `session` and `ffi`.
 
+use crate::abi::TSS2_TCTI_CONTEXT;
 use crate::conf::Conf;
 use crate::deadline::Wait;
-use crate::rc::Result;
+use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 use std::os::fd::RawFd;
 
@@ -131,11 +132,25 @@ pub trait Module: Transport {
     const MAGIC: u64;
     /// Whether `Init(ctx, NULL, ...)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
+    /// What `Init` answers when the caller's memory is too small.
+    const TOO_SMALL: Rc = Rc::BAD_VALUE;
+    /// Where its contexts show the context of another module that they wrap.
+    const WRAPPED: Option<Wrapped<Self>> = None;
+}
+
+/// A place in a context for a pointer to the context that it wraps, where programs look for it that know the structure
+/// of the C module.
+pub struct Wrapped<T> {
+    /// In bytes, behind the head and the pointer that follows it; aligned to a pointer, and the last of the context.
+    pub offset: usize,
+    /// What to show there after each call; NULL when there is nothing.
+    pub context: fn(&T) -> *mut TSS2_TCTI_CONTEXT,
 }
 
 impl<T: Open> Module for T {
     const MAGIC: u64 = <T as Open>::MAGIC;
     const SIZE_OPTIONAL: bool = <T as Open>::SIZE_OPTIONAL;
+    const WRAPPED: Option<Wrapped<Self>> = <T as Open>::WRAPPED;
 }
 
 /// A transport that a C caller can open with a configuration string.
@@ -144,6 +159,8 @@ pub trait Open: Transport {
     const MAGIC: u64;
     /// Whether `Init(ctx, NULL, conf)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
+    /// Where its contexts show the context of another module that they wrap.
+    const WRAPPED: Option<Wrapped<Self>> = None;
 
     /// Parses the whole configuration string first, then does its I/O.
     fn open(conf: Conf<'_>) -> Result<Self>;

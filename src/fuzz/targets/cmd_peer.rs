@@ -6,11 +6,13 @@
 #[path = "../../tcti-cmd/src"]
 mod module {
     pub(crate) mod cmd;
+    pub(crate) mod sys;
 }
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use module::cmd::Cmd;
+use module::sys;
 use std::ffi::CString;
 use std::fs;
 use std::path::PathBuf;

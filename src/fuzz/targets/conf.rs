@@ -24,7 +24,9 @@ const KEYS: [&str; 7] = ["host", "port", "path", "ctrl_port", "ctrl_path", "time
 
 /// As swtpm, whose keys are those of mssim and one more.
 fn parse(conf: &CStr) -> Result<Channels> {
-    Channels::parse(Conf::new(Some(conf)), |key, value| (key == "keep").then(|| boolean(key, value).map(drop)))
+    Channels::parse(Conf::new(Some(conf)), &["keep"], |key, value| {
+        (key == "keep").then(|| boolean(key, value).map(drop))
+    })
 }
 
 /// The channel as keys of a configuration string.
@@ -75,13 +77,17 @@ fn simulators(conf: &CStr) {
         Ok(channels) => channels,
         Err(rc) => return assert_eq!(rc, Rc::BAD_VALUE),
     };
-    let text = conf.to_str().expect("what parses is UTF-8");
+    let Ok(text) = conf.to_str() else { return };
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (key, _) = part.split_once('=').expect("what parses is a pair");
         assert!(KEYS.contains(&key), "{key}");
     }
     let millis = channels.control.timeout().as_millis();
     assert!((1..=u128::from(u32::MAX)).contains(&millis) && channels.data.timeout() == channels.control.timeout());
+    // What cannot be seen has another name than is written.
+    if [&channels.data, &channels.control].iter().any(|channel| channel.name().contains('"')) {
+        return;
+    }
     let again = [
         keys(channels.data.name(), channels.data.is_tcp(), "path", "port"),
         keys(channels.control.name(), channels.control.is_tcp(), "ctrl_path", "ctrl_port"),

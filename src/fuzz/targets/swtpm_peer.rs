@@ -4,11 +4,13 @@
 
 #[path = "../../tcti-swtpm/src"]
 mod module {
+    pub(crate) mod start;
     pub(crate) mod swtpm;
 }
 
 use libfuzzer_sys::fuzz_target;
 use module::swtpm::Swtpm;
+use module::{start, swtpm};
 use std::sync::{LazyLock, Mutex};
 use tcti_core::{Result, Session};
 use tss2_fuzz::peer::Peer;

@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! From a name to a library.
 
+use crate::nearest;
 use crate::sys::{Failure, Module};
 use core::ffi::CStr;
 use std::ffi::CString;
+use tcti_core::visible::visible;
 use tcti_core::{Rc, Result, fail};
 
-/// The files that a name stands for, in the order they are tried.
+/// The files that a name stands for, in the order they are tried; a path stands for itself.
 pub(crate) fn candidates(name: &CStr) -> Vec<CString> {
     let name = match name.to_bytes() {
         b"abrmd" => b"tabrmd", // as people call it after the daemon
         other => other,
     };
+    if name.contains(&b'/') {
+        return CString::new(name).into_iter().collect();
+    }
     let file = |before: &str, after: &str| CString::new([before.as_bytes(), name, after.as_bytes()].concat()).ok();
     let forms =
         [("", ""), ("libtss2-tcti-", ".so.0"), ("libtss2-tcti-", ".so"), ("libtss2-", ".so.0"), ("libtss2-", ".so")];
@@ -31,11 +36,13 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
         }
     }
     let name = name.to_string_lossy();
-    let tried = candidates.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>().join(", ");
+    let tried = candidates.iter().map(|file| visible(&*file.to_string_lossy())).collect::<Vec<_>>().join(", ");
     Err(match found.is_empty() {
         true => fail!(
             Rc::NOT_SUPPORTED,
-            "no TCTI \"{name}\": there is no library {tried}. Is the name right, and its package installed?"
+            "no TCTI \"{}\": there is no library {tried}. {}",
+            visible(&*name),
+            nearest::advice(&name)
         ),
         false => fail!(Rc::NOT_SUPPORTED, "the library of the TCTI \"{name}\" does not load: {}", found.join("; ")),
     })
@@ -57,6 +64,8 @@ mod tests {
                 c"libtss2-swtpm.so".to_owned(),
             ]
         );
+        assert_eq!(candidates(c"/lib/x.so"), [c"/lib/x.so".to_owned()]);
+        assert_eq!(candidates(c"./x"), [c"./x".to_owned()]);
         assert_eq!(candidates(c"abrmd")[1], c"libtss2-tcti-tabrmd.so.0".to_owned());
     }
 

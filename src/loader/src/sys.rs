@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use tcti_core::abi::{
     TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
 };
+use tcti_core::visible::visible;
 use tcti_core::{PollHandle, Rc, Result, Wait, fail};
 
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
@@ -74,6 +75,35 @@ impl Module {
         unsafe { self.info.as_ref() }
     }
 
+    /// Whether it is a module of tpm2-tss, ours or its own: those say in the log what is wrong.
+    pub(crate) fn is_of_the_stack(&self) -> bool {
+        const NAMES: [&CStr; 13] = [
+            c"tcti-cmd",
+            c"tcti-device",
+            c"tcti-i2c-ftdi",
+            c"tcti-libtpms",
+            c"tcti-null",
+            c"tcti-pcap",
+            c"tcti-socket", // mssim
+            c"tcti-spi-ftdi",
+            c"tcti-spi-ltt2go",
+            c"tcti-spidev",
+            c"tcti-swtpm",
+            c"tctildr",
+            c"tcti-spi-helper",
+        ];
+        let [name, ..] = self.texts();
+        NAMES.contains(&name)
+    }
+
+    /// The file that it was loaded from.
+    fn file(&self) -> String {
+        found(self.info.as_ptr().cast()).filter(|found| !found.dli_fname.is_null()).map_or_else(String::new, |found| {
+            // SAFETY: the linker's name of a library lives as long as the library, which we hold.
+            visible(unsafe { CStr::from_ptr(found.dli_fname) }.to_string_lossy().as_ref())
+        })
+    }
+
     /// Version of the module's contexts.
     pub fn version(&self) -> u32 {
         self.info().version
@@ -91,6 +121,11 @@ impl Module {
 
     /// Makes a context. The code of the module passes through.
     pub fn open(self, conf: Option<&CStr>) -> Result<Child> {
+        self.open_or(conf, |_| {})
+    }
+
+    /// The same; a code of the module goes to `refused`, for it may have come without a word.
+    pub(crate) fn open_or(self, conf: Option<&CStr>, refused: impl Fn(Rc)) -> Result<Child> {
         let [name, ..] = self.texts();
         let init: Init = self.info().init.ok_or_else(|| {
             fail!(
@@ -102,7 +137,7 @@ impl Module {
         let conf = conf.map_or(null(), CStr::as_ptr);
         let mut size = 0;
         // SAFETY: NULL asks for the size.
-        Rc::from_c(unsafe { init(null_mut(), &mut size, conf) })?;
+        Rc::from_c(unsafe { init(null_mut(), &mut size, conf) }).inspect_err(|rc| refused(*rc))?;
         if size < size_of::<TSS2_TCTI_CONTEXT_COMMON_V1>() {
             return Err(fail!(
                 Rc::GENERAL_FAILURE,
@@ -112,18 +147,23 @@ impl Module {
         }
         let context = Memory::zeroed(size)?;
         // SAFETY: the memory has the size that was asked for.
-        Rc::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) })?;
-        Ok(Child { context, _module: self })
+        Rc::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) }).inspect_err(|rc| refused(*rc))?;
+        Ok(Child { context, module: self })
     }
 }
 
 /// Where the library is that has something at this address.
 fn base(address: *const c_void) -> Option<*mut c_void> {
+    found(address).map(|found| found.dli_fbase)
+}
+
+/// The library that has something at this address.
+fn found(address: *const c_void) -> Option<libc::Dl_info> {
     let mut found =
         libc::Dl_info { dli_fname: null(), dli_fbase: null_mut(), dli_sname: null(), dli_saddr: null_mut() };
     // SAFETY: any address may be asked for, and the place for the answer lives during the call.
     let known = unsafe { libc::dladdr(address, &mut found) };
-    (known != 0).then_some(found.dli_fbase)
+    (known != 0).then_some(found)
 }
 
 /// dlerror's sentence.
@@ -154,13 +194,18 @@ impl Drop for Memory {
 /// An open context of another module. Dropping it finalizes the context, frees its memory, then lets the library go.
 pub struct Child {
     context: Memory,
-    _module: Module,
+    module: Module,
 }
 
 // SAFETY: a TCTI context may be used from any thread, one at a time.
 unsafe impl Send for Child {}
 
 impl Child {
+    /// The file of the library.
+    pub(crate) fn file(&self) -> String {
+        self.module.file()
+    }
+
     /// The context, for calls as C makes them.
     pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
         self.context.0.as_ptr()

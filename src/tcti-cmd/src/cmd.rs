@@ -2,6 +2,7 @@
 //! A command as a transport: TPM commands go to its standard input, responses come from its standard output.
 #![forbid(unsafe_code)]
 
+mod lifeline;
 mod place;
 mod process;
 

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
 mod cmd;
+mod sys;
 
 use cmd::Cmd;
 use core::ffi::c_char;

@@ -3,6 +3,7 @@
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
 mod libtpms;
+mod power;
 mod state;
 mod sys;
 
@@ -37,7 +38,8 @@ pub unsafe extern "C" fn Tss2_Tcti_Libtpms_Init(
     unsafe { ffi::init::<Libtpms>(tctiContext, size, conf) }
 }
 
-/// Power-cycles the TPM: volatile state is lost, Startup(CLEAR) is sent; a command under way is lost.
+/// Power-cycles the TPM: volatile state and a command under way are lost. TPM2_Startup may follow; before any other
+/// command it is sent.
 ///
 /// # Safety
 /// `tctiContext` is NULL or points to a context.

@@ -18,6 +18,7 @@ use rustix::process::{Resource, getrlimit};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf, absolute};
+use tcti_core::visible::visible;
 use tcti_core::{Rc, Result, diagnosis, fail};
 
 /// A state file, and which state of it we know.
@@ -129,12 +130,26 @@ impl Locked<'_> {
     }
 }
 
+/// Why a path does not open, which may be its directory's fault: a file that is not there is made.
+fn reason(path: &Path, errno: Errno) -> String {
+    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    match path.parent() {
+        Some(dir) if errno == Errno::ENOENT && !is_there(dir) => {
+            format!("{}: its directory {} does not exist", visible(path), visible(dir))
+        }
+        Some(dir) if diagnosis::is_denial(errno) && !is_there(path) => {
+            format!("{}: its directory is {}", visible(path), diagnosis::reason(dir, errno))
+        }
+        _ => diagnosis::reason(path, errno),
+    }
+}
+
 fn failed(what: &str, path: &Path, error: &io::Error) -> Rc {
-    let file = path.display();
+    let file = visible(path);
     match (error.raw_os_error().map(Errno::from_raw), error.kind()) {
         (Some(errno), _) => {
             let code = if diagnosis::is_denial(errno) { Rc::NOT_PERMITTED } else { Rc::IO_ERROR };
-            fail!(code, "cannot {what} the TPM state file {}", diagnosis::reason(path, errno))
+            fail!(code, "cannot {what} the TPM state file {}", reason(path, errno))
         }
         (None, ErrorKind::InvalidData) => fail!(
             Rc::IO_ERROR,

@@ -251,7 +251,7 @@ impl Open for Mssim {
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
 
     fn open(conf: Conf<'_>) -> Result<Mssim> {
-        let channels = Channels::parse(conf, |_, _| None)?;
+        let channels = Channels::parse(conf, &[], |_, _| None)?;
         let mut mssim = Mssim {
             channels,
             link: Link::Down,

@@ -6,6 +6,7 @@ mod blocks;
 mod capture;
 mod child;
 mod conversation;
+mod layout;
 mod pcap;
 mod target;
 

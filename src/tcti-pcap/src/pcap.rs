@@ -6,12 +6,14 @@
 use crate::capture::Capture;
 use crate::child::Child;
 use crate::conversation::Direction;
+use crate::layout;
 use crate::target::Target;
+use core::ptr::null_mut;
 use tcti_core::header::Header;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
     Cancel, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
-    Wait, fail,
+    Wait, Wrapped, fail,
 };
 use tcti_loader::NameConf;
 
@@ -106,6 +108,11 @@ fn flaw(response: &[u8]) -> Option<String> {
 
 impl Open for Pcap<tcti_loader::Child> {
     const MAGIC: u64 = 0x9cf4_5c5d_7d9d_0d3f;
+    const SIZE_OPTIONAL: bool = true;
+    const WRAPPED: Option<Wrapped<Self>> = Some(Wrapped {
+        offset: layout::CHILD,
+        context: |pcap| pcap.child.as_ref().map_or(null_mut(), tcti_loader::Child::as_ptr),
+    });
 
     fn open(conf: Conf<'_>) -> Result<Pcap<tcti_loader::Child>> {
         let conf = conf.c_str().map(ToOwned::to_owned);

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use crate::sys::Platform;
-use tcti_core::{Before, Company, Inheritance, Module, Progress, Result, RxBuf, Transport, Wait};
+use tcti_core::{Before, Company, Inheritance, Module, Progress, Rc, Result, RxBuf, Transport, Wait};
 use tcti_tis::{MAGIC, Tis};
 
 /// A TPM that a program's functions reach.
@@ -20,6 +20,7 @@ impl Helper {
 
 impl Module for Helper {
     const MAGIC: u64 = MAGIC;
+    const TOO_SMALL: Rc = Rc::INSUFFICIENT_BUFFER; // as the C module
 }
 
 impl Transport for Helper {

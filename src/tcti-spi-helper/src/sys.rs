@@ -346,6 +346,16 @@ mod tests {
     }
 
     #[test]
+    fn memory_that_is_too_small_is_no_buffer_for_a_context() {
+        let mut program = Program::new(Faults::default());
+        let mut size = ffi::CONTEXT_SIZE - 1;
+        let mut memory = [0_u64; ffi::CONTEXT_SIZE / 8];
+        // SAFETY: the memory has more bytes than we say.
+        let rc = unsafe { init(memory.as_mut_ptr().cast(), &mut size, &program.platform()) };
+        assert_eq!((Rc::from_c(rc), program.sim.transactions()), (Err(Rc::INSUFFICIENT_BUFFER), 0));
+    }
+
+    #[test]
     fn a_function_that_fails_is_an_io_error_and_the_next_command_works() {
         for name in ["sleep_ms", "start_timeout", "timeout_expired", "spi_acquire", "spi_release", "spi_transfer"] {
             let busy = Faults { ready_after: 9, data_after: 9, ..Faults::default() };

@@ -2,6 +2,7 @@
 //! `libtss2-tcti-swtpm.so.0`: the TPM emulator swtpm. The transport is in [`swtpm`].
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
+mod start;
 mod swtpm;
 
 use core::ffi::c_char;

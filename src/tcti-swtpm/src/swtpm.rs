@@ -4,6 +4,7 @@
 //! has its own unless `keep=true`; several programs can then share one swtpm.
 #![forbid(unsafe_code)]
 
+use crate::start;
 use std::io::IoSlice;
 use std::mem;
 use tcti_core::conf::boolean;
@@ -40,9 +41,21 @@ pub(crate) struct Swtpm {
     channels: Channels,
     keep: Keep,
     data: Option<Stream>,
+    /// Whether the log has what to do about a swtpm that was not initialised.
+    is_explained: bool,
 }
 
 impl Swtpm {
+    /// Powers the TPM on, with what it kept.
+    pub(crate) fn initialise(&mut self) -> Result<()> {
+        self.control(Control::Init, &0_u32.to_be_bytes())
+    }
+
+    /// What messages call it.
+    pub(crate) fn name(&self) -> &str {
+        self.channels.data.name()
+    }
+
     /// Power-cycles the TPM. swtpm answers with its volatile state deleted.
     pub(crate) fn reset(&mut self) -> Result<()> {
         self.control(Control::Init, &DELETE_VOLATILE.to_be_bytes())
@@ -84,17 +97,22 @@ impl Open for Swtpm {
 
     fn open(conf: Conf<'_>) -> Result<Swtpm> {
         let mut keep = Keep::PerCommand;
-        let channels = Channels::parse(conf, |key, value| {
-            (key == "keep").then(|| {
-                keep = if boolean(key, value)? { Keep::Open } else { Keep::PerCommand };
-                Ok(())
-            })
+        let mut starts = false;
+        let channels = Channels::parse(conf, &["keep", "init"], |key, value| match key {
+            "keep" => Some(boolean(key, value).map(|on| keep = if on { Keep::Open } else { Keep::PerCommand })),
+            "init" => Some(boolean(key, value).map(|on| starts = on)),
+            _ => None,
         })?;
-        let mut swtpm = Swtpm { channels, keep, data: None };
+        let mut swtpm = Swtpm { channels, keep, data: None, is_explained: false };
         // The data channel must answer, and a new context starts in locality 0.
         swtpm.data = Some(swtpm.connect()?);
         swtpm.set_locality(0)?;
         swtpm.collected();
+        if starts {
+            swtpm.is_explained = true;
+            start::start(&mut swtpm)?;
+            swtpm.is_explained = false;
+        }
         Ok(swtpm)
     }
 }
@@ -112,6 +130,9 @@ impl Transport for Swtpm {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let Some(stream) = &self.data else { return Err(Rc::BAD_SEQUENCE) };
         let progress = stream.recv(rx, wait)?;
+        if progress == Progress::Complete && !self.is_explained {
+            self.is_explained = start::explain(rx.as_slice(), self.channels.data.name());
+        }
         if (progress, self.keep) == (Progress::Complete, Keep::Lost) {
             stream.shut_down(); // another process has its turn now; the caller may still poll the descriptor
         }

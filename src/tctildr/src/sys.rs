@@ -12,19 +12,22 @@ use tcti_core::abi::{
     TSS2_TCTI_POLL_HANDLE,
 };
 use tcti_core::ffi::{guard, guard_end, lasting};
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Rc, Result, fail, log};
 use tcti_loader::{Child, NameConf};
 
 /// Names our contexts.
 const MAGIC: u64 = 0xbc44_a31c_a74b_4aaf;
 
-/// The memory of a context.
+/// The memory of a context. The module's context is where tpm2-tss 4.2.0 has it (tctildr.h): programs that know that
+/// structure, such as upstream's own tests, look there for the module to reset.
 #[repr(C)]
 struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
     /// A boxed `Child`; null after Finalize. For who is inside.
     child: *mut Child,
     inside: AtomicUsize,
+    /// The child's, for those who look; null after Finalize.
+    tcti: *mut TSS2_TCTI_CONTEXT,
 }
 
 const HEAD: TSS2_TCTI_CONTEXT_COMMON_V2 = TSS2_TCTI_CONTEXT_COMMON_V2 {
@@ -93,8 +96,9 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
 /// # Safety
 /// `ctx` points to memory for a context, writable and aligned.
 unsafe fn install(ctx: *mut Context, child: Box<Child>) {
+    let tcti = child.as_ptr();
     // SAFETY: the caller owns the memory.
-    unsafe { ctx.write(Context { head: HEAD, child: Box::into_raw(child), inside: AtomicUsize::new(0) }) };
+    unsafe { ctx.write(Context { head: HEAD, child: Box::into_raw(child), inside: AtomicUsize::new(0), tcti }) };
 }
 
 pub(crate) unsafe fn initialize(name_conf: *const c_char, context: *mut *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
@@ -124,6 +128,7 @@ unsafe fn open_into<'a>(context: *mut *mut TSS2_TCTI_CONTEXT, what: impl FnOnce(
         if context.is_null() {
             return Err(fail!(Rc::BAD_VALUE, "the place for the context is NULL"));
         }
+        log::check_knob();
         // SAFETY: the caller passes a writable place.
         unsafe { context.write(null_mut()) };
         let memory = Allocation::zeroed(size_of::<Context>())?;
@@ -139,19 +144,21 @@ unsafe fn open_into<'a>(context: *mut *mut TSS2_TCTI_CONTEXT, what: impl FnOnce(
 
 pub(crate) unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c_char) -> TSS2_RC {
     guard(|| {
-        if size.is_null() {
-            return Err(fail!(Rc::BAD_VALUE, "the pointer to the size of the context is NULL"));
-        }
         if ctx.is_null() {
+            if size.is_null() {
+                return Err(fail!(Rc::BAD_VALUE, "the pointer to the size of the context is NULL"));
+            }
             // SAFETY: the caller passes a writable size.
             unsafe { size.write(size_of::<Context>()) };
             return Ok(());
         }
         let ctx: *mut Context = ctx.cast();
-        // SAFETY: the caller passes the size of the memory.
-        if !ctx.is_aligned() || unsafe { size.read() } < size_of::<Context>() {
+        // SAFETY: the caller passes the size of the memory, or NULL: then it is of the size asked for.
+        let size = unsafe { size.as_ref() }.map_or(size_of::<Context>(), |size| *size);
+        if !ctx.is_aligned() || size < size_of::<Context>() {
             return Err(fail!(Rc::BAD_VALUE, "a context needs {} bytes, aligned as malloc does", size_of::<Context>()));
         }
+        log::check_knob();
         // SAFETY: the caller passes memory of the size asked for.
         unsafe { ctx.write_bytes(0, 1) };
         // SAFETY: the caller passes NULL or a C string.
@@ -235,19 +242,25 @@ pub(crate) unsafe fn free_info(info: *mut *mut TSS2_TCTI_INFO) {
     unsafe { info.write(null_mut()) };
 }
 
+/// The magic of a context; `None` for NULL.
+///
+/// # Safety
+/// `ctx` is NULL or points to a live context of some module.
+unsafe fn magic(ctx: *mut TSS2_TCTI_CONTEXT) -> Option<u64> {
+    // SAFETY: every context of every module opens with its magic.
+    unsafe { ctx.cast::<u64>().as_ref() }.copied()
+}
+
 /// A context of ours: NULL is `BAD_REFERENCE`, another magic `BAD_CONTEXT`.
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of some module.
 unsafe fn check(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<*mut Context> {
-    let ctx: *mut Context = ctx.cast();
-    if ctx.is_null() {
-        return Err(fail!(Rc::BAD_REFERENCE, "the context is NULL"));
-    }
-    // SAFETY: every context of every module opens with its magic.
-    match unsafe { ctx.cast::<u64>().read() } {
-        MAGIC => Ok(ctx),
-        magic => Err(fail!(Rc::BAD_CONTEXT, "a context with magic {magic:#018x} is none of the loader")),
+    // SAFETY: the caller keeps the promise.
+    match unsafe { magic(ctx) } {
+        Some(MAGIC) => Ok(ctx.cast()),
+        Some(magic) => Err(fail!(Rc::BAD_CONTEXT, "a context with magic {magic:#018x} is none of the loader")),
+        None => Err(fail!(Rc::BAD_REFERENCE, "the context is NULL")),
     }
 }
 
@@ -353,13 +366,16 @@ unsafe extern "C" fn forward_finalize(ctx: *mut TSS2_TCTI_CONTEXT) {
     guard_end(|| unsafe { close(ctx) });
 }
 
-/// `BAD_SEQUENCE` while somebody is inside; the context is then as it was.
+/// `BAD_SEQUENCE` while somebody is inside, `BAD_CONTEXT` for another module's; the context is then as it was.
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of some module.
 unsafe fn close(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<()> {
     // SAFETY: the caller passes a context or NULL.
-    let ctx = unsafe { check(ctx) }?;
+    if unsafe { magic(ctx) } != Some(MAGIC) {
+        return Err(Rc::BAD_CONTEXT); // without a word, as in C: tpm2-tools end any context that they have in this way
+    }
+    let ctx: *mut Context = ctx.cast();
     // SAFETY: it passed the check.
     let alone = Inside::alone(unsafe { inside(ctx) });
     let _alone =
@@ -368,6 +384,8 @@ unsafe fn close(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<()> {
     let child = unsafe { (*ctx).child };
     // SAFETY: as above.
     unsafe { (*ctx).child = null_mut() };
+    // SAFETY: as above.
+    unsafe { (*ctx).tcti = null_mut() };
     if !child.is_null() {
         // SAFETY: it is a box of ours, and nobody else has it any more.
         drop(unsafe { Box::from_raw(child) });

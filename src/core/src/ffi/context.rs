@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The memory of a context: the vtable that C reads, then one pointer to our session. That pointer is also the lock
-//! and the state: null before Init and after Finalize, [`BUSY`] while a call is inside, else a boxed session.
+//! and the state: null before Init and after Finalize, [`BUSY`] while a call is inside, else a boxed session. A module
+//! that wraps another one has a pointer to that context behind them, see [`Wrapped`](crate::transport::Wrapped).
 
 use crate::abi::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use crate::rc::{Rc, Result};
 use crate::session::Session;
-use crate::transport::{Module, Transport};
+use crate::transport::Module;
 use core::mem::offset_of;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -17,8 +18,19 @@ pub(super) struct Context {
     session: *mut (),
 }
 
-/// Bytes of a context, the same for every module.
+/// Bytes of a context of every module that wraps no other.
 pub const CONTEXT_SIZE: usize = size_of::<Context>();
+
+/// Bytes of a context of `T`.
+pub(super) const fn size<T: Module>() -> usize {
+    match &T::WRAPPED {
+        None => CONTEXT_SIZE,
+        Some(wrapped) => {
+            assert!(wrapped.offset >= CONTEXT_SIZE && wrapped.offset % align_of::<*mut ()>() == 0);
+            wrapped.offset + size_of::<*mut ()>()
+        }
+    }
+}
 
 /// Stands in the pointer while a call is inside; no box has this address.
 const BUSY: *mut () = core::ptr::without_provenance_mut(1);
@@ -31,8 +43,8 @@ impl ContextRef {
     /// Memory for a new context: `BAD_VALUE` unless it is aligned as malloc aligns.
     ///
     /// # Safety
-    /// `ctx` is NULL or points to `CONTEXT_SIZE` writable bytes, which may be uninitialised.
-    pub(super) unsafe fn prepare(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
+    /// `ctx` is NULL or points to as many writable bytes as [`size`] says, which may be uninitialised.
+    pub(super) unsafe fn prepare<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
         let ctx: *mut Context = ctx.cast();
         if !ctx.is_aligned() {
             return Err(crate::fail!(
@@ -42,15 +54,17 @@ impl ContextRef {
             ));
         }
         // SAFETY: the caller owns this memory and no other thread knows it yet.
-        unsafe { ctx.write_bytes(0, 1) };
+        unsafe { ctx.cast::<u8>().write_bytes(0, const { size::<T>() }) };
         Ok(ContextRef(ctx))
     }
 
     /// Fills prepared memory; the head last, which makes it a context.
     ///
     /// # Safety
-    /// `self` comes from `prepare` and the memory is still the caller's.
-    pub(super) unsafe fn install<T: Transport>(self, session: Box<Session<T>>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
+    /// `self` comes from `prepare::<T>` and the memory is still the caller's.
+    pub(super) unsafe fn install<T: Module>(self, session: Box<Session<T>>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
+        // SAFETY: the caller says that the memory is valid and of this size.
+        unsafe { self.show(Some(&session)) };
         let boxed: *mut () = Box::into_raw(session).cast();
         // SAFETY: the caller says the memory is valid; nobody else reads it before Init returns.
         unsafe { self.slot().write(boxed) };
@@ -84,11 +98,23 @@ impl ContextRef {
         self.0.wrapping_byte_add(offset_of!(Context, session)).cast()
     }
 
+    /// Shows what the session wraps, or NULL, where C looks for it.
+    ///
+    /// # Safety
+    /// `self` points to memory of the size of a context of `T`, and no other call is inside.
+    unsafe fn show<T: Module>(self, session: Option<&Session<T>>) {
+        if let Some(wrapped) = &T::WRAPPED {
+            let context = session.map_or(null_mut(), |session| (wrapped.context)(session.transport()));
+            // SAFETY: `size` has room for a pointer at this offset, which it has checked.
+            unsafe { self.0.wrapping_byte_add(wrapped.offset).cast::<*mut TSS2_TCTI_CONTEXT>().write(context) };
+        }
+    }
+
     /// Takes the session out while a call is inside. `BAD_SEQUENCE` when another call is, and after Finalize.
     ///
     /// # Safety
     /// `self` is a live context that `install::<T>` filled.
-    pub(super) unsafe fn enter<'a, T: Transport>(self) -> Result<Entered<'a, T>> {
+    pub(super) unsafe fn enter<'a, T: Module>(self) -> Result<Entered<'a, T>> {
         // SAFETY: the field is aligned and lives as long as the context.
         let slot = unsafe { AtomicPtr::from_ptr(self.slot()) };
         let session = slot.load(Ordering::Acquire);
@@ -100,17 +126,18 @@ impl ContextRef {
         }
         // SAFETY: install made this box from a Session<T>, and BUSY in its place keeps every other call out.
         let session = unsafe { Box::from_raw(session.cast()) };
-        Ok(Entered { slot, session: Some(session) })
+        Ok(Entered { context: self, slot, session: Some(session) })
     }
 }
 
 /// A session taken out of its context; whoever drops it leaves null there.
-pub(super) struct Entered<'a, T: Transport> {
+pub(super) struct Entered<'a, T: Module> {
+    context: ContextRef,
     slot: &'a AtomicPtr<()>,
     session: Option<Box<Session<T>>>,
 }
 
-impl<T: Transport> Entered<'_, T> {
+impl<T: Module> Entered<'_, T> {
     /// The session.
     pub(super) fn session(&mut self) -> Result<&mut Session<T>> {
         self.session.as_deref_mut().ok_or(Rc::BAD_SEQUENCE)
@@ -119,15 +146,19 @@ impl<T: Transport> Entered<'_, T> {
     /// Puts the session back. Dropping instead ends it: in Finalize, and when a panic unwinds.
     pub(super) fn leave(mut self) {
         if let Some(session) = self.session.take() {
+            // SAFETY: the context is live, for this call is inside, and no other one is.
+            unsafe { self.context.show(Some(&session)) };
             self.slot.store(Box::into_raw(session).cast(), Ordering::Release);
         }
     }
 }
 
-impl<T: Transport> Drop for Entered<'_, T> {
+impl<T: Module> Drop for Entered<'_, T> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             let _finalized = Finalized(self.slot); // even when the transport's own drop panics
+            // SAFETY: the context is live, for this call is inside, and no other one is.
+            unsafe { self.context.show::<T>(None) };
             drop(session);
         }
     }

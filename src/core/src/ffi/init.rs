@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What every `Init` does, whatever the transport.
 
-use super::context::{CONTEXT_SIZE, ContextRef};
+use super::context::{self, ContextRef};
 use super::guard::guard;
 use super::reserve::lasting;
 use super::thunks::head;
@@ -40,24 +40,25 @@ pub unsafe fn init_with<T: Module>(
     size: *mut usize,
     open: impl FnOnce() -> Result<T>,
 ) -> TSS2_RC {
+    let needed = const { context::size::<T>() };
     guard(|| {
         if size.is_null() && (ctx.is_null() || !T::SIZE_OPTIONAL) {
             return Err(crate::fail!(Rc::BAD_VALUE, "the pointer to the size of the context is NULL"));
         }
         if ctx.is_null() {
             // SAFETY: the caller passes a writable size.
-            unsafe { size.write(CONTEXT_SIZE) };
+            unsafe { size.write(needed) };
             return Ok(());
         }
         if !size.is_null() {
             // SAFETY: the caller passes the size of the memory.
             let size = unsafe { size.read() };
-            if size < CONTEXT_SIZE {
-                return Err(crate::fail!(Rc::BAD_VALUE, "a context needs {CONTEXT_SIZE} bytes, the caller has {size}"));
+            if size < needed {
+                return Err(crate::fail!(T::TOO_SMALL, "a context needs {needed} bytes, the caller has {size}"));
             }
         }
         // SAFETY: the caller passes memory of the size we asked for.
-        let context = unsafe { ContextRef::prepare(ctx) }?;
+        let context = unsafe { ContextRef::prepare::<T>(ctx) }?;
         let session = lasting(|| Ok(Box::new(Session::new(open()?))))?;
         // SAFETY: prepared above, and still the caller's.
         unsafe { context.install(session, head::<T>()) };

@@ -7,7 +7,9 @@ use super::stream::Stream;
 use crate::conf::{Conf, number};
 use crate::rc::{Rc, Result};
 use crate::transport::Inheritance;
+use crate::visible::visible;
 use nix::sys::socket::UnixAddr;
+use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
 /// The host of a simulator unless the configuration says otherwise.
@@ -17,6 +19,9 @@ pub(super) const DEFAULT_PORT: u16 = 2321;
 /// How long a connection may take to be made, and a control command to be answered. A simulator answers between two
 /// TPM commands, and a long one (an RSA key) may be under way for another program.
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The keys of [`Channels::parse`].
+const KEYS: &[&str] = &["host", "port", "path", "ctrl_port", "ctrl_path", "timeout"];
 
 const DATA_REMEDY: &str = "Is the simulator running, and is this its address?";
 const CONTROL_REMEDY: &str = "This is the control channel: start the simulator with one there (swtpm: --ctrl), or say \
@@ -72,14 +77,16 @@ impl Channels {
     }
 
     /// Reads `host=`, `port=`, `path=`, `ctrl_port=`, `ctrl_path=` and `timeout=` (milliseconds, see [`Endpoint::timeout`]). Other
-    /// keys go to `other`, which answers `None` for one it does not know. The control channel is at port + 1 or at
+    /// keys, `others`, go to `other`, which answers `None` for one it does not know. The control channel is at port + 1 or at
     /// SOCKET.ctrl unless the string says otherwise. `BAD_VALUE` names the offending part.
     pub fn parse<'a>(
         conf: Conf<'a>,
-        mut other: impl FnMut(&'a str, &'a str) -> Option<Result<()>>,
+        others: &[&str],
+        mut other: impl FnMut(&'a str, &'a OsStr) -> Option<Result<()>>,
     ) -> Result<Channels> {
         let mut keys = Keys::default();
-        conf.pairs(|key, value| keys.set(key, value).or_else(|| other(key, value)))?;
+        let known = [KEYS, others].concat();
+        conf.pairs(&known, "port=2321", |key, value| keys.set(key, value).or_else(|| other(key, value)))?;
         keys.channels()
     }
 }
@@ -89,18 +96,20 @@ impl Channels {
 struct Keys<'a> {
     host: Option<&'a str>,
     port: Option<u16>,
-    path: Option<&'a str>,
+    path: Option<&'a OsStr>,
+    /// Whether the last of host and path is a path: it counts, as in C, whose modules say nothing of the other.
+    is_path: bool,
     ctrl_port: Option<u16>,
-    ctrl_path: Option<&'a str>,
+    ctrl_path: Option<&'a OsStr>,
     timeout: Option<Duration>,
 }
 
 impl<'a> Keys<'a> {
-    fn set(&mut self, key: &'a str, value: &'a str) -> Option<Result<()>> {
+    fn set(&mut self, key: &'a str, value: &'a OsStr) -> Option<Result<()>> {
         let result = match key {
-            "host" => host(value).map(|host| self.host = Some(host)),
+            "host" => host(value).map(|host| (self.host, self.is_path) = (Some(host), false)),
             "port" => port(key, value).map(|port| self.port = Some(port)),
-            "path" => path(key, value).map(|path| self.path = Some(path)),
+            "path" => path(key, value).map(|path| (self.path, self.is_path) = (Some(path), true)),
             "ctrl_port" => port(key, value).map(|port| self.ctrl_port = Some(port)),
             "ctrl_path" => path(key, value).map(|path| self.ctrl_path = Some(path)),
             "timeout" => {
@@ -112,11 +121,12 @@ impl<'a> Keys<'a> {
     }
 
     fn channels(self) -> Result<Channels> {
-        if self.path.is_some() && (self.host.is_some() || self.port.is_some()) {
-            return Err(crate::fail!(
-                Rc::BAD_VALUE,
-                "the configuration string has path= and host= or port=: a simulator has one address"
-            ));
+        if let Some(passed_over) = self.passed_over() {
+            let counts = if self.is_path { "path=" } else { "host=" };
+            log::warn!(
+                "a simulator has one address: {counts} in the configuration string counts, as the last of host= and \
+                 path=, and {passed_over} does not"
+            );
         }
         if self.ctrl_path.is_some() && self.ctrl_port.is_some() {
             return Err(crate::fail!(
@@ -128,14 +138,19 @@ impl<'a> Keys<'a> {
         let host = self.host.unwrap_or(DEFAULT_HOST);
         let data_port = self.port.unwrap_or(DEFAULT_PORT);
         let tcp = |port| Address::Tcp(host.to_owned(), port);
-        let data = match self.path {
-            Some(path) => Address::Unix(path.to_owned()),
+        let data_path = self.path.filter(|_| self.is_path);
+        let data = match data_path {
+            Some(path) => Address::Unix(path.into()),
             None => tcp(data_port),
         };
-        let control = match (self.ctrl_path, self.ctrl_port, self.path) {
-            (Some(ctrl_path), _, _) => Address::Unix(ctrl_path.to_owned()),
+        let control = match (self.ctrl_path, self.ctrl_port, data_path) {
+            (Some(ctrl_path), _, _) => Address::Unix(ctrl_path.into()),
             (None, Some(ctrl_port), _) => tcp(ctrl_port),
-            (None, None, Some(data_path)) => Address::Unix(path("path", &format!("{data_path}.ctrl"))?.to_owned()),
+            (None, None, Some(data_path)) => {
+                let mut beside = data_path.to_owned();
+                beside.push(".ctrl");
+                Address::Unix(path("path", &beside)?.into())
+            }
             (None, None, None) => tcp(data_port.checked_add(1).ok_or_else(|| {
                 crate::fail!(
                     Rc::BAD_VALUE,
@@ -149,23 +164,36 @@ impl<'a> Keys<'a> {
             heirs: Heirs::Unasked,
         })
     }
+
+    /// What is written beside the address that counts.
+    fn passed_over(&self) -> Option<&'static str> {
+        match (self.is_path, self.host, self.port, self.path) {
+            (true, Some(_), Some(_), _) => Some("what host= and port= say"),
+            (true, Some(_), None, _) => Some("host="),
+            (true, None, Some(_), _) => Some("port="),
+            (false, _, _, Some(_)) => Some("path="),
+            _ => None,
+        }
+    }
 }
 
-fn port(key: &str, value: &str) -> Result<u16> {
+fn port(key: &str, value: &OsStr) -> Result<u16> {
     let number = number(key, value, 1..=u32::from(u16::MAX))?;
     Ok(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
 /// A host without the brackets that an IPv6 address may have.
-fn host(value: &str) -> Result<&str> {
+fn host(value: &OsStr) -> Result<&str> {
+    let wrong = || crate::fail!(Rc::BAD_VALUE, "host={} in the configuration string names no host", visible(value));
+    let value = value.to_str().ok_or_else(wrong)?;
     let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
     match bare.is_empty() || bare.contains(['[', ']']) {
-        true => Err(crate::fail!(Rc::BAD_VALUE, "host={value} in the configuration string names no host")),
+        true => Err(wrong()),
         false => Ok(bare),
     }
 }
 
-fn path<'a>(key: &str, value: &'a str) -> Result<&'a str> {
+fn path<'a>(key: &str, value: &'a OsStr) -> Result<&'a OsStr> {
     if value.is_empty() {
         return Err(crate::fail!(Rc::BAD_VALUE, "{key}= in the configuration string names no socket"));
     }
@@ -173,7 +201,8 @@ fn path<'a>(key: &str, value: &'a str) -> Result<&'a str> {
         Ok(_) => Ok(value),
         Err(_) => Err(crate::fail!(
             Rc::BAD_VALUE,
-            "{key}={value} in the configuration string: the path of a Unix socket has at most 107 bytes"
+            "{key}={} in the configuration string: the path of a Unix socket has at most 107 bytes",
+            visible(value)
         )),
     }
 }
@@ -185,7 +214,7 @@ mod tests {
 
     fn parse(conf: &str) -> Result<(String, String)> {
         let conf = CString::new(conf).unwrap();
-        let channels = Channels::parse(Conf::new(Some(&conf)), |_, _| None)?;
+        let channels = Channels::parse(Conf::new(Some(&conf)), &[], |_, _| None)?;
         Ok((channels.data.name().to_owned(), channels.control.name().to_owned()))
     }
 
@@ -211,6 +240,37 @@ mod tests {
     }
 
     #[test]
+    fn the_last_of_host_and_path_counts() {
+        assert_eq!(parse("path=/a,port=1"), names("/a", "/a.ctrl"));
+        assert_eq!(parse("port=1,path=/a"), names("/a", "/a.ctrl"));
+        assert_eq!(parse("host=h,port=1,path=/a"), names("/a", "/a.ctrl"));
+        assert_eq!(parse("path=/a,host=h,port=1"), names("h:1", "h:2"));
+        assert_eq!(parse("host=i,path=/a,host=h"), names("h:2321", "h:2322"));
+        assert_eq!(parse("path=/a,host=h,path=/b"), names("/b", "/b.ctrl"));
+    }
+
+    #[test]
+    fn what_is_passed_over_is_named() {
+        let passed_over = |conf: &str| {
+            let (conf, mut keys) = (CString::new(conf).unwrap(), Keys::default());
+            Conf::new(Some(&conf)).pairs(&[], "", |key, value| keys.set(key, value)).unwrap();
+            keys.passed_over()
+        };
+        assert_eq!(passed_over("path=/a"), None);
+        assert_eq!(passed_over("host=h,port=1"), None);
+        assert_eq!(passed_over("host=h,path=/a"), Some("host="));
+        assert_eq!(passed_over("path=/a,port=1"), Some("port="));
+        assert_eq!(passed_over("path=/a,host=h"), Some("path="));
+    }
+
+    #[test]
+    fn the_path_of_a_socket_need_not_be_text() {
+        let channels = Channels::parse(Conf::new(Some(c"path=/\xff,ctrl_path=/\r")), &[], |_, _| None).unwrap();
+        assert_eq!(channels.data.name(), r#""/\xFF""#);
+        assert_eq!(channels.control.name(), r#""/\r""#);
+    }
+
+    #[test]
     fn what_makes_no_address_is_a_bad_value() {
         let long = format!("path=/{}", "x".repeat(107));
         let long_with_ctrl = format!("path=/{}", "x".repeat(105));
@@ -226,8 +286,6 @@ mod tests {
             "path=",
             "port=65535",
             "ctrl_port=0",
-            "path=/a,port=1",
-            "path=/a,host=h",
             "ctrl_path=/a,ctrl_port=1",
             "timeout=0",
             "timeout=-1",

@@ -6,11 +6,13 @@ use crate::deadline::Deadline;
 use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 use crate::transport::Inheritance;
+use crate::visible::visible;
 use nix::errno::Errno;
 use nix::sys::socket::{SockaddrLike, SockaddrStorage, UnixAddr};
 use std::fmt;
 use std::io::IoSlice;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +22,15 @@ pub enum Address {
     /// Host name or numeric address, and port.
     Tcp(String, u16),
     /// Path of a Unix socket.
-    Unix(String),
+    Unix(PathBuf),
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Address::Tcp(host, port) => write!(f, "{host}:{port}"),
-            Address::Unix(path) => f.write_str(path),
+            Address::Tcp(host, port) if host.contains(':') => write!(f, "[{}]:{port}", visible(host)),
+            Address::Tcp(host, port) => write!(f, "{}:{port}", visible(host)),
+            Address::Unix(path) => f.write_str(&visible(path)),
         }
     }
 }
@@ -204,7 +206,7 @@ fn resolve(address: &Address) -> core::result::Result<Vec<Resolved>, String> {
                 false => Ok(found.into_iter().map(Resolved::Tcp).collect()),
             }
         }
-        Address::Unix(path) => match UnixAddr::new(path.as_str()) {
+        Address::Unix(path) => match UnixAddr::new(path.as_path()) {
             Ok(address) => Ok(vec![Resolved::Unix(address)]),
             Err(error) => Err(error.desc().to_owned()),
         },
@@ -283,7 +285,7 @@ mod tests {
     #[test]
     fn a_connection_that_nobody_takes_times_out() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("s").to_str().unwrap().to_owned();
+        let path = dir.path().join("s");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let mut endpoint = Endpoint::new(Address::Unix(path), Duration::from_millis(20), "remedy");

@@ -40,6 +40,7 @@ pub(crate) fn tests(suite: &mut Suite) {
             assert!(lines <= 1, "{}", output::show(&output));
         });
     }
+    suite.test("loader::a_module_of_somebody_else_that_says_nothing", &BUILD, silent_module);
     suite.test("loader::the_default_library_comes_first", &[&BUILD[..], &[LIBTPMS]].concat(), default_library);
     for library in ["tcti-pcap", "tctildr"] {
         suite.test(format!("loader::a_default_library_that_is_{library}_does_not_lead_to_itself"), &BUILD, move || {
@@ -83,6 +84,15 @@ fn all_calls(command: impl Fn(PathBuf) -> Command) {
 fn open_stub(kind: &str) -> Output {
     let (_dir, path) = stub(kind, "libtss2-tcti-stub.so.0");
     output::run(valgrind(program::link_tctildr()).arg(path))
+}
+
+/// It refuses without a word, so the loader has one.
+fn silent_module() {
+    let (_dir, path) = stub("REFUSES", "libtss2-tcti-stub.so.0");
+    let output = output::run(stage::command(program::link_tctildr()).arg(format!("{}:some conf", path.display())));
+    let said =
+        format!("the TCTI {} does not open with conf some conf: error 0xa0008 (NO_CONNECTION)\n", path.display());
+    assert!(output::stderr(&output).ends_with(&said), "{}", output::show(&output));
 }
 
 fn default_library() {

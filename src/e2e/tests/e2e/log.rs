@@ -36,10 +36,16 @@ fn levels() {
     for silent in ["all+none", "tcti+NONE", "all+debug,tcti+none"] {
         assert_eq!(lines(silent, "no-such-tcti"), 0, "{silent}");
     }
-    for errors in ["all+error", "tcti+warning", "esys+none", "nonsense", ""] {
+    for errors in ["all+error", "tcti+warning", "esys+none", ""] {
         assert_eq!(lines(errors, "no-such-tcti"), 1, "{errors}");
     }
-    assert_eq!(lines("all+info", "libtpms"), 0);
+    assert_eq!(lines("all+warning", "libtpms"), 0);
+    assert_eq!(lines("all+info", "libtpms"), 1, "which TCTI it is");
+    for nonsense in ["nonsense", "tcti+loud", "debug"] {
+        let output = output::run(open("libtpms").env("TSS2_LOG", nonsense));
+        let printed = output::stderr(&output);
+        assert!(output.status.success() && printed.lines().count() == 1 && printed.contains(nonsense), "{printed}");
+    }
     for chatty in ["all+debug", "tcti+TRACE", "all+none,tcti+debug"] {
         assert!(lines(chatty, "libtpms") >= 2, "{chatty}");
     }

@@ -21,6 +21,7 @@ mod refused;
 mod size;
 mod survival;
 mod tools;
+mod uninitialised;
 
 use std::process::ExitCode;
 use tss2_e2e::program;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
     size::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
+    uninitialised::tests(&mut suite);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
     program::clean_up();
     conclusion.exit_code()

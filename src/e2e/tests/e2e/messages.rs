@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
-use tss2_e2e::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM};
+use tss2_e2e::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM, TPM2_TOOLS};
 use tss2_e2e::pty::PtyDevice;
-use tss2_e2e::server::{StateFile, Tpm, free_port};
+use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm, free_port};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, stage};
 
@@ -24,7 +24,7 @@ const NOT_SUPPORTED: i32 = 0x15;
 /// What is opened, the code, the part that logs it and what it says.
 type Case = (&'static str, &'static str, i32, &'static str, &'static str);
 
-const CASES: [Case; 13] = [
+const CASES: [Case; 16] = [
     (
         "a_name_without_a_library",
         "no-such-tcti:conf",
@@ -33,6 +33,22 @@ const CASES: [Case; 13] = [
         "no TCTI \"no-such-tcti\": there is no library no-such-tcti, libtss2-tcti-no-such-tcti.so.0, \
          libtss2-tcti-no-such-tcti.so, libtss2-no-such-tcti.so.0, libtss2-no-such-tcti.so. Is the name right, and its \
          package installed?",
+    ),
+    (
+        "a_slip_in_a_name",
+        "devcie:/dev/tpm0",
+        NOT_SUPPORTED,
+        "find",
+        "no TCTI \"devcie\": there is no library devcie, libtss2-tcti-devcie.so.0, libtss2-tcti-devcie.so, \
+         libtss2-devcie.so.0, libtss2-devcie.so. Is device meant?",
+    ),
+    (
+        "a_path_without_a_library",
+        "/nonexistent/libtss2-tcti-x.so.0:conf",
+        NOT_SUPPORTED,
+        "find",
+        "no TCTI \"/nonexistent/libtss2-tcti-x.so.0\": there is no library /nonexistent/libtss2-tcti-x.so.0. Is the path \
+         right?",
     ),
     (
         "a_library_that_is_no_tcti",
@@ -54,9 +70,24 @@ const CASES: [Case; 13] = [
         "swtpm:host=localhost,nonsense",
         BAD_VALUE,
         "conf",
-        "\"nonsense\" in the configuration string has no '='; wanted is key=value",
+        "\"nonsense\" in the configuration string has no '='; wanted is key=value, such as port=2321. A value cannot have a \
+         comma",
     ),
-    ("an_unknown_key", "swtpm:prot=2321", BAD_VALUE, "conf", "unknown key \"prot\" in the configuration string"),
+    (
+        "an_unknown_key",
+        "swtpm:prot=2321",
+        BAD_VALUE,
+        "conf",
+        "unknown key \"prot\" in the configuration string; there are host, port, path, ctrl_port, ctrl_path, timeout, keep, init",
+    ),
+    (
+        "a_line_end_behind_the_path_of_a_socket",
+        "swtpm:path=/nonexistent/socket\r\n",
+        IO_ERROR,
+        "endpoint",
+        "cannot connect to \"/nonexistent/socket\\r\\n\": No such file or directory. Is the simulator running, and is this \
+         its address?",
+    ),
     (
         "a_port_of_0",
         "swtpm:port=0",
@@ -94,18 +125,19 @@ const CASES: [Case; 13] = [
         "cannot open /etc/passwd: this is a regular file. A TPM is a character device such as /dev/tpmrm0",
     ),
     (
+        "a_device_that_is_no_tpm",
+        "device:/dev/null",
+        IO_ERROR,
+        "device",
+        "cannot open /dev/null: this is a device of the system, such as /dev/null, and no TPM. A TPM is a character device \
+         such as /dev/tpmrm0",
+    ),
+    (
         "no_expression_for_a_serial_number",
         "spi-ltt2go:^00(42",
         BAD_VALUE,
         "ere",
         "\"^00(42\" is no extended regular expression for a serial number: Unmatched ( or \\(",
-    ),
-    (
-        "a_path_and_a_port",
-        "swtpm:path=/socket,port=2321",
-        BAD_VALUE,
-        "channels",
-        "the configuration string has path= and host= or port=: a simulator has one address",
     ),
 ];
 
@@ -113,7 +145,10 @@ pub(crate) fn tests(suite: &mut Suite) {
     for (name, opened, code, part, text) in CASES {
         suite.test(format!("messages::{name}"), &BUILD, move || says(open(&[opened]), code, part, text));
     }
+    suite.test("messages::which_tcti_serves_the_program", &[&BUILD[..], &[LIBTPMS]].concat(), which_tcti);
     suite.test("messages::nothing_listens", &BUILD, nothing_listens);
+    suite.test("messages::two_addresses", &[&BUILD[..], &[SWTPM]].concat(), two_addresses);
+    suite.test("messages::blanks_and_line_ends_around_a_number", &[&BUILD[..], &[SWTPM]].concat(), blanks);
     suite.test("messages::no_control_channel", &BUILD, no_control_channel);
     suite.test("messages::no_device", &[&BUILD[..], &[Need::NoTpm]].concat(), no_device);
     suite.test("messages::no_default_opens", &[&BUILD[..], &[Need::NoTpm]].concat(), no_default_opens);
@@ -121,7 +156,10 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("messages::no_permission", &[&BUILD[..], &[SETPRIV, SWTPM, Need::Root]].concat(), no_permission);
     let libtpms = [&BUILD[..], &[LIBTPMS]].concat();
     suite.test("messages::a_damaged_state_file", &libtpms, damaged_state_file);
+    suite.test("messages::a_state_file_in_no_directory", &libtpms, no_directory);
+    suite.test("messages::a_state_file_called_newline", &libtpms, newline);
     suite.test("messages::a_second_libtpms_in_the_process", &libtpms, second_libtpms);
+    suite.test("messages::none_of_a_context_that_is_not_the_loaders", &[TPM2_TOOLS], foreign_context);
     suite.test("messages::none_on_success", &[&libtpms[..], &[SWTPM]].concat(), none_on_success);
 }
 
@@ -157,6 +195,42 @@ fn nothing_listens() {
     says(open(&[&format!("swtpm:host=127.0.0.1,port={port}")]), IO_ERROR, "endpoint", &text);
 }
 
+/// At level info.
+fn which_tcti() {
+    let file = StateFile::new();
+    let output = output::run(open(&[&file.name_conf()]).env("TSS2_LOG", "tcti+info"));
+    let line = normalised(output::stderr(&output).trim_end());
+    let library = stage::lib().join("libtss2-tcti-libtpms.so.0");
+    let text = format!("the TCTI is libtpms, which is in {}, with conf {}", library.display(), file.path().display());
+    assert_eq!(line, format!("info:tcti:FILE:LINE:tcti_loader() {text}"));
+}
+
+/// The last of host and path counts, as in C.
+fn two_addresses() {
+    let swtpm = Swtpm::start(Socket::Unix);
+    let path = swtpm.conf();
+    for (before, passed_over) in
+        [("host=x,port=1,", "what host= and port= say"), ("host=x,", "host="), ("port=1,", "port=")]
+    {
+        let output = output::run(&mut open(&[&format!("swtpm:{before}{path}")]));
+        let line = normalised(output::stderr(&output).trim_end());
+        let text =
+            "a simulator has one address: path= in the configuration string counts, as the last of host= and path=";
+        assert_eq!(line, format!("WARNING:tcti:FILE:LINE:channels() {text}, and {passed_over} does not"));
+        assert!(output.status.success(), "{}", output::show(&output));
+    }
+}
+
+/// As they get into variables from files.
+fn blanks() {
+    let swtpm = Swtpm::start(Socket::Tcp);
+    let conf = swtpm.conf();
+    for around in ["\n", "\r\n", " ", "\t"] {
+        let output = output::run(&mut open(&[&format!("swtpm:{conf}{around}")]));
+        assert!(output.status.success() && output.stderr.is_empty(), "{around:?}: {}", output::show(&output));
+    }
+}
+
 fn no_control_channel() {
     let data = TcpListener::bind("127.0.0.1:0").unwrap();
     let (port, control) = (data.local_addr().unwrap().port(), free_port());
@@ -180,6 +254,8 @@ fn kernel() -> String {
 fn no_device() {
     let text = format!("cannot open /dev/no-such-tpm: No such file or directory. {}", kernel());
     says(open(&["device:/dev/no-such-tpm"]), IO_ERROR, "device", &text);
+    let text = format!("cannot open \"/dev/no-such-tpm\\r\": No such file or directory. {}", kernel());
+    says(open(&["device:/dev/no-such-tpm\r"]), IO_ERROR, "device", &text);
 }
 
 fn no_stick() {
@@ -245,9 +321,34 @@ fn damaged_state_file() {
     assert_eq!(fs::read(file.path()).unwrap(), b"this is no state of a TPM");
 }
 
+fn no_directory() {
+    let text = "cannot open the TPM state file /nonexistent/dir/x: its directory /nonexistent/dir does not exist";
+    says(open(&["libtpms:/nonexistent/dir/x"]), IO_ERROR, "state", text);
+}
+
+fn newline() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = open(&["libtpms:\n"]);
+    command.current_dir(dir.path());
+    let text = r#"the path of the TPM state file "\n" ends with a blank or a line end"#;
+    says(command, BAD_VALUE, "libtpms", text);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 fn second_libtpms() {
     let text = "this process has a libtpms context already, and libtpms is one TPM per process; finalize it first";
     says(open(&["libtpms", "libtpms"]), IO_ERROR, "sys", text);
+}
+
+/// tpm2-tools have a TCTI of their own for what needs no TPM, and end it by the loader.
+fn foreign_context() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = stage::command("tpm2_nvdefine");
+    command.args(["--tcti=none", "--cphash=cp", "-C", "o", "-s", "32", "0x1500016"]).current_dir(dir.path());
+    let output = output::run(&mut command);
+    let ours = output::stderr(&output).contains("tcti:");
+    assert!(output.status.success() && !ours, "{}", output::show(&output));
+    assert!(fs::metadata(dir.path().join("cp")).unwrap().len() > 0);
 }
 
 fn none_on_success() {

@@ -73,7 +73,7 @@ impl Faults {
         let mut faults = Faults::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
-            let value = number(key, value, 0..=u32::MAX)?;
+            let value = number(key, value.as_ref(), 0..=u32::MAX)?;
             match key {
                 "burst" => faults.burst = u16::try_from(value).unwrap_or(u16::MAX),
                 "burst_zero_every" => faults.burst_zero_every = value,

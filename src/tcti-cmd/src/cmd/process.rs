@@ -3,6 +3,7 @@
 //! SIGPIPE, that the command ended is seen at its output, and at the reading end that nobody can write any more.
 #![forbid(unsafe_code)]
 
+use super::lifeline::Lifeline;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,6 +13,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -36,6 +38,8 @@ pub(crate) struct Process {
     /// Closed first when the command is to end.
     stdin: Option<Stdin>,
     stdout: OwnedFd,
+    /// Ends it with the last process that has it.
+    _lifeline: Lifeline,
     /// Whether it has given a response: then it is no command that cannot work at all.
     pub(crate) has_answered: bool,
     /// Bytes of the TPM command under way; 0 when there is none.
@@ -56,15 +60,21 @@ impl Process {
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC)?;
         let (writer, reader, stdout) = (above_stdio(writer)?, stdin.try_clone()?, above_stdio(stdout)?);
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let (lifeline, end) = Lifeline::new()?;
         let child = Command::new("/bin/sh")
+            .arg0("sh")
             .arg("-c")
             .arg(command)
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(output))
             .spawn()?;
+        if let Some(pid) = pid(&child) {
+            end.tie(pid);
+        }
         let pidfd = pid(&child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let pidfd = pidfd.map(above_stdio).transpose()?;
-        Ok(Process { child, pidfd, stdin: Some(Stdin { writer, reader }), stdout, has_answered: false, sent: 0 })
+        let stdin = Some(Stdin { writer, reader });
+        Ok(Process { child, pidfd, stdin, stdout, _lifeline: lifeline, has_answered: false, sent: 0 })
     }
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -211,6 +221,8 @@ impl Process {
     /// One that has ended, with other pipes.
     pub(crate) fn over(writer: OwnedFd, reader: OwnedFd, stdout: OwnedFd) -> io::Result<Process> {
         let child = Command::new("true").spawn()?;
-        Ok(Process { child, pidfd: None, stdin: Some(Stdin { writer, reader }), stdout, has_answered: false, sent: 0 })
+        let (lifeline, _) = Lifeline::new()?;
+        let stdin = Some(Stdin { writer, reader });
+        Ok(Process { child, pidfd: None, stdin, stdout, _lifeline: lifeline, has_answered: false, sent: 0 })
     }
 }

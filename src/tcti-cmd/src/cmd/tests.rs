@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The transport with real shells.
 
+mod lifeline;
+
 use super::*;
 use nix::fcntl::OFlag;
 use nix::unistd::pipe2;
@@ -177,19 +179,6 @@ fn a_command_that_will_not_end_is_killed() {
     let start = Instant::now();
     drop(session);
     assert!(start.elapsed() < PATIENCE * 4);
-}
-
-#[test]
-fn the_command_inherits_no_descriptor() {
-    let dir = tempfile::tempdir().unwrap();
-    let list = |name: &str| format!("exec 2>/dev/null; ls /proc/self/fd > {}", dir.path().join(name).display());
-    let mut plain = Command::new("/bin/sh");
-    plain.args(["-c", &list("plain")]).stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
-    let _another = open("cat");
-    let mut session = open(&list("ours"));
-    assert_eq!(run(&mut session), Err(Rc::IO_ERROR), "it ended");
-    let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
-    assert_eq!(read("ours"), read("plain"));
 }
 
 /// A shell command that serves until its input ends, and notes that it was started and that it ended. What it does for a

@@ -4,6 +4,7 @@
 
 use super::tests::{code, open, run, turn};
 use super::*;
+use crate::power::TPM_RC_SUCCESS;
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;

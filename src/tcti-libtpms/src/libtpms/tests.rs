@@ -2,15 +2,16 @@
 //! The transport with the real libtpms. It is one TPM per process, so these tests take turns.
 
 use super::*;
+use crate::power::{STARTUP_CLEAR, TPM_RC_INITIALIZE, TPM_RC_SUCCESS};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::GET_RANDOM;
+use tcti_core::{Rc, Session};
 
 pub(super) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -31,9 +32,9 @@ fn is_alone(test: &str) -> bool {
     false
 }
 
-/// What a chip would have in its file.
-fn state(chip: &mut Chip) -> Blobs {
-    Blobs { permanent: chip.permanent(copy).unwrap(), volatile: chip.volatile().unwrap().to_vec() }
+/// What a TPM would have in its file.
+fn state(tpm: &mut Tpm) -> Blobs {
+    tpm.with_state(|permanent, volatile| Blobs { permanent: permanent.to_vec(), volatile: volatile.to_vec() }).unwrap()
 }
 
 pub(super) fn open(path: Option<&Path>) -> Result<Session<Libtpms>> {
@@ -78,6 +79,58 @@ fn a_new_tpm_is_started() {
     assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_INITIALIZE);
 }
 
+/// TPM2_Startup(TPM_SU_STATE) and TPM2_Shutdown(TPM_SU_STATE) (Part 3, sections 9.3 and 9.4).
+const STARTUP_STATE: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 1];
+const SHUTDOWN_STATE: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 1];
+const TPM_RC_VALUE: u32 = 0x1c4; // of the first parameter
+
+#[test]
+fn the_first_startup_is_the_callers() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    for path in [None, Some(dir.path().join("state"))] {
+        let mut session = open(path.as_deref()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_SUCCESS);
+            assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_INITIALIZE, "the second is none");
+            assert_eq!(code(&mut session, &extend(10)), TPM_RC_SUCCESS);
+            session.preempt(Libtpms::reset).unwrap();
+        }
+        assert_eq!(code(&mut session, &STARTUP_STATE), TPM_RC_VALUE, "nothing was saved");
+        assert_eq!(pcr(&mut session, 10), [0; 32], "it starts by itself then");
+    }
+}
+
+#[test]
+fn a_state_that_was_saved_is_resumed_by_startup() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    let mut session = open(Some(&path)).unwrap();
+    assert_eq!(code(&mut session, &extend(10)), TPM_RC_SUCCESS);
+    let value = pcr(&mut session, 10);
+    assert_eq!(code(&mut session, &SHUTDOWN_STATE), TPM_RC_SUCCESS);
+    session.preempt(Libtpms::reset).unwrap();
+    assert_eq!(code(&mut session, &STARTUP_STATE), TPM_RC_SUCCESS);
+    assert_eq!(pcr(&mut session, 10), value);
+    assert_eq!(code(&mut session, &SHUTDOWN_STATE), TPM_RC_SUCCESS);
+    drop(session);
+    let mut session = open(Some(&path)).unwrap();
+    assert_eq!(code(&mut session, &STARTUP_STATE), TPM_RC_SUCCESS);
+    assert_eq!(pcr(&mut session, 10), value);
+}
+
+#[test]
+fn a_context_that_begins_with_startup_has_a_tpm_that_was_just_powered_on() {
+    let _turn = turn();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state");
+    code(&mut open(Some(&path)).unwrap(), &extend(10));
+    let mut session = open(Some(&path)).unwrap();
+    assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_SUCCESS);
+    assert_eq!(pcr(&mut session, 10), [0; 32]);
+}
+
 #[test]
 fn one_tpm_per_process() {
     let _turn = turn();
@@ -106,9 +159,7 @@ fn with_a_file_the_tpm_carries_on() {
     assert_eq!(code(&mut session, &extend(16)), TPM_RC_SUCCESS);
     let value = pcr(&mut session, 16);
     drop(session);
-    let mut session = open(Some(&path)).unwrap();
-    assert_eq!(pcr(&mut session, 16), value);
-    assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_INITIALIZE);
+    assert_eq!(pcr(&mut open(Some(&path)).unwrap(), 16), value);
 }
 
 #[test]
@@ -165,7 +216,7 @@ fn failure_mode_does_not_outlive_its_command() {
     let file = std::fs::read(&path).unwrap();
     let failure = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01];
     // What the chip did on its way to failure mode is undone.
-    let response = tpm.transact(|chip| chip.process(0, &extend(16)).map(|_| failure.to_vec())).unwrap();
+    let response = tpm.transact(|tpm| tpm.execute(0, &extend(16)).map(|_| failure.to_vec())).unwrap();
     assert_eq!(response, failure);
     assert_eq!(std::fs::read(&path).unwrap(), file);
     assert_eq!(pcr(&mut Session::new(tpm), 16), [0; 32]);
@@ -177,7 +228,11 @@ fn a_damaged_state_is_an_error_and_stays_as_it_is() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    drop(open(Some(&path)).unwrap());
+    let mut session = open(Some(&path)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(code(&mut session, GET_RANDOM), TPM_RC_SUCCESS); // then each record has a volatile state
+    }
+    drop(session);
     let with_records = std::fs::read(&path).unwrap();
     let length = |at: usize| u32::from_be_bytes(*with_records[at..].first_chunk().unwrap()) as usize;
     let permanent = length(0);
@@ -230,13 +285,14 @@ fn what_another_process_did_counts() {
 fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     let _turn = turn();
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
-    let state = state(&mut tpm.chip);
+    assert_eq!(tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap().len(), 20);
+    let state = state(&mut tpm.tpm);
     let mut copy = |inherited: bool| {
-        start(&mut tpm.chip, state.clone()).unwrap();
+        tpm.tpm.power_on(state.clone()).unwrap();
         if inherited {
             tpm.inherited(Inheritance::Copies);
         }
-        tpm.transact(|chip| chip.process(0, GET_RANDOM)).unwrap()
+        tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
     };
     assert_eq!(copy(false), copy(false), "the generator is part of the state");
     assert_ne!(copy(true), copy(false));
@@ -249,22 +305,13 @@ fn a_command_whose_effect_cannot_be_kept_is_undone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
-    let executed = |chip: &mut Chip| chip.process(0, &extend(16)).and(Err(Rc::MEMORY));
+    let executed = |tpm: &mut Tpm| tpm.execute(0, &extend(16)).and(Err(Rc::MEMORY));
     assert_eq!(tpm.transact(executed), Err(Rc::MEMORY));
     std::fs::write(&path, "no state").unwrap();
-    assert_eq!(tpm.transact(|chip| chip.process(0, GET_RANDOM)), Err(Rc::IO_ERROR));
+    assert_eq!(tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)), Err(Rc::IO_ERROR));
     std::fs::remove_file(&path).unwrap();
     assert_eq!(pcr(&mut Session::new(tpm), 16), [0; 32]);
     assert_eq!(pcr(&mut open(Some(&path)).unwrap(), 16), [0; 32]);
-}
-
-#[test]
-fn only_a_tpm_in_failure_mode_may_stay_a_copy() {
-    assert!(matches!(stirred(Some(TPM_RC_SUCCESS)), Ok(Memory::Chip)));
-    assert!(matches!(stirred(Some(TPM_RC_FAILURE)), Ok(Memory::Copied)));
-    for code in [Some(TPM_RC_INITIALIZE), None] {
-        assert!(matches!(stirred(code), Err(Rc::IO_ERROR)));
-    }
 }
 
 #[test]
@@ -273,13 +320,14 @@ fn a_file_that_was_removed_brings_no_random_numbers_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
-    let held = state(&mut tpm.chip);
+    assert_eq!(tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap().len(), 20);
+    let held = state(&mut tpm.tpm);
     let mut random = |removed: bool| {
         if removed {
             std::fs::remove_file(&path).unwrap();
         }
-        start(&mut tpm.chip, held.clone()).unwrap(); // what another process used since is not in there
-        tpm.transact(|chip| chip.process(0, GET_RANDOM)).unwrap()
+        tpm.tpm.power_on(held.clone()).unwrap(); // what another process used since is not in there
+        tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
     };
     assert_eq!(random(false), random(false), "the generator is part of the state");
     assert_ne!(random(true), random(false));
@@ -287,14 +335,15 @@ fn a_file_that_was_removed_brings_no_random_numbers_back() {
 }
 
 #[test]
-fn a_copy_of_a_tpm_that_gives_no_random_numbers_can_be_reset() {
+fn a_copy_of_a_tpm_that_was_not_started_gives_random_numbers_of_its_own() {
     let _turn = turn();
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
-    let Blobs { permanent, .. } = state(&mut tpm.chip);
-    tpm.chip.power_on(Blobs { permanent, volatile: Vec::new() }).unwrap(); // and not started
-    tpm.inherited(Inheritance::Copies);
-    let mut session = Session::new(tpm);
-    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
-    session.preempt(Libtpms::reset).unwrap();
-    assert_eq!(code(&mut session, GET_RANDOM), TPM_RC_SUCCESS);
+    let state = state(&mut tpm.tpm);
+    assert!(state.volatile.is_empty());
+    let mut copy = || {
+        tpm.tpm.power_on(state.clone()).unwrap();
+        tpm.inherited(Inheritance::Copies);
+        tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
+    };
+    assert_ne!(copy(), copy());
 }

@@ -137,14 +137,23 @@ impl Record {
     }
 }
 
-/// Reads a file in which nothing but the form counts; empty blobs for a new TPM. Behind the form, or from `records` on in a
+/// Reads a file in which nothing but the form counts; empty blobs for a new TPM, which is a file of nothing, or of zeroes
+/// alone, whatever their number, as for the C module. Behind the form, or from `records` on in a
 /// file that is larger than that, may be zeroes, which the C module leaves when its process is killed.
 pub(super) fn read_form(file: &File, size: u64, records: u64) -> io::Result<Blobs> {
-    if size == 0 {
-        return Ok(Blobs::default());
-    }
     let all = usize::try_from(size).ok().filter(|_| size <= FILE).ok_or_else(|| damaged("it is too large"))?;
     let mut bytes = Vec::new();
+    for some in [all.min(8), all] {
+        bytes.clear();
+        read(file, 0, some, &mut bytes)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            break;
+        }
+        if some == all {
+            return Ok(Blobs::default());
+        }
+    }
+    bytes.clear();
     let mut blob = |what| match read_blob(file, 0, all, &mut bytes) {
         Err(error) if error.kind() == ErrorKind::UnexpectedEof => Err(damaged(what)),
         read => read.map(|()| bytes.len()),

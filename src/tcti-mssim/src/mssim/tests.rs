@@ -310,7 +310,7 @@ proptest! {
     fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), tcp: bool) {
         let dir = tempfile::tempdir().unwrap();
         let (accept, conf) = server(tcp, &dir.path().join("sock"));
-        let mut channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), |_, _| None).unwrap();
+        let mut channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), &[], |_, _| None).unwrap();
         let data = channels.connect_data().unwrap();
         let platform = channels.control.connect().unwrap();
         let link = Link::Up { data, platform, exchange: Exchange::None, lasts: Lasts::Context };

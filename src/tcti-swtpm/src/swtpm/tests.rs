@@ -313,9 +313,9 @@ proptest! {
     fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), tcp: bool, keep: bool) {
         let dir = tempfile::tempdir().unwrap();
         let (accept, conf) = server(tcp, &dir.path().join("sock"));
-        let channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), |_, _| None).unwrap();
+        let channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), &[], |_, _| None).unwrap();
         let kept = if keep { Keep::Open } else { Keep::PerCommand };
-        let mut session = Session::new(Swtpm { channels, keep: kept, data: None });
+        let mut session = Session::new(Swtpm { channels, keep: kept, data: None, is_explained: false });
         follow_the_ideal(&mut session, &mut Tpm { accept, keep, connection: None }, &exchanges);
     }
 }
