@@ -24,7 +24,7 @@ impl When {
             Some(digits) => (digits, When::From),
             None => (text, When::Once),
         };
-        number(key, digits, 0..=u32::MAX).map(after)
+        number(key, digits.as_ref(), 0..=u32::MAX).map(after)
     }
 
     /// Counts one transfer: is this the one?
@@ -106,7 +106,7 @@ impl Faults {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             match (faults.field(key), key) {
                 (Some(field), _) => *field = When::parse(key, value)?,
-                (None, "whole_packets") => faults.whole_packets = number(key, value, 0..=1)? == 1,
+                (None, "whole_packets") => faults.whole_packets = number(key, value.as_ref(), 0..=1)? == 1,
                 (None, _) => of_tis.push(part),
             }
         }
