@@ -3,12 +3,11 @@
 
 use crate::debian::IN_NAME_SPACES;
 use anyhow::Result;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use xshell::{Cmd, Shell, cmd};
 
-/// Names of what a root sees of this system, below its own root directory.
-const WORK: &str = "work";
-const RUST: &str = "rust";
+/// Where a root sees the compiler of this system.
+const RUST: &str = "/rust";
 
 /// Mounts in a name space of its own what the command sees, and starts it with the environment of a login.
 const ENTER: &str = "set -e; root=$1 work=$2 rust=$3; shift 3; mkdir -p \"$root/work\" \"$root/rust\"; \
@@ -39,19 +38,11 @@ impl Place {
         })
     }
 
-    /// How a command there names a directory below the shell's.
-    pub(crate) fn path(&self, shell: &Shell, name: &str) -> PathBuf {
-        match self {
-            Place::Here => shell.current_dir().join(name),
-            Place::Root(_) => Path::new("/").join(WORK).join(name),
-        }
-    }
-
     /// The directory of the compiler that built this program.
     pub(crate) fn compiler(&self, shell: &Shell) -> Result<PathBuf> {
         Ok(match self {
             Place::Here => cmd!(shell, "rustc --print sysroot").quiet().read()?.into(),
-            Place::Root(_) => Path::new("/").join(RUST),
+            Place::Root(_) => RUST.into(),
         }
         .join("bin"))
     }
