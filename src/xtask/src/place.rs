@@ -40,10 +40,10 @@ impl Place {
 
     /// The directory of the compiler that built this program.
     pub(crate) fn compiler(&self, shell: &Shell) -> Result<PathBuf> {
-        Ok(match self {
-            Place::Here => cmd!(shell, "rustc --print sysroot").quiet().read()?.into(),
-            Place::Root(_) => RUST.into(),
-        }
-        .join("bin"))
+        let sysroot = match self {
+            Place::Here => cmd!(shell, "rustc --print sysroot").quiet().read()?,
+            Place::Root(_) => RUST.to_owned(),
+        };
+        Ok(PathBuf::from(sysroot).join("bin"))
     }
 }
