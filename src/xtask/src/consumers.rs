@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The programs of Debian 12 that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs it. The
-//! package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
+//! The programs of a release of Debian that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs
+//! it. The package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
 
-use crate::debian::{Debian, IN_NAME_SPACES};
+use crate::debian::{Debian, IN_NAME_SPACES, Purpose};
+use crate::mirror::{self, Mirror};
 use crate::project::{Project, names_in};
-use crate::{needs, vm_test};
+use crate::{deb, needs, vm_test};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::env;
@@ -18,7 +19,13 @@ use xshell::cmd;
 pub(crate) struct Options {
     /// Only tests with this in their names.
     filter: Option<String>,
-    /// A directory with our packages [default: target/deb, where `cargo xtask deb` puts them].
+    /// The release of Debian whose programs these are [default: this machine's].
+    #[arg(long)]
+    release: Option<String>,
+    /// Upgrades that release to this one, with our packages in it, and runs nothing else.
+    #[arg(long, value_name = "RELEASE")]
+    upgrade: Option<String>,
+    /// A directory with our packages [default: where `cargo xtask deb` puts those for the release].
     #[arg(long)]
     packages: Option<PathBuf>,
 }
@@ -33,12 +40,16 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         println!("skipped the consumers: {reason}");
         return Ok(());
     }
-    let packages = packages(project, options)?;
+    let shell = project.shell()?;
+    let here = mirror::suite_here(&shell);
+    let release = options.release.as_deref().or(here.as_deref()).context("which release? Name one with --release")?;
+    let dir_of = |release: &str| deb::directory(project, (Some(release) != here.as_deref()).then_some(release));
+    let packages = packages(options.packages.clone().unwrap_or_else(|| dir_of(release)))?;
+    let purpose = if options.upgrade.is_some() { Purpose::Upgrade } else { Purpose::Programs };
+    let debian = Debian::of(project, release, purpose)?.prepare(project)?;
     let dir = project.target.join("consumers");
-    let debian = Debian::below(&dir).prepare(project)?;
     let crates = vendor(project, &dir)?;
 
-    let shell = project.shell()?;
     cmd!(shell, "cargo build --quiet --locked --package tss2-consumers").quiet().run()?;
     let program = project.target.join("debug/consumers");
     let rust = cmd!(shell, "rustc --print sysroot").quiet().read()?;
@@ -59,9 +70,16 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let filter = options.filter.as_slice();
     let tests = cmd!(shell, "env {IN_NAME_SPACES...} {program} {filter...}").envs(environment);
     // No such directory is inside.
-    tests.env_remove("TMPDIR").quiet().run()?;
-    if options.filter.is_none() {
-        vm_test::test_package(project, &packages, no_install)?;
+    let tests = tests.env_remove("TMPDIR").quiet();
+    if let Some(next) = &options.upgrade {
+        let sources = mirror::sources(&Mirror::all(&shell, next)?);
+        let packages = self::packages(dir_of(next))?;
+        tests.env("TSS2_NEXT_SOURCES", sources).env("TSS2_NEXT_PACKAGES", packages).run()?;
+    } else {
+        tests.run()?;
+        if options.filter.is_none() && Some(release) == here.as_deref() {
+            vm_test::test_package(project, &packages, no_install)?;
+        }
     }
     println!("the consumers took {:.0} s", since.elapsed().as_secs_f32());
     Ok(())
@@ -84,9 +102,8 @@ fn unavailable(project: &Project) -> Result<Option<&'static str>> {
     })
 }
 
-/// The directory with our packages. They are made by another command, and not looked at for their age.
-fn packages(project: &Project, options: &Options) -> Result<PathBuf> {
-    let dir = options.packages.clone().unwrap_or_else(|| project.target.join("deb"));
+/// The directory, if our packages are in it. They are made by another command, and not looked at for their age.
+fn packages(dir: PathBuf) -> Result<PathBuf> {
     let has_loader = |names: Vec<String>| names.iter().any(|name| name.starts_with("libtss2-tctildr-rs0_"));
     ensure!(names_in(&dir).is_ok_and(has_loader), "no packages in {}; make them first", dir.display());
     Ok(dir)
