@@ -2,7 +2,7 @@
 //! The programs of Debian 12 that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs it. The
 //! package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
 
-use crate::debian::{Debian, IN_NAME_SPACES};
+use crate::debian::{BOOKWORM, Debian, IN_NAME_SPACES};
 use crate::project::{Project, names_in};
 use crate::{needs, vm_test};
 use anyhow::{Context, Result, bail, ensure};
@@ -12,6 +12,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use xshell::cmd;
+
+/// What uses TCTI modules, and what the examples are built with.
+const PROGRAMS: &[&str] = &[
+    "clevis-tpm2",
+    "dbus-daemon",
+    "gcc",
+    "golang-go",
+    "libc6-dev",
+    "libtpm2-pkcs11-1",
+    "libtss2-dev",
+    "libtss2-tcti-tabrmd0",
+    "opensc",
+    "openssl",
+    "pkg-config",
+    "python3-tpm2-pytss",
+    "swtpm",
+    "tpm2-abrmd",
+    "tpm2-initramfs-tool",
+    "tpm2-openssl",
+    "tpm2-tools",
+    // What our packages need, so that they are installed without a network.
+    "libusb-1.0-0",
+];
 
 /// What to run, on which packages.
 #[derive(Args)]
@@ -35,7 +58,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
     let packages = packages(project, options)?;
     let dir = project.target.join("consumers");
-    let debian = Debian::below(&dir).prepare(project)?;
+    let debian = Debian::below(&dir, BOOKWORM, PROGRAMS).prepare(project)?;
     let crates = vendor(project, &dir)?;
 
     let shell = project.shell()?;
@@ -68,7 +91,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
 }
 
 /// Why it cannot be done on this machine.
-fn unavailable(project: &Project) -> Result<Option<&'static str>> {
+pub(crate) fn unavailable(project: &Project) -> Result<Option<&'static str>> {
     let shell = project.shell()?;
     let works = |script: &str| cmd!(shell, "sh -c {script}").quiet().ignore_stdout().ignore_stderr().run().is_ok();
     Ok(if cmd!(shell, "id -u").quiet().read()? != "0" {

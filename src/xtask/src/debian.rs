@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A clean Debian 12 below `target/consumers`, made once by debootstrap from the mirrors that this machine's apt uses, with
-//! the programs of [`PROGRAMS`] and thereby the C modules. It is not changed afterwards.
+//! A clean Debian of any release below `target`, made once by debootstrap from the mirrors that this machine's apt uses,
+//! with the packages that its user asks for.
 
 use crate::project::Project;
 use anyhow::{Context, Result};
@@ -10,55 +10,38 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 use xshell::{Shell, cmd};
 
-const SUITE: &str = "bookworm";
-
 /// Before a program: its mounts and processes end with it, and it ends with us, however that may be.
 pub(crate) const IN_NAME_SPACES: [&str; 8] =
     ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"];
 
-/// What uses TCTI modules, and what the examples are built with.
-const PROGRAMS: &[&str] = &[
-    "clevis-tpm2",
-    "dbus-daemon",
-    "gcc",
-    "golang-go",
-    "libc6-dev",
-    "libtpm2-pkcs11-1",
-    "libtss2-dev",
-    "libtss2-tcti-tabrmd0",
-    "opensc",
-    "openssl",
-    "pkg-config",
-    "python3-tpm2-pytss",
-    "swtpm",
-    "tpm2-abrmd",
-    "tpm2-initramfs-tool",
-    "tpm2-openssl",
-    "tpm2-tools",
-    // What our packages need, so that they are installed without a network.
-    "libusb-1.0-0",
-];
+/// Debian 12.
+pub(crate) const BOOKWORM: &str = "bookworm";
+/// Debian 13.
+pub(crate) const TRIXIE: &str = "trixie";
 
-/// The directories.
+/// What it is, and the directories.
 pub(crate) struct Debian {
+    suite: &'static str,
+    packages: Vec<String>,
     root: PathBuf,
     /// Has the recipe that the root was made by, once it is whole.
     recipe: PathBuf,
 }
 
 impl Debian {
-    pub(crate) fn below(dir: &Path) -> Debian {
-        Debian { root: dir.join("debian"), recipe: dir.join("debian.recipe") }
+    pub(crate) fn below(dir: &Path, suite: &'static str, packages: &[&str]) -> Debian {
+        let packages = packages.iter().map(|name| (*name).to_owned()).collect();
+        Debian { suite, packages, root: dir.join("debian"), recipe: dir.join("debian.recipe") }
     }
 
     /// Makes it, unless it is there; gives its root.
     pub(crate) fn prepare(self, project: &Project) -> Result<PathBuf> {
-        let recipe = format!("{SUITE} {}\n", PROGRAMS.join(" "));
+        let recipe = format!("{} {}\n", self.suite, self.packages.join(" "));
         if fs::read_to_string(&self.recipe).is_ok_and(|made_by| made_by == recipe) {
             return Ok(self.root);
         }
         let since = Instant::now();
-        println!("making a Debian with the programs in {}", self.root.display());
+        println!("making a Debian {} with the programs in {}", self.suite, self.root.display());
         if self.recipe.exists() {
             fs::remove_file(&self.recipe)?;
         }
@@ -67,7 +50,7 @@ impl Debian {
         }
         fs::create_dir_all(&self.root)?;
         let shell = project.shell()?;
-        let mirrors = Mirror::all(&shell)?;
+        let mirrors = Mirror::all(&shell, self.suite)?;
         self.bootstrap(&shell, &mirrors)?;
         self.configure(&shell, &mirrors)?;
         self.install(&shell)?;
@@ -79,9 +62,10 @@ impl Debian {
     fn bootstrap(&self, shell: &Shell, mirrors: &[Mirror]) -> Result<()> {
         let (root, log) = (&self.root, self.root.with_extension("log"));
         // Without one debootstrap has its own.
-        let mirror = mirrors.iter().find(|mirror| mirror.suite == SUITE).map(|mirror| &mirror.uri);
+        let mirror = mirrors.iter().find(|mirror| mirror.suite == self.suite).map(|mirror| mirror.uri.clone());
+        let mirror = mirror.map_or_else(|| self::mirror(shell), |uri| Ok(Some(uri)))?;
         let script = "exec \"$@\" >\"$0\" 2>&1";
-        let debootstrap = ["debootstrap", "--variant=minbase", SUITE];
+        let debootstrap = ["debootstrap", "--variant=minbase", self.suite];
         let made = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {debootstrap...} {root} {mirror...}")
             .quiet()
             .run();
@@ -119,12 +103,12 @@ impl Debian {
     }
 
     fn install(&self, shell: &Shell) -> Result<()> {
-        let (root, log) = (&self.root, self.root.with_extension("log"));
+        let (root, log, packages) = (&self.root, self.root.with_extension("log"), &self.packages);
         let script = "exec >>\"$0\" 2>&1; root=$1; shift; mount -t proc proc \"$root/proc\"; \
                       export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin; \
                       chroot \"$root\" apt-get --quiet update && \
                       exec chroot \"$root\" apt-get --quiet --yes --no-install-recommends install \"$@\"";
-        let done = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {root} {PROGRAMS...}").quiet().run();
+        let done = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {root} {packages...}").quiet().run();
         done.with_context(|| format!("cannot install the programs, see {}", log.display()))
     }
 }
@@ -150,8 +134,8 @@ struct Mirror {
 }
 
 impl Mirror {
-    fn all(shell: &Shell) -> Result<Vec<Mirror>> {
-        Ok(Mirror::parse(&Mirror::listed(shell)?))
+    fn all(shell: &Shell, suite: &str) -> Result<Vec<Mirror>> {
+        Ok(Mirror::parse(&Mirror::listed(shell)?, suite))
     }
 
     fn listed(shell: &Shell) -> Result<String> {
@@ -161,15 +145,15 @@ impl Mirror {
     }
 
     /// Nothing unless the suite itself is among them.
-    fn parse(listed: &str) -> Vec<Mirror> {
+    fn parse(listed: &str, wanted: &str) -> Vec<Mirror> {
         let mirror = |line: &str| {
             let rest = line.strip_prefix("Debian|main|")?;
             let (uri, suite) = rest.split_once('|')?;
-            let is_of_suite = suite == SUITE || suite.strip_prefix(SUITE).is_some_and(|rest| rest.starts_with('-'));
-            is_of_suite.then(|| Mirror { uri: uri.to_owned(), suite: suite.to_owned() })
+            let is_wanted = suite == wanted || suite.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('-'));
+            is_wanted.then(|| Mirror { uri: uri.to_owned(), suite: suite.to_owned() })
         };
         let mirrors: Vec<Mirror> = listed.lines().filter_map(mirror).collect();
-        if mirrors.iter().any(|mirror| mirror.suite == SUITE) { mirrors } else { Vec::new() }
+        if mirrors.iter().any(|mirror| mirror.suite == wanted) { mirrors } else { Vec::new() }
     }
 }
 
@@ -182,10 +166,11 @@ mod tests {
         let listed = "Debian|main|http://a.invalid/debian/|bookworm\nDebian|contrib|http://a.invalid/debian/|bookworm\n\
                       Debian|main|http://a.invalid/security/|bookworm-security\nOther|main|http://b.invalid/|bookworm\n\
                       Debian|main|http://a.invalid/debian/|trixie\n";
-        let found: Vec<_> = Mirror::parse(listed).into_iter().map(|mirror| (mirror.uri, mirror.suite)).collect();
+        let found: Vec<_> =
+            Mirror::parse(listed, BOOKWORM).into_iter().map(|mirror| (mirror.uri, mirror.suite)).collect();
         let expected = [("http://a.invalid/debian/", "bookworm"), ("http://a.invalid/security/", "bookworm-security")];
         assert_eq!(found, expected.map(|(uri, suite)| (uri.to_owned(), suite.to_owned())));
-        assert!(Mirror::parse("Debian|main|http://a.invalid/|bookworm-updates\n").is_empty());
+        assert!(Mirror::parse("Debian|main|http://a.invalid/|bookworm-updates\n", BOOKWORM).is_empty());
     }
 
     #[test]
