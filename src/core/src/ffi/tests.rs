@@ -13,11 +13,11 @@ use core::ptr::{null, null_mut};
 const GARBAGE: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 
 /// Memory of a caller, filled with garbage.
-struct Caller(Box<[u64; CONTEXT_SIZE / 8]>);
+struct Caller(Box<[u64; CONTEXT_SIZE.div_ceil(8)]>);
 
 impl Caller {
     fn memory() -> Caller {
-        Caller(Box::new([GARBAGE; CONTEXT_SIZE / 8]))
+        Caller(Box::new([GARBAGE; CONTEXT_SIZE.div_ceil(8)]))
     }
 
     fn open(conf: Option<&CStr>) -> (Caller, TSS2_RC) {

@@ -73,6 +73,11 @@ impl Place {
 
     /// The crates, for builds without a network by a cargo that is older than this machine's.
     fn vendor(&self, project: &Project) -> Result<()> {
+        // Cargo writes them all anew, however little changes.
+        let (lock, vendored) = (project.root.join("Cargo.lock"), self.build.join("Cargo.lock"));
+        if fs::read(&vendored).is_ok_and(|of| fs::read(&lock).is_ok_and(|lock| of == lock)) {
+            return Ok(());
+        }
         let shell = project.shell()?;
         let crates = self.build.join("crates");
         cmd!(shell, "cargo vendor --quiet --locked {crates}").quiet().ignore_stdout().ignore_stderr().run()?;
@@ -80,7 +85,9 @@ impl Place {
         fs::create_dir_all(&home)?;
         let settings =
             "[source.crates-io]\nreplace-with = \"crates\"\n\n[source.crates]\ndirectory = \"/build/crates\"\n";
-        Ok(fs::write(home.join("config.toml"), settings)?)
+        fs::write(home.join("config.toml"), settings)?;
+        fs::copy(lock, vendored)?;
+        Ok(())
     }
 
     /// Unpacks what the machine's programs need, unless it is there; gives Debian's name of the release that it is from.

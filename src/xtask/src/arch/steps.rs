@@ -4,7 +4,7 @@
 use super::machine::Machine;
 use super::place::Place;
 use crate::project::Project;
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use regex::Regex;
 use std::collections::BTreeSet;
 
@@ -22,8 +22,8 @@ struct Step {
 }
 
 const ALL: [Step; 6] = [
-    Step { title: "unit tests", call: "unit_tests", sum_up: unit_tests },
     Step { title: "libraries", call: "libraries", sum_up: |_| Ok("built without a warning".to_owned()) },
+    Step { title: "unit tests", call: "unit_tests", sum_up: unit_tests },
     Step { title: "layout", call: "layout", sum_up: |_| Ok("as in libtss2-dev of the architecture".to_owned()) },
     Step { title: "conformance", call: "conformance", sum_up: conformance },
     Step { title: "tpm2-tools, pcap and swtpm", call: "tools pcap:swtpm:path= swtpm", sum_up: tools },
@@ -40,6 +40,10 @@ pub(crate) fn run(project: &Project, place: &Place, machine: &Machine) -> Result
     let environment = environment(project, machine)?;
     let mut results = Vec::new();
     for step in &ALL {
+        if results.first().is_some_and(Result::is_err) {
+            results.push(Err(anyhow!("not run, because nothing was built")));
+            continue;
+        }
         let script = format!("{STEPS}\n{}\n", step.call);
         let result = place.run(machine, &script, &environment).and_then(|printed| (step.sum_up)(&printed));
         match &result {
@@ -65,7 +69,7 @@ fn environment(project: &Project, machine: &Machine) -> Result<Vec<String>> {
         format!("SYSROOT={sysroot}"),
         format!("RUNNER={runner}"),
         format!("UNITS={}", packages(&[&others[..], &libraries].concat())),
-        format!("LIBRARIES={}", packages(&libraries)),
+        format!("LIBRARIES={}", libraries.join(" ")),
         "CARGO_HOME=/build/cargo".to_owned(),
         "CARGO_TARGET_DIR=/build/target".to_owned(),
         // An emulator is slow.
