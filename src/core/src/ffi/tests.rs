@@ -94,7 +94,7 @@ fn init_refuses_memory_that_cannot_hold_a_context() {
 fn a_failed_init_leaves_zeroes() {
     let (caller, rc) = Caller::open(Some(c"nonsense"));
     assert_eq!(rc, code(Rc::BAD_VALUE));
-    assert!(caller.0.iter().all(|word| *word == 0));
+    assert!(caller.0.iter().flat_map(|word| word.to_ne_bytes()).take(CONTEXT_SIZE).all(|byte| byte == 0));
 }
 
 #[test]
