@@ -12,26 +12,28 @@
 
 #define SAME_TYPE(expression, type) _Generic((expression), type: 1, default: 0)
 #define POINTER sizeof(void *)
+/* As a field: 8 but on i386. */
+#define ALIGNMENT_OF_UINT64 offsetof(struct { char before; uint64_t number; }, number)
+#define BYTES(on_64_bits, on_32_bits, on_i386) \
+    (POINTER == 8 ? (on_64_bits) : ALIGNMENT_OF_UINT64 == 8 ? (on_32_bits) : (on_i386))
 
 /* The head of a context. */
-_Static_assert(sizeof(TSS2_TCTI_CONTEXT_COMMON_V1) == 16 + 6 * POINTER, "V1");
-_Static_assert(sizeof(TSS2_TCTI_CONTEXT_COMMON_V2) == 16 + 7 * POINTER, "V2");
+_Static_assert(sizeof(TSS2_TCTI_CONTEXT_COMMON_V1) == BYTES(64, 40, 36), "V1");
+_Static_assert(sizeof(TSS2_TCTI_CONTEXT_COMMON_V2) == BYTES(72, 48, 40), "V2");
 _Static_assert(sizeof(TSS2_TCTI_CONTEXT_COMMON_CURRENT) == sizeof(TSS2_TCTI_CONTEXT_COMMON_V2), "current is V2");
-_Static_assert(POINTER != 8 || sizeof(TSS2_TCTI_CONTEXT_COMMON_V1) == 64, "V1 on 64 bits");
-_Static_assert(POINTER != 8 || sizeof(TSS2_TCTI_CONTEXT_COMMON_V2) == 72, "V2 on 64 bits");
 
 #define OFFSET(field, expected) \
     _Static_assert(offsetof(TSS2_TCTI_CONTEXT_COMMON_V1, field) == (expected), #field)
 OFFSET(magic, 0);
 OFFSET(version, 8);
-OFFSET(transmit, 16);
-OFFSET(receive, 16 + POINTER);
-OFFSET(finalize, 16 + 2 * POINTER);
-OFFSET(cancel, 16 + 3 * POINTER);
-OFFSET(getPollHandles, 16 + 4 * POINTER);
-OFFSET(setLocality, 16 + 5 * POINTER);
+OFFSET(transmit, 8 + POINTER);
+OFFSET(receive, 8 + 2 * POINTER);
+OFFSET(finalize, 8 + 3 * POINTER);
+OFFSET(cancel, 8 + 4 * POINTER);
+OFFSET(getPollHandles, 8 + 5 * POINTER);
+OFFSET(setLocality, 8 + 6 * POINTER);
 _Static_assert(offsetof(TSS2_TCTI_CONTEXT_COMMON_V2, v1) == 0, "v1");
-_Static_assert(offsetof(TSS2_TCTI_CONTEXT_COMMON_V2, makeSticky) == 16 + 6 * POINTER, "makeSticky");
+_Static_assert(offsetof(TSS2_TCTI_CONTEXT_COMMON_V2, makeSticky) == BYTES(64, 40, 36), "makeSticky");
 
 /* What a module says of itself. */
 _Static_assert(sizeof(TSS2_TCTI_INFO) == 5 * POINTER, "info");

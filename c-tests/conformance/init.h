@@ -20,7 +20,9 @@ static void init_tells_the_size_first(void)
 {
     size_t size = 0;
     code("Init(NULL, &size)", init(NULL, &size, conf), TSS2_RC_SUCCESS);
-    that("size", size == (module->child ? module->child : sizeof(TSS2_TCTI_CONTEXT_COMMON_V2)) + sizeof(void *));
+    struct plain { TSS2_TCTI_CONTEXT_COMMON_V2 head; void *pointer; };
+    size_t least = module->child ? module->child + sizeof(void *) : sizeof(struct plain);
+    that("size", size >= least && size < least + sizeof(uint64_t)); /* perhaps padded */
     size = 0;
     code("Init(NULL, &size, NULL)", init(NULL, &size, NULL), TSS2_RC_SUCCESS);
     code("Init(NULL, NULL)", init(NULL, NULL, conf), TSS2_TCTI_RC_BAD_VALUE);

@@ -4,7 +4,8 @@
 
 #![expect(non_camel_case_types, non_snake_case, reason = "C names")]
 
-use core::ffi::{c_char, c_void};
+use core::ffi::c_char;
+use core::mem::offset_of;
 
 /// Return code of every TSS function; 0 is success. Layout: layer in bits 16..23, code in bits 0..15.
 pub type TSS2_RC = u32;
@@ -21,7 +22,7 @@ pub struct TSS2_TCTI_CONTEXT {
     _opaque: [u8; 0],
 }
 
-/// Common head of a context, version 1: 64 bytes.
+/// Common head of a context, version 1: 64 bytes on 64-bit machines.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TSS2_TCTI_CONTEXT_COMMON_V1 {
@@ -51,7 +52,7 @@ pub struct TSS2_TCTI_CONTEXT_COMMON_V1 {
     pub setLocality: Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, locality: u8) -> TSS2_RC>,
 }
 
-/// Common head of a context, version 2: 72 bytes.
+/// Common head of a context, version 2: 72 bytes on 64-bit machines.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct TSS2_TCTI_CONTEXT_COMMON_V2 {
@@ -61,7 +62,7 @@ pub struct TSS2_TCTI_CONTEXT_COMMON_V2 {
     pub makeSticky: Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, handle: *mut u32, sticky: u8) -> TSS2_RC>,
 }
 
-/// What a module says of itself through `Tss2_Tcti_Info`: 40 bytes.
+/// What a module says of itself through `Tss2_Tcti_Info`: 40 bytes on 64-bit machines.
 #[repr(C)]
 pub struct TSS2_TCTI_INFO {
     /// Version of this structure and of the contexts that `init` makes.
@@ -77,10 +78,20 @@ pub struct TSS2_TCTI_INFO {
         Option<unsafe extern "C" fn(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c_char) -> TSS2_RC>,
 }
 
-/// Any pointer of the size of one, for layout checks.
-const POINTER: usize = size_of::<*const c_void>();
+/// The numbers that `c-tests/layout.c` holds C's declarations against. On 32 bits a `uint64_t` is aligned to eight bytes,
+/// so that there is padding at the end of a head, and to four on i386.
 const _: () = {
-    assert!(size_of::<TSS2_TCTI_CONTEXT_COMMON_V1>() == 16 + 6 * POINTER);
-    assert!(size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() == 16 + 7 * POINTER);
+    const POINTER: usize = size_of::<usize>();
+    let (v1, v2) = match (POINTER, align_of::<u64>()) {
+        (8, _) => (64, 72),
+        (_, 8) => (40, 48),
+        _ => (36, 40),
+    };
+    assert!(size_of::<TSS2_TCTI_CONTEXT_COMMON_V1>() == v1);
+    assert!(size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() == v2);
+    assert!(offset_of!(TSS2_TCTI_CONTEXT_COMMON_V1, version) == 8);
+    assert!(offset_of!(TSS2_TCTI_CONTEXT_COMMON_V1, transmit) == 8 + POINTER);
+    assert!(offset_of!(TSS2_TCTI_CONTEXT_COMMON_V1, setLocality) == 8 + 6 * POINTER);
+    assert!(offset_of!(TSS2_TCTI_CONTEXT_COMMON_V2, makeSticky) == v1);
     assert!(size_of::<TSS2_TCTI_INFO>() == 5 * POINTER);
 };

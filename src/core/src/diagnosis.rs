@@ -9,8 +9,8 @@ mod rights;
 use crate::visible::visible;
 use machine::{Machine, is_tpm12};
 use nix::errno::Errno;
-use nix::sys::stat::{SFlag, fstat, major, minor};
 use rights::{Names, Node};
+use rustix::fs::{FileType, fstat, major, minor};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
@@ -62,12 +62,12 @@ pub fn is_denial(error: Errno) -> bool {
 
 /// What kind of file is open.
 pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
-    let format = fstat(fd).map_or(SFlag::empty(), |stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT);
-    match format {
-        SFlag::S_IFCHR => CHARACTER_DEVICE,
-        SFlag::S_IFREG => "a regular file",
-        SFlag::S_IFIFO => "a pipe",
-        SFlag::S_IFBLK => "a block device",
+    // Not libc's fstat: on 32 bits it refuses files with times after 2038.
+    match fstat(fd).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)) {
+        FileType::CharacterDevice => CHARACTER_DEVICE,
+        FileType::RegularFile => "a regular file",
+        FileType::Fifo => "a pipe",
+        FileType::BlockDevice => "a block device",
         _ => "some other kind of file",
     }
 }
@@ -116,4 +116,22 @@ pub fn reason(path: &Path, error: Errno) -> String {
 /// What to do about failures to open devices: for the one that is nearest to success.
 pub fn remedy(failures: &[Failure]) -> String {
     advice::on(failures, &Machine::look())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::FileTimes;
+    use std::os::fd::AsFd;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_file_of_the_year_2040_is_looked_at() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let in_2040 = SystemTime::UNIX_EPOCH + Duration::from_secs(2_208_988_800);
+        file.as_file().set_times(FileTimes::new().set_accessed(in_2040).set_modified(in_2040)).unwrap();
+        assert_eq!(kind(file.as_file().as_fd()), "a regular file");
+        assert_eq!(registration(file.as_file().as_fd()).unwrap(), "/sys/dev/char/0:0");
+        assert!(Node::at(file.path()).is_ok());
+    }
 }

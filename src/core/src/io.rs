@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::write;
+use rustix::fs::{FileType, fstat};
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -79,7 +79,7 @@ enum Kind {
 
 impl Kind {
     fn of(fd: BorrowedFd<'_>) -> Kind {
-        if fstat(fd).is_ok_and(|stat| stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()) {
+        if fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file()) {
             return Kind::File;
         }
         let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
@@ -142,7 +142,7 @@ fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadlin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     use std::io::{Read, Seek};
     use std::os::unix::net::UnixStream;
 
@@ -169,10 +169,10 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.seek(io::SeekFrom::Start(LIMIT)).unwrap();
         let outlet = Outlet::new(file.into());
-        let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
-        setrlimit(Resource::RLIMIT_FSIZE, LIMIT, hard).unwrap();
+        let before = getrlimit(Resource::Fsize);
+        setrlimit(Resource::Fsize, Rlimit { current: Some(LIMIT), ..before }).unwrap();
         let error = outlet.write_all(b"x", Duration::ZERO).unwrap_err();
-        setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap();
+        setrlimit(Resource::Fsize, before).unwrap();
         assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
     }
 

@@ -215,10 +215,10 @@ pub(crate) fn files_are_unlimited() -> bool {
     result == 0 && unsafe { limit.assume_init() }.rlim_cur == libc::RLIM_INFINITY
 }
 
+/// The same elsewhere, where libc's call may know only 32 bits of a limit.
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) fn files_are_unlimited() -> bool {
-    use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
-    getrlimit(Resource::RLIMIT_FSIZE).is_ok_and(|(soft, _)| soft == RLIM_INFINITY)
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_none()
 }
 
 /// `write(2)` that answers EPIPE or EFBIG instead of raising SIGPIPE or SIGXFSZ, leaving the signal mask and a signal

@@ -9,9 +9,11 @@ pub use crate::sys::Forked;
 use crate::transport::{Cancel, GetPollHandles, Inheritance, Open, Progress, SetLocality, Transport};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
+use std::env;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 #[cfg(any(test, feature = "property"))]
 pub mod exchange;
@@ -20,6 +22,31 @@ pub mod exchange;
 pub const GET_RANDOM: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8];
 /// A response to it.
 pub const OK: &[u8] = &[0x80, 0x01, 0, 0, 0, 20, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
+
+/// The environment variable by which `cargo xtask arch` says what emulates this machine: a program and its arguments.
+const EMULATOR: &str = "TSS2_EMULATOR";
+
+/// This very program once more. An emulator starts itself with it, since the kernel runs no programs of other machines.
+pub fn itself() -> Command {
+    let program = env::current_exe().unwrap();
+    let emulator = env::var(EMULATOR).unwrap_or_default();
+    let mut words = emulator.split_whitespace();
+    let Some(first) = words.next() else { return Command::new(program) };
+    let mut command = Command::new(first);
+    command.args(words).arg(program);
+    command
+}
+
+/// Whether an emulator runs this, where a test that repeats itself has to do with less.
+pub fn is_emulated() -> bool {
+    env::var_os(EMULATOR).is_some()
+}
+
+/// Says what of a test an emulator lacks. On a real machine that is a failure.
+pub fn emulator_lacks(what: &str) {
+    assert!(is_emulated(), "this machine lacks {what}");
+    println!("not tested, because the emulator lacks it: {what}");
+}
 
 /// Responses that are none, each MALFORMED_RESPONSE: impossible sizes, more bytes than said, other tags.
 pub fn malformed() -> Vec<Vec<u8>> {

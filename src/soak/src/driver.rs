@@ -50,7 +50,7 @@ struct Due {
     ask: Ask,
     since: Instant,
     /// How many signals there had been.
-    interrupts: u64,
+    interrupts: usize,
 }
 
 struct Slot {

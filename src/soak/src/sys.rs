@@ -9,18 +9,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::unistd::{ForkResult, Pid, fork as nix_fork};
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tcti_core::PollHandle;
 
-static INTERRUPTS: AtomicU64 = AtomicU64::new(0);
+static INTERRUPTS: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn interrupt(_signal: c_int) {
     INTERRUPTS.fetch_add(1, Ordering::Relaxed);
 }
 
 /// How often a thread has met SIGUSR1.
-pub(crate) fn interrupts() -> u64 {
+pub(crate) fn interrupts() -> usize {
     INTERRUPTS.load(Ordering::Relaxed)
 }
 

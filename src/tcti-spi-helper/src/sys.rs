@@ -252,11 +252,11 @@ mod tests {
     }
 
     /// A context of a caller.
-    struct Caller([u64; ffi::CONTEXT_SIZE / 8]);
+    struct Caller([u64; ffi::CONTEXT_SIZE.div_ceil(8)]);
 
     impl Caller {
         fn open(platform: &TSS2_TCTI_SPI_HELPER_PLATFORM) -> (Caller, Result<()>) {
-            let mut caller = Caller([0; ffi::CONTEXT_SIZE / 8]);
+            let mut caller = Caller([0; ffi::CONTEXT_SIZE.div_ceil(8)]);
             let mut size = ffi::CONTEXT_SIZE;
             // SAFETY: the memory has CONTEXT_SIZE bytes.
             let rc = unsafe { init(caller.0.as_mut_ptr().cast(), &mut size, platform) };
@@ -339,7 +339,7 @@ mod tests {
         // SAFETY: no memory is passed.
         assert_eq!(unsafe { init(null_mut(), &mut size, null()) }, 0);
         assert_eq!(size, ffi::CONTEXT_SIZE);
-        let mut memory = [0_u64; ffi::CONTEXT_SIZE / 8];
+        let mut memory = [0_u64; ffi::CONTEXT_SIZE.div_ceil(8)];
         // SAFETY: the memory has CONTEXT_SIZE bytes.
         let rc = unsafe { init(memory.as_mut_ptr().cast(), &mut size, null()) };
         assert_eq!(Rc::from_c(rc), Err(Rc::BAD_VALUE));

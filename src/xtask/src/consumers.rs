@@ -86,7 +86,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
 }
 
 /// Why it cannot be done on this machine.
-fn unavailable(project: &Project) -> Result<Option<&'static str>> {
+pub(crate) fn unavailable(project: &Project) -> Result<Option<&'static str>> {
     let shell = project.shell()?;
     let works = |script: &str| cmd!(shell, "sh -c {script}").quiet().ignore_stdout().ignore_stderr().run().is_ok();
     Ok(if cmd!(shell, "id -u").quiet().read()? != "0" {

@@ -27,6 +27,8 @@ pub(crate) enum Purpose {
     Upgrade,
     /// To build our packages.
     Build,
+    /// To compile for other architectures and to emulate them.
+    Cross,
 }
 
 const PROGRAMS: &[&str] = &[
@@ -70,12 +72,36 @@ const UPGRADE: &[&str] = &[
 const BUILD: &[&str] =
     &["build-essential", "cargo", "debhelper", "go-md2man", "libusb-1.0-0-dev", "lintian", "pkg-config", "rustc"];
 
+const CROSS: &[&str] = &[
+    "cargo",
+    "debian-archive-keyring",
+    "gcc",
+    "gcc-aarch64-linux-gnu",
+    "gcc-arm-linux-gnueabihf",
+    "gcc-i686-linux-gnu",
+    "gcc-powerpc64le-linux-gnu",
+    "gcc-riscv64-linux-gnu",
+    "gcc-s390x-linux-gnu",
+    "libc6-dev",
+    "libtpms0",
+    "libtss2-dev",
+    "libusb-1.0-0-dev",
+    "openssl",
+    "pkgconf",
+    "qemu-user",
+    "rustc",
+    // A TPM for the programs.
+    "swtpm",
+    "tpm2-tools",
+];
+
 impl Purpose {
     fn name(self) -> &'static str {
         match self {
             Purpose::Programs => "programs",
             Purpose::Upgrade => "upgrade",
             Purpose::Build => "build",
+            Purpose::Cross => "cross",
         }
     }
 
@@ -84,6 +110,7 @@ impl Purpose {
             Purpose::Programs => PROGRAMS,
             Purpose::Upgrade => UPGRADE,
             Purpose::Build => BUILD,
+            Purpose::Cross => CROSS,
         }
     }
 
@@ -91,7 +118,7 @@ impl Purpose {
     fn where_there_are(self) -> &'static [&'static str] {
         match self {
             Purpose::Programs => &["systemd-cryptsetup", "systemd-tpm"],
-            Purpose::Upgrade | Purpose::Build => &[],
+            Purpose::Upgrade | Purpose::Build | Purpose::Cross => &[],
         }
     }
 
@@ -99,7 +126,7 @@ impl Purpose {
     fn downloads(self) -> &'static str {
         match self {
             Purpose::Programs | Purpose::Upgrade => "?source-package(^tpm2-tss$)",
-            Purpose::Build => "",
+            Purpose::Build | Purpose::Cross => "",
         }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `cargo xtask COMMAND`: everything the project does besides compiling.
 
+mod arch;
 mod archive;
 mod bench;
 mod check;
@@ -109,6 +110,13 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
+    /// Compiles for other architectures and runs unit tests, conformance tests and tpm2-tools there, under qemu-user.
+    Arch {
+        #[command(flatten)]
+        options: arch::Options,
+        #[command(flatten)]
+        install: Install,
+    },
     /// Runs the tests that need a kernel of their own, in virtual machines.
     VmTest {
         /// Only tests with this in their names.
@@ -158,6 +166,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Vm { options, install } => return vm::run(&project, options, install.no_install),
         Command::VmTest { filter, install } => vm_test::run(&project, filter.as_deref(), install.no_install),
         Command::Consumers { options, install } => consumers::run(&project, options, install.no_install),
+        Command::Arch { options, install } => arch::run(&project, options, install.no_install),
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { options, install } => test::run(&project, options, install.no_install),
         Command::Bench { options, install } => bench::run(&project, options, install.no_install),

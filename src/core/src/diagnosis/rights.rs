@@ -3,10 +3,10 @@
 //! would load libraries into the program and ask servers, in the middle of an error.
 
 use nix::errno::Errno;
-use nix::sys::stat::stat;
 use nix::unistd::{getegid, geteuid};
-use std::fs::File;
+use std::fs::{File, metadata};
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// How much is read of the files with the names, in bytes. They are smaller; what comes after that stays a number.
@@ -22,7 +22,8 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn at(path: &Path) -> Result<Node, Errno> {
-        stat(path).map(|stat| Node { mode: stat.st_mode, user: stat.st_uid, group: stat.st_gid })
+        let found = metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
+        Ok(Node { mode: found.mode(), user: found.uid(), group: found.gid() })
     }
 }
 

@@ -176,5 +176,6 @@ impl Drop for Finalized<'_> {
 const _: () = {
     assert!(offset_of!(Context, head) == 0);
     assert!(offset_of!(Context, session) == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>());
-    assert!(CONTEXT_SIZE == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + size_of::<*mut ()>());
+    let end = size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + size_of::<*mut ()>();
+    assert!(CONTEXT_SIZE == end.next_multiple_of(align_of::<u64>()));
 };

@@ -8,7 +8,7 @@ use crate::rc::{Rc, Result};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, copy_nonoverlapping, null_mut};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use std::alloc::System;
 
 #[global_allocator]
@@ -46,8 +46,7 @@ impl Memory {
 
     /// Asked in every call, where almost always nothing is in use; counting bits takes longer than all the rest.
     fn is_low(&self) -> bool {
-        let used = [&self.small.used, &self.medium.used, &self.large.used].map(|used| used.load(Ordering::Relaxed));
-        used != [0; 3] && self.is_counted_low()
+        (self.small.is_touched() || self.medium.is_touched() || self.large.is_touched()) && self.is_counted_low()
     }
 
     #[cold]
@@ -140,8 +139,8 @@ struct Piece<const SIZE: usize>(UnsafeCell<[u8; SIZE]>);
 /// At most 64 pieces of one size. Nobody waits here for another thread: in a child process there is none that could
 /// finish.
 struct Pool<const SIZE: usize, const COUNT: usize> {
-    /// A bit for each piece that is in use.
-    used: AtomicU64,
+    /// A bit for each piece that is in use. Not every machine has atomic numbers of 64 bits.
+    used: [AtomicU32; 2],
     pieces: [Piece<SIZE>; COUNT],
 }
 
@@ -151,11 +150,15 @@ unsafe impl<const SIZE: usize, const COUNT: usize> Sync for Pool<SIZE, COUNT> {}
 impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
     const fn new() -> Self {
         assert!(COUNT <= 64 && SIZE % ALIGN == 0);
-        Pool { used: AtomicU64::new(0), pieces: [const { Piece(UnsafeCell::new([0; SIZE])) }; COUNT] }
+        Pool { used: [const { AtomicU32::new(0) }; 2], pieces: [const { Piece(UnsafeCell::new([0; SIZE])) }; COUNT] }
     }
 
     fn in_use(&self) -> u32 {
-        self.used.load(Ordering::Relaxed).count_ones()
+        self.used.iter().map(|used| used.load(Ordering::Relaxed).count_ones()).sum()
+    }
+
+    fn is_touched(&self) -> bool {
+        self.used.iter().any(|used| used.load(Ordering::Relaxed) != 0)
     }
 
     fn is_low(&self) -> bool {
@@ -166,12 +169,17 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
         if layout.size() > SIZE || layout.align() > ALIGN {
             return None;
         }
-        let mut used = self.used.load(Ordering::Relaxed);
+        self.pieces.chunks(32).zip(&self.used).find_map(|(pieces, used)| Self::take_one(pieces, used))
+    }
+
+    /// One of at most 32 pieces.
+    fn take_one(pieces: &[Piece<SIZE>], used: &AtomicU32) -> Option<NonNull<u8>> {
+        let mut seen = used.load(Ordering::Relaxed);
         loop {
-            let piece = self.pieces.get(used.trailing_ones() as usize)?;
-            match self.used.compare_exchange(used, used | (used + 1), Ordering::Acquire, Ordering::Relaxed) {
+            let piece = pieces.get(seen.trailing_ones() as usize)?;
+            match used.compare_exchange(seen, seen | (seen + 1), Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return NonNull::new(piece.0.get().cast()),
-                Err(now) => used = now,
+                Err(now) => seen = now,
             }
         }
     }
@@ -179,8 +187,9 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
     /// Does nothing with a piece of another pool.
     fn give_back(&self, piece: *mut u8) {
         let offset = piece.addr().wrapping_sub(self.pieces.as_ptr().addr());
-        if offset < SIZE * COUNT {
-            self.used.fetch_and(!(1 << (offset / SIZE)), Ordering::Release);
+        let piece = offset / SIZE;
+        if let Some(used) = self.used.get(piece / 32).filter(|_| piece < COUNT) {
+            used.fetch_and(!(1 << (piece % 32)), Ordering::Release);
         }
     }
 }
@@ -189,7 +198,8 @@ impl<const SIZE: usize, const COUNT: usize> Pool<SIZE, COUNT> {
 mod tests {
     use super::*;
     use crate::sys::in_child;
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    use crate::testing::emulator_lacks;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     const BYTES: Layout = Layout::new::<[u8; 64]>();
 
@@ -221,9 +231,12 @@ mod tests {
 
     #[test]
     fn without_memory_small_things_work_and_large_ones_are_refused() {
+        let no_memory = Rlimit { current: Some(0), ..getrlimit(Resource::As) };
+        if in_child(|| setrlimit(Resource::As, no_memory).is_ok() && getrlimit(Resource::As) == no_memory) != Some(0) {
+            return emulator_lacks("a limit of the address space (RLIMIT_AS)");
+        }
         let in_vain = in_child(|| {
-            let (_, hard) = getrlimit(Resource::RLIMIT_AS).unwrap();
-            setrlimit(Resource::RLIMIT_AS, 0, hard).unwrap();
+            setrlimit(Resource::As, no_memory).unwrap();
             for size in (0..24).rev() {
                 let layout = Layout::from_size_align(1 << size, 1).unwrap();
                 // SAFETY: the size is not zero; the child ends with what it takes.

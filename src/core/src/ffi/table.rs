@@ -232,22 +232,22 @@ impl Module for Obedient {
 
 /// A caller of C, with a context of ours and one of another module.
 struct Caller {
-    ours: Box<[u64; CONTEXT_SIZE / 8]>,
-    foreign: Box<[u64; CONTEXT_SIZE / 8]>,
+    ours: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
+    foreign: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
     functions: TSS2_TCTI_CONTEXT_COMMON_V2,
     world: Arc<Mutex<World>>,
 }
 
 impl Caller {
     fn new() -> Caller {
-        let (mut ours, world) = (Box::new([0; CONTEXT_SIZE / 8]), Arc::new(Mutex::new(World::default())));
+        let (mut ours, world) = (Box::new([0; CONTEXT_SIZE.div_ceil(8)]), Arc::new(Mutex::new(World::default())));
         let (mut size, transport) = (CONTEXT_SIZE, Obedient(Arc::clone(&world)));
         // SAFETY: the memory has CONTEXT_SIZE bytes, and a context opens with its head.
         let functions = unsafe {
             assert_eq!(init_with(ours.as_mut_ptr().cast(), &mut size, || Ok(transport)), 0);
             ours.as_ptr().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read()
         };
-        Caller { ours, foreign: Box::new([1; CONTEXT_SIZE / 8]), functions, world }
+        Caller { ours, foreign: Box::new([1; CONTEXT_SIZE.div_ceil(8)]), functions, world }
     }
 
     fn context(&mut self, context: Context) -> *mut TSS2_TCTI_CONTEXT {

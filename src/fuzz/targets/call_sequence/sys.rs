@@ -16,8 +16,8 @@ const GARBAGE: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 /// A C program with one context, and another one of somebody else.
 pub(super) struct Caller<const FULL: bool> {
     world: Shared,
-    memory: Box<[u64; CONTEXT_SIZE / 8]>,
-    foreign: Box<[u64; CONTEXT_SIZE / 8]>,
+    memory: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
+    foreign: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
     /// As Init made it: it is called with any context, and after Finalize.
     head: Option<TSS2_TCTI_CONTEXT_COMMON_V2>,
 }

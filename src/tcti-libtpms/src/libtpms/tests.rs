@@ -3,14 +3,13 @@
 
 use super::*;
 use crate::power::{STARTUP_CLEAR, TPM_RC_INITIALIZE, TPM_RC_SUCCESS};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tcti_core::session::Received;
-use tcti_core::testing::GET_RANDOM;
+use tcti_core::testing::{GET_RANDOM, itself};
 use tcti_core::{Rc, Session};
 
 pub(super) fn turn() -> MutexGuard<'static, ()> {
@@ -25,7 +24,7 @@ fn is_alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
     }
-    let mut alone = Command::new(std::env::current_exe().unwrap());
+    let mut alone = itself();
     alone.args(["--exact", &format!("libtpms::tests::{test}")]).env(ALONE, "1");
     let output = alone.output().unwrap();
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
@@ -196,12 +195,12 @@ fn a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been() {
     let path = dir.path().join("state");
     let mut session = open(Some(&path)).unwrap();
     let before = pcr(&mut session, 16);
-    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
+    let unlimited = getrlimit(Resource::Fsize);
     for limit in [0, 1000, 1 << 20] {
-        setrlimit(Resource::RLIMIT_FSIZE, limit, hard).unwrap();
+        setrlimit(Resource::Fsize, Rlimit { current: Some(limit), ..unlimited }).unwrap();
         assert_eq!(session.transmit(&extend(16)), Err(Rc::IO_ERROR));
     }
-    setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap();
+    setrlimit(Resource::Fsize, unlimited).unwrap();
     assert_eq!(pcr(&mut session, 16), before);
     assert_eq!(code(&mut session, &extend(16)), TPM_RC_SUCCESS);
     assert_ne!(pcr(&mut session, 16), before);

@@ -2,7 +2,7 @@
 //! What libtpms says, and where.
 
 use super::*;
-use std::process::Command;
+use tcti_core::testing::itself;
 
 /// This test in a process of its own, where it is alone with the chip and stderr.
 const ALONE: &str = "TCTI_LIBTPMS_TEST_ALONE";
@@ -15,7 +15,7 @@ fn without_a_place_for_messages_none_goes_to_the_programs_stderr() {
         assert_eq!(chip.power_on(Blobs { permanent: vec![1; 100], volatile: Vec::new() }), Err(Rc::IO_ERROR));
         return;
     }
-    let mut alone = Command::new(std::env::current_exe().unwrap());
+    let mut alone = itself();
     let name = "without_a_place_for_messages_none_goes_to_the_programs_stderr";
     let output = alone.args([name, "--nocapture"]).env(ALONE, "1").env("TSS2_LOG", "all+none").output().unwrap();
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
