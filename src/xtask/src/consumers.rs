@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The programs of Debian 12 that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs it. The
-//! package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
+//! The programs of a release of Debian that use TCTI modules, on our packages: prepares what `src/consumers` needs and runs
+//! it. The package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
 
-use crate::debian::{Debian, IN_NAME_SPACES};
+use crate::debian::{Debian, IN_NAME_SPACES, Purpose};
 use crate::project::{Project, names_in};
-use crate::{needs, vm_test};
+use crate::{deb, mirror, needs, vm_test};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::env;
@@ -18,7 +18,10 @@ use xshell::cmd;
 pub(crate) struct Options {
     /// Only tests with this in their names.
     filter: Option<String>,
-    /// A directory with our packages [default: target/deb, where `cargo xtask deb` puts them].
+    /// The release of Debian whose programs these are [default: this machine's].
+    #[arg(long)]
+    release: Option<String>,
+    /// A directory with our packages [default: where `cargo xtask deb` puts those for the release].
     #[arg(long)]
     packages: Option<PathBuf>,
 }
@@ -33,12 +36,14 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         println!("skipped the consumers: {reason}");
         return Ok(());
     }
-    let packages = packages(project, options)?;
+    let shell = project.shell()?;
+    let here = mirror::suite_here(&shell);
+    let release = options.release.as_deref().or(here.as_deref()).context("which release? Name one with --release")?;
+    let packages = packages(project, options, (Some(release) != here.as_deref()).then_some(release))?;
+    let debian = Debian::of(project, release, Purpose::Programs)?.prepare(project)?;
     let dir = project.target.join("consumers");
-    let debian = Debian::below(&dir).prepare(project)?;
     let crates = vendor(project, &dir)?;
 
-    let shell = project.shell()?;
     cmd!(shell, "cargo build --quiet --locked --package tss2-consumers").quiet().run()?;
     let program = project.target.join("debug/consumers");
     let rust = cmd!(shell, "rustc --print sysroot").quiet().read()?;
@@ -84,9 +89,10 @@ fn unavailable(project: &Project) -> Result<Option<&'static str>> {
     })
 }
 
-/// The directory with our packages. They are made by another command, and not looked at for their age.
-fn packages(project: &Project, options: &Options) -> Result<PathBuf> {
-    let dir = options.packages.clone().unwrap_or_else(|| project.target.join("deb"));
+/// The directory with our packages, those for another release if that is named. They are made by another command, and not
+/// looked at for their age.
+fn packages(project: &Project, options: &Options, other: Option<&str>) -> Result<PathBuf> {
+    let dir = options.packages.clone().unwrap_or_else(|| deb::directory(project, other));
     let has_loader = |names: Vec<String>| names.iter().any(|name| name.starts_with("libtss2-tctildr-rs0_"));
     ensure!(names_in(&dir).is_ok_and(has_loader), "no packages in {}; make them first", dir.display());
     Ok(dir)

@@ -3,25 +3,52 @@
 //! for what follows from the libraries; that is written here.
 
 use crate::archive::{self, Release};
+use crate::debian::{Debian, Purpose};
 use crate::layout::NAME;
+use crate::place::Place;
 use crate::project::{Library, Project, names_in};
+use crate::relations::CPackages;
 use crate::{copyright, needs, packager};
 use anyhow::{Context, Result};
+use clap::Args;
 use std::fs;
-use std::path::Path;
-use xshell::cmd;
+use std::path::{Path, PathBuf};
+use xshell::{Shell, cmd};
 
 /// A distribution puts its own here.
 const MAINTAINER: &str = "The tss2-tcti-rs authors <tss2-tcti-rs@example.org>";
 
+/// Which release of Debian they are for.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Builds in a Debian of this release, made by debootstrap, and in target/deb-RELEASE [default: this system].
+    #[arg(long)]
+    release: Option<String>,
+}
+
 /// Builds the source package and the binary packages, and holds them against Debian's conventions.
-pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
-    needs::install(project, needs::DEB, no_install)?;
+pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
+    let place = match &options.release {
+        None => Place::Here,
+        Some(release) => {
+            needs::install(project, needs::CONSUMERS, no_install)?;
+            Place::Root(Debian::of(project, release, Purpose::Build)?.prepare(project)?)
+        }
+    };
+    // Before anything else: nothing can be built for a release that is unknown.
+    let shell = project.shell()?;
+    let c = CPackages::of(&place, &shell)?;
+    println!("{} has tpm2-tss {}", c.release, c.version());
+    let compiler = compiler_of_release(project, &place, &shell)?;
+    if matches!(place, Place::Here) {
+        let packages = if compiler { [needs::DEB, needs::DEB_COMPILER].concat() } else { needs::DEB.to_vec() };
+        needs::install(project, &packages, no_install)?;
+    }
+
     let release = Release::of(project)?;
-    let dir = project.target.join("deb");
+    let dir = directory(project, options.release.as_deref());
     let archives = archive::write(project, &release, &dir)?;
     let tree = dir.join(release.directory());
-    let shell = project.shell()?;
     shell.change_dir(&dir);
     for archive in [&archives.sources, &archives.crates] {
         let into = if *archive == archives.crates { &tree } else { &dir };
@@ -29,23 +56,37 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
     }
     write_debian(project, &release, &tree)?;
 
-    // Debian 12 has no compiler that is new enough: the one that built this is taken, and not looked for as a package.
-    shell.change_dir(&tree);
-    packager::run(&shell, &["dpkg-buildpackage", "--no-check-builddeps", "--no-sign"], &dir.join("build.log"))?;
+    // Where the release's compiler is too old, that which built this is taken, and not looked for as a package.
+    let build = ["sh", "-c", "cd \"$0\" && exec \"$@\"", &release.directory(), "dpkg-buildpackage", "--no-sign"];
+    let (build, compiler) = match compiler {
+        true => (build.to_vec(), None),
+        false => ([&build[..], &["--no-check-builddeps"]].concat(), Some(place.compiler(&shell)?)),
+    };
+    packager::run(&shell, &place, &build, compiler.as_deref(), "build.log")?;
     fs::remove_dir_all(&tree)?;
 
-    shell.change_dir(&dir);
     let changes = names_in(&dir)?.into_iter().find(|name| name.ends_with(".changes")).context("no .changes")?;
-    cmd!(
-        shell,
-        "lintian --display-info --pedantic --fail-on error,warning,info,pedantic --tag-display-limit 0 {changes}"
-    )
-    .quiet()
-    .run()?;
+    let lintian = "lintian --display-info --pedantic --fail-on error,warning,info,pedantic --tag-display-limit 0";
+    let lintian: Vec<&str> = lintian.split(' ').chain([changes.as_str()]).collect();
+    place.command(&shell, &lintian)?.quiet().run()?;
     for name in names_in(&dir)?.iter().filter(|name| name.ends_with(".deb")) {
         println!("{}", dir.join(name).display());
     }
     Ok(())
+}
+
+/// Where the packages are, by the release that was asked for.
+pub(crate) fn directory(project: &Project, release: Option<&str>) -> PathBuf {
+    project.target.join(release.map_or_else(|| "deb".to_owned(), |release| format!("deb-{release}")))
+}
+
+/// Whether the release has a compiler that is new enough.
+fn compiler_of_release(project: &Project, place: &Place, shell: &Shell) -> Result<bool> {
+    let wanted = project.workspace_package("rust-version")?;
+    let shown = place.command(shell, &["apt-cache", "show", "--no-all-versions", "rustc"])?.quiet().ignore_stderr();
+    let shown = shown.ignore_status().read().unwrap_or_default();
+    let Some(version) = shown.lines().find_map(|line| line.strip_prefix("Version: ")) else { return Ok(false) };
+    Ok(cmd!(shell, "dpkg --compare-versions {version} ge {wanted}").quiet().run().is_ok())
 }
 
 /// The binary package of a library: `libtss2-tcti-foo-rs0`.
@@ -62,7 +103,7 @@ fn write_debian(project: &Project, release: &Release, tree: &Path) -> Result<()>
     let date = cmd!(shell, "date --utc --rfc-email --date {time}").quiet().read()?;
     let version = &release.version;
     let changelog = format!(
-        "{NAME} ({version}-1) bookworm; urgency=medium\n\n  * Release {version}; what is new is in changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
+        "{NAME} ({version}-1) unstable; urgency=medium\n\n  * Release {version}; what is new is in changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
     );
     fs::write(debian.join("changelog"), changelog)?;
     fs::write(
@@ -102,27 +143,14 @@ fn write_debian(project: &Project, release: &Release, tree: &Path) -> Result<()>
     Ok(fs::write(debian.join("control"), control)?)
 }
 
-/// What Debian 12 has in C, too.
-const IN_C: [&str; 6] = ["tcti-cmd", "tcti-device", "tcti-mssim", "tcti-pcap", "tcti-swtpm", "tctildr"];
-
 fn stanza(project: &Project, library: &Library, template: &str) -> Result<String> {
     let metadata = |key: &str| library.metadata(project, key);
     let depends = metadata("debian-depends")?.map(|depends| format!(", {depends}")).unwrap_or_default();
     let mut stanza = template
         .replace("@package@", &package(library))
-        .replace("@replaced@", &format!("lib{}0", library.name()))
         .replace("@name@", &library.name())
-        .replace("@api-version@", &project.api_version()?)
         .replace("@description@", &library.description(project)?)
         .replace("@depends@", &depends);
-    if !IN_C.contains(&library.dir.as_str()) {
-        let of_c = ["# The module in C", "Provides:", "Conflicts:", "Replaces:", " It takes the place of"];
-        stanza = stanza
-            .lines()
-            .filter(|line| !of_c.iter().any(|start| line.starts_with(start)))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-    }
     match metadata("debian-recommends")? {
         Some(recommends) => stanza = stanza.replace("@recommends@", &recommends),
         None => stanza = stanza.replace("Recommends: @recommends@\n", ""),

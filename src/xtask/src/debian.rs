@@ -1,22 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A clean Debian 12 below `target/consumers`, made once by debootstrap from the mirrors that this machine's apt uses, with
-//! the programs of [`PROGRAMS`] and thereby the C modules. It is not changed afterwards.
+//! A clean Debian of any release below `target/debian`, made once by debootstrap from the mirrors that this machine's apt
+//! uses, with the packages of its [`Purpose`]. It is not changed afterwards.
 
+use crate::mirror::Mirror;
 use crate::project::Project;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use xshell::{Shell, cmd};
 
-const SUITE: &str = "bookworm";
-
 /// Before a program: its mounts and processes end with it, and it ends with us, however that may be.
 pub(crate) const IN_NAME_SPACES: [&str; 8] =
     ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"];
 
-/// What uses TCTI modules, and what the examples are built with.
+/// What debootstrap knows.
+const SCRIPTS: &str = "/usr/share/debootstrap/scripts";
+
+/// What a Debian is for.
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose {
+    /// To run what uses TCTI modules, and to build the examples.
+    Programs,
+    /// To build our packages.
+    Build,
+}
+
 const PROGRAMS: &[&str] = &[
     "clevis-tpm2",
     "dbus-daemon",
@@ -31,34 +41,84 @@ const PROGRAMS: &[&str] = &[
     "pkg-config",
     "python3-tpm2-pytss",
     "swtpm",
+    "systemd",
     "tpm2-abrmd",
     "tpm2-initramfs-tool",
     "tpm2-openssl",
     "tpm2-tools",
+    "udev",
     // What our packages need, so that they are installed without a network.
     "libusb-1.0-0",
+    "libtpms0",
 ];
 
+const BUILD: &[&str] =
+    &["build-essential", "cargo", "debhelper", "go-md2man", "libusb-1.0-0-dev", "lintian", "pkg-config", "rustc"];
+
+impl Purpose {
+    fn name(self) -> &'static str {
+        match self {
+            Purpose::Programs => "programs",
+            Purpose::Build => "build",
+        }
+    }
+
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Purpose::Programs => PROGRAMS,
+            Purpose::Build => BUILD,
+        }
+    }
+
+    /// Packages of their own in some releases, and in others a part of those above.
+    fn where_there_are(self) -> &'static [&'static str] {
+        match self {
+            Purpose::Programs => &["systemd-cryptsetup", "systemd-tpm"],
+            Purpose::Build => &[],
+        }
+    }
+
+    /// What is only downloaded, in apt's words: every C module, for the way back without a network.
+    fn downloads(self) -> &'static str {
+        match self {
+            Purpose::Programs => "?source-package(^tpm2-tss$)",
+            Purpose::Build => "",
+        }
+    }
+}
+
 /// The directories.
-pub(crate) struct Debian {
+pub(crate) struct Debian<'a> {
+    release: &'a str,
+    purpose: Purpose,
     root: PathBuf,
     /// Has the recipe that the root was made by, once it is whole.
     recipe: PathBuf,
+    log: PathBuf,
 }
 
-impl Debian {
-    pub(crate) fn below(dir: &Path) -> Debian {
-        Debian { root: dir.join("debian"), recipe: dir.join("debian.recipe") }
+impl Debian<'_> {
+    /// `release` is a name that debootstrap knows, such as trixie.
+    pub(crate) fn of<'a>(project: &Project, release: &'a str, purpose: Purpose) -> Result<Debian<'a>> {
+        let is_name = release.chars().all(|letter| letter.is_ascii_lowercase());
+        ensure!(
+            is_name && Path::new(SCRIPTS).join(release).exists(),
+            "unknown release: debootstrap knows no {release} (ls {SCRIPTS})"
+        );
+        let (dir, name) = (project.target.join("debian"), format!("{release}-{}", purpose.name()));
+        let file = |ending: &str| dir.join(format!("{name}{ending}"));
+        Ok(Debian { release, purpose, root: file(""), recipe: file(".recipe"), log: file(".log") })
     }
 
     /// Makes it, unless it is there; gives its root.
     pub(crate) fn prepare(self, project: &Project) -> Result<PathBuf> {
-        let recipe = format!("{SUITE} {}\n", PROGRAMS.join(" "));
+        let words = [&[self.release], self.purpose.packages(), self.purpose.where_there_are()].concat();
+        let recipe = format!("{} {}\n", words.join(" "), self.purpose.downloads());
         if fs::read_to_string(&self.recipe).is_ok_and(|made_by| made_by == recipe) {
             return Ok(self.root);
         }
         let since = Instant::now();
-        println!("making a Debian with the programs in {}", self.root.display());
+        println!("making a Debian {} in {}", self.release, self.root.display());
         if self.recipe.exists() {
             fs::remove_file(&self.recipe)?;
         }
@@ -67,7 +127,7 @@ impl Debian {
         }
         fs::create_dir_all(&self.root)?;
         let shell = project.shell()?;
-        let mirrors = Mirror::all(&shell)?;
+        let mirrors = Mirror::all(&shell, self.release)?;
         self.bootstrap(&shell, &mirrors)?;
         self.configure(&shell, &mirrors)?;
         self.install(&shell)?;
@@ -77,11 +137,11 @@ impl Debian {
     }
 
     fn bootstrap(&self, shell: &Shell, mirrors: &[Mirror]) -> Result<()> {
-        let (root, log) = (&self.root, self.root.with_extension("log"));
+        let Debian { root, log, release, .. } = self;
         // Without one debootstrap has its own.
-        let mirror = mirrors.iter().find(|mirror| mirror.suite == SUITE).map(|mirror| &mirror.uri);
+        let mirror = mirrors.iter().find(|mirror| mirror.suite == *release).map(|mirror| &mirror.uri);
         let script = "exec \"$@\" >\"$0\" 2>&1";
-        let debootstrap = ["debootstrap", "--variant=minbase", SUITE];
+        let debootstrap = ["debootstrap", "--variant=minbase", release];
         let made = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {debootstrap...} {root} {mirror...}")
             .quiet()
             .run();
@@ -119,80 +179,18 @@ impl Debian {
     }
 
     fn install(&self, shell: &Shell) -> Result<()> {
-        let (root, log) = (&self.root, self.root.with_extension("log"));
-        let script = "exec >>\"$0\" 2>&1; root=$1; shift; mount -t proc proc \"$root/proc\"; \
+        let Debian { root, log, purpose, .. } = self;
+        let script = "set -e; exec >>\"$0\" 2>&1; root=$1 optional=$2 downloads=$3; shift 3; mount -t proc proc \"$root/proc\"; \
                       export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin; \
-                      chroot \"$root\" apt-get --quiet update && \
-                      exec chroot \"$root\" apt-get --quiet --yes --no-install-recommends install \"$@\"";
-        let done = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {root} {PROGRAMS...}").quiet().run();
-        done.with_context(|| format!("cannot install the programs, see {}", log.display()))
-    }
-}
-
-/// Where this machine's apt gets Debian's packages, of whichever suite. That place has the others, too.
-pub(crate) fn mirror(shell: &Shell) -> Result<Option<String>> {
-    let listed = Mirror::listed(shell)?;
-    Ok(any_suite(&listed).map(str::to_owned))
-}
-
-fn any_suite(listed: &str) -> Option<&str> {
-    // Security updates have a place of their own, and a hyphen in their name.
-    let suite = |line: &str| line.rsplit_once('|').is_some_and(|(_, suite)| !suite.contains('-'));
-    let line = listed.lines().filter(|line| suite(line)).find_map(|line| line.strip_prefix("Debian|main|"))?;
-    line.split('|').next()
-}
-
-/// Where this machine's apt gets packages of the suite.
-struct Mirror {
-    uri: String,
-    /// The suite, its updates, its security updates.
-    suite: String,
-}
-
-impl Mirror {
-    fn all(shell: &Shell) -> Result<Vec<Mirror>> {
-        Ok(Mirror::parse(&Mirror::listed(shell)?))
-    }
-
-    fn listed(shell: &Shell) -> Result<String> {
-        let format = "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(CODENAME)";
-        let listed = cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().read();
-        listed.context("cannot ask apt-get for its mirrors")
-    }
-
-    /// Nothing unless the suite itself is among them.
-    fn parse(listed: &str) -> Vec<Mirror> {
-        let mirror = |line: &str| {
-            let rest = line.strip_prefix("Debian|main|")?;
-            let (uri, suite) = rest.split_once('|')?;
-            let is_of_suite = suite == SUITE || suite.strip_prefix(SUITE).is_some_and(|rest| rest.starts_with('-'));
-            is_of_suite.then(|| Mirror { uri: uri.to_owned(), suite: suite.to_owned() })
-        };
-        let mirrors: Vec<Mirror> = listed.lines().filter_map(mirror).collect();
-        if mirrors.iter().any(|mirror| mirror.suite == SUITE) { mirrors } else { Vec::new() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mirrors_of_the_suite_are_taken_and_no_others() {
-        let listed = "Debian|main|http://a.invalid/debian/|bookworm\nDebian|contrib|http://a.invalid/debian/|bookworm\n\
-                      Debian|main|http://a.invalid/security/|bookworm-security\nOther|main|http://b.invalid/|bookworm\n\
-                      Debian|main|http://a.invalid/debian/|trixie\n";
-        let found: Vec<_> = Mirror::parse(listed).into_iter().map(|mirror| (mirror.uri, mirror.suite)).collect();
-        let expected = [("http://a.invalid/debian/", "bookworm"), ("http://a.invalid/security/", "bookworm-security")];
-        assert_eq!(found, expected.map(|(uri, suite)| (uri.to_owned(), suite.to_owned())));
-        assert!(Mirror::parse("Debian|main|http://a.invalid/|bookworm-updates\n").is_empty());
-    }
-
-    #[test]
-    fn a_mirror_of_any_suite_has_the_others() {
-        let listed = "Debian|main|http://a.invalid/security/|trixie-security\nOther|main|http://b.invalid/|stable\n\
-                      Debian|main|http://a.invalid/debian/|trixie\n";
-        assert_eq!(any_suite(listed), Some("http://a.invalid/debian/"));
-        assert_eq!(any_suite("Ubuntu|main|http://a.invalid/|noble\n"), None);
+                      apt() { chroot \"$root\" apt-get --quiet --yes --no-install-recommends \"$@\"; }; apt update; \
+                      for name in $optional; do \
+                          if chroot \"$root\" apt-cache show \"$name\" >/dev/null; then set -- \"$@\" \"$name\"; fi; \
+                      done; \
+                      apt install \"$@\"; if [ -n \"$downloads\" ]; then apt --download-only install \"$downloads\"; fi";
+        let (optional, downloads) = (purpose.where_there_are().join(" "), purpose.downloads());
+        let packages = purpose.packages();
+        let done =
+            cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {root} {optional} {downloads} {packages...}");
+        done.quiet().run().with_context(|| format!("cannot install the packages, see {}", log.display()))
     }
 }

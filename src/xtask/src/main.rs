@@ -16,10 +16,13 @@ mod headers;
 mod install;
 mod layout;
 mod manual;
+mod mirror;
 mod needs;
 mod packager;
+mod place;
 mod project;
 mod readme;
+mod relations;
 mod reliability;
 mod reproducible;
 mod rpm;
@@ -115,7 +118,15 @@ enum Command {
         install: Install,
     },
     /// Builds Debian packages, in target/deb.
-    Deb(Install),
+    Deb {
+        #[command(flatten)]
+        options: deb::Options,
+        #[command(flatten)]
+        install: Install,
+    },
+    /// Writes what the packages have to say of those in C, for debian/rules.
+    #[command(hide = true)]
+    Relations,
     /// Builds RPM packages, in target/rpm.
     Rpm(Install),
     /// Writes a bill of materials for each library, in target/sbom.
@@ -160,8 +171,9 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Install(options) => install::install(&project, options),
         Command::Uninstall(options) => install::uninstall(options),
         Command::Reproducible => reproducible::run(&project),
-        Command::Deb(install) => deb::run(&project, install.no_install),
+        Command::Deb { options, install } => deb::run(&project, options, install.no_install),
         Command::Rpm(install) => rpm::run(&project, install.no_install),
+        Command::Relations => relations::write(&project),
         Command::Sbom => sbom::run(&project),
         Command::Deny(options) => deny::run(&project, options),
     };

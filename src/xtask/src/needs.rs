@@ -137,6 +137,9 @@ pub(crate) const DEB: &[Package] = &[
     Package("pkg-config", Some("pkgconf-pkg-config")),
 ];
 
+/// To build them with the release's own compiler.
+pub(crate) const DEB_COMPILER: &[Package] = &[Package("cargo", None), Package("rustc", None)];
+
 /// To build RPM packages.
 pub(crate) const RPM: &[Package] = &[
     Package("gcc", Some("gcc")),

@@ -6,6 +6,7 @@ use crate::archive::{self, Release};
 use crate::deb;
 use crate::needs;
 use crate::packager;
+use crate::place::Place;
 use crate::project::{Library, Project};
 use anyhow::{Context, Result};
 use std::fs;
@@ -42,7 +43,8 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
     let (top_dir, spec) = (format!("_topdir {}", top.display()), path.display().to_string());
     // What it is built with is looked for in the database of rpm, which is empty on Debian.
     let command = ["rpmbuild", "-ba", "--nodeps", "--define", &top_dir, &spec];
-    packager::run(&shell, &command, &top.join("build.log"))?;
+    let compiler = Place::Here.compiler(&shell)?;
+    packager::run(&shell, &Place::Here, &command, Some(&compiler), "build.log")?;
     for dir in ["BUILD", "BUILDROOT"] {
         shell.remove_path(dir)?;
     }

@@ -3,7 +3,7 @@
 //! that are unpacked below `target/bench/c-sid`, never installed. They may ask for a newer libc than this machine's, so sid's
 //! comes along: the script `run` starts a program on it. [`Sid::prepare`] does all this once; remove the directory for newer ones.
 
-use crate::debian;
+use crate::mirror;
 use crate::project::Project;
 use anyhow::{Context, Result, ensure};
 use std::fmt::Write;
@@ -46,7 +46,7 @@ impl Sid {
         let version = dir.join("version");
         if !version.exists() {
             let shell = project.shell()?;
-            let Some(mirror) = debian::mirror(&shell)? else { return Ok(None) };
+            let Some(mirror) = mirror::any(&shell)? else { return Ok(None) };
             println!("unpacking the C modules of Debian sid in {}", dir.display());
             if dir.exists() {
                 fs::remove_dir_all(&dir).with_context(|| format!("cannot remove {}", dir.display()))?;
