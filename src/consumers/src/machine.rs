@@ -3,6 +3,7 @@
 //! makes it this process's root. The mounts are in a name space that ends with the process, however it ends.
 
 use nix::mount::{MsFlags, mount};
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,9 @@ use std::process::Command;
 use tss2_e2e::output;
 
 /// What is seen from inside, by the environment variable that names it outside.
-const BINDINGS: [(&str, &str, MsFlags); 6] = [
+const BINDINGS: [(&str, &str, MsFlags); 7] = [
     ("TSS2_PACKAGES", "packages", MsFlags::MS_RDONLY),
+    ("TSS2_NEXT_PACKAGES", "next", MsFlags::MS_RDONLY),
     ("TSS2_EXAMPLES", "examples", MsFlags::MS_RDONLY),
     ("TSS2_C_TESTS", "c-tests", MsFlags::MS_RDONLY),
     ("TSS2_RUST", "rust", MsFlags::MS_RDONLY),
@@ -19,6 +21,9 @@ const BINDINGS: [(&str, &str, MsFlags); 6] = [
     // What compilers keep from one run to the next.
     ("TSS2_BUILD", "build", MsFlags::empty()),
 ];
+
+/// For an upgrade alone.
+const NOT_ALWAYS: [&str; 1] = ["TSS2_NEXT_PACKAGES"];
 
 /// Makes the machine this process's root. `TSS2_DEBIAN` is the Debian, `TSS2_MACHINE` a directory to mount in.
 pub(crate) fn enter() {
@@ -34,6 +39,9 @@ pub(crate) fn enter() {
     for (variable, name, flags) in BINDINGS {
         let to = root.join(name);
         fs::create_dir(&to).unwrap();
+        if env::var_os(variable).is_none() && NOT_ALWAYS.contains(&variable) {
+            continue;
+        }
         mount(Some(&directory(variable)), &to, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
         let again = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | flags;
         mount(None::<&str>, &to, None::<&str>, again, None::<&str>).unwrap();
@@ -63,24 +71,11 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// Has apt install our packages, as a user would.
-pub(crate) fn install() {
-    let packages = fs::read_dir("/packages").unwrap().map(|entry| entry.unwrap().path());
-    let mut packages: Vec<PathBuf> = packages.filter(|path| is_for_users(path)).collect();
-    packages.sort();
-    assert!(!packages.is_empty(), "there is no package to install");
-    let mut apt = command("apt-get");
-    output::succeed(apt.args(["install", "--yes", "--no-install-recommends"]).args(packages));
-}
+/// The versions of packages, by name.
+pub(crate) type Installed = BTreeMap<String, String>;
 
-/// The libraries and the headers.
-fn is_for_users(package: &Path) -> bool {
-    let name = package.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("libtss2-") && name.ends_with(".deb") && !name.contains("-dbgsym")
-}
-
-/// The versions of all packages that are installed, by name.
-pub(crate) fn installed() -> Vec<(String, String)> {
+/// All that are installed.
+pub(crate) fn installed() -> Installed {
     let format = "--showformat=${db:Status-Status} ${Package} ${Version}\n";
     let listed = output::succeed(command("dpkg-query").args(["--show", format]));
     let packages = listed.lines().filter_map(|line| line.strip_prefix("installed ")?.split_once(' '));

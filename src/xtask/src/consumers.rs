@@ -3,8 +3,9 @@
 //! it. The package of the rules alone is for a kernel with a TPM, so that is tested in a virtual machine.
 
 use crate::debian::{Debian, IN_NAME_SPACES, Purpose};
+use crate::mirror::{self, Mirror};
 use crate::project::{Project, names_in};
-use crate::{deb, mirror, needs, vm_test};
+use crate::{deb, needs, vm_test};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use std::env;
@@ -21,6 +22,9 @@ pub(crate) struct Options {
     /// The release of Debian whose programs these are [default: this machine's].
     #[arg(long)]
     release: Option<String>,
+    /// Upgrades that release to this one, with our packages in it, and runs nothing else.
+    #[arg(long, value_name = "RELEASE")]
+    upgrade: Option<String>,
     /// A directory with our packages [default: where `cargo xtask deb` puts those for the release].
     #[arg(long)]
     packages: Option<PathBuf>,
@@ -39,8 +43,10 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     let shell = project.shell()?;
     let here = mirror::suite_here(&shell);
     let release = options.release.as_deref().or(here.as_deref()).context("which release? Name one with --release")?;
-    let packages = packages(project, options, (Some(release) != here.as_deref()).then_some(release))?;
-    let debian = Debian::of(project, release, Purpose::Programs)?.prepare(project)?;
+    let dir_of = |release: &str| deb::directory(project, (Some(release) != here.as_deref()).then_some(release));
+    let packages = packages(options.packages.clone().unwrap_or_else(|| dir_of(release)))?;
+    let purpose = if options.upgrade.is_some() { Purpose::Upgrade } else { Purpose::Programs };
+    let debian = Debian::of(project, release, purpose)?.prepare(project)?;
     let dir = project.target.join("consumers");
     let crates = vendor(project, &dir)?;
 
@@ -62,11 +68,21 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     ];
     let since = Instant::now();
     let filter = options.filter.as_slice();
-    let tests = cmd!(shell, "env {IN_NAME_SPACES...} {program} {filter...}").envs(environment);
-    // No such directory is inside.
-    tests.env_remove("TMPDIR").quiet().run()?;
-    if options.filter.is_none() {
-        vm_test::test_package(project, &packages, no_install)?;
+    let tests = || {
+        let tests = cmd!(shell, "env {IN_NAME_SPACES...} {program} {filter...}").envs(environment.clone());
+        // No such directory is inside.
+        tests.env_remove("TMPDIR").quiet()
+    };
+    if let Some(next) = &options.upgrade {
+        let sources = mirror::sources(&Mirror::all(&shell, next)?);
+        let upgrade = || tests().env("TSS2_NEXT_SOURCES", &sources);
+        upgrade().run()?;
+        upgrade().env("TSS2_NEXT_PACKAGES", self::packages(dir_of(next))?).run()?;
+    } else {
+        tests().run()?;
+        if options.filter.is_none() && Some(release) == here.as_deref() {
+            vm_test::test_package(project, &packages, no_install)?;
+        }
     }
     println!("the consumers took {:.0} s", since.elapsed().as_secs_f32());
     Ok(())
@@ -89,10 +105,8 @@ fn unavailable(project: &Project) -> Result<Option<&'static str>> {
     })
 }
 
-/// The directory with our packages, those for another release if that is named. They are made by another command, and not
-/// looked at for their age.
-fn packages(project: &Project, options: &Options, other: Option<&str>) -> Result<PathBuf> {
-    let dir = options.packages.clone().unwrap_or_else(|| deb::directory(project, other));
+/// The directory, if our packages are in it. They are made by another command, and not looked at for their age.
+fn packages(dir: PathBuf) -> Result<PathBuf> {
     let has_loader = |names: Vec<String>| names.iter().any(|name| name.starts_with("libtss2-tctildr-rs0_"));
     ensure!(names_in(&dir).is_ok_and(has_loader), "no packages in {}; make them first", dir.display());
     Ok(dir)

@@ -2,7 +2,7 @@
 //! A clean Debian of any release below `target/debian`, made once by debootstrap from the mirrors that this machine's apt
 //! uses, with the packages of its [`Purpose`]. It is not changed afterwards.
 
-use crate::mirror::Mirror;
+use crate::mirror::{self, Mirror};
 use crate::project::Project;
 use anyhow::{Context, Result, ensure};
 use std::fs;
@@ -23,6 +23,8 @@ const SCRIPTS: &str = "/usr/share/debootstrap/scripts";
 pub(crate) enum Purpose {
     /// To run what uses TCTI modules, and to build the examples.
     Programs,
+    /// To be upgraded to the next release: a small one, with the programs that have to survive.
+    Upgrade,
     /// To build our packages.
     Build,
 }
@@ -52,6 +54,19 @@ const PROGRAMS: &[&str] = &[
     "libtpms0",
 ];
 
+const UPGRADE: &[&str] = &[
+    "libtpm2-pkcs11-1",
+    "libtss2-dev",
+    "openssl",
+    "swtpm",
+    "systemd",
+    "tpm2-openssl",
+    "tpm2-tools",
+    "udev",
+    "libusb-1.0-0",
+    "libtpms0",
+];
+
 const BUILD: &[&str] =
     &["build-essential", "cargo", "debhelper", "go-md2man", "libusb-1.0-0-dev", "lintian", "pkg-config", "rustc"];
 
@@ -59,6 +74,7 @@ impl Purpose {
     fn name(self) -> &'static str {
         match self {
             Purpose::Programs => "programs",
+            Purpose::Upgrade => "upgrade",
             Purpose::Build => "build",
         }
     }
@@ -66,6 +82,7 @@ impl Purpose {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Purpose::Programs => PROGRAMS,
+            Purpose::Upgrade => UPGRADE,
             Purpose::Build => BUILD,
         }
     }
@@ -74,14 +91,14 @@ impl Purpose {
     fn where_there_are(self) -> &'static [&'static str] {
         match self {
             Purpose::Programs => &["systemd-cryptsetup", "systemd-tpm"],
-            Purpose::Build => &[],
+            Purpose::Upgrade | Purpose::Build => &[],
         }
     }
 
     /// What is only downloaded, in apt's words: every C module, for the way back without a network.
     fn downloads(self) -> &'static str {
         match self {
-            Purpose::Programs => "?source-package(^tpm2-tss$)",
+            Purpose::Programs | Purpose::Upgrade => "?source-package(^tpm2-tss$)",
             Purpose::Build => "",
         }
     }
@@ -157,8 +174,7 @@ impl Debian<'_> {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
         };
         if !mirrors.is_empty() {
-            let line = |mirror: &Mirror| format!("deb {} {} main\n", mirror.uri, mirror.suite);
-            write("etc/apt/sources.list", &mirrors.iter().map(line).collect::<String>())?;
+            write("etc/apt/sources.list", &mirror::sources(mirrors))?;
         }
         let settings = cmd!(shell, "apt-config dump").quiet().read().unwrap_or_default();
         let acquire: String =

@@ -54,6 +54,11 @@ impl Mirror {
     }
 }
 
+/// The lines of apt's sources.list.
+pub(crate) fn sources(mirrors: &[Mirror]) -> String {
+    mirrors.iter().map(|mirror| format!("deb {} {} main\n", mirror.uri, mirror.suite)).collect()
+}
+
 fn listed(shell: &Shell) -> Result<String> {
     let format = "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(CODENAME)";
     let listed = cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().read();
