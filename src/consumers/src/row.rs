@@ -39,7 +39,7 @@ macro_rules! row {
     };
 }
 
-pub(crate) const ROWS: [Row; 12] = [
+pub(crate) const ROWS: [Row; 13] = [
     row!("tpm2-tools", "tpm2-tools", "tpm2-tools", BOTH, "36 steps from start-up to clear"),
     row!("OpenSSL", "tpm2-openssl", "tpm2-openssl", BOTH, "a key, its certificate, a TLS handshake"),
     row!("PKCS#11", "libtpm2-pkcs11-1", "tpm2-pkcs11", BOTH, "a token, a key, a signature"),
@@ -47,6 +47,7 @@ pub(crate) const ROWS: [Row; 12] = [
     row!("tpm2-abrmd", "tpm2-abrmd", "tpm2-abrmd", BOTH, "tpm2-tools through it, with more keys than the TPM holds"),
     row!("FAPI", "libtss2-fapi1", "fapi", BOTH, "keys provisioned, a signature"),
     row!("tpm2-initramfs-tool", "tpm2-initramfs-tool", "tpm2-initramfs-tool", BOTH, "a passphrase under a PCR"),
+    row!("systemd", "systemd", "systemd", &["libtss2-tcti-swtpm-rs0"], "a credential, encrypted and decrypted"),
     row!("Python, tpm2-pytss", "python3-tpm2-pytss", "python", BOTH, "`examples/python/sign.py`"),
     row!("C, any TCTI", "libtss2-tcti-rs-dev", "c-tctildr", BOTH, "`examples/c/random.c`"),
     row!("C, one TCTI", "libtss2-tcti-rs-dev", "c-swtpm", &["libtss2-tcti-swtpm-rs0"], "`examples/c/sign.c`"),
