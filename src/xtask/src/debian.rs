@@ -118,10 +118,10 @@ impl Debian<'_> {
     /// `release` is a name that debootstrap knows, such as trixie.
     pub(crate) fn of<'a>(project: &Project, release: &'a str, purpose: Purpose) -> Result<Debian<'a>> {
         let is_name = release.chars().all(|letter| letter.is_ascii_lowercase());
-        ensure!(
-            is_name && Path::new(SCRIPTS).join(release).exists(),
-            "unknown release: debootstrap knows no {release} (ls {SCRIPTS})"
-        );
+        // The script of each release of Debian that is kept today is a link to that of sid.
+        let script = Path::new(SCRIPTS).join(release).canonicalize();
+        let is_debian = is_name && script.is_ok_and(|script| script.ends_with("sid"));
+        ensure!(is_debian, "unknown release: {release} is no release of Debian that debootstrap has in {SCRIPTS}");
         let (dir, name) = (project.target.join("debian"), format!("{release}-{}", purpose.name()));
         let file = |ending: &str| dir.join(format!("{name}{ending}"));
         Ok(Debian { release, purpose, root: file(""), recipe: file(".recipe"), log: file(".log") })
