@@ -68,18 +68,15 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     ];
     let since = Instant::now();
     let filter = options.filter.as_slice();
-    let tests = || {
-        let tests = cmd!(shell, "env {IN_NAME_SPACES...} {program} {filter...}").envs(environment.clone());
-        // No such directory is inside.
-        tests.env_remove("TMPDIR").quiet()
-    };
+    let tests = cmd!(shell, "env {IN_NAME_SPACES...} {program} {filter...}").envs(environment);
+    // No such directory is inside.
+    let tests = tests.env_remove("TMPDIR").quiet();
     if let Some(next) = &options.upgrade {
         let sources = mirror::sources(&Mirror::all(&shell, next)?);
-        let upgrade = || tests().env("TSS2_NEXT_SOURCES", &sources);
-        upgrade().run()?;
-        upgrade().env("TSS2_NEXT_PACKAGES", self::packages(dir_of(next))?).run()?;
+        let packages = self::packages(dir_of(next))?;
+        tests.env("TSS2_NEXT_SOURCES", sources).env("TSS2_NEXT_PACKAGES", packages).run()?;
     } else {
-        tests().run()?;
+        tests.run()?;
         if options.filter.is_none() && Some(release) == here.as_deref() {
             vm_test::test_package(project, &packages, no_install)?;
         }
