@@ -12,6 +12,7 @@ mod deb;
 mod debian;
 mod demo;
 mod deny;
+mod everywhere;
 mod fuzz;
 mod headers;
 mod install;
@@ -131,6 +132,8 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
+    /// Every release of Debian and every architecture, in some hours; writes docs/platforms.md.
+    Everywhere,
     /// Writes what the packages have to say of those in C, for debian/rules.
     #[command(hide = true)]
     Relations,
@@ -181,6 +184,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Reproducible => reproducible::run(&project),
         Command::Deb { options, install } => deb::run(&project, options, install.no_install),
         Command::Rpm(install) => rpm::run(&project, install.no_install),
+        Command::Everywhere => everywhere::run(&project),
         Command::Relations => relations::write(&project),
         Command::Sbom => sbom::run(&project),
         Command::Deny(options) => deny::run(&project, options),
