@@ -182,11 +182,14 @@ impl Process {
     }
 
     /// Ends the command, for every process that has it: its input closes, which ends any well-behaved one, then SIGTERM,
-    /// then SIGKILL.
+    /// then SIGKILL. One that has had no TPM command may not have begun, and has nothing to end well: it gets SIGTERM at once,
+    /// as from the C module.
     pub(crate) fn stop(mut self, patience: Duration) {
         self.stdin = None;
+        let was_used = self.has_answered || self.sent > 0;
         for signal in [Signal::TERM, Signal::KILL] {
-            if self.ended(patience).is_some() {
+            let is_hurried = signal == Signal::TERM && !was_used;
+            if self.ended(if is_hurried { Duration::ZERO } else { patience }).is_some() {
                 return;
             }
             // It fails when the process is gone, which is what is wanted.
