@@ -133,12 +133,13 @@ const CYCLES: &str = "\
 A context is made and finalized at once, its library staying loaded. KiB are by how much the process has grown after all of
 them.
 
-Where ours takes longer: what forked processes share, that is device, mssim, cmd and the connection that swtpm keeps, has a page and
-one or two files in memory for each context, by which they take turns: some ten system calls. mssim says SESSION_END on both
-channels when it ends, as the protocol wants it, which the C module does not, and bounds the time for connecting. pcap looks at what kind of file it has and at the limit for its size, so that no
-signal ends the program, and draws the addresses by which contexts are told apart. cmd lets a command that was
-used end by itself once its input is closed; the C module kills it. swtpm ends both its connections with shutdown(2), where they are Unix sockets, and the one that it keeps.
-What the memory grows by is reached after some thousand contexts; a test holds that their heap stays the same to the byte
+Where ours takes longer: what forked processes share, that is device, mssim, cmd and the connection that swtpm keeps, has a
+page and one or two files in memory for each context, by which they take turns: some ten system calls. mssim says SESSION_END
+on both channels when it ends, as the protocol wants it, which the C module does not, and bounds the time for connecting. pcap
+looks at what kind of file it has and at the limit for its size, so that no signal ends the program, and draws the addresses
+by which contexts are told apart. cmd lets a command that was used end by itself once its input is closed; the C module kills
+it. swtpm ends both its connections with shutdown(2), where they are Unix sockets, and the one that it keeps. What the memory
+grows by is reached after some thousand contexts; a test holds that their heap stays the same to the byte
 (docs/reliability.md).
 ";
 
