@@ -200,7 +200,7 @@ const LIBTPMS_ALLOCATES: &str =
     "libtpms allocates memory in each command. Without it a command fails, also with `MEMORY`.";
 const TPM_ALLOCATES: Cell = until_then(when_back(&["IO_ERROR"]), &["MEMORY"], LIBTPMS_ALLOCATES);
 const TPM_HAS_ANSWERED: Cell = until_then(when_back(&["SUCCESS"]), &["IO_ERROR"], LIBTPMS_ALLOCATES);
-const TPM_NOT_ASKED: Cell = until_then(when_back(&["BAD_SEQUENCE"]), &["IO_ERROR"], LIBTPMS_ALLOCATES);
+const TPM_NOT_ASKED: Cell = until_then(when_back(&["BAD_SEQUENCE"]), &["IO_ERROR", "MEMORY"], LIBTPMS_ALLOCATES);
 const LIBUSB_ALLOCATES: &str = "libusb allocates memory for each transfer. Without it a command fails.";
 const BUS_ALLOCATES: Cell = because(when_back(&["IO_ERROR"]), LIBUSB_ALLOCATES);
 const BUS_NOT_ASKED: Cell = because(when_back(&["BAD_SEQUENCE"]), LIBUSB_ALLOCATES);
