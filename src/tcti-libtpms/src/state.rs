@@ -107,19 +107,21 @@ impl Locked<'_> {
         self.change(|journal, file| journal.store(file, permanent, volatile))
     }
 
-    fn change(mut self, change: impl FnOnce(&mut Journal, &File) -> io::Result<()>) -> Result<()> {
+    /// Makes a change, which says whether the permanent state is another one.
+    fn change(mut self, change: impl FnOnce(&mut Journal, &File) -> io::Result<bool>) -> Result<()> {
         let Held { file, size, .. } = self.held;
         let changed = match self.found.take() {
             None => self.known.as_mut().map_or(Err(ErrorKind::NotFound.into()), |known| change(known, file)),
-            Some(mut found) => change(&mut found, file).map(|()| *self.known = Some(found)),
+            Some(mut found) => change(&mut found, file).inspect(|_| *self.known = Some(found)),
         };
-        if let Err(error) = changed {
+        let is_lasting = changed.map_err(|error| {
             // Where there were no records, there is no room for them.
             let _ = if size == SIZE { Ok(()) } else { file.set_len(size) };
-            return Err(failed("write", self.path, &error));
-        }
+            failed("write", self.path, &error)
+        })?;
         self.held.sync_name();
-        match self.held.is_there() {
+        // What is volatile this process has, too: it makes a file that was removed again, with the next command.
+        match !is_lasting || self.held.is_there() {
             true => Ok(()),
             false => Err(fail!(
                 Rc::IO_ERROR,

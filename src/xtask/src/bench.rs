@@ -89,7 +89,9 @@ in mssim's protocol over TCP they wait for a delayed acknowledgement twice per c
 On a Unix socket ours bounds the time to connect, and ends the connection with shutdown(2), because a forked process may have a
 copy of it: two calls more. It reads a response at once, and not its header first: a call less. pcap asks for the limit
 of file sizes before each write, because the signal of a limit that came meanwhile would end the program: two calls more. In
-each call of libtpms ours also defers the cancellation of the thread and keeps other threads out: 0.05 us.
+each call of libtpms ours also defers the cancellation of the thread and keeps other threads out: 0.05 us. With a state file,
+on a disk, ours stores the effect of each command before its response goes out, and has on the disk what a TPM keeps without
+power; the C module writes when the context ends.
 ";
 
 const DEVICES: &str = "\

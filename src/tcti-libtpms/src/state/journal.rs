@@ -107,12 +107,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Sees to it that a state is in a record.
-    pub(super) fn keep(&mut self, file: &File) -> io::Result<()> {
-        match self.slot == 0 && !self.newest.permanent().is_empty() {
-            true => self.begin(file),
-            false => Ok(()),
+    /// Sees to it that a state is in a record. Whether it was not.
+    pub(super) fn keep(&mut self, file: &File) -> io::Result<bool> {
+        let is_new = self.slot == 0 && !self.newest.permanent().is_empty();
+        if is_new {
+            self.begin(file)?;
         }
+        Ok(is_new)
     }
 
     /// Whether nobody has stored a state since.
@@ -127,16 +128,17 @@ impl Journal {
         Ok(self.room == front)
     }
 
-    /// Stores a state if it is another, the permanent one on the disk. On an error the state before it is still there.
-    pub(super) fn store(&mut self, file: &File, permanent: &[u8], volatile: &[u8]) -> io::Result<()> {
+    /// Stores a state if it is another, the permanent one on the disk; tells whether that is another. On an error the state
+    /// before it is still there.
+    pub(super) fn store(&mut self, file: &File, permanent: &[u8], volatile: &[u8]) -> io::Result<bool> {
         self.keep(file)?;
         if self.slot == 0 {
             self.newest = Record::new(self.newest.head, permanent, volatile)?;
-            return self.begin(file);
+            return self.begin(file).map(|()| true);
         }
         let is_same = permanent == self.newest.permanent();
         if is_same && volatile == self.newest.volatile() {
-            return Ok(());
+            return Ok(false);
         }
         let is_free = |slot: &Slot| *slot != self.slot && *slot != self.durable.1;
         let slot = SLOTS.into_iter().find(is_free).unwrap_or_default();
@@ -159,7 +161,7 @@ impl Journal {
         (self.is_of_this_boot, self.slot, self.durable) = (true, slot, durable);
         self.room = replace(&mut self.newest, record).into_bytes();
         self.show(file, if is_same { self.newest.middle() } else { 0 });
-        Ok(())
+        Ok(!is_same)
     }
 
     /// Copies the newest record to the front. It is stored already: if this fails, the next one to look mends it.
