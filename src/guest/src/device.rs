@@ -60,7 +60,7 @@ fn line(child: &mut Child) -> String {
 fn scenarios(device: &str) {
     let mut command = stage::command(programs::device());
     command.arg(format!("/dev/{device}")).env("TSS2_LOG", "all+none");
-    output::passes(&output::succeed(&mut command), 60);
+    output::passes(&output::succeed(&mut command), 70);
 }
 
 fn conformance(device: &str) {

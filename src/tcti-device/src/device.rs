@@ -96,6 +96,7 @@ impl Open for Device {
 impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let line = self.line()?;
+        line.settle();
         let deadline = Deadline::within(turns::RESUME_PATIENCE);
         let sent = loop {
             match line.write(command) {
@@ -153,7 +154,7 @@ impl Transport for Device {
     /// Takes what is left of an exchange that broke off.
     fn resume(&mut self, before: Before) -> Result<()> {
         if let (Before::BrokenOff, Some(line)) = (before, &self.line) {
-            line.settle();
+            line.drop_unreported();
         }
         Ok(())
     }

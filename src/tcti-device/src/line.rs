@@ -89,11 +89,21 @@ impl Line {
         again(|| write(&self.fd, command))
     }
 
-    /// Takes what is left of an exchange that broke off: the report, the response, or, of one whose process was killed after
-    /// it had taken the report, the response alone.
+    /// Takes a report that is left of an earlier exchange, and drops the response that it reported: whoever polls is not told
+    /// of that again.
     pub(crate) fn settle(&self) {
         for _ in 0..ROUNDS {
-            if !self.is_watched() || !(self.take_report() | self.drop_response()) {
+            if !self.take_report() {
+                break;
+            }
+            self.drop_response();
+        }
+    }
+
+    /// Drops the response of an exchange that broke off when its process had taken the report, and was killed then.
+    pub(crate) fn drop_unreported(&self) {
+        for _ in 0..ROUNDS {
+            if !self.is_watched() || !self.drop_response() {
                 break;
             }
         }

@@ -107,6 +107,7 @@ impl Place {
             match openat(&dir.file, &name, how, Mode::RUSR | Mode::WUSR) {
                 // Somebody made it, or put something else there, at that moment.
                 Err(Errno::EXIST | Errno::LOOP) if rounds.next().is_some() => {}
+                Err(Errno::EXIST | Errno::LOOP) => return Err(Errno::BUSY.into()),
                 opened => {
                     let (kept, seen) = Kept::new(opened?)?;
                     check(&seen)?;

@@ -33,8 +33,8 @@ fn exchange() -> Vec<Step> {
     vec![Step::Read(COMMAND), Step::Write(enveloped())]
 }
 
-/// Answers each code on each connection with zero; gives the codes once all connections are over.
-fn platform(listener: TcpListener, connections: usize) -> Platform {
+/// A platform channel that answers each code with what `reply` says, on each connection; `None` hangs up.
+fn answering(listener: TcpListener, connections: usize, reply: fn(u32) -> Option<u32>) -> Platform {
     spawn(move || {
         let mut codes = Vec::new();
         for _ in 0..connections {
@@ -42,13 +42,19 @@ fn platform(listener: TcpListener, connections: usize) -> Platform {
             let mut code = [0; 4];
             while peer.read_exact(&mut code).is_ok() {
                 codes.push(u32::from_be_bytes(code));
-                if codes.last() == Some(&TPM_SESSION_END) || peer.write_all(&[0; 4]).is_err() {
+                let Some(reply) = reply(u32::from_be_bytes(code)) else { break };
+                if peer.write_all(&reply.to_be_bytes()).is_err() {
                     break;
                 }
             }
         }
         codes
     })
+}
+
+/// Answers each code on each connection with zero; gives the codes once all connections are over.
+fn platform(listener: TcpListener, connections: usize) -> Platform {
+    answering(listener, connections, |code| (code != TPM_SESSION_END).then_some(0))
 }
 
 fn open(port: u16, platform_port: u16) -> Result<Mssim> {

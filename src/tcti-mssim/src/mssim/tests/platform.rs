@@ -74,25 +74,6 @@ fn a_platform_command_goes_beside_a_tpm_command() {
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
-/// A platform channel that answers each code with what `reply` says, on each connection; `None` hangs up.
-fn answering(listener: TcpListener, connections: usize, reply: fn(u32) -> Option<u32>) -> Platform {
-    spawn(move || {
-        let mut codes = Vec::new();
-        for _ in 0..connections {
-            let (mut peer, _) = listener.accept().unwrap();
-            let mut code = [0; 4];
-            while peer.read_exact(&mut code).is_ok() {
-                codes.push(u32::from_be_bytes(code));
-                let Some(reply) = reply(u32::from_be_bytes(code)) else { break };
-                if peer.write_all(&reply.to_be_bytes()).is_err() {
-                    break;
-                }
-            }
-        }
-        codes
-    })
-}
-
 #[test]
 fn a_refused_platform_command_costs_the_tpm_command_nothing() {
     let (data, port) = listen();
