@@ -4,9 +4,10 @@
 
 use super::site::Site;
 use crate::{output, stage};
+use std::mem;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 /// Seconds after which a handshake counts as one that hangs.
@@ -77,28 +78,35 @@ impl Client {
 /// Handshakes without a pause, until `finish`.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Tally>>,
+    tally: Arc<Mutex<Tally>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Load {
     /// So many at a time.
     pub fn start(client: Client, at_once: usize) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let (stopped, sum) = (Arc::clone(&stop), Arc::clone(&tally));
         let thread = thread::spawn(move || {
-            let mut tally = Tally::default();
             while !stopped.load(Ordering::Relaxed) {
-                tally.add(client.handshakes(8 * at_once, at_once));
+                let more = client.handshakes(8 * at_once, at_once);
+                sum.lock().unwrap().add(more);
             }
-            tally
         });
-        Load { stop, thread: Some(thread) }
+        Load { stop, tally, thread: Some(thread) }
+    }
+
+    /// How many were not right so far. Those of the last moments are not among them yet.
+    pub fn wrong(&self) -> usize {
+        self.tally.lock().unwrap().wrong.len()
     }
 
     /// Ends it, and gives how they all ended.
     pub fn finish(mut self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap()
+        self.thread.take().unwrap().join().unwrap();
+        mem::take(&mut *self.tally.lock().unwrap())
     }
 }
 
