@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `cargo xtask everywhere`: every system and every architecture, which takes hours and is for a release, not for each change.
-//! [`run`] writes the table that readers see, whatever failed.
+//! [`run`] writes the table that readers see, whatever failed, and a part of it where only a part is run.
 
 use crate::project::Project;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
 use std::env;
 use std::fs::{self, File};
 use std::path::Path;
@@ -17,14 +18,32 @@ const DOCUMENT: &str = "docs/platforms.md";
 const INTRODUCTION: &str = "\
 Written by `cargo xtask everywhere`: each row is a command of this project, run on one machine with x86-64 and Debian 12. Other
 releases of Debian are made by debootstrap, other architectures are emulated by qemu-user with the packages of Debian 13 or, where
-its mirror lacks some, of sid. What each command does is told in CONTRIBUTING.md.
+its mirror lacks some, of sid. What each command does is told in CONTRIBUTING.md. A result is the last one of its row, with how long
+it took, the day and the commit.
 ";
+
+const HEAD: &str = "| system | architecture | command | result |\n|---|---|---|---|\n";
 
 /// A row: a system, an architecture, and the command that tries us there.
 struct Row {
     system: &'static str,
     architecture: &'static str,
     words: &'static [&'static str],
+}
+
+impl Row {
+    fn command(&self) -> String {
+        format!("cargo xtask {}", self.words.join(" "))
+    }
+
+    fn is_named(&self, part: &str) -> bool {
+        self.command().contains(part)
+    }
+
+    /// The line of the table up to the result.
+    fn start(&self) -> String {
+        format!("| {} | {} | `{}` | ", self.system, self.architecture, self.command())
+    }
 }
 
 const fn row(system: &'static str, architecture: &'static str, words: &'static [&'static str]) -> Row {
@@ -56,36 +75,65 @@ const GREY: [[&str; 3]; 3] = [
     ["real hardware", "arm64, armhf", "only emulated; see [A TPM on a Raspberry Pi](raspberry-pi.md)"],
 ];
 
+/// Which rows.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Only the rows whose command has this in it, such as `trixie` or `arch riscv64`; the others keep their last result.
+    #[arg(default_value = "")]
+    part: String,
+}
+
 /// Fails when a row does, after all of them have run and the document is written.
-pub(crate) fn run(project: &Project) -> Result<()> {
+pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     let logs = project.target.join("everywhere");
     fs::create_dir_all(&logs)?;
-    let shell = project.shell()?;
-    let commit = cmd!(shell, "git describe --always --dirty").quiet().read()?;
-    let date = cmd!(shell, "date +%F").quiet().read()?;
-    let mut table = "| system | architecture | command | result |\n|---|---|---|---|\n".to_owned();
+    let document = project.root.join(DOCUMENT);
     let mut failed = Vec::new();
-    for row in &ROWS {
-        let command = format!("cargo xtask {}", row.words.join(" "));
-        println!("{command}");
+    ensure!(ROWS.iter().any(|row| row.is_named(&options.part)), "no row has {:?} in its command", options.part);
+    for row in ROWS.iter().filter(|row| row.is_named(&options.part)) {
+        println!("{}", row.command());
         let since = Instant::now();
         let log = logs.join(format!("{}.log", row.words.join("-").replace("--", "")));
         let passed = passes(project, row.words, &log)?;
         let minutes = since.elapsed().as_secs_f32() / 60.0;
         let result = if passed { "passed" } else { "FAILED" };
         println!("{result} in {minutes:.0} min, see {}", log.display());
-        table += &format!("| {} | {} | `{command}` | {result}, {minutes:.0} min |\n", row.system, row.architecture);
-        failed.extend((!passed).then_some(command));
+        let last = format!("{result}, {minutes:.0} min, {}", revision(project)?);
+        // After each, since all of them take hours.
+        let before = if document.exists() { fs::read_to_string(&document)? } else { String::new() };
+        fs::write(&document, written(&before, row, &last)).context(DOCUMENT)?;
+        failed.extend((!passed).then(|| row.command()));
     }
-    for [system, architecture, why] in GREY {
-        table += &format!("| {system} | {architecture} | | not run: {why} |\n");
-    }
-    let text = format!("# Where it runs\n\n{INTRODUCTION}\nOn {date}, at {commit}:\n\n{table}");
-    fs::write(project.root.join(DOCUMENT), text).context(DOCUMENT)?;
     if !failed.is_empty() {
         bail!("failed: {}", failed.join("; "));
     }
     Ok(())
+}
+
+/// Day and commit.
+fn revision(project: &Project) -> Result<String> {
+    let shell = project.shell()?;
+    // The document itself is not committed while rows are run.
+    let not_this = format!(":!{DOCUMENT}");
+    let changed = cmd!(shell, "git status --porcelain --untracked-files=no -- . {not_this}").quiet().read()?;
+    let commit = cmd!(shell, "git rev-parse --short HEAD").quiet().read()?;
+    let date = cmd!(shell, "date +%F").quiet().read()?;
+    Ok(format!("{date}, {commit}{}", if changed.is_empty() { "" } else { " and changes" }))
+}
+
+/// The document after a row has run; the other rows are as they were.
+fn written(before: &str, run: &Row, result: &str) -> String {
+    let mut text = format!("# Where it runs\n\n{INTRODUCTION}\n{HEAD}");
+    for row in &ROWS {
+        let start = row.start();
+        let old = before.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix(" |"));
+        let last = if row.words == run.words { result } else { old.unwrap_or("not run yet") };
+        text += &format!("{start}{last} |\n");
+    }
+    for [system, architecture, why] in GREY {
+        text += &format!("| {system} | {architecture} | | not run: {why} |\n");
+    }
+    text
 }
 
 /// Runs this program with these words, as somebody would, and nothing may be skipped.
@@ -94,4 +142,20 @@ fn passes(project: &Project, words: &[&str], log: &Path) -> Result<bool> {
     let mut command = Command::new(env::current_exe()?);
     command.args(words).current_dir(&project.root).env("CI", "true").stdout(file.try_clone()?).stderr(file);
     Ok(command.status().context("cannot run it again")?.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_that_runs_again_leaves_the_others_as_they_were() {
+        let [first, second, ..] = &ROWS;
+        let one = written("", first, "passed, 3 min");
+        let both = written(&one, second, "FAILED, 4 min");
+        assert!(both.contains(&format!("`{}` | passed, 3 min |\n", first.command())), "{both}");
+        assert!(both.contains(&format!("`{}` | FAILED, 4 min |\n", second.command())), "{both}");
+        assert_eq!(both.matches("not run yet").count(), ROWS.len() - 2);
+        assert_eq!(written(&both, second, "FAILED, 4 min"), both);
+    }
 }

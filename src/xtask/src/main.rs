@@ -133,7 +133,7 @@ enum Command {
         install: Install,
     },
     /// Every release of Debian and every architecture, in some hours; writes docs/platforms.md.
-    Everywhere,
+    Everywhere(everywhere::Options),
     /// Writes what the packages have to say of those in C, for debian/rules.
     #[command(hide = true)]
     Relations,
@@ -184,7 +184,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Reproducible => reproducible::run(&project),
         Command::Deb { options, install } => deb::run(&project, options, install.no_install),
         Command::Rpm(install) => rpm::run(&project, install.no_install),
-        Command::Everywhere => everywhere::run(&project),
+        Command::Everywhere(options) => everywhere::run(&project, options),
         Command::Relations => relations::write(&project),
         Command::Sbom => sbom::run(&project),
         Command::Deny(options) => deny::run(&project, options),
