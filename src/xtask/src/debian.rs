@@ -90,6 +90,10 @@ const CROSS: &[&str] = &[
     "pkgconf",
     "qemu-user",
     "rustc",
+    // For musl: its compiler, what Rust's library is compiled from, and what unwinds in place of GCC's, which is made for glibc.
+    "libunwind-19-dev",
+    "musl-tools",
+    "rust-src",
     // A TPM for the programs.
     "swtpm",
     "tpm2-tools",

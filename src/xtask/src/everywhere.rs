@@ -50,7 +50,7 @@ const fn row(system: &'static str, architecture: &'static str, words: &'static [
     Row { system, architecture, words }
 }
 
-const ROWS: [Row; 15] = [
+const ROWS: [Row; 16] = [
     row("Debian 12", "amd64", &["test"]),
     row("Debian 12, packages", "amd64", &["deb", "--release", "bookworm"]),
     row("Debian 12, programs on them", "amd64", &["consumers", "--release", "bookworm"]),
@@ -66,12 +66,13 @@ const ROWS: [Row; 15] = [
     row("Debian 13", "riscv64", &["arch", "riscv64"]),
     row("Debian 13", "ppc64el", &["arch", "ppc64el"]),
     row("Debian sid", "s390x", &["arch", "s390x"]),
+    row("musl of Debian 13", "amd64", &["arch", "musl"]),
 ];
 
 /// What is not tried, and why.
 const GREY: [[&str; 3]; 3] = [
     ["Fedora", "all", "packages are built by `cargo xtask rpm` on Debian; there is no Fedora to install them on here"],
-    ["musl", "all", "the toolchains here have no libstd for it"],
+    ["Alpine", "all", "only what musl alone can show; there is no mirror of Alpine here"],
     ["real hardware", "arm64, armhf", "only emulated; see [A TPM on a Raspberry Pi](raspberry-pi.md)"],
 ];
 

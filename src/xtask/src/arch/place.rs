@@ -15,6 +15,9 @@ use xshell::cmd;
 /// Whose compiler it is.
 const TRIXIE: &str = "trixie";
 
+/// Where the package rust-src has the sources of Rust's own library.
+const RUST_SOURCES: &str = "usr/lib/rustlib/src/rust";
+
 /// What a program of the architecture is linked with and runs on.
 const OF_MACHINE: &str = "libc6 libc6-dev libgcc-s1 libtss2-dev libusb-1.0-0-dev libtpms0 tpm2-tools";
 const UNPACK: &str = include_str!("unpack.sh");
@@ -64,7 +67,10 @@ impl Place {
         }
         let shell = project.shell()?;
         let crates = self.build.join("crates");
-        cmd!(shell, "cargo vendor --quiet --locked {crates}").quiet().ignore_stdout().ignore_stderr().run()?;
+        // Those of Rust's own library, too, where it is compiled here.
+        let standard = self.root.join(RUST_SOURCES).join("library/Cargo.toml");
+        let vendor = cmd!(shell, "cargo vendor --quiet --locked --sync {standard} {crates}");
+        vendor.env("RUSTC_BOOTSTRAP", "1").quiet().ignore_stdout().ignore_stderr().run()?;
         let home = self.build.join("cargo");
         fs::create_dir_all(&home)?;
         let settings =

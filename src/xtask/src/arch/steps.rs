@@ -14,20 +14,40 @@ const LACKS: &str = "not tested, because the emulator lacks it: ";
 /// How many checks `c-tests/conformance.c` has at least for a module with a TPM.
 const CHECKS: u32 = 150;
 
+/// What is linked with a library, or tested with one, that Debian does not have for musl.
+const OF_OTHER_LIBRARIES: [&str; 3] = ["tss2-tcti-libtpms", "tss2-tcti-spi-ltt2go", "sim-tpm2go"];
+
 /// A step: a function of `steps.sh` with its arguments, what it is to a reader, and how it is summed up.
 struct Step {
     title: &'static str,
     call: &'static str,
     sum_up: fn(&str) -> Result<String>,
+    /// Not for musl, and why.
+    has_no_musl: Option<&'static str>,
 }
 
 const ALL: [Step; 6] = [
-    Step { title: "libraries", call: "libraries", sum_up: |_| Ok("built without a warning".to_owned()) },
-    Step { title: "unit tests", call: "unit_tests", sum_up: unit_tests },
-    Step { title: "layout", call: "layout", sum_up: |_| Ok("as in libtss2-dev of the architecture".to_owned()) },
-    Step { title: "conformance", call: "conformance", sum_up: conformance },
-    Step { title: "tpm2-tools, pcap and swtpm", call: "tools pcap:swtpm:path= swtpm", sum_up: tools },
-    Step { title: "tpm2-tools, libtpms", call: "tools libtpms: state", sum_up: tools },
+    Step {
+        title: "libraries",
+        call: "libraries",
+        sum_up: |_| Ok("built without a warning".to_owned()),
+        has_no_musl: None,
+    },
+    Step { title: "unit tests", call: "unit_tests", sum_up: unit_tests, has_no_musl: None },
+    Step {
+        title: "layout",
+        call: "layout",
+        sum_up: |_| Ok("as in libtss2-dev of the architecture".to_owned()),
+        has_no_musl: Some("libtss2-dev"),
+    },
+    Step { title: "conformance", call: "conformance", sum_up: conformance, has_no_musl: None },
+    Step {
+        title: "tpm2-tools, pcap and swtpm",
+        call: "tools pcap:swtpm:path= swtpm",
+        sum_up: tools,
+        has_no_musl: Some("tpm2-tools"),
+    },
+    Step { title: "tpm2-tools, libtpms", call: "tools libtpms: state", sum_up: tools, has_no_musl: Some("libtpms") },
 ];
 
 /// The titles of the steps.
@@ -44,6 +64,10 @@ pub(crate) fn run(project: &Project, place: &Place, machine: &Machine) -> Result
             results.push(Err(anyhow!("not run, because nothing was built")));
             continue;
         }
+        if let (true, Some(what)) = (machine.is_musl, step.has_no_musl) {
+            results.push(Ok(format!("not run: Debian has no {what} for musl")));
+            continue;
+        }
         let script = format!("{STEPS}\n{}\n", step.call);
         let result = place.run(machine, &script, &environment).and_then(|printed| (step.sum_up)(&printed));
         match &result {
@@ -58,17 +82,24 @@ pub(crate) fn run(project: &Project, place: &Place, machine: &Machine) -> Result
 fn environment(project: &Project, machine: &Machine) -> Result<Vec<String>> {
     let libraries: Vec<String> = project.libraries()?.iter().map(|library| library.name()).collect();
     let others = ["tcti-core", "tcti-loader", "tcti-tis", "sim-tis", "sim-tpm2go"];
+    let lacks = |package: &&str| machine.is_musl && OF_OTHER_LIBRARIES.contains(package);
     let packages = |names: &[&str]| names.iter().map(|name| format!("--package {name}")).collect::<Vec<_>>().join(" ");
     let libraries: Vec<&str> = libraries.iter().map(String::as_str).collect();
+    let units: Vec<&str> = others.iter().chain(&libraries).copied().filter(|package| !lacks(package)).collect();
     let (sysroot, runner) = (machine.sysroot(), machine.runner());
     let pkgconfig = format!("{sysroot}/usr/lib/{}/pkgconfig", machine.multiarch);
+    let flags = if machine.is_musl {
+        "-C target-feature=-crt-static -C link-self-contained=no -L native=/build/musl".to_owned()
+    } else {
+        format!("-C link-arg=--sysroot={sysroot}/")
+    };
     let mut environment = vec![
         format!("NAME={}", machine.name),
         format!("TARGET={}", machine.target),
-        format!("GCC={}-gcc", machine.gnu),
+        format!("GCC={}", machine.gcc),
         format!("SYSROOT={sysroot}"),
         format!("RUNNER={runner}"),
-        format!("UNITS={}", packages(&[&others[..], &libraries].concat())),
+        format!("UNITS={}", packages(&units)),
         format!("LIBRARIES={}", libraries.join(" ")),
         "CARGO_HOME=/build/cargo".to_owned(),
         "CARGO_TARGET_DIR=/build/target".to_owned(),
@@ -76,12 +107,16 @@ fn environment(project: &Project, machine: &Machine) -> Result<Vec<String>> {
         "PROPTEST_CASES=32".to_owned(),
         // Half the time goes into what only a debugger reads.
         "CARGO_PROFILE_DEV_DEBUG=0".to_owned(),
-        format!("{}={}-gcc", machine.of_cargo("LINKER"), machine.gnu),
-        format!("{}=-D warnings -C link-arg=--sysroot={sysroot}/", machine.of_cargo("RUSTFLAGS")),
+        format!("{}={}", machine.of_cargo("LINKER"), machine.gcc),
+        format!("{}=-D warnings {}", machine.of_cargo("RUSTFLAGS"), flags),
         "PKG_CONFIG_ALLOW_CROSS=1".to_owned(),
         format!("PKG_CONFIG_LIBDIR={pkgconfig}"),
         format!("PKG_CONFIG_SYSROOT_DIR={sysroot}/"),
     ];
+    if machine.is_musl {
+        environment.push("RUSTC_BOOTSTRAP=1".to_owned());
+        environment.push("STD=-Zbuild-std=std,panic_unwind,test -Zbuild-std-features=".to_owned());
+    }
     if machine.emulator.is_some() {
         environment.push(format!("{}={runner}", machine.of_cargo("RUNNER")));
         environment.push(format!("TSS2_EMULATOR={runner}"));

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The steps of `cargo xtask arch`, as functions; run inside, where /project has the sources and /build what is built.
-# $TARGET, $GCC, $SYSROOT and $RUNNER are those of the architecture, $NAME is Debian's name for it. A function prints what it
-# found out.
+# $TARGET, $GCC, $SYSROOT and $RUNNER are those of the architecture, $NAME is Debian's name for it. $STD is how cargo makes Rust's
+# own library where Debian has none, which is musl. A function prints what it found out.
 cd /project
 stage=/build/stage/$NAME
 flags="--sysroot=$SYSROOT/ -std=c11 -D_GNU_SOURCE -Wall -Wextra -Werror"
@@ -12,9 +12,18 @@ for package in tcti-core tcti-tis sim-tis tss2-tcti-libtpms; do
     optimised="$optimised --config profile.dev.package.$package.opt-level=1"
 done
 
+# What unwinds the stack on musl, where the linker looks for libgcc_s: LLVM's, and the functions of glibc that it calls.
+unwinder() {
+    mkdir -p /build/musl
+    musl-gcc -O2 -fPIC -c -o /build/musl/glibc.o src/xtask/src/arch/glibc.c
+    echo "INPUT($(ls /usr/lib/llvm-*/lib/libunwind.a) /build/musl/glibc.o)" >/build/musl/libgcc_s.so
+}
+
 # With the unit tests, so that what both are made of is compiled once.
 libraries() {
-    cargo build --quiet --locked --target "$TARGET" $optimised --lib --tests $UNITS
+    if [ -n "$STD" ]; then unwinder; fi
+    cargo build --quiet --locked $STD --target "$TARGET" $optimised --lib --tests $UNITS
+    cargo build --quiet --locked $STD --target "$TARGET" $optimised --lib $(printf ' --package %s' $LIBRARIES)
     rm -rf "$stage"
     mkdir -p "$stage/lib" "$stage/bin"
     for library in $LIBRARIES; do
@@ -23,7 +32,7 @@ libraries() {
 }
 
 unit_tests() {
-    cargo test --quiet --locked --no-fail-fast --target "$TARGET" $optimised --lib $UNITS -- --show-output
+    cargo test --quiet --locked --no-fail-fast $STD --target "$TARGET" $optimised --lib $UNITS -- --show-output
 }
 
 # C's declarations as the architecture's compiler has them: ours, and those of its own package libtss2-dev.
@@ -52,7 +61,7 @@ conformance() {
     conforms tss2-tcti-null Tss2_Tcti_Null_Init -
     conforms tss2-tcti-swtpm Tss2_Tcti_Swtpm_Init "path=$dir/swtpm"
     conforms tss2-tctildr Tss2_Tcti_TctiLdr_Init "swtpm:path=$dir/swtpm"
-    conforms tss2-tcti-libtpms Tss2_Tcti_Libtpms_Init "$dir/libtpms"
+    [ -n "$STD" ] || conforms tss2-tcti-libtpms Tss2_Tcti_Libtpms_Init "$dir/libtpms"
 }
 
 # The architecture's own tools, on our loader and modules. No others are there.
