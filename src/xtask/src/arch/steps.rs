@@ -113,9 +113,11 @@ fn environment(project: &Project, machine: &Machine) -> Result<Vec<String>> {
         format!("PKG_CONFIG_LIBDIR={pkgconfig}"),
         format!("PKG_CONFIG_SYSROOT_DIR={sysroot}/"),
     ];
+    let std = if machine.is_musl { "-Zbuild-std=std,panic_unwind,test -Zbuild-std-features=" } else { "" };
+    environment.push(format!("STD={std}"));
     if machine.is_musl {
+        // Its sources are compiled by the compiler that they belong to.
         environment.push("RUSTC_BOOTSTRAP=1".to_owned());
-        environment.push("STD=-Zbuild-std=std,panic_unwind,test -Zbuild-std-features=".to_owned());
     }
     if machine.emulator.is_some() {
         environment.push(format!("{}={runner}", machine.of_cargo("RUNNER")));
