@@ -12,6 +12,9 @@ use xshell::{Shell, cmd};
 #[derive(Clone, Copy)]
 pub(crate) struct Package(&'static str, Option<&'static str>);
 
+/// What is printed when something is missing, before the names.
+pub(crate) const MISSING: &str = "missing on this machine: ";
+
 /// To show a TPM that answers.
 pub(crate) const DEMO: &[Package] = &[
     Package("libtpms0", Some("libtpms")),
@@ -240,7 +243,7 @@ pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool)
     if missing.is_empty() {
         return Ok(());
     }
-    println!("missing on this machine: {}", missing.join(" "));
+    println!("{MISSING}{}", missing.join(" "));
     let is_root = cmd!(shell, "id -u").quiet().read()? == "0";
     for mut words in manager.commands(&missing) {
         if !is_root {
