@@ -50,7 +50,7 @@ pub(crate) struct Options {
     /// A release of Debian that debootstrap knows.
     #[arg(long)]
     release: String,
-    /// Runs this in what the last run left, and nothing else.
+    /// Runs this in what the last run left, or in a new clone, and nothing else.
     #[arg(last = true)]
     command: Vec<String>,
 }
@@ -63,6 +63,9 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
     let fresh = Fresh::prepare(project, &options.release)?;
     if !options.command.is_empty() {
+        if !fresh.layer.exists() {
+            fresh.clean(project)?;
+        }
         let words: Vec<&str> = options.command.iter().map(String::as_str).collect();
         return fresh.command(&words).map(drop);
     }
@@ -75,9 +78,19 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
             let (since, words) = (Instant::now(), ["cargo", "xtask", name]);
             let printed = fresh.command(&words)?;
             let asked = printed.lines().find(|line| line.starts_with(ASKS_APT));
-            ensure!(!is_cut || asked.is_none(), "the second time, {} says: {}", words.join(" "), asked.unwrap_or_default());
+            ensure!(
+                !is_cut || asked.is_none(),
+                "the second time, {} says: {}",
+                words.join(" "),
+                asked.unwrap_or_default()
+            );
             let when = if is_cut { "again, without apt's mirrors" } else { "the first time" };
-            println!("{} on a fresh Debian {}, {when}: {:.0} s", words.join(" "), options.release, since.elapsed().as_secs_f32());
+            println!(
+                "{} on a fresh Debian {}, {when}: {:.0} s",
+                words.join(" "),
+                options.release,
+                since.elapsed().as_secs_f32()
+            );
         }
     }
     fs::remove_dir_all(&fresh.layer).with_context(|| format!("cannot remove {}", fresh.layer.display()))

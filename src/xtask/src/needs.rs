@@ -70,6 +70,7 @@ pub(crate) const VM: &[Package] = &[
     Package("swtpm", Some("swtpm")),
     Package("util-linux", Some("util-linux")),
     Package("xz-utils", Some("xz")),
+    Package("zstd", Some("zstd")),
 ];
 
 /// To build and run the tests in virtual machines, besides [`VM`].
@@ -93,20 +94,12 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("valgrind", Some("valgrind")),
 ];
 
-/// What a virtual machine has besides the programs of this one. It is unpacked and never installed: the servers would
-/// be started here.
+/// What a virtual machine has besides the programs of this one, with what these depend on. It is unpacked and never
+/// installed: the servers would be started here.
 pub(crate) const UNPACKED: &[Package] = &[
     Package("apache2-bin", None),
     Package("haproxy", None),
-    Package("libapr1", None),
-    Package("libaprutil1", None),
-    Package("libexpat1", None),
-    Package("liblua5.3-0", None),
-    Package("libopentracing-c-wrapper0", None),
-    Package("libopentracing1", None),
-    Package("libsqlite3-0", None),
     Package("libtpm2-pkcs11-1", None),
-    Package("libyaml-0-2", None),
     Package("nginx", None),
     Package("tpm2-openssl", None),
 ];
@@ -206,13 +199,24 @@ impl Manager {
         }
     }
 
-    fn has(&self, shell: &Shell, name: &str) -> bool {
-        let status = "${db:Status-Status}";
-        let query = match self {
-            Manager::Apt => cmd!(shell, "dpkg-query --show --showformat={status} {name}"),
-            Manager::Dnf => cmd!(shell, "rpm --query --queryformat installed {name}"),
-        };
-        query.quiet().ignore_stderr().read().is_ok_and(|status| status.starts_with("installed"))
+    /// Those of the names that are not installed. What an installed package provides is: Debian's `libtpms0` is in
+    /// `libtpms0t64` since its time has 64 bits everywhere.
+    fn missing<'a>(&self, shell: &Shell, names: BTreeSet<&'a str>) -> Vec<&'a str> {
+        let format = "${db:Status-Status}|${Package}|${Provides}\n";
+        match self {
+            Manager::Apt => {
+                let listed = cmd!(shell, "dpkg-query --show --showformat={format}").quiet().read().unwrap_or_default();
+                let installed = installed(&listed);
+                names.into_iter().filter(|name| !installed.contains(name)).collect()
+            }
+            Manager::Dnf => {
+                let has = |name: &str| {
+                    let query = cmd!(shell, "rpm --query --whatprovides {name}");
+                    query.quiet().ignore_stdout().ignore_stderr().run().is_ok()
+                };
+                names.into_iter().filter(|name| !has(name)).collect()
+            }
+        }
     }
 
     /// The commands that install, to be run as root.
@@ -229,6 +233,20 @@ impl Manager {
     }
 }
 
+/// The names of installed packages and those that they provide, from lines `STATUS|NAME|PROVIDES`.
+fn installed(listed: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for line in listed.lines() {
+        let mut fields = line.split('|');
+        if let (Some("installed"), Some(name), Some(provides)) = (fields.next(), fields.next(), fields.next()) {
+            names.insert(name);
+            // Each may be `name (= version)`.
+            names.extend(provides.split(',').filter_map(|provided| provided.split_whitespace().next()));
+        }
+    }
+    names
+}
+
 /// Installs what is missing, saying so; with `no_install` it says what to run and fails.
 pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool) -> Result<()> {
     let shell = project.shell()?;
@@ -238,8 +256,7 @@ pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool)
         return Ok(());
     };
     let names = packages.iter().filter_map(|package| manager.name(package));
-    let names: BTreeSet<&str> = names.collect();
-    let missing: Vec<&str> = names.into_iter().filter(|name| !manager.has(&shell, name)).collect();
+    let missing = manager.missing(&shell, names.collect());
     if missing.is_empty() {
         return Ok(());
     }
@@ -285,4 +302,17 @@ pub(crate) fn forgotten(project: &Project) -> Result<Vec<String>> {
         );
     }
     Ok(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_another_one_provides_is_installed() {
+        let listed = "installed|libtpms0t64|libtpms0 (= 0.9.2-3.2)\ninstalled|mawk|awk, other\n\
+                      config-files|swtpm|\nnot-installed|nginx|httpd\n";
+        let names = installed(listed);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["awk", "libtpms0", "libtpms0t64", "mawk", "other"]);
+    }
 }
