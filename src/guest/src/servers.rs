@@ -14,7 +14,8 @@ use std::os::unix::fs::PermissionsExt;
 use tss2_e2e::need::{Need, OPENSSL, SWTPM};
 use tss2_e2e::server::{Around, Socket, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
-use tss2_e2e::web::{Kind, Libraries, Mpm, Server, Site, wait_until};
+use tss2_e2e::waiting::wait_until;
+use tss2_e2e::web::{Kind, Libraries, Mpm, Server, Site};
 
 /// What every server needs.
 const NEEDS: [Need; 5] = [
