@@ -2,7 +2,7 @@
 //! What the machine lacks, and how to install it.
 
 use crate::project::Project;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,6 +14,9 @@ pub(crate) struct Package(&'static str, Option<&'static str>);
 
 /// What is printed when something is missing, before the names.
 pub(crate) const MISSING: &str = "missing on this machine: ";
+
+/// Packages of their own in some releases, and in others a part of another one.
+const WHERE_THERE_ARE: [&str; 1] = ["systemd-cryptsetup"];
 
 /// To show a TPM that answers.
 pub(crate) const DEMO: &[Package] = &[
@@ -87,10 +90,12 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("openssl", Some("openssl")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("systemd", Some("systemd")),
+    Package("systemd-cryptsetup", None),
     Package("tpm-udev", None),
     Package("tpm2-abrmd", Some("tpm2-abrmd")),
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("udev", Some("systemd-udev")),
+    Package("uuid-dev", Some("libuuid-devel")),
     Package("valgrind", Some("valgrind")),
 ];
 
@@ -142,6 +147,7 @@ pub(crate) const TEST: &[Package] = &[
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("tshark", Some("wireshark-cli")),
     Package("util-linux", Some("util-linux")),
+    Package("uuid-dev", Some("libuuid-devel")),
     Package("valgrind", Some("valgrind")),
 ];
 
@@ -219,18 +225,35 @@ impl Manager {
         }
     }
 
-    /// The commands that install, to be run as root.
-    fn commands(&self, names: &[&str]) -> Vec<Vec<String>> {
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let with_names = |line: &str| [words(line), names.iter().map(|name| (*name).to_owned()).collect()].concat();
+    /// Whether there is a package of this name to install.
+    fn knows(&self, shell: &Shell, name: &str) -> bool {
+        let query = match self {
+            Manager::Apt => cmd!(shell, "apt-cache show {name}"),
+            Manager::Dnf => cmd!(shell, "dnf info {name}"),
+        };
+        query.quiet().ignore_stdout().ignore_stderr().run().is_ok()
+    }
+
+    /// The command that looks for what is new, where there is one; for root, as the next one is.
+    fn update(&self) -> Option<Vec<String>> {
         match self {
-            Manager::Apt => vec![
-                words("apt-get update --quiet"),
-                with_names("env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends"),
-            ],
-            Manager::Dnf => vec![with_names("dnf install --assumeyes")],
+            Manager::Apt => Some(words("apt-get update --quiet")),
+            Manager::Dnf => None,
         }
     }
+
+    fn install(&self, names: &[&str]) -> Vec<String> {
+        let mut command = words(match self {
+            Manager::Apt => "env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends",
+            Manager::Dnf => "dnf install --assumeyes",
+        });
+        command.extend(names.iter().map(|name| (*name).to_owned()));
+        command
+    }
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
 }
 
 /// The names of installed packages and those that they provide, from lines `STATUS|NAME|PROVIDES`.
@@ -251,32 +274,45 @@ fn installed(listed: &str) -> BTreeSet<&str> {
 pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool) -> Result<()> {
     let shell = project.shell()?;
     let Some(manager) = Manager::of(&shell) else {
-        let names: Vec<&str> = packages.iter().map(|package| package.0).collect();
-        println!("neither apt-get nor dnf is here; going on, but these are needed: {}", names.join(" "));
+        println!("neither apt-get nor dnf is here; going on, but these are needed: {}", names(packages).join(" "));
         return Ok(());
     };
     let names = packages.iter().filter_map(|package| manager.name(package));
-    let missing = manager.missing(&shell, names.collect());
+    let is_everywhere = |name: &&str| !WHERE_THERE_ARE.contains(name);
+    let (mut missing, others): (Vec<_>, Vec<_>) =
+        manager.missing(&shell, names.collect()).into_iter().partition(is_everywhere);
+    if !missing.is_empty() {
+        println!("{MISSING}{}", missing.join(" "));
+        // In a new system apt has no lists yet, and so knows no package.
+        if let Some(words) = manager.update() {
+            as_root(&shell, words, no_install)?;
+        }
+    }
+    let others: Vec<&str> = others.into_iter().filter(|name| manager.knows(&shell, name)).collect();
+    if !others.is_empty() {
+        println!("{MISSING}{}", others.join(" "));
+        missing.extend(others);
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    println!("{MISSING}{}", missing.join(" "));
-    let is_root = cmd!(shell, "id -u").quiet().read()? == "0";
-    for mut words in manager.commands(&missing) {
-        if !is_root {
-            words.insert(0, "sudo".to_owned());
-        }
-        println!("{} {}", if no_install { "to install:" } else { "installing:" }, words.join(" "));
-        if !no_install {
-            let (program, arguments) = words.split_first().context("no command")?;
-            let done = cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().run();
-            done.with_context(|| format!("cannot install {}", missing.join(" ")))?;
-        }
-    }
-    if no_install {
-        bail!("not installed, as asked: {}", missing.join(" "));
-    }
+    as_root(&shell, manager.install(&missing), no_install)?;
+    ensure!(!no_install, "not installed, as asked: {}", missing.join(" "));
     Ok(())
+}
+
+/// Runs a command with sudo where that is needed, saying so; with `no_install` it only says so.
+fn as_root(shell: &Shell, mut words: Vec<String>, no_install: bool) -> Result<()> {
+    if cmd!(shell, "id -u").quiet().read()? != "0" {
+        words.insert(0, "sudo".to_owned());
+    }
+    let line = words.join(" ");
+    println!("{} {line}", if no_install { "to install:" } else { "installing:" });
+    if no_install {
+        return Ok(());
+    }
+    let (program, arguments) = words.split_first().context("no command")?;
+    cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().run().with_context(|| format!("{line} failed"))
 }
 
 /// Packages that tests say they need, and that are not installed for them. `src/e2e/src/need.rs` has those which many
