@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a test needs beside the staged tree. Something missing makes the test ignored, with its reason in the list of
-//! tests; where `CI` is set it makes the test fail.
+//! tests; where `CI` is set it makes the test fail, if it could be installed.
 
+use crate::behind;
 use nix::unistd::geteuid;
 use std::env;
 use std::fs;
@@ -21,6 +22,8 @@ pub enum Need {
     File(&'static str, &'static str),
     /// The release of tpm2-tss that the distribution has.
     Release(&'static str),
+    /// A tpm2_send that hands on commands of ten bytes, the shortest there are, to the module in C at least.
+    ShortCommands,
     /// To run as root.
     Root,
     /// To mount a file system, in a name space of its own.
@@ -91,12 +94,26 @@ impl Need {
             Need::Library(name, package) => distribution_library(name).is_none().then_some(package),
             Need::File(path, package) => (!Path::new(path).exists()).then_some(package),
             Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
+            Need::ShortCommands => {
+                let lacks =
+                    "needs a tpm2_send that reads commands of ten bytes: this one does not, behind the C module either";
+                return (!behind::hands_on_short_commands()).then(|| lacks.to_owned());
+            }
             Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Mount => return (!may_mount()).then(|| "needs the right to mount".to_owned()),
             Need::NoStick => return has_stick().then(|| "needs a machine without a LetsTrust-TPM2Go".to_owned()),
             Need::NoTpm => return tpm().map(|tpm| format!("needs a machine without {tpm}")),
         };
         package.map(|package| format!("needs package {package}"))
+    }
+
+    /// Whether it is as it is in a release of a distribution, so that nothing can be done about it.
+    pub fn is_given(self) -> bool {
+        match self {
+            Need::Release(_) => !release().is_empty(),
+            Need::ShortCommands => true,
+            _ => false,
+        }
     }
 }
 
