@@ -21,7 +21,7 @@ const CLONE: &str = "root/tss2-tcti-rs";
 const CRATES: &str = "crates";
 
 /// Makes a root of the Debian and the layer, and goes there for good: with a mere chroot, programs could not make name spaces of
-/// users. The compiler of this machine comes first where the release's own is too old.
+/// users. The compiler of this machine comes first where the release's own is too old. With `CI` no test is skipped.
 const ENTER: &str = r#"
 debian=$1 layer=$2 crates=$3 rust=$4
 shift 4
@@ -35,14 +35,15 @@ mount --bind -o ro "$crates" crates
 if [ -n "$rust" ]; then mount --bind -o ro "$rust" rust; fi
 pivot_root . mnt
 exec chroot . sh -euc 'umount -l /mnt; cd "$HOME/tss2-tcti-rs"; exec "$@"' fresh env -i \
-    PATH=/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" 2>&1
+    PATH=/rust/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
+    CI=true "$@" 2>&1
 "#;
 
 /// A proxy that refuses connections: the port for discarding, at which nothing listens.
 const CUT: &str = "Acquire::http::Proxy \"http://127.0.0.1:9/\";\nAcquire::https::Proxy \"http://127.0.0.1:9/\";\n";
 
-/// What `needs` prints before it asks apt.
-const ASKS_APT: &str = needs::MISSING;
+/// How a warning of cargo or the compiler begins.
+const WARNING: &str = "warning: ";
 
 /// Which release, and what to do there.
 #[derive(Args)]
@@ -77,7 +78,10 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         for name in ["demo", "test"] {
             let (since, words) = (Instant::now(), ["cargo", "xtask", name]);
             let printed = fresh.command(&words)?;
-            let asked = printed.lines().find(|line| line.starts_with(ASKS_APT));
+            let line_with = |start: &str| printed.lines().find(|line| line.starts_with(start));
+            let warning = line_with(WARNING);
+            ensure!(warning.is_none(), "the release's compiler says: {}", warning.unwrap_or_default());
+            let asked = line_with(needs::MISSING);
             ensure!(
                 !is_cut || asked.is_none(),
                 "the second time, {} says: {}",
