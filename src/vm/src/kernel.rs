@@ -59,7 +59,7 @@ impl Kernel {
         let package = download(work.path())?;
         let name = package.file_stem().context("a package without a name")?.to_owned();
         let ready = work.path().join("ready");
-        unpack(&package, &ready)?;
+        unpack(&package, &ready).with_context(|| format!("cannot prepare the kernel of {}", package.display()))?;
         let place = cache.join(name);
         if let Err(error) = fs::rename(&ready, &place) {
             // Another process was faster.

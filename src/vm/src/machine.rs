@@ -52,7 +52,8 @@ impl Machine {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
         };
         let archive = work.path().join("initramfs");
-        initramfs::write(kernel, &dir("initramfs.d")?, self.layer.is_some(), &archive)?;
+        initramfs::write(kernel, &dir("initramfs.d")?, self.layer.is_some(), &archive)
+            .context("cannot make the machine's first file system")?;
         let share = dir("share")?;
         write(share.join("start"), script::start(words, &self.directory, &self.environment))?;
         write(share.join("paths"), self.visible(kernel))?;

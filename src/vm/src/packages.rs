@@ -44,34 +44,42 @@ fn planned(plan: &str) -> Vec<String> {
 /// A directory below `cache` with what these packages and those that they need have below /usr, to lie over the files of a
 /// host. It is made when it is not there; what is there is taken without asking for newer packages.
 pub fn unpacked(packages: &[&str], cache: &Path) -> Result<PathBuf> {
-    let (place, recipe) = (cache.join("programs"), format!("{}\n", packages.join(" ")));
+    let (place, recipe) = (cache.join("programs"), packages.join(" "));
     let is_made = || fs::read_to_string(place.join("recipe")).is_ok_and(|made_of| made_of == recipe);
     if !is_made() {
-        fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        // Whoever is interrupted leaves a directory that nobody takes for this one.
-        let work = tempfile::Builder::new().prefix(".").tempdir_in(cache)?;
-        let (all, ready) = (work.path().join("all"), work.path().join("ready"));
-        let names = to_install(packages)?;
-        // Where all are installed, none is left.
-        fs::create_dir_all(all.join("usr"))?;
-        if !names.is_empty() {
-            for package in download(&names.iter().map(String::as_str).collect::<Vec<_>>(), work.path())? {
-                output(Command::new("dpkg").arg("--extract").arg(package).arg(&all))?;
-            }
-        }
-        fs::create_dir_all(ready.join("files"))?;
-        // Else what a package has in /lib would hide all that the host has there, where that is a link to /usr/lib.
-        let usr = ready.join("files/usr");
-        fs::rename(all.join("usr"), &usr).with_context(|| format!("cannot make {}", usr.display()))?;
-        fs::write(ready.join("recipe"), &recipe)?;
-        if place.exists() && !is_made() {
-            fs::remove_dir_all(&place).with_context(|| format!("cannot remove {}", place.display()))?;
-        }
-        // When it fails, another process was faster.
-        let made = fs::rename(&ready, &place);
-        ensure!(is_made(), "cannot make {}: {made:?}", place.display());
+        make(packages, cache, &place, &recipe, &is_made).with_context(|| format!("cannot unpack {recipe}"))?;
     }
     Ok(place.join("files"))
+}
+
+fn make(packages: &[&str], cache: &Path, place: &Path, recipe: &str, is_made: &dyn Fn() -> bool) -> Result<()> {
+    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    // Whoever is interrupted leaves a directory that nobody takes for this one.
+    let work = tempfile::Builder::new()
+        .prefix(".")
+        .tempdir_in(cache)
+        .with_context(|| format!("cannot write to {}", cache.display()))?;
+    let (all, ready) = (work.path().join("all"), work.path().join("ready"));
+    let names = to_install(packages)?;
+    // Where all are installed, none is left.
+    fs::create_dir_all(all.join("usr"))?;
+    if !names.is_empty() {
+        for package in download(&names.iter().map(String::as_str).collect::<Vec<_>>(), work.path())? {
+            output(Command::new("dpkg").arg("--extract").arg(package).arg(&all))?;
+        }
+    }
+    fs::create_dir_all(ready.join("files"))?;
+    // Else what a package has in /lib would hide all that the host has there, where that is a link to /usr/lib.
+    let usr = ready.join("files/usr");
+    fs::rename(all.join("usr"), &usr).with_context(|| format!("cannot make {}", usr.display()))?;
+    fs::write(ready.join("recipe"), recipe)?;
+    if place.exists() && !is_made() {
+        fs::remove_dir_all(place).with_context(|| format!("cannot remove {}", place.display()))?;
+    }
+    // When it fails, another process was faster.
+    let made = fs::rename(&ready, place);
+    ensure!(is_made(), "cannot make {}: {made:?}", place.display());
+    Ok(())
 }
 
 #[cfg(test)]
