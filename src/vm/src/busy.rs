@@ -19,7 +19,7 @@ impl OwnTime {
 
     /// The time by the clock, less that in which one of them was ready to run and none of the host's processors was free.
     pub(crate) fn elapsed(&self) -> Duration {
-        let waited = self.processes.iter().map(|process| waited(&format!("/proc/{process}/task")));
+        let waited = self.processes.iter().map(|process| waited(format!("/proc/{process}/task")));
         self.since.elapsed().saturating_sub(waited.sum())
     }
 }
