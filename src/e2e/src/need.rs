@@ -24,6 +24,9 @@ pub enum Need {
     Release(&'static str),
     /// A tpm2_send that hands on commands of ten bytes, the shortest there are, to the module in C at least.
     ShortCommands,
+    /// A tpm2-openssl whose processes go on when one of them is killed. That of 1.3 locks a semaphore that they share
+    /// around each command, whatever the TCTI, and a process that dies then leaves it locked.
+    NoSemaphore,
     /// To run as root.
     Root,
     /// To mount a file system, in a name space of its own.
@@ -42,6 +45,8 @@ pub const LIBTPMS: Need = Need::Library("libtpms.so.0", "libtpms0");
 pub const TPM2_TOOLS: Need = Need::Program("tpm2", "tpm2-tools");
 /// OpenSSL's program.
 pub const OPENSSL: Need = Need::Program("openssl", "openssl");
+/// OpenSSL's provider for TPMs.
+pub const TPM2_PROVIDER: &str = "/usr/lib/x86_64-linux-gnu/ossl-modules/tpm2.so";
 /// The memory checker.
 pub const VALGRIND: Need = Need::Program("valgrind", "valgrind");
 /// A C compiler.
@@ -99,6 +104,11 @@ impl Need {
                     "needs a tpm2_send that reads commands of ten bytes: this one does not, behind the C module either";
                 return (!behind::hands_on_short_commands()).then(|| lacks.to_owned());
             }
+            Need::NoSemaphore => {
+                let lacks =
+                    "needs a tpm2-openssl that locks no semaphore, which would stay locked when its process is killed";
+                return has_semaphore().then(|| lacks.to_owned());
+            }
             Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Mount => return (!may_mount()).then(|| "needs the right to mount".to_owned()),
             Need::NoStick => return has_stick().then(|| "needs a machine without a LetsTrust-TPM2Go".to_owned()),
@@ -111,7 +121,7 @@ impl Need {
     pub fn is_given(self) -> bool {
         match self {
             Need::Release(_) => !release().is_empty(),
-            Need::ShortCommands => true,
+            Need::ShortCommands | Need::NoSemaphore => true,
             _ => false,
         }
     }
@@ -125,6 +135,12 @@ pub fn is_ci() -> bool {
 fn release() -> String {
     let version = Command::new("pkg-config").args(["--modversion", "tss2-tctildr"]).output();
     version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// By what the provider imports.
+fn has_semaphore() -> bool {
+    const SYMBOL: &[u8] = b"\0sem_wait\0";
+    fs::read(TPM2_PROVIDER).is_ok_and(|library| library.windows(SYMBOL.len()).any(|bytes| bytes == SYMBOL))
 }
 
 fn may_mount() -> bool {
