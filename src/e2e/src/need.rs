@@ -100,13 +100,11 @@ impl Need {
             Need::File(path, package) => (!Path::new(path).exists()).then_some(package),
             Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
             Need::ShortCommands => {
-                let lacks =
-                    "needs a tpm2_send that reads commands of ten bytes: this one does not, behind the C module either";
+                let lacks = "needs a tpm2_send that reads commands of ten bytes";
                 return (!behind::hands_on_short_commands()).then(|| lacks.to_owned());
             }
             Need::NoSemaphore => {
-                let lacks =
-                    "needs a tpm2-openssl that locks no semaphore, which would stay locked when its process is killed";
+                let lacks = "needs a tpm2-openssl without a semaphore";
                 return has_semaphore().then(|| lacks.to_owned());
             }
             Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
