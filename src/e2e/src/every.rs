@@ -10,6 +10,11 @@ use crate::server::{Socket, StateFile, Swtpm, Tpm};
 /// The transport, what it needs and how it starts.
 pub type Case = (&'static str, &'static [Need], fn() -> Box<dyn Tpm>);
 
+/// What a program that also sends commands of ten bytes needs besides.
+pub fn short_commands(name: &str) -> &'static [Need] {
+    if ["a_command", "ssh"].contains(&name) { &[Need::ShortCommands] } else { &[] }
+}
+
 /// All of them.
 pub const EVERY: [Case; 10] = [
     ("libtpms", &[LIBTPMS], || Box::new(StateFile::new())),

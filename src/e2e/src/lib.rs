@@ -22,4 +22,5 @@ pub mod ssh;
 pub mod stage;
 pub mod suite;
 pub mod tools;
+pub mod waiting;
 pub mod web;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a test needs beside the staged tree. Something missing makes the test ignored, with its reason in the list of
-//! tests; where `CI` is set it makes the test fail.
+//! tests; where `CI` is set it makes the test fail, if it could be installed.
 
+use crate::behind;
 use nix::unistd::geteuid;
 use std::env;
 use std::fs;
@@ -21,6 +22,11 @@ pub enum Need {
     File(&'static str, &'static str),
     /// The release of tpm2-tss that the distribution has.
     Release(&'static str),
+    /// A tpm2_send that hands on commands of ten bytes, the shortest there are, to the module in C at least.
+    ShortCommands,
+    /// A tpm2-openssl whose processes go on when one of them is killed. That of 1.3 locks a semaphore that they share
+    /// around each command, whatever the TCTI, and a process that dies then leaves it locked.
+    NoSemaphore,
     /// To run as root.
     Root,
     /// To mount a file system, in a name space of its own.
@@ -39,6 +45,8 @@ pub const LIBTPMS: Need = Need::Library("libtpms.so.0", "libtpms0");
 pub const TPM2_TOOLS: Need = Need::Program("tpm2", "tpm2-tools");
 /// OpenSSL's program.
 pub const OPENSSL: Need = Need::Program("openssl", "openssl");
+/// OpenSSL's provider for TPMs.
+pub const TPM2_PROVIDER: &str = "/usr/lib/x86_64-linux-gnu/ossl-modules/tpm2.so";
 /// The memory checker.
 pub const VALGRIND: Need = Need::Program("valgrind", "valgrind");
 /// A C compiler.
@@ -91,12 +99,29 @@ impl Need {
             Need::Library(name, package) => distribution_library(name).is_none().then_some(package),
             Need::File(path, package) => (!Path::new(path).exists()).then_some(package),
             Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
+            Need::ShortCommands => {
+                let lacks = "needs a tpm2_send that reads commands of ten bytes";
+                return (!behind::hands_on_short_commands()).then(|| lacks.to_owned());
+            }
+            Need::NoSemaphore => {
+                let lacks = "needs a tpm2-openssl without a semaphore";
+                return has_semaphore().then(|| lacks.to_owned());
+            }
             Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Mount => return (!may_mount()).then(|| "needs the right to mount".to_owned()),
             Need::NoStick => return has_stick().then(|| "needs a machine without a LetsTrust-TPM2Go".to_owned()),
             Need::NoTpm => return tpm().map(|tpm| format!("needs a machine without {tpm}")),
         };
         package.map(|package| format!("needs package {package}"))
+    }
+
+    /// Whether it is as it is in a release of a distribution, so that nothing can be done about it.
+    pub fn is_given(self) -> bool {
+        match self {
+            Need::Release(_) => !release().is_empty(),
+            Need::ShortCommands | Need::NoSemaphore => true,
+            _ => false,
+        }
     }
 }
 
@@ -108,6 +133,12 @@ pub fn is_ci() -> bool {
 fn release() -> String {
     let version = Command::new("pkg-config").args(["--modversion", "tss2-tctildr"]).output();
     version.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// By what the provider imports.
+fn has_semaphore() -> bool {
+    const SYMBOL: &[u8] = b"\0sem_wait\0";
+    fs::read(TPM2_PROVIDER).is_ok_and(|library| library.windows(SYMBOL.len()).any(|bytes| bytes == SYMBOL))
 }
 
 fn may_mount() -> bool {

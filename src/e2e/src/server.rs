@@ -2,6 +2,7 @@
 //! A server that is a TPM, for one test: its state in a temporary directory, its end with the value. [`Swtpm`] is a real
 //! swtpm.
 
+use crate::waiting::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -10,12 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// How long a swtpm may take to start on a machine that is busy with other tests.
-const START: Duration = Duration::from_secs(30);
 
 /// Where a server listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,15 +175,12 @@ impl Program for SwtpmSocket {
 
 /// Waits until both channels take a connection; `false` when swtpm ended instead.
 fn await_listening(child: &mut Child, at: &At) -> bool {
-    let since = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if listens(at) {
-            return child.try_wait().unwrap().is_none();
-        }
-        assert!(since.elapsed() < START, "swtpm does not listen");
-        thread::sleep(Duration::from_millis(2)); // only how often to ask
-    }
-    false
+    let mut has_ended = false;
+    wait_until("a swtpm that listens", || {
+        has_ended = child.try_wait().unwrap().is_some();
+        has_ended || listens(at)
+    });
+    !has_ended && child.try_wait().unwrap().is_none()
 }
 
 fn listens(at: &At) -> bool {

@@ -3,12 +3,11 @@
 
 use crate::output;
 use crate::server::free_port;
+use crate::waiting::wait_until;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A running sshd that lets its own key in, as whoever runs the test.
@@ -41,11 +40,7 @@ impl Sshd {
         command.args(["--pdeathsig", "KILL", "/usr/sbin/sshd", "-D", "-e", "-f", &path("sshd_config")]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let sshd = Sshd { child, dir, port };
-        let since = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert!(since.elapsed() < Duration::from_secs(30), "sshd does not listen");
-            thread::sleep(Duration::from_millis(2)); // only how often to ask
-        }
+        wait_until("an sshd that listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
         sshd
     }
 

@@ -11,6 +11,6 @@ mod site;
 
 pub use client::{Client, Load, Tally};
 pub use kind::{Kind, Mpm};
-pub use processes::{is_alive, wait_until};
+pub use processes::is_alive;
 pub use server::Server;
 pub use site::{Libraries, Site};

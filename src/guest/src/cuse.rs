@@ -17,6 +17,7 @@ use tss2_e2e::need::{OPENSSL, SWTPM, TPM2_TOOLS};
 use tss2_e2e::refused::{BY_THE_TPM, nothing_is_lost};
 use tss2_e2e::server::{At, Socket, Swtpm};
 use tss2_e2e::suite::Suite;
+use tss2_e2e::waiting::wait_until;
 use tss2_e2e::{output, stage, tools};
 
 /// Requests of the kernel, and CUSE's own (Linux `include/uapi/linux/fuse.h`).
@@ -57,7 +58,7 @@ impl Cuse {
         let mut command = Command::new(env::current_exe().unwrap());
         command.arg("cuse").arg(socket).arg(latency.as_millis().to_string()).stdin(Stdio::null());
         let cuse = Cuse { child: command.spawn().unwrap(), _tpm: tpm };
-        super::wait_until(|| Cuse::path().exists());
+        wait_until("the device", || Cuse::path().exists());
         cuse
     }
 
@@ -70,7 +71,7 @@ impl Drop for Cuse {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it may have ended already
         let _ = self.child.wait();
-        super::wait_until(|| !Cuse::path().exists());
+        wait_until("the end of the device", || !Cuse::path().exists());
     }
 }
 

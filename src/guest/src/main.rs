@@ -26,10 +26,10 @@ mod udevd;
 mod user;
 mod vtpm;
 
+use std::env;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::time::Duration;
 use tss2_e2e::reliability;
 use tss2_e2e::suite::Suite;
 
@@ -44,15 +44,6 @@ fn main() -> ExitCode {
         _ => return run(),
     }
     ExitCode::SUCCESS
-}
-
-/// Waits for something that happens soon.
-fn wait_until(mut holds: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < Duration::from_secs(60), "it does not happen");
-        thread::sleep(Duration::from_millis(2)); // only how often to ask
-    }
 }
 
 fn run() -> ExitCode {

@@ -2,12 +2,12 @@
 //! What is said of a device that does not open, where the kernel has the TPM: in containers, and of a TPM 1.2.
 
 use crate::device::{IO_ERROR, NOT_PERMITTED, says};
-use crate::wait_until;
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tss2_e2e::need::{Need, SETPRIV, SWTPM};
 use tss2_e2e::suite::Suite;
+use tss2_e2e::waiting::wait_until;
 use tss2_e2e::{output, program, stage};
 
 pub(crate) fn tests(suite: &mut Suite) {
@@ -124,7 +124,7 @@ fn tpm12() {
     swtpm.arg("--tpmstate").arg(format!("dir={}", dir.path().display())).stdout(Stdio::null()).stderr(Stdio::null());
     let _tpm = Tpm12(swtpm.spawn().unwrap());
     let version = || fs::read_to_string("/sys/class/tpm/tpm1/tpm_version_major").unwrap_or_default();
-    wait_until(|| version().trim() == "1" && Path::new("/dev/tpm1").exists());
+    wait_until("a driver that is loaded", || version().trim() == "1" && Path::new("/dev/tpm1").exists());
     let advice = "A TPM 1.2 does not understand TPM 2.0 commands: switch it to TPM 2.0 in the firmware set-up if possible, or \
                   use a simulator: TCTI swtpm or libtpms";
     let text = format!("cannot open /dev/tpm1: the TPM behind it is a TPM 1.2. {advice}");

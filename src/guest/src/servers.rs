@@ -11,19 +11,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use tss2_e2e::need::{Need, OPENSSL, SWTPM};
+use tss2_e2e::need::{Need, OPENSSL, SWTPM, TPM2_PROVIDER};
 use tss2_e2e::server::{Around, Socket, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
-use tss2_e2e::web::{Kind, Libraries, Mpm, Server, Site, wait_until};
+use tss2_e2e::waiting::wait_until;
+use tss2_e2e::web::{Kind, Libraries, Mpm, Server, Site};
 
 /// What every server needs.
-const NEEDS: [Need; 5] = [
-    Need::Program("curl", "curl"),
-    Need::File("/usr/lib/x86_64-linux-gnu/ossl-modules/tpm2.so", "tpm2-openssl"),
-    OPENSSL,
-    Need::Root,
-    SWTPM,
-];
+const NEEDS: [Need; 5] =
+    [Need::Program("curl", "curl"), Need::File(TPM2_PROVIDER, "tpm2-openssl"), OPENSSL, Need::Root, SWTPM];
 
 /// Handshakes at once.
 const AT_ONCE: usize = 8;
@@ -35,7 +31,8 @@ pub(crate) fn tests(suite: &mut Suite) {
             Kind::Apache(..) => Need::Program("apache2", "apache2-bin"),
             Kind::Haproxy | Kind::HaproxyDaemon => Need::Program("haproxy", "haproxy"),
         };
-        let needs: Vec<Need> = [&NEEDS[..], &[program]].concat();
+        let more: &[Need] = if sentence.contains("killed") { &[program, Need::NoSemaphore] } else { &[program] };
+        let needs: Vec<Need> = [&NEEDS[..], more].concat();
         suite.test(format!("servers::{sentence}_on_{}", chip.name()), &needs, move || body(chip, kind));
     };
     for chip in [Chip::Device, Chip::Swtpm, Chip::SwtpmKept] {

@@ -13,13 +13,13 @@ use tss2_e2e::{linker, output, stage};
 const CREDS: Need = Need::Program("systemd-creds", "systemd");
 const CRYPTENROLL: Need = Need::Program("systemd-cryptenroll", "systemd");
 const CRYPTSETUP: Need = Need::Program("cryptsetup", "cryptsetup-bin");
-/// No program for users, so not in the search path.
+/// No program for users, so not in the search path. In Debian 12 it is in the package systemd.
 const ATTACH: &str = "/lib/systemd/systemd-cryptsetup";
 
 /// What [`credential`] needs.
 const CREDENTIAL: [Need; 3] = [CREDS, ESYS, Need::Root];
 /// What [`volume`] needs.
-const VOLUME: [Need; 5] = [CRYPTENROLL, CRYPTSETUP, Need::File(ATTACH, "systemd"), ESYS, Need::Root];
+const VOLUME: [Need; 5] = [CRYPTENROLL, CRYPTSETUP, Need::File(ATTACH, "systemd-cryptsetup"), ESYS, Need::Root];
 
 pub(crate) fn tests(suite: &mut Suite) {
     for (name, tpm2_device) in [("its_path", "/dev/tpmrm0"), ("the_module", "device:/dev/tpmrm0")] {

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, thread};
 use tss2_e2e::output;
 use tss2_e2e::server::{At, Socket, Swtpm};
+use tss2_e2e::waiting::wait_until;
 
 /// A TPM that is there until the value ends.
 pub(crate) struct Vtpm {
@@ -37,7 +38,7 @@ impl Vtpm {
         let number = line(&mut child).parse().unwrap();
         let vtpm = Vtpm { child, stdin, number, _tpm: tpm };
         // The driver asks it some questions first.
-        super::wait_until(|| vtpm.manager().exists());
+        wait_until("the device", || vtpm.manager().exists());
         vtpm
     }
 
@@ -61,7 +62,7 @@ impl Vtpm {
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        super::wait_until(|| !self.manager().exists());
+        wait_until("the end of the device", || !self.manager().exists());
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The guest's first file system, in memory: busybox, the modules that mount the host's files, and `init.sh`.
 
-use crate::kernel::{Kernel, output};
+use crate::kernel::{self, Kernel, output};
 use anyhow::{Context, Result};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -19,16 +19,20 @@ const BUSYBOX: &str = "/usr/bin/busybox";
 pub(crate) fn write(kernel: &Kernel, work: &Path, has_layer: bool, file: &Path) -> Result<()> {
     let layer = has_layer.then_some("layer");
     for dir in ["modules", "dev", "proc", "lower", "upper", "root"].into_iter().chain(layer) {
-        fs::create_dir_all(work.join(dir))?;
+        fs::create_dir_all(work.join(dir)).with_context(|| format!("cannot make {dir} in {}", work.display()))?;
     }
     fs::copy(BUSYBOX, work.join("busybox")).with_context(|| format!("{BUSYBOX}: is busybox-static installed?"))?;
     fs::write(work.join("init"), include_str!("init.sh"))?;
     fs::set_permissions(work.join("init"), Permissions::from_mode(0o755))?;
     for (number, module) in kernel.load_order(&MODULES)?.iter().enumerate() {
-        fs::copy(module, work.join(format!("modules/{number:02}.ko")))
+        copy(module, &work.join(format!("modules/{number:02}.ko")))
             .with_context(|| format!("cannot copy {}", module.display()))?;
     }
     let pack = "find . | \"$0\" cpio -o -H newc >\"$1\"";
     output(Command::new("sh").args(["-c", pack, BUSYBOX]).arg(file).current_dir(work))?;
     Ok(())
+}
+
+fn copy(module: &Path, to: &Path) -> Result<()> {
+    Ok(fs::write(to, kernel::decompressed(&fs::read(module)?)?)?)
 }

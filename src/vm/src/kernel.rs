@@ -5,6 +5,7 @@
 use crate::packages;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
+use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,11 +54,12 @@ impl Kernel {
         }
         fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
         // Whoever is interrupted leaves a directory that nobody takes for a kernel.
-        let work = tempfile::Builder::new().prefix(".").tempdir_in(cache)?;
+        let work = tempfile::Builder::new().prefix(".").tempdir_in(cache);
+        let work = work.with_context(|| format!("cannot make a directory in {}", cache.display()))?;
         let package = download(work.path())?;
         let name = package.file_stem().context("a package without a name")?.to_owned();
         let ready = work.path().join("ready");
-        unpack(&package, &ready)?;
+        unpack(&package, &ready).with_context(|| format!("cannot prepare the kernel of {}", package.display()))?;
         let place = cache.join(name);
         if let Err(error) = fs::rename(&ready, &place) {
             // Another process was faster.
@@ -76,10 +78,7 @@ impl Kernel {
     }
 
     fn at(dir: PathBuf) -> Result<Kernel> {
-        let modules = dir.join("lib/modules");
-        let entries = fs::read_dir(&modules).with_context(|| format!("cannot list {}", modules.display()))?;
-        let release = entries.flatten().next().context("a kernel without modules")?.file_name();
-        Ok(Kernel { release: release.to_string_lossy().into_owned(), dir })
+        Ok(Kernel { release: release_in(&dir.join("lib/modules"))?, dir })
     }
 
     /// The uncompressed kernel, an ELF file with an entry for PVH.
@@ -129,32 +128,57 @@ fn download(work: &Path) -> Result<PathBuf> {
 /// Makes `ready` of a package: vmlinux and lib/modules.
 fn unpack(package: &Path, ready: &Path) -> Result<()> {
     output(Command::new("dpkg").arg("--extract").arg(package).arg(ready))?;
-    let modules = ready.join("lib/modules");
-    let release = fs::read_dir(&modules)?.flatten().next().context("a kernel without modules")?.file_name();
+    let release = settle_modules(ready)?;
     output(Command::new(sbin("depmod")).arg("--basedir").arg(ready).arg(&release))?;
-    let image = ready.join("boot").join(format!("vmlinuz-{}", release.to_string_lossy()));
-    decompress(&image, &ready.join("vmlinux"))?;
-    for superfluous in ["boot", "usr"] {
-        fs::remove_dir_all(ready.join(superfluous))?;
-    }
-    Ok(())
+    let image = ready.join("boot").join(format!("vmlinuz-{release}"));
+    let bytes = fs::read(&image).with_context(|| format!("cannot read {}", image.display()))?;
+    let payload = payload(&bytes).with_context(|| format!("{} is no bzImage", image.display()))?;
+    let kernel = decompressed(payload).with_context(|| format!("cannot decompress {}", image.display()))?;
+    let vmlinux = ready.join("vmlinux");
+    fs::write(&vmlinux, kernel).with_context(|| format!("cannot write {}", vmlinux.display()))?;
+    let boot = ready.join("boot");
+    fs::remove_dir_all(&boot).with_context(|| format!("cannot remove {}", boot.display()))
 }
 
-/// Takes the ELF file out of a bzImage. QEMU would boot the bzImage, but decompress it instruction by instruction.
-fn decompress(image: &Path, to: &Path) -> Result<()> {
-    let bytes = fs::read(image).with_context(|| format!("cannot read {}", image.display()))?;
-    let payload = payload(&bytes).with_context(|| format!("{} is no bzImage", image.display()))?;
-    let program: &[&str] = match payload {
+/// Brings the modules to lib/modules, wherever the package has them, and leaves of usr only a way to them: which of the two
+/// places depmod and modprobe look at is up to the release. Gives that of the kernel.
+fn settle_modules(ready: &Path) -> Result<String> {
+    let (lib, usr) = (ready.join("lib"), ready.join("usr"));
+    // Debian 12 has them in /lib, Debian 13 in /usr/lib.
+    if usr.join("lib/modules").is_dir() {
+        fs::create_dir_all(&lib).with_context(|| format!("cannot make {}", lib.display()))?;
+        fs::rename(usr.join("lib/modules"), lib.join("modules")).context("cannot move usr/lib/modules")?;
+    }
+    if usr.exists() {
+        fs::remove_dir_all(&usr).with_context(|| format!("cannot remove {}", usr.display()))?;
+    }
+    fs::create_dir(&usr).with_context(|| format!("cannot make {}", usr.display()))?;
+    std::os::unix::fs::symlink("../lib", usr.join("lib")).context("cannot make a link to the modules")?;
+    release_in(&lib.join("modules"))
+}
+
+/// The release that a directory of modules is for.
+fn release_in(modules: &Path) -> Result<String> {
+    let entries = fs::read_dir(modules).with_context(|| format!("cannot list {}", modules.display()))?;
+    let release = entries.flatten().next().with_context(|| format!("{} is empty", modules.display()))?.file_name();
+    Ok(release.to_string_lossy().into_owned())
+}
+
+/// What is in a kernel or a module, whichever way it is compressed, if it is. QEMU would boot a bzImage, but decompress it
+/// instruction by instruction; and the guest's busybox does not know zstd.
+pub(crate) fn decompressed(bytes: &[u8]) -> Result<Vec<u8>> {
+    const ELF: &[u8] = b"\x7fELF";
+    let words: &[&str] = match bytes {
         [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => &["xz", "--decompress", "--single-stream", "--stdout"],
         [0x28, 0xb5, 0x2f, 0xfd, ..] => &["zstd", "--decompress", "--stdout"],
-        _ => bail!("{} is compressed in a way that is not known", image.display()),
+        [0x1f, 0x8b, ..] => &["gzip", "--decompress", "--stdout"],
+        bytes if bytes.starts_with(ELF) => return Ok(bytes.to_vec()),
+        _ => bail!("it is compressed in a way that is not known"),
     };
-    let [program, arguments @ ..] = program else { bail!("no program") };
-    let compressed = to.with_extension("compressed");
-    fs::write(&compressed, payload)?;
-    output(Command::new(program).args(arguments).stdin(fs::File::open(&compressed)?).stdout(fs::File::create(to)?))?;
-    fs::remove_file(&compressed)?;
-    Ok(())
+    let [program, arguments @ ..] = words else { bail!("no program") };
+    let mut compressed = tempfile::tempfile().context("cannot make a temporary file")?;
+    compressed.write_all(bytes).and_then(|()| compressed.rewind()).context("cannot write a temporary file")?;
+    output(Command::new(program).args(arguments).stdin(compressed))
 }
 
 /// The compressed kernel, by the header of the boot protocol (Linux Documentation/x86/boot.rst): setup_sects at 0x1f1,
@@ -197,6 +221,27 @@ mod tests {
         image[0x24c..0x250].copy_from_slice(&2000u32.to_le_bytes());
         assert_eq!(payload(&image), None);
         assert_eq!(payload(b"MZ"), None);
+    }
+
+    #[test]
+    fn modules_are_found_in_lib_and_in_usr_lib() {
+        for place in ["lib/modules", "usr/lib/modules"] {
+            let ready = tempfile::tempdir().unwrap();
+            fs::create_dir_all(ready.path().join(place).join("1-amd64")).unwrap();
+            fs::create_dir_all(ready.path().join("usr/share/doc")).unwrap();
+            assert_eq!(settle_modules(ready.path()).unwrap(), "1-amd64");
+            assert!(ready.path().join("lib/modules/1-amd64").is_dir());
+            assert!(ready.path().join("usr/lib/modules/1-amd64").is_dir());
+        }
+        let empty = tempfile::tempdir().unwrap();
+        let error = settle_modules(empty.path()).unwrap_err();
+        assert!(format!("{error:#}").contains(&format!("cannot list {}/lib/modules", empty.path().display())));
+    }
+
+    #[test]
+    fn what_is_not_compressed_stays_and_what_is_unknown_is_said_to_be() {
+        assert_eq!(decompressed(b"\x7fELF...").unwrap(), b"\x7fELF...");
+        assert!(decompressed(b"BZh9").unwrap_err().to_string().contains("not known"));
     }
 
     #[test]

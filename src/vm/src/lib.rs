@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod machine;
 pub mod packages;
 
+mod busy;
 mod initramfs;
 mod script;
 mod tpm;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! One run of QEMU: boots, runs a command, prints what it prints, gives its exit status.
 
+use crate::busy::OwnTime;
 use crate::initramfs;
 use crate::kernel::Kernel;
 use crate::script::{self, EXIT_PORT, SHARE, STATUS};
@@ -25,7 +26,7 @@ pub struct Machine {
     pub processors: u32,
     /// Whether it has a TPM, a new one each time.
     pub tpm: bool,
-    /// How long it may take; then it is killed.
+    /// How long it may take; then it is killed. Time in which the host's processors are with others does not count.
     pub limit: Duration,
     /// Where the command runs. It is visible in the guest under the same path, as are all files of the host.
     pub directory: PathBuf,
@@ -41,17 +42,21 @@ impl Machine {
     /// Runs a command and gives its exit status; what it prints goes to `out` as it comes. One word is a command line
     /// for the shell, several are a program and its arguments. An error is one of the machine.
     pub fn run(&self, kernel: &Kernel, words: &[String], out: &mut dyn Write) -> Result<i32> {
-        let work = tempfile::tempdir()?;
+        let work = tempfile::tempdir().context("cannot make a temporary directory")?;
         let dir = |name: &str| -> Result<PathBuf> {
             let dir = work.path().join(name);
-            fs::create_dir(&dir)?;
+            fs::create_dir(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
             Ok(dir)
         };
+        let write = |path: PathBuf, text: String| {
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        };
         let archive = work.path().join("initramfs");
-        initramfs::write(kernel, &dir("initramfs.d")?, self.layer.is_some(), &archive)?;
+        initramfs::write(kernel, &dir("initramfs.d")?, self.layer.is_some(), &archive)
+            .context("cannot make the machine's first file system")?;
         let share = dir("share")?;
-        fs::write(share.join("start"), script::start(words, &self.directory, &self.environment))?;
-        fs::write(share.join("paths"), self.visible(kernel))?;
+        write(share.join("start"), script::start(words, &self.directory, &self.environment))?;
+        write(share.join("paths"), self.visible(kernel))?;
         let tpm = if self.tpm { Some(Tpm::start(&dir("tpm")?)?) } else { None };
 
         let mut command = self.qemu(&kernel.image(), &archive, &share)?;
@@ -59,13 +64,17 @@ impl Machine {
             command.args(tpm.arguments());
         }
         let log = work.path().join("qemu");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(fs::File::create(&log)?);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).context("cannot write QEMU's log")?);
         let mut child = command.spawn().context("cannot run setpriv; is util-linux installed?")?;
-        let ended = self.watch(&mut child, out);
+        let time = OwnTime::of([Some(child.id()), tpm.as_ref().map(Tpm::id)].into_iter().flatten());
+        let ended = self.watch(&mut child, &time, out);
         if ended.is_err() {
             let _ = child.kill(); // it may have ended by itself
         }
-        let status = child.wait()?;
+        let status = child.wait().context("cannot wait for QEMU")?;
         ended?;
         result(status, &share.join(STATUS), &log)
     }
@@ -80,7 +89,7 @@ impl Machine {
     fn qemu(&self, kernel: &Path, archive: &Path, share: &Path) -> Result<Command> {
         // QEMU's own way of loading an initramfs puts it over the ACPI tables when there is a TPM and the kernel is
         // booted by PVH. So it goes to the 128th megabyte, and the kernel is told.
-        let size = fs::metadata(archive)?.len();
+        let size = fs::metadata(archive).with_context(|| format!("no {}", archive.display()))?.len();
         ensure!(size <= 16 << 20, "the initramfs has {size} bytes; 16 MiB are kept for it");
         ensure!(self.memory >= 192, "the machine needs 192 MB of memory at least");
         let append = format!(
@@ -111,27 +120,37 @@ impl Machine {
     }
 
     /// Hands on what the machine prints until it ends.
-    fn watch(&self, child: &mut Child, out: &mut dyn Write) -> Result<()> {
+    fn watch(&self, child: &mut Child, time: &OwnTime, out: &mut dyn Write) -> Result<()> {
         let console = child.stdout.take().context("no console")?;
         let (sender, printed) = sync_channel(16);
         // It ends with the machine, or when nobody listens any more.
         thread::spawn(move || forward(console, &sender));
-        hand_on(&printed, self.limit, out)
+        hand_on(&printed, self.limit, || time.elapsed(), out)
     }
 }
 
 /// Writes what comes until nobody sends any more. It is an error when that takes longer than the limit.
-fn hand_on(printed: &Receiver<Vec<u8>>, limit: Duration, out: &mut dyn Write) -> Result<()> {
+fn hand_on(
+    printed: &Receiver<Vec<u8>>,
+    limit: Duration,
+    elapsed: impl Fn() -> Duration,
+    out: &mut dyn Write,
+) -> Result<()> {
     let since = Instant::now();
     // Without time left, recv_timeout still gives what waits: a machine that never falls silent would not be noticed.
-    while let Some(left) = limit.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+    while let Some(left) = limit.checked_sub(elapsed()).filter(|left| !left.is_zero()) {
         match printed.recv_timeout(left) {
             Ok(bytes) => out.write_all(&bytes).and_then(|()| out.flush()).context("cannot print")?,
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            Err(RecvTimeoutError::Timeout) => break,
+            // If the host was busy, there is time left.
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
-    bail!("the machine was killed: it was not done after {} s", limit.as_secs())
+    bail!(
+        "the machine was killed: it was not done after {} s of its own, which took {} s here",
+        limit.as_secs(),
+        since.elapsed().as_secs()
+    )
 }
 
 fn forward(mut console: ChildStdout, sender: &SyncSender<Vec<u8>>) {
@@ -161,15 +180,37 @@ fn result(status: ExitStatus, file: &Path, log: &Path) -> Result<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
     #[test]
     fn the_limit_holds_while_the_machine_prints_without_a_pause() {
         let (sender, printed) = sync_channel(16);
         let printing = thread::spawn(move || while sender.send(vec![b'x']).is_ok() {});
-        let error = hand_on(&printed, Duration::from_millis(20), &mut std::io::sink()).unwrap_err();
+        let since = Instant::now();
+        let limit = Duration::from_millis(20);
+        let error = hand_on(&printed, limit, || since.elapsed(), &mut std::io::sink()).unwrap_err();
         assert!(error.to_string().contains("was not done after"), "{error}");
         drop(printed);
         printing.join().unwrap();
+    }
+
+    #[test]
+    fn the_limit_waits_for_a_machine_that_got_no_processor() {
+        let (sender, printed) = sync_channel(1);
+        let asked = Cell::new(0);
+        // By the clock each of these is over the limit.
+        let elapsed = || {
+            asked.set(asked.get() + 1);
+            match asked.get() {
+                3 => sender.send(b"done".to_vec()).unwrap(),
+                5.. => return Duration::from_millis(2),
+                _ => {}
+            }
+            Duration::ZERO
+        };
+        let mut out = Vec::new();
+        hand_on(&printed, Duration::from_millis(1), elapsed, &mut out).unwrap_err();
+        assert_eq!((out, asked.get()), (b"done".to_vec(), 5));
     }
 
     #[test]
@@ -179,7 +220,7 @@ mod tests {
         sender.send(b"last".to_vec()).unwrap();
         drop(sender);
         let mut out = Vec::new();
-        hand_on(&printed, Duration::from_secs(600), &mut out).unwrap();
+        hand_on(&printed, Duration::from_secs(600), || Duration::ZERO, &mut out).unwrap();
         assert_eq!(out, b"first last");
     }
 }

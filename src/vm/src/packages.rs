@@ -19,33 +19,78 @@ pub(crate) fn download(packages: &[&str], dir: &Path) -> Result<Vec<PathBuf>> {
             packages.join(" ")
         )
     })?;
-    let files = fs::read_dir(dir)?.flatten().map(|entry| entry.path());
+    let files = fs::read_dir(dir)
+        .with_context(|| format!("cannot list {}", dir.display()))?
+        .flatten()
+        .map(|entry| entry.path());
     Ok(files.filter(|file| file.extension().is_some_and(|extension| extension == "deb")).collect())
 }
 
-/// A directory below `cache` with what these packages have below /usr, to lie over the files of a host. It is made when it
-/// is not there; what is there is taken without asking for newer packages.
+/// What apt-get would install here to have these: they and what they depend on, unless it is here. Which packages that are
+/// differs from release to release.
+fn to_install(packages: &[&str]) -> Result<Vec<String>> {
+    let mut apt = Command::new("apt-get");
+    apt.args(["--simulate", "--no-install-recommends", "install"]).args(packages).env("LC_ALL", "C");
+    let plan = output(&mut apt).with_context(|| format!("cannot ask apt-get what {} need", packages.join(" ")))?;
+    Ok(planned(&String::from_utf8_lossy(&plan)))
+}
+
+/// The names in lines such as `Inst nginx (1.22.1-9 Debian:12.5/stable [amd64])`.
+fn planned(plan: &str) -> Vec<String> {
+    let name = |line: &str| line.strip_prefix("Inst ")?.split_whitespace().next().map(str::to_owned);
+    plan.lines().filter_map(name).collect()
+}
+
+/// A directory below `cache` with what these packages and those that they need have below /usr, to lie over the files of a
+/// host. It is made when it is not there; what is there is taken without asking for newer packages.
 pub fn unpacked(packages: &[&str], cache: &Path) -> Result<PathBuf> {
-    let (place, recipe) = (cache.join("programs"), format!("{}\n", packages.join(" ")));
+    let (place, recipe) = (cache.join("programs"), packages.join(" "));
     let is_made = || fs::read_to_string(place.join("recipe")).is_ok_and(|made_of| made_of == recipe);
     if !is_made() {
-        fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        // Whoever is interrupted leaves a directory that nobody takes for this one.
-        let work = tempfile::Builder::new().prefix(".").tempdir_in(cache)?;
-        let (all, ready) = (work.path().join("all"), work.path().join("ready"));
-        for package in download(packages, work.path())? {
-            output(Command::new("dpkg").arg("--extract").arg(package).arg(&all))?;
-        }
-        fs::create_dir_all(ready.join("files"))?;
-        // Else what a package has in /lib would hide all that the host has there, where that is a link to /usr/lib.
-        fs::rename(all.join("usr"), ready.join("files/usr"))?;
-        fs::write(ready.join("recipe"), &recipe)?;
-        if place.exists() && !is_made() {
-            fs::remove_dir_all(&place)?;
-        }
-        // When it fails, another process was faster.
-        let made = fs::rename(&ready, &place);
-        ensure!(is_made(), "cannot make {}: {made:?}", place.display());
+        make(packages, cache, &place, &recipe, &is_made).with_context(|| format!("cannot unpack {recipe}"))?;
     }
     Ok(place.join("files"))
+}
+
+fn make(packages: &[&str], cache: &Path, place: &Path, recipe: &str, is_made: &dyn Fn() -> bool) -> Result<()> {
+    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    // Whoever is interrupted leaves a directory that nobody takes for this one.
+    let work = tempfile::Builder::new()
+        .prefix(".")
+        .tempdir_in(cache)
+        .with_context(|| format!("cannot write to {}", cache.display()))?;
+    let (all, ready) = (work.path().join("all"), work.path().join("ready"));
+    let names = to_install(packages)?;
+    // Where all are installed, none is left.
+    fs::create_dir_all(all.join("usr"))?;
+    if !names.is_empty() {
+        for package in download(&names.iter().map(String::as_str).collect::<Vec<_>>(), work.path())? {
+            output(Command::new("dpkg").arg("--extract").arg(package).arg(&all))?;
+        }
+    }
+    fs::create_dir_all(ready.join("files"))?;
+    // Else what a package has in /lib would hide all that the host has there, where that is a link to /usr/lib.
+    let usr = ready.join("files/usr");
+    fs::rename(all.join("usr"), &usr).with_context(|| format!("cannot make {}", usr.display()))?;
+    fs::write(ready.join("recipe"), recipe)?;
+    if place.exists() && !is_made() {
+        fs::remove_dir_all(place).with_context(|| format!("cannot remove {}", place.display()))?;
+    }
+    // When it fails, another process was faster.
+    let made = fs::rename(&ready, place);
+    ensure!(is_made(), "cannot make {}: {made:?}", place.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_names_what_is_new_and_what_is_upgraded() {
+        let plan = "Reading package lists...\nThe following NEW packages will be installed:\n  a\n\
+                    Inst a (1-1 Debian:13/stable [amd64])\nInst b [1] (2 Debian:13/stable [amd64]) []\n\
+                    Conf a (1-1 Debian:13/stable [amd64])\n";
+        assert_eq!(planned(plan), ["a", "b"]);
+    }
 }

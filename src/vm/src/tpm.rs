@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A new TPM for one run of the machine: a swtpm that QEMU puts behind the registers which the kernel's driver knows.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// How long a swtpm may take to start on a busy machine.
-const START: Duration = Duration::from_secs(30);
+/// How often a swtpm that starts is asked, every 2 ms. On a busy machine that takes longer, as all does.
+const LOOKS: usize = 15_000;
 
 /// A running swtpm.
 pub(crate) struct Tpm {
@@ -28,13 +28,20 @@ impl Tpm {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().context("cannot run setpriv; is util-linux installed?")?;
         let mut tpm = Tpm { child, socket };
-        let since = Instant::now();
-        while UnixStream::connect(&tpm.socket).is_err() {
-            ensure!(tpm.child.try_wait()?.is_none(), "swtpm does not start; is it installed?");
-            ensure!(since.elapsed() < START, "swtpm does not listen");
+        for _ in 0..LOOKS {
+            if UnixStream::connect(&tpm.socket).is_ok() {
+                return Ok(tpm);
+            }
+            let ended = tpm.child.try_wait().context("cannot look after swtpm")?;
+            ensure!(ended.is_none(), "swtpm does not start; is it installed?");
             thread::sleep(Duration::from_millis(2)); // only how often to ask
         }
-        Ok(tpm)
+        bail!("swtpm does not listen at {}", tpm.socket.display())
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// What QEMU has to be told.

@@ -29,6 +29,8 @@ pub(crate) enum Purpose {
     Build,
     /// To compile for other architectures and to emulate them.
     Cross,
+    /// To follow the README: what it asks for, and git.
+    Fresh,
 }
 
 const PROGRAMS: &[&str] = &[
@@ -99,6 +101,8 @@ const CROSS: &[&str] = &[
     "tpm2-tools",
 ];
 
+const FRESH: &[&str] = &["cargo", "gcc", "git", "libc6-dev", "rustc"];
+
 impl Purpose {
     fn name(self) -> &'static str {
         match self {
@@ -106,6 +110,7 @@ impl Purpose {
             Purpose::Upgrade => "upgrade",
             Purpose::Build => "build",
             Purpose::Cross => "cross",
+            Purpose::Fresh => "fresh",
         }
     }
 
@@ -115,6 +120,7 @@ impl Purpose {
             Purpose::Upgrade => UPGRADE,
             Purpose::Build => BUILD,
             Purpose::Cross => CROSS,
+            Purpose::Fresh => FRESH,
         }
     }
 
@@ -122,7 +128,7 @@ impl Purpose {
     fn where_there_are(self) -> &'static [&'static str] {
         match self {
             Purpose::Programs => &["systemd-cryptsetup", "systemd-tpm"],
-            Purpose::Upgrade | Purpose::Build | Purpose::Cross => &[],
+            Purpose::Upgrade | Purpose::Build | Purpose::Cross | Purpose::Fresh => &[],
         }
     }
 
@@ -130,7 +136,7 @@ impl Purpose {
     fn downloads(self) -> &'static str {
         match self {
             Purpose::Programs | Purpose::Upgrade => "?source-package(^tpm2-tss$)",
-            Purpose::Build | Purpose::Cross => "",
+            Purpose::Build | Purpose::Cross | Purpose::Fresh => "",
         }
     }
 }

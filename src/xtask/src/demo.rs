@@ -9,7 +9,11 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
+
+/// How often a tool is looked at until it has loaded its module, every 2 ms. On a busy machine both take longer.
+const LOOKS: usize = 10_000;
 
 /// Installs, builds, asks, tells.
 pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
@@ -70,14 +74,14 @@ impl Tools {
         let mut command = self.command(&["tpm2_hash", "--hex", "--hash-algorithm", "sha256"]);
         let mut tool = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot run tpm2_hash")?;
         let maps = format!("/proc/{}/maps", tool.id());
-        let give_up = Instant::now() + Duration::from_secs(10);
-        let found = loop {
-            let objects = tcti_libraries(&fs::read_to_string(&maps).unwrap_or_default());
-            if objects.iter().any(|object| object.contains("tss2-tcti-")) || Instant::now() > give_up {
-                break objects;
+        let mut found = BTreeSet::new();
+        for _ in 0..LOOKS {
+            found = tcti_libraries(&fs::read_to_string(&maps).unwrap_or_default());
+            if found.iter().any(|object| is_module(object)) {
+                break;
             }
-            std::thread::yield_now();
-        };
+            thread::sleep(Duration::from_millis(2)); // only how often to look
+        }
         tool.stdin.take().context("no stdin")?.write_all(b"hello")?;
         let output = tool.wait_with_output()?;
         if !output.status.success() || found.len() < 2 {
@@ -91,6 +95,11 @@ impl Tools {
 fn tcti_libraries(maps: &str) -> BTreeSet<String> {
     let path = |line: &str| line.find('/').and_then(|at| line.get(at..)).map(str::to_owned);
     maps.lines().filter_map(path).filter(|path| path.contains("/libtss2-tcti")).collect()
+}
+
+/// Whether it is more than the loader. The directory may be called tss2-tcti-rs, as the project is.
+fn is_module(path: &str) -> bool {
+    Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("libtss2-tcti-"))
 }
 
 fn known(properties: &str, name: &str) -> Result<String> {
@@ -116,6 +125,12 @@ mod tests {
         assert_eq!(property(text, "TPM2_PT_B", "raw").as_deref(), Some("0x2"));
         assert_eq!(property(text, "TPM2_PT_B", "value"), None);
         assert_eq!(property(text, "TPM2_PT_C", "raw"), None);
+    }
+
+    #[test]
+    fn a_module_is_known_by_its_own_name() {
+        assert!(is_module("/home/me/tpm/lib/libtss2-tcti-libtpms.so.0.0.0"));
+        assert!(!is_module("/home/me/tss2-tcti-rs/target/stage/lib/libtss2-tctildr.so.0.0.0"));
     }
 
     #[test]

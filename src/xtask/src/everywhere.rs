@@ -50,8 +50,10 @@ const fn row(system: &'static str, architecture: &'static str, words: &'static [
     Row { system, architecture, words }
 }
 
-const ROWS: [Row; 16] = [
+const ROWS: [Row; 18] = [
     row("Debian 12", "amd64", &["test"]),
+    row("Debian 12, fresh", "amd64", &["fresh", "--release", "bookworm"]),
+    row("Debian 13, fresh", "amd64", &["fresh", "--release", "trixie"]),
     row("Debian 12, packages", "amd64", &["deb", "--release", "bookworm"]),
     row("Debian 12, programs on them", "amd64", &["consumers", "--release", "bookworm"]),
     row("Debian 13, packages", "amd64", &["deb", "--release", "trixie"]),

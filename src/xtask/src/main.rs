@@ -13,6 +13,7 @@ mod debian;
 mod demo;
 mod deny;
 mod everywhere;
+mod fresh;
 mod fuzz;
 mod headers;
 mod install;
@@ -118,6 +119,13 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
+    /// Runs the two commands of README.md in a Debian that has a compiler and nothing else, each twice.
+    Fresh {
+        #[command(flatten)]
+        options: fresh::Options,
+        #[command(flatten)]
+        install: Install,
+    },
     /// Runs the tests that need a kernel of their own, in virtual machines.
     VmTest {
         /// Only tests with this in their names.
@@ -170,6 +178,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::VmTest { filter, install } => vm_test::run(&project, filter.as_deref(), install.no_install),
         Command::Consumers { options, install } => consumers::run(&project, options, install.no_install),
         Command::Arch { options, install } => arch::run(&project, options, install.no_install),
+        Command::Fresh { options, install } => fresh::run(&project, options, install.no_install),
         Command::Demo(install) => demo::run(&project, install.no_install),
         Command::Test { options, install } => test::run(&project, options, install.no_install),
         Command::Bench { options, install } => bench::run(&project, options, install.no_install),

@@ -2,7 +2,7 @@
 //! What the machine lacks, and how to install it.
 
 use crate::project::Project;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +11,12 @@ use xshell::{Shell, cmd};
 /// A package of the distribution: its name in Debian and in Fedora (`None` where Fedora has it in another one).
 #[derive(Clone, Copy)]
 pub(crate) struct Package(&'static str, Option<&'static str>);
+
+/// What is printed when something is missing, before the names.
+pub(crate) const MISSING: &str = "missing on this machine: ";
+
+/// Packages of their own in some releases, and in others a part of another one.
+const WHERE_THERE_ARE: [&str; 1] = ["systemd-cryptsetup"];
 
 /// To show a TPM that answers.
 pub(crate) const DEMO: &[Package] = &[
@@ -67,6 +73,7 @@ pub(crate) const VM: &[Package] = &[
     Package("swtpm", Some("swtpm")),
     Package("util-linux", Some("util-linux")),
     Package("xz-utils", Some("xz")),
+    Package("zstd", Some("zstd")),
 ];
 
 /// To build and run the tests in virtual machines, besides [`VM`].
@@ -83,27 +90,21 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("openssl", Some("openssl")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
     Package("systemd", Some("systemd")),
+    Package("systemd-cryptsetup", None),
     Package("tpm-udev", None),
     Package("tpm2-abrmd", Some("tpm2-abrmd")),
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("udev", Some("systemd-udev")),
+    Package("uuid-dev", Some("libuuid-devel")),
     Package("valgrind", Some("valgrind")),
 ];
 
-/// What a virtual machine has besides the programs of this one. It is unpacked and never installed: the servers would
-/// be started here.
+/// What a virtual machine has besides the programs of this one, with what these depend on. It is unpacked and never
+/// installed: the servers would be started here.
 pub(crate) const UNPACKED: &[Package] = &[
     Package("apache2-bin", None),
     Package("haproxy", None),
-    Package("libapr1", None),
-    Package("libaprutil1", None),
-    Package("libexpat1", None),
-    Package("liblua5.3-0", None),
-    Package("libopentracing-c-wrapper0", None),
-    Package("libopentracing1", None),
-    Package("libsqlite3-0", None),
     Package("libtpm2-pkcs11-1", None),
-    Package("libyaml-0-2", None),
     Package("nginx", None),
     Package("tpm2-openssl", None),
 ];
@@ -146,6 +147,7 @@ pub(crate) const TEST: &[Package] = &[
     Package("tpm2-tools", Some("tpm2-tools")),
     Package("tshark", Some("wireshark-cli")),
     Package("util-linux", Some("util-linux")),
+    Package("uuid-dev", Some("libuuid-devel")),
     Package("valgrind", Some("valgrind")),
 ];
 
@@ -203,60 +205,114 @@ impl Manager {
         }
     }
 
-    fn has(&self, shell: &Shell, name: &str) -> bool {
-        let status = "${db:Status-Status}";
-        let query = match self {
-            Manager::Apt => cmd!(shell, "dpkg-query --show --showformat={status} {name}"),
-            Manager::Dnf => cmd!(shell, "rpm --query --queryformat installed {name}"),
-        };
-        query.quiet().ignore_stderr().read().is_ok_and(|status| status.starts_with("installed"))
-    }
-
-    /// The commands that install, to be run as root.
-    fn commands(&self, names: &[&str]) -> Vec<Vec<String>> {
-        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-        let with_names = |line: &str| [words(line), names.iter().map(|name| (*name).to_owned()).collect()].concat();
+    /// Those of the names that are not installed. What an installed package provides is: Debian's `libtpms0` is in
+    /// `libtpms0t64` since its time has 64 bits everywhere.
+    fn missing<'a>(&self, shell: &Shell, names: BTreeSet<&'a str>) -> Vec<&'a str> {
+        let format = "${db:Status-Status}|${Package}|${Provides}\n";
         match self {
-            Manager::Apt => vec![
-                words("apt-get update --quiet"),
-                with_names("env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends"),
-            ],
-            Manager::Dnf => vec![with_names("dnf install --assumeyes")],
+            Manager::Apt => {
+                let listed = cmd!(shell, "dpkg-query --show --showformat={format}").quiet().read().unwrap_or_default();
+                let installed = installed(&listed);
+                names.into_iter().filter(|name| !installed.contains(name)).collect()
+            }
+            Manager::Dnf => {
+                let has = |name: &str| {
+                    let query = cmd!(shell, "rpm --query --whatprovides {name}");
+                    query.quiet().ignore_stdout().ignore_stderr().run().is_ok()
+                };
+                names.into_iter().filter(|name| !has(name)).collect()
+            }
         }
     }
+
+    /// Whether there is a package of this name to install.
+    fn knows(&self, shell: &Shell, name: &str) -> bool {
+        let query = match self {
+            Manager::Apt => cmd!(shell, "apt-cache show {name}"),
+            Manager::Dnf => cmd!(shell, "dnf info {name}"),
+        };
+        query.quiet().ignore_stdout().ignore_stderr().run().is_ok()
+    }
+
+    /// The command that looks for what is new, where there is one; for root, as the next one is.
+    fn update(&self) -> Option<Vec<String>> {
+        match self {
+            Manager::Apt => Some(words("apt-get update --quiet")),
+            Manager::Dnf => None,
+        }
+    }
+
+    fn install(&self, names: &[&str]) -> Vec<String> {
+        let mut command = words(match self {
+            Manager::Apt => "env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends",
+            Manager::Dnf => "dnf install --assumeyes",
+        });
+        command.extend(names.iter().map(|name| (*name).to_owned()));
+        command
+    }
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// The names of installed packages and those that they provide, from lines `STATUS|NAME|PROVIDES`.
+fn installed(listed: &str) -> BTreeSet<&str> {
+    let mut names = BTreeSet::new();
+    for line in listed.lines() {
+        let mut fields = line.split('|');
+        if let (Some("installed"), Some(name), Some(provides)) = (fields.next(), fields.next(), fields.next()) {
+            names.insert(name);
+            // Each may be `name (= version)`.
+            names.extend(provides.split(',').filter_map(|provided| provided.split_whitespace().next()));
+        }
+    }
+    names
 }
 
 /// Installs what is missing, saying so; with `no_install` it says what to run and fails.
 pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool) -> Result<()> {
     let shell = project.shell()?;
     let Some(manager) = Manager::of(&shell) else {
-        let names: Vec<&str> = packages.iter().map(|package| package.0).collect();
-        println!("neither apt-get nor dnf is here; going on, but these are needed: {}", names.join(" "));
+        println!("neither apt-get nor dnf is here; going on, but these are needed: {}", names(packages).join(" "));
         return Ok(());
     };
     let names = packages.iter().filter_map(|package| manager.name(package));
-    let names: BTreeSet<&str> = names.collect();
-    let missing: Vec<&str> = names.into_iter().filter(|name| !manager.has(&shell, name)).collect();
+    let is_everywhere = |name: &&str| !WHERE_THERE_ARE.contains(name);
+    let (mut missing, others): (Vec<_>, Vec<_>) =
+        manager.missing(&shell, names.collect()).into_iter().partition(is_everywhere);
+    if !missing.is_empty() {
+        println!("{MISSING}{}", missing.join(" "));
+        // In a new system apt has no lists yet, and so knows no package.
+        if let Some(words) = manager.update() {
+            as_root(&shell, words, no_install)?;
+        }
+    }
+    let others: Vec<&str> = others.into_iter().filter(|name| manager.knows(&shell, name)).collect();
+    if !others.is_empty() {
+        println!("{MISSING}{}", others.join(" "));
+        missing.extend(others);
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    println!("missing on this machine: {}", missing.join(" "));
-    let is_root = cmd!(shell, "id -u").quiet().read()? == "0";
-    for mut words in manager.commands(&missing) {
-        if !is_root {
-            words.insert(0, "sudo".to_owned());
-        }
-        println!("{} {}", if no_install { "to install:" } else { "installing:" }, words.join(" "));
-        if !no_install {
-            let (program, arguments) = words.split_first().context("no command")?;
-            let done = cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().run();
-            done.with_context(|| format!("cannot install {}", missing.join(" ")))?;
-        }
-    }
-    if no_install {
-        bail!("not installed, as asked: {}", missing.join(" "));
-    }
+    as_root(&shell, manager.install(&missing), no_install)?;
+    ensure!(!no_install, "not installed, as asked: {}", missing.join(" "));
     Ok(())
+}
+
+/// Runs a command with sudo where that is needed, saying so; with `no_install` it only says so.
+fn as_root(shell: &Shell, mut words: Vec<String>, no_install: bool) -> Result<()> {
+    if cmd!(shell, "id -u").quiet().read()? != "0" {
+        words.insert(0, "sudo".to_owned());
+    }
+    let line = words.join(" ");
+    println!("{} {line}", if no_install { "to install:" } else { "installing:" });
+    if no_install {
+        return Ok(());
+    }
+    let (program, arguments) = words.split_first().context("no command")?;
+    cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().run().with_context(|| format!("{line} failed"))
 }
 
 /// Packages that tests say they need, and that are not installed for them. `src/e2e/src/need.rs` has those which many
@@ -282,4 +338,17 @@ pub(crate) fn forgotten(project: &Project) -> Result<Vec<String>> {
         );
     }
     Ok(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_that_another_one_provides_is_installed() {
+        let listed = "installed|libtpms0t64|libtpms0 (= 0.9.2-3.2)\ninstalled|mawk|awk, other\n\
+                      config-files|swtpm|\nnot-installed|nginx|httpd\n";
+        let names = installed(listed);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["awk", "libtpms0", "libtpms0t64", "mawk", "other"]);
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Options {
     /// A machine without a TPM.
     #[arg(long)]
     no_tpm: bool,
-    /// Seconds after which the machine is killed.
+    /// Seconds after which the machine is killed, without those in which it waited for a processor of this one.
     #[arg(long, default_value_t = 600)]
     limit: u64,
     /// How many processors.

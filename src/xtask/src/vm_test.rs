@@ -13,7 +13,7 @@ use std::time::Instant;
 use tss2_vm::{Kernel, Machine, kernel};
 use xshell::cmd;
 
-/// Seconds for one topic.
+/// Seconds for one topic, of its machine's own time.
 const LIMIT: u64 = 900;
 /// How many workers of servers are killed in the topic of these, when not a few in each of its tests: a number.
 const KILLS: &str = "TSS2_KILLS";

@@ -6,6 +6,7 @@ use super::module::Module;
 use super::outcome::{After, Key, Outcome};
 use super::program::{self, Program};
 use super::server;
+use crate::waiting::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -142,7 +143,7 @@ fn signal(process: u32, signal: Signal) {
 /// Ends a process that is another one's child.
 fn end(process: u32, how: Signal) {
     signal(process, how);
-    server::wait_until(|| !std::path::Path::new(&format!("/proc/{process}")).exists());
+    wait_until("the end of the process", || !std::path::Path::new(&format!("/proc/{process}")).exists());
 }
 
 /// The parent collects its response, and the child has its own, in whichever order; the child's code.

@@ -5,13 +5,12 @@ use super::module::Module;
 use crate::mssim::Mssim;
 use crate::server::{Emulator, Program, Socket, StateFile, Swtpm, Tpm};
 use crate::simulator::{self, Simulator};
+use crate::waiting::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
-use std::thread;
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// What a module talks to.
@@ -135,10 +134,10 @@ impl Server for Command {
         let call = || fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
         // While it runs it may not have read yet.
         let has_read = |call: String| !call.starts_with(READS_STDIN) && !call.starts_with("running");
-        wait_until(|| !self.is_paused || has_read(call()));
+        wait_until("a command that is read", || !self.is_paused || has_read(call()));
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
         let is_dead = || fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "));
-        wait_until(is_dead);
+        wait_until("the end of the command", is_dead);
         self.swtpm.resume();
     }
 }
@@ -180,7 +179,7 @@ impl Driver {
     fn link(&self) {
         let _ = fs::remove_file(self.path()); // there is none at first
         let mut node = None;
-        wait_until(|| {
+        wait_until("the new device", || {
             node = Driver::node();
             node.is_some()
         });
@@ -198,7 +197,7 @@ impl Server for Driver {
 
     fn kill(&mut self) {
         fs::write(format!("{DRIVER}/unbind"), Driver::device()).unwrap();
-        wait_until(|| Driver::node().is_none());
+        wait_until("the end of the device", || Driver::node().is_none());
     }
 
     fn restore(&mut self) {
@@ -235,13 +234,5 @@ impl Server for Simulator {
 
     fn is_released(&self) -> bool {
         simulator::claimed() == 0
-    }
-}
-
-pub(super) fn wait_until(mut holds: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < Duration::from_secs(30), "it does not happen");
-        thread::sleep(Duration::from_millis(1)); // only how often to ask
     }
 }

@@ -4,20 +4,6 @@
 use nix::libc;
 use nix::unistd::Pid;
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
-
-/// How long a condition may take on a machine that is emulated and busy.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Waits until something holds; its name is for the test that fails.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !holds() {
-        assert!(since.elapsed() < PATIENCE, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(5)); // only how often to ask
-    }
-}
 
 /// The parent of a process; `None` when it has ended. `/proc/PID/stat` has its name in brackets, with anything in it, then
 /// its state, and its parent.

@@ -3,8 +3,9 @@
 
 use super::client::Client;
 use super::kind::Kind;
-use super::processes::{children, is_alive, is_busy, wait_until};
+use super::processes::{children, is_alive, is_busy};
 use super::site::Site;
+use crate::waiting::wait_until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 
 use tss2_e2e::asynchronous::{self, BUILD, By, REAL, waits_without_work};
 use tss2_e2e::behind;
-use tss2_e2e::every::{Case, EVERY};
+use tss2_e2e::every::{Case, EVERY, short_commands};
 use tss2_e2e::fapi::Fapi;
 use tss2_e2e::mssim::Mssim;
 use tss2_e2e::need::{FAPI, LIBTPMS, SWTPM, VALGRIND};
@@ -41,7 +41,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         asynchronous::run(valgrind, By::Loader, &names(&tpms));
     });
     for (name, needs, start) in pollable() {
-        let needs = [&BUILD[..], needs, &FAPI].concat();
+        let needs = [&BUILD[..], needs, &FAPI, short_commands(name)].concat();
         suite.test(format!("asynchronous::fapi_on_{name}"), &needs, move || fapi(&*start(), "P_RSA2048SHA256", 1000));
     }
     let needs = [&BUILD[..], &[SWTPM], &FAPI].concat();

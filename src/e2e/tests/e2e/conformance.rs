@@ -4,7 +4,7 @@
 use std::process::Command;
 use tss2_e2e::behind;
 use tss2_e2e::mssim::Mssim;
-use tss2_e2e::need::{CC, LIBTPMS, Need, SWTPM, TPM2_TOOLS, VALGRIND};
+use tss2_e2e::need::{CC, LIBTPMS, Need, SWTPM, VALGRIND};
 use tss2_e2e::pty::PtyDevice;
 use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
@@ -135,7 +135,7 @@ const CASES: [Case; 12] = [
         name: "a_command",
         library: "tcti-cmd",
         init: "Tss2_Tcti_Cmd_Init",
-        needs: &[SWTPM, TPM2_TOOLS],
+        needs: &behind::COMMAND,
         checks: 150,
         start: command,
     },

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use tss2_e2e::every::{Case, EVERY};
+use tss2_e2e::every::{Case, EVERY, short_commands};
 use tss2_e2e::need::{C_DEVICE, C_SWTPM, LIBTPMS, Need, OPENSSL, SWTPM, TPM2_TOOLS, distribution_library};
 use tss2_e2e::pty::PtyDevice;
 use tss2_e2e::server::{Socket, Swtpm, Tpm};
@@ -38,7 +38,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     let needs = [TPM2_TOOLS, TSHARK, SWTPM];
     suite.test("pcap::tshark_lists_the_commands_that_were_run", &needs, commands_that_were_run);
     for (name, needs, start) in EVERY.into_iter().chain(C_MODULES) {
-        let needs = [needs, &[TPM2_TOOLS, OPENSSL, TSHARK]].concat();
+        let needs = [needs, &[TPM2_TOOLS, OPENSSL, TSHARK], short_commands(name)].concat();
         suite.test(format!("pcap::all_steps_around_{name}"), &needs, move || all_steps(&*start()));
     }
     let needs = [TPM2_TOOLS, TSHARK, LIBTPMS];

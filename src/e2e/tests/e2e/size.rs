@@ -7,11 +7,11 @@ use tss2_e2e::need::BINUTILS;
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, stage};
 
-/// The most bytes of a library.
-const LIMIT: u64 = 432 << 10;
+/// The most bytes of a library. rustc 1.85, the oldest that we compile with, makes them a sixth larger than 1.95.
+const LIMIT: u64 = 496 << 10;
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("size::each_library_is_stripped_and_has_less_than_432_kib", &[BINUTILS], stripped_and_small);
+    suite.test("size::each_library_is_stripped_and_has_less_than_496_kib", &[BINUTILS], stripped_and_small);
 }
 
 fn stripped_and_small() {

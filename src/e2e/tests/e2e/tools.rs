@@ -3,7 +3,7 @@
 
 use std::process::Command;
 use tss2_e2e::behind;
-use tss2_e2e::every::EVERY;
+use tss2_e2e::every::{EVERY, short_commands};
 use tss2_e2e::need::{CC, LIBTPMS, OPENSSL, PKG_CONFIG, TPM2_TOOLS, VALGRIND};
 use tss2_e2e::server::Tpm;
 use tss2_e2e::suite::Suite;
@@ -12,10 +12,11 @@ use tss2_e2e::{linker, output, stage, tools};
 pub(crate) fn tests(suite: &mut Suite) {
     for (name, needs, start) in EVERY {
         let needs = [needs, &[TPM2_TOOLS, OPENSSL]].concat();
+        suite.test(format!("tools::our_libraries_serve_{name}"), &needs, move || our_libraries_serve(&*start()));
+        let needs = [&needs[..], short_commands(name)].concat();
         suite.test(format!("tools::all_steps_on_{name}"), &needs, move || {
             tools::all_steps(&start().name_conf());
         });
-        suite.test(format!("tools::our_libraries_serve_{name}"), &needs, move || our_libraries_serve(&*start()));
     }
     let spi = [CC, PKG_CONFIG, LIBTPMS];
     suite.test("spi::the_functions_of_a_program", &spi, || spi_check(&mut stage::command(behind::spi_program())));

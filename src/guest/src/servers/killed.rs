@@ -4,7 +4,8 @@
 use super::{AT_ONCE, Chip, Serving};
 use nix::sys::signal::{Signal, kill};
 use std::env;
-use tss2_e2e::web::{Kind, Load, is_alive, wait_until};
+use tss2_e2e::waiting::wait_until;
+use tss2_e2e::web::{Kind, Load, is_alive};
 
 /// How many are killed, on the kernel's device and on a swtpm, which is slow in a machine that is emulated; the environment
 /// variable `TSS2_KILLS` says another number.

@@ -4,7 +4,8 @@
 
 use super::{AT_ONCE, Chip, Serving};
 use std::collections::BTreeSet;
-use tss2_e2e::web::{Kind, Load, wait_until};
+use tss2_e2e::waiting::wait_until;
+use tss2_e2e::web::{Kind, Load};
 
 /// How often it reloads.
 const RELOADS: usize = 3;

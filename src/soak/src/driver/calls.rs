@@ -14,8 +14,9 @@ impl<P: Place> Driver<P> {
         let ask = knowledge.next(&mut self.loaded[at], &may, &mut self.rng);
         let command = ask.command();
         let interrupts = interrupts();
-        let text = format_args!("transmit of {ask:?} on context {slot}");
-        match self.watchdog.watch(text, || context.transmit(&command)) {
+        let sent =
+            self.watchdog.watch(format_args!("transmit of {ask:?} on context {slot}"), || context.transmit(&command));
+        match sent {
             Ok(()) => {
                 self.tally.sent += 1;
                 *due = Some(Due { ask, since: Instant::now(), interrupts });
