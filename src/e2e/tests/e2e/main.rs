@@ -17,6 +17,7 @@ mod log;
 mod manual;
 mod messages;
 mod pcap;
+mod probing;
 mod refused;
 mod size;
 mod survival;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     manual::tests(&mut suite);
     messages::tests(&mut suite);
     pcap::tests(&mut suite);
+    probing::tests(&mut suite);
     refused::tests(&mut suite);
     size::tests(&mut suite);
     survival::tests(&mut suite);
