@@ -9,38 +9,20 @@
 #include <tss2/tss2_tcti_mssim.h>
 #include <tss2/tss2_tcti_swtpm.h>
 #include <tss2/tss2_tctildr.h>
+#include "structures.h"
 
 #define OF_THE_LOADER 0xbc44a31ca74b4aafULL
 #define OF_PCAP 0x9cf45c5d7d9d0d3fULL
-
-struct loader {
-    TSS2_TCTI_CONTEXT_COMMON_V2 head;
-    void *library;
-    TSS2_TCTI_CONTEXT *child;
-};
-
-struct pcap {
-    TSS2_TCTI_CONTEXT_COMMON_V2 head;
-    int state;
-    struct {
-        uint16_t tag;
-        uint32_t size, code;
-    } header;
-    uint8_t locality;
-    _Bool partial_read[2];
-    uint32_t builder[5];
-    TSS2_TCTI_CONTEXT *child;
-};
 
 static TSS2_TCTI_CONTEXT *inside(TSS2_TCTI_CONTEXT *context)
 {
     for (;;)
         switch (TSS2_TCTI_MAGIC(context)) {
         case OF_THE_LOADER:
-            context = ((struct loader *)context)->child;
+            context = ((struct tctildr_context *)context)->tcti;
             break;
         case OF_PCAP:
-            context = ((struct pcap *)context)->child;
+            context = ((struct pcap_context *)context)->child;
             break;
         default:
             return context;

@@ -2,6 +2,7 @@
 //! What a test needs beside the staged tree. Something missing makes the test ignored, with its reason in the list of
 //! tests; where `CI` is set it makes the test fail.
 
+use crate::sid;
 use nix::unistd::geteuid;
 use std::env;
 use std::fs;
@@ -21,6 +22,8 @@ pub enum Need {
     File(&'static str, &'static str),
     /// The release of tpm2-tss that the distribution has.
     Release(&'static str),
+    /// The modules of Debian sid, of this release of tpm2-tss.
+    Sid(&'static str),
     /// To run as root.
     Root,
     /// To mount a file system, in a name space of its own.
@@ -68,6 +71,8 @@ pub const FAPI: [Need; 2] = [
 ];
 /// The release that `c-tests/allowed-differences.txt` is about.
 pub const RELEASE: Need = Need::Release("3.2.1");
+/// The newest release that it is about.
+pub const SID: Need = Need::Sid("4.2.0");
 /// The distribution's module for the kernel's devices.
 pub const C_DEVICE: Need = Need::Library("libtss2-tcti-device.so.0", "libtss2-tcti-device0");
 /// The distribution's module for swtpm.
@@ -91,6 +96,7 @@ impl Need {
             Need::Library(name, package) => distribution_library(name).is_none().then_some(package),
             Need::File(path, package) => (!Path::new(path).exists()).then_some(package),
             Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
+            Need::Sid(version) => return lacks_sid(version),
             Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Mount => return (!may_mount()).then(|| "needs the right to mount".to_owned()),
             Need::NoStick => return has_stick().then(|| "needs a machine without a LetsTrust-TPM2Go".to_owned()),
@@ -103,6 +109,13 @@ impl Need {
 /// Whether a missing thing is a failure.
 pub fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+fn lacks_sid(version: &str) -> Option<String> {
+    match sid::release() {
+        Some(found) => (found != version).then(|| format!("needs tpm2-tss {version}, and Debian sid has {found}")),
+        None => Some("needs the C modules of Debian sid: cargo xtask test e2e, where apt has a mirror".to_owned()),
+    }
 }
 
 fn release() -> String {
