@@ -92,7 +92,7 @@ impl Need {
     /// Why it is not there; `None` when it is.
     pub fn missing(self) -> Option<String> {
         let package = match self {
-            Need::Program(name, package) => find_program(name).is_none().then_some(package),
+            Need::Program(name, package) => program(name).is_none().then_some(package),
             Need::Library(name, package) => distribution_library(name).is_none().then_some(package),
             Need::File(path, package) => (!Path::new(path).exists()).then_some(package),
             Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
@@ -145,7 +145,8 @@ fn has_stick() -> bool {
     })
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// A program in the search path.
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }

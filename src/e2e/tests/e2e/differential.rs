@@ -4,7 +4,7 @@
 
 use crate::conformance::{CASES, Case};
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tss2_e2e::behind;
@@ -14,7 +14,7 @@ use tss2_e2e::need::{
 };
 use tss2_e2e::program::Link;
 use tss2_e2e::pty::PtyDevice;
-use tss2_e2e::server::{Socket, Swtpm, Tpm};
+use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
 use tss2_e2e::suite::Suite;
 use tss2_e2e::{output, program, sid, stage};
 
@@ -49,6 +49,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         let needs = [case.needs, &[CC, SID]].concat();
         suite.test(format!("differential::of_sid_{}", case.name), &needs, move || newest(case));
     }
+    let needs = [LIBTPMS, TPM2_TOOLS, SID];
+    suite.test("differential::of_sid_state_files_are_read_on_both_sides", &needs, state_file);
     suite.test("differential::of_sid_tctildr", &[CC, PKG_CONFIG, SWTPM, SID], || loader(OF_SID));
 }
 
@@ -169,4 +171,26 @@ fn loader(theirs: Theirs) {
     let c = run((theirs.command)(program()), &(theirs.library)("tcti-swtpm"));
     let ours = run(stage::command(program()), &stage::library("tcti-swtpm"));
     compare("tctildr", theirs.release, &c, &ours);
+}
+
+/// An NV index that one side defines and writes has its data on the other one.
+fn state_file() {
+    let file = StateFile::new();
+    let data = file.path().with_extension("data");
+    let tool = |name: &str| need::program(name).unwrap();
+    let run = |command: fn(PathBuf) -> Command, words: &str| {
+        let mut words = words.split(' ');
+        let mut command = command(tool(words.next().unwrap()));
+        let command = command.args(words).arg("--tcti").arg(file.name_conf()).env("TSS2_LOG", "all+none");
+        output::succeed(command.stdin(File::open(&data).unwrap()))
+    };
+    let ours: fn(PathBuf) -> Command = |program| stage::command(program);
+    for (writer, reader, index, text) in
+        [(ours, OF_SID.command, "0x1500001", "written here"), (OF_SID.command, ours, "0x1500002", "written in C")]
+    {
+        fs::write(&data, text).unwrap();
+        run(writer, &format!("tpm2_nvdefine --hierarchy o --size {} {index}", text.len()));
+        run(writer, &format!("tpm2_nvwrite --hierarchy o --input - {index}"));
+        assert_eq!(run(reader, &format!("tpm2_nvread --hierarchy o --size {} {index}", text.len())), text);
+    }
 }
