@@ -13,7 +13,8 @@ use tcti_core::ffi::{self, Info};
 static INFO: Info = Info::new(
     c"tcti-swtpm",
     c"TCTI module for the TPM emulator swtpm.",
-    c"\"host=localhost,port=2321\" or \"path=SOCKET\", in any order also ctrl_port=, ctrl_path=, timeout= (ms), keep=true.",
+    c"\"host=localhost,port=2321\" or \"path=SOCKET\", in any order also ctrl_port=, ctrl_path=, timeout= (ms), keep=true, \
+      init=true.",
     Some(Tss2_Tcti_Swtpm_Init),
 );
 
