@@ -23,6 +23,7 @@ mod size;
 mod survival;
 mod tools;
 mod uninitialised;
+mod upstream;
 
 use std::process::ExitCode;
 use tss2_e2e::program;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
     survival::tests(&mut suite);
     tools::tests(&mut suite);
     uninitialised::tests(&mut suite);
+    upstream::tests(&mut suite);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
     program::clean_up();
     conclusion.exit_code()
