@@ -19,6 +19,7 @@ struct module {
     uint64_t magic;
     const char *bad_confs[12]; /* what Init refuses */
     TSS2_RC bad_conf_code;
+    TSS2_RC too_small;         /* what Init answers when there is too little memory, unless BAD_VALUE */
     int size_optional;         /* Init(ctx, NULL, conf) is fine */
     int mute;                  /* NOT_IMPLEMENTED is the answer to every call */
     int locality;
@@ -45,7 +46,8 @@ static const struct module modules[] = {
     {"tcti-cmd", 0xf05b04cd9f02728d, {""}, TSS2_TCTI_RC_BAD_VALUE, .handles = 1, .alone = 1},
     {"tcti-libtpms", 0x49e299a554504d32, {"/nonexistent/tpm", "/", "/dev/null"}, TSS2_TCTI_RC_IO_ERROR, .locality = 1,
      .started = 1},
-    {"tcti-spi-ltt2go", 0x4d5c6e8bd4811477, {"(", "[", "a{2,1}"}, TSS2_TCTI_RC_BAD_VALUE, .size_optional = 0},
+    {"tcti-spi-ltt2go", 0x4d5c6e8bd4811477, {"(", "[", "a{2,1}"}, TSS2_TCTI_RC_BAD_VALUE,
+     .too_small = TSS2_TCTI_RC_INSUFFICIENT_BUFFER},
     {"tcti-null", 0x9af45c5d7d9d0d3f, {NULL}, 0, .size_optional = 1, .mute = 1},
     /* With a simulator behind it. */
     {"tcti-pcap", 0x9cf45c5d7d9d0d3f, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,

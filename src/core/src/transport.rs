@@ -153,6 +153,7 @@ impl<T: Open> Module for T {
     const MAGIC: u64 = <T as Open>::MAGIC;
     const IDENTITY: u64 = <T as Open>::IDENTITY;
     const SIZE_OPTIONAL: bool = <T as Open>::SIZE_OPTIONAL;
+    const TOO_SMALL: Rc = <T as Open>::TOO_SMALL;
     const WRAPPED: Option<Wrapped<Self>> = <T as Open>::WRAPPED;
 }
 
@@ -164,6 +165,8 @@ pub trait Open: Transport {
     const IDENTITY: u64 = Self::MAGIC;
     /// Whether `Init(ctx, NULL, conf)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
+    /// What `Init` answers when the caller's memory is too small.
+    const TOO_SMALL: Rc = Rc::BAD_VALUE;
     /// Where its contexts show the context of another module that they wrap.
     const WRAPPED: Option<Wrapped<Self>> = None;
 
