@@ -54,6 +54,8 @@ static const struct odd commands[] = {
     {"brackets", "(%s)"},
     {"a variable", "A=1; %s"},
     {"pipe", "cat | %s"},
+    {"by the name of sh", "test \"$0\" = sh && %s"},
+    {"without arguments", "test $# = 0 && %s"},
 };
 static const struct odd wrapped[] = {
     {"tcti-", "tcti-%s"},
