@@ -11,6 +11,7 @@
 #include <tss2/tss2_tcti.h>
 #include "../commands.h"
 #include "../report.h"
+#include "../structures.h"
 
 /* What a module of ours has beside transmit and receive. */
 struct module {
@@ -18,6 +19,7 @@ struct module {
     uint64_t magic;
     const char *bad_confs[12]; /* what Init refuses */
     TSS2_RC bad_conf_code;
+    TSS2_RC too_small;         /* what Init answers when there is too little memory, unless BAD_VALUE */
     int size_optional;         /* Init(ctx, NULL, conf) is fine */
     int mute;                  /* NOT_IMPLEMENTED is the answer to every call */
     int locality;
@@ -25,27 +27,8 @@ struct module {
     int cancels;
     size_t child;              /* where its contexts show the context of another module that they wrap, in bytes */
     int alone;                 /* what only its own contexts and sizes do is in its transcript */
+    int started;               /* the TPM is new with each context of the module in C, which does not start it */
     int remembers;             /* what stands for its device keeps a response that nobody collected */
-};
-
-/* Contexts of tpm2-tss 4.2.0 into which programs look, such as upstream's tpmclient: tctildr.h, tcti-pcap.h. */
-struct tctildr_context {
-    TSS2_TCTI_CONTEXT_COMMON_V2 head;
-    void *library, *info;
-    TSS2_TCTI_CONTEXT *tcti;
-};
-struct pcap_context {
-    struct {
-        TSS2_TCTI_CONTEXT_COMMON_V2 head;
-        int state;
-        struct {
-            uint16_t tag;
-            uint32_t size, code;
-        } header;
-        uint8_t locality, partial[2];
-    } common;
-    uint32_t builder[5];
-    TSS2_TCTI_CONTEXT *child;
 };
 
 #define A_HUNDRED "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
@@ -61,8 +44,10 @@ static const struct module modules[] = {
     {"tcti-socket", 0xf05b04cd9f02728d, BAD_ADDRESSES, TSS2_TCTI_RC_BAD_VALUE, .locality = 1, .handles = 1,
      .cancels = 1},
     {"tcti-cmd", 0xf05b04cd9f02728d, {""}, TSS2_TCTI_RC_BAD_VALUE, .handles = 1, .alone = 1},
-    {"tcti-libtpms", 0x49e299a554504d32, {"/nonexistent/tpm", "/", "/dev/null"}, TSS2_TCTI_RC_IO_ERROR, .locality = 1},
-    {"tcti-spi-ltt2go", 0x4d5c6e8bd4811477, {"(", "[", "a{2,1}"}, TSS2_TCTI_RC_BAD_VALUE, .size_optional = 0},
+    {"tcti-libtpms", 0x49e299a554504d32, {"/nonexistent/tpm", "/", "/dev/null"}, TSS2_TCTI_RC_IO_ERROR, .locality = 1,
+     .started = 1},
+    {"tcti-spi-ltt2go", 0x4d5c6e8bd4811477, {"(", "[", "a{2,1}"}, TSS2_TCTI_RC_BAD_VALUE,
+     .too_small = TSS2_TCTI_RC_INSUFFICIENT_BUFFER},
     {"tcti-null", 0x9af45c5d7d9d0d3f, {NULL}, 0, .size_optional = 1, .mute = 1},
     /* With a simulator behind it. */
     {"tcti-pcap", 0x9cf45c5d7d9d0d3f, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
@@ -102,20 +87,6 @@ static TSS2_TCTI_CONTEXT *garbage(void)
     return memory;
 }
 
-static TSS2_TCTI_CONTEXT *opened(void)
-{
-    TSS2_TCTI_CONTEXT *ctx = garbage();
-    size_t size = context_size();
-    must("Init", init(ctx, &size, conf));
-    return ctx;
-}
-
-static void closed(TSS2_TCTI_CONTEXT *ctx)
-{
-    Tss2_Tcti_Finalize(ctx);
-    free(ctx);
-}
-
 #define SEND(ctx, command) Tss2_Tcti_Transmit(ctx, sizeof(command), command)
 
 /* A whole exchange; the code of the first call that fails, or of the TPM. */
@@ -127,6 +98,22 @@ static TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t length, const uint8_t *co
     if (rc == TSS2_RC_SUCCESS)
         rc = Tss2_Tcti_Receive(ctx, &size, response, TSS2_TCTI_TIMEOUT_BLOCK);
     return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
+}
+
+static TSS2_TCTI_CONTEXT *opened(void)
+{
+    TSS2_TCTI_CONTEXT *ctx = garbage();
+    size_t size = context_size();
+    must("Init", init(ctx, &size, conf));
+    if (transcript() && module->started)
+        must("Startup", exchange(ctx, sizeof(STARTUP), STARTUP));
+    return ctx;
+}
+
+static void closed(TSS2_TCTI_CONTEXT *ctx)
+{
+    Tss2_Tcti_Finalize(ctx);
+    free(ctx);
 }
 
 /* The context takes a command and gives its response: what went before has left no trace. */

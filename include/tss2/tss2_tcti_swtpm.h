@@ -16,8 +16,9 @@ extern "C" {
  *
  * `conf` is `host=H,port=P` (default localhost, 2321) or `path=SOCKET`; the control channel is at port P + 1 or at
  * SOCKET.ctrl, unless `ctrl_port=` or `ctrl_path=` says otherwise. `timeout=` bounds the time to connect and for a
- * control command, in milliseconds. `keep=true` keeps the connection open between commands. `TSS2_TCTI_RC_BAD_VALUE` for a wrong
- * `conf`, `TSS2_TCTI_RC_IO_ERROR` when the swtpm does not answer.
+ * control command, in milliseconds. `keep=true` keeps the connection open between commands. `init=true` initialises a
+ * swtpm that was not, and sends TPM2_Startup. `TSS2_TCTI_RC_BAD_VALUE` for a wrong `conf`, `TSS2_TCTI_RC_IO_ERROR` when
+ * the swtpm does not answer.
  *
  * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
  * string.

@@ -130,6 +130,8 @@ pub trait Transport: Send + Sized + 'static {
 pub trait Module: Transport {
     /// Names the module in every context (`TSS2_TCTI_MAGIC`).
     const MAGIC: u64;
+    /// Tells its contexts from those of other modules of ours.
+    const IDENTITY: u64 = Self::MAGIC;
     /// Whether `Init(ctx, NULL, ...)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
     /// What `Init` answers when the caller's memory is too small.
@@ -149,7 +151,9 @@ pub struct Wrapped<T> {
 
 impl<T: Open> Module for T {
     const MAGIC: u64 = <T as Open>::MAGIC;
+    const IDENTITY: u64 = <T as Open>::IDENTITY;
     const SIZE_OPTIONAL: bool = <T as Open>::SIZE_OPTIONAL;
+    const TOO_SMALL: Rc = <T as Open>::TOO_SMALL;
     const WRAPPED: Option<Wrapped<Self>> = <T as Open>::WRAPPED;
 }
 
@@ -157,8 +161,12 @@ impl<T: Open> Module for T {
 pub trait Open: Transport {
     /// Names the module in every context (`TSS2_TCTI_MAGIC`).
     const MAGIC: u64;
+    /// Tells its contexts from those of other modules of ours. To be set where those share the magic.
+    const IDENTITY: u64 = Self::MAGIC;
     /// Whether `Init(ctx, NULL, conf)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
+    /// What `Init` answers when the caller's memory is too small.
+    const TOO_SMALL: Rc = Rc::BAD_VALUE;
     /// Where its contexts show the context of another module that they wrap.
     const WRAPPED: Option<Wrapped<Self>> = None;
 

@@ -17,6 +17,7 @@ pub mod pty;
 pub mod refused;
 pub mod reliability;
 pub mod server;
+pub mod sid;
 pub mod simulator;
 pub mod ssh;
 pub mod stage;

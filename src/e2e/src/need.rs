@@ -2,7 +2,7 @@
 //! What a test needs beside the staged tree. Something missing makes the test ignored, with its reason in the list of
 //! tests; where `CI` is set it makes the test fail, if it could be installed.
 
-use crate::behind;
+use crate::{behind, sid};
 use nix::unistd::geteuid;
 use std::env;
 use std::fs;
@@ -27,6 +27,8 @@ pub enum Need {
     /// A tpm2-openssl whose processes go on when one of them is killed. That of 1.3 locks a semaphore that they share
     /// around each command, whatever the TCTI, and a process that dies then leaves it locked.
     NoSemaphore,
+    /// The modules of Debian sid, of this release of tpm2-tss.
+    Sid(&'static str),
     /// To run as root.
     Root,
     /// To mount a file system, in a name space of its own.
@@ -76,6 +78,8 @@ pub const FAPI: [Need; 2] = [
 ];
 /// The release that `c-tests/allowed-differences.txt` is about.
 pub const RELEASE: Need = Need::Release("3.2.1");
+/// The newest release that it is about.
+pub const SID: Need = Need::Sid("4.2.0");
 /// The distribution's module for the kernel's devices.
 pub const C_DEVICE: Need = Need::Library("libtss2-tcti-device.so.0", "libtss2-tcti-device0");
 /// The distribution's module for swtpm.
@@ -95,7 +99,7 @@ impl Need {
     /// Why it is not there; `None` when it is.
     pub fn missing(self) -> Option<String> {
         let package = match self {
-            Need::Program(name, package) => find_program(name).is_none().then_some(package),
+            Need::Program(name, package) => program(name).is_none().then_some(package),
             Need::Library(name, package) => distribution_library(name).is_none().then_some(package),
             Need::File(path, package) => (!Path::new(path).exists()).then_some(package),
             Need::Release(version) => return (release() != version).then(|| format!("needs tpm2-tss {version}")),
@@ -107,6 +111,7 @@ impl Need {
                 let lacks = "needs a tpm2-openssl without a semaphore";
                 return has_semaphore().then(|| lacks.to_owned());
             }
+            Need::Sid(version) => return lacks_sid(version),
             Need::Root => return (!geteuid().is_root()).then(|| "needs root".to_owned()),
             Need::Mount => return (!may_mount()).then(|| "needs the right to mount".to_owned()),
             Need::NoStick => return has_stick().then(|| "needs a machine without a LetsTrust-TPM2Go".to_owned()),
@@ -119,6 +124,7 @@ impl Need {
     pub fn is_given(self) -> bool {
         match self {
             Need::Release(_) => !release().is_empty(),
+            Need::Sid(_) => sid::release().is_some(),
             Need::ShortCommands | Need::NoSemaphore => true,
             _ => false,
         }
@@ -128,6 +134,13 @@ impl Need {
 /// Whether a missing thing is a failure.
 pub fn is_ci() -> bool {
     env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false")
+}
+
+fn lacks_sid(version: &str) -> Option<String> {
+    match sid::release() {
+        Some(found) => (found != version).then(|| format!("needs tpm2-tss {version}, and Debian sid has {found}")),
+        None => Some("needs the C modules of Debian sid: cargo xtask test e2e, where apt has a mirror".to_owned()),
+    }
 }
 
 fn release() -> String {
@@ -163,7 +176,8 @@ fn has_stick() -> bool {
     })
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
+/// A program in the search path.
+pub fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }

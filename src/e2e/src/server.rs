@@ -157,7 +157,7 @@ impl Program for SwtpmSocket {
         // A test that is killed leaves no swtpm behind.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
-        command.arg("--tpmstate").arg(format!("dir={}", dir.path().display()));
+        command.args(["--locality", "allow-set-locality", "--tpmstate", &format!("dir={}", dir.path().display())]);
         match at {
             At::Port(port) => {
                 command.args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")]);

@@ -31,6 +31,8 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
         match Module::load(file) {
             Ok(module) => return Ok(module),
             Err(Failure::Missing) => {}
+            // Two names of one file have the same reason.
+            Err(Failure::Unusable(reason)) if found.contains(&reason) => {}
             Err(Failure::Unusable(reason)) => found.push(reason),
             Err(Failure::NoTcti(rc, reason)) => return Err(fail!(rc, "{reason}")),
         }
@@ -44,7 +46,12 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
             visible(&*name),
             nearest::advice(&name)
         ),
-        false => fail!(Rc::NOT_SUPPORTED, "the library of the TCTI \"{name}\" does not load: {}", found.join("; ")),
+        false => {
+            let package = found.iter().find_map(|reason| nearest::package(reason));
+            let advice = package.map(|package| format!(". Install {package}")).unwrap_or_default();
+            let reasons = found.join("; ");
+            fail!(Rc::NOT_SUPPORTED, "the library of the TCTI \"{name}\" does not load: {reasons}{advice}")
+        }
     })
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a person may have meant by a name for which there is no library: [`advice`].
+//! What a person may have meant by a name for which there is no library: [`advice`]. Which package a library lacks:
+//! [`package`].
 #![forbid(unsafe_code)]
 
 /// The TCTIs that there are, as far as we know, by the names of their libraries.
@@ -37,6 +38,18 @@ pub(crate) fn advice(name: &str) -> String {
         Some((_, known)) => format!("Is {known} meant?"),
         None => "Is the name right, and its package installed?".to_owned(),
     }
+}
+
+/// What to install when the dynamic linker says that a library needs another one which is missing.
+pub(crate) fn package(reason: &str) -> Option<String> {
+    let (library, what) = reason.split_once(": ")?;
+    if !what.starts_with("cannot open shared object file") || library.contains('/') {
+        return None;
+    }
+    Some(match library {
+        "libusb-1.0.so.0" => "its package: libusb-1.0-0 in Debian, libusb1 in Fedora".to_owned(),
+        other => format!("the package that has {other}"),
+    })
 }
 
 /// The name in `libtss2-tcti-NAME.so.0` and `tcti-NAME`.
@@ -98,6 +111,17 @@ mod tests {
     fn a_name_that_there_is_has_a_package() {
         assert_eq!(advice("swtpm"), "Install its package: libtss2-tcti-swtpm0 in Debian");
         assert!(advice("tabrmd").contains("tpm2-abrmd"));
+    }
+
+    #[test]
+    fn a_library_that_is_missing_has_a_package() {
+        let missing = |library: &str| format!("{library}: cannot open shared object file: No such file or directory");
+        let libusb = package(&missing("libusb-1.0.so.0")).unwrap();
+        assert_eq!(libusb, "its package: libusb-1.0-0 in Debian, libusb1 in Fedora");
+        assert_eq!(package(&missing("libx.so.5")).unwrap(), "the package that has libx.so.5");
+        for other in ["/etc/passwd: invalid ELF header", "nonsense", &missing("/lib/libx.so.5")] {
+            assert_eq!(package(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -102,7 +102,9 @@ impl Drop for Cmd {
 }
 
 impl Open for Cmd {
+    /// That of the C module, which is also mssim's.
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
+    const IDENTITY: u64 = 0x8a51_6fd0_2b7c_93e4;
 
     fn open(conf: Conf<'_>) -> Result<Cmd> {
         let command = conf

@@ -2,7 +2,7 @@
 //! No TPM: for programs that need a context but send nothing, such as the policy calculation of FAPI.
 #![forbid(unsafe_code)]
 
-use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait};
+use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
 
 /// Nothing.
 pub(crate) struct Null;
@@ -17,8 +17,9 @@ impl Open for Null {
 }
 
 impl Transport for Null {
+    /// The C module says nothing, and a person who named it for a TPM reads only what the callers make of the code.
     fn available(&mut self) -> Result<()> {
-        Err(Rc::NOT_IMPLEMENTED)
+        Err(fail!(Rc::NOT_IMPLEMENTED, "the TCTI null has no TPM behind it; name another one for this program"))
     }
 
     fn send(&mut self, _command: &[u8]) -> Result<()> {

@@ -13,7 +13,8 @@ use tcti_core::ffi::{self, Info};
 static INFO: Info = Info::new(
     c"tcti-swtpm",
     c"TCTI module for the TPM emulator swtpm.",
-    c"\"host=localhost,port=2321\" or \"path=SOCKET\", in any order also ctrl_port=, ctrl_path=, timeout= (ms), keep=true.",
+    c"\"host=localhost,port=2321\" or \"path=SOCKET\", in any order also ctrl_port=, ctrl_path=, timeout= (ms), keep=true, \
+      init=true.",
     Some(Tss2_Tcti_Swtpm_Init),
 );
 
@@ -21,8 +22,9 @@ static INFO: Info = Info::new(
 ///
 /// `conf` is `host=H,port=P` (default localhost, 2321) or `path=SOCKET`; the control channel is at port P + 1 or at
 /// SOCKET.ctrl, unless `ctrl_port=` or `ctrl_path=` says otherwise. `timeout=` bounds the time to connect and for a
-/// control command, in milliseconds. `keep=true` keeps the connection open between commands. `TSS2_TCTI_RC_BAD_VALUE` for a wrong
-/// `conf`, `TSS2_TCTI_RC_IO_ERROR` when the swtpm does not answer.
+/// control command, in milliseconds. `keep=true` keeps the connection open between commands. `init=true` initialises a
+/// swtpm that was not, and sends TPM2_Startup. `TSS2_TCTI_RC_BAD_VALUE` for a wrong `conf`, `TSS2_TCTI_RC_IO_ERROR` when
+/// the swtpm does not answer.
 ///
 /// # Safety
 /// `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C

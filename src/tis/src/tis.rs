@@ -200,6 +200,7 @@ impl<B: Bus> Transport for Tis<B> {
 
 impl<B: OpenBus> Open for Tis<B> {
     const MAGIC: u64 = MAGIC;
+    const TOO_SMALL: Rc = Rc::INSUFFICIENT_BUFFER; // as the C modules, which leave it to that for spi-helper
 
     fn open(conf: Conf<'_>) -> Result<Tis<B>> {
         Tis::over(B::open(conf)?)

@@ -5,7 +5,7 @@
 use crate::project::Project;
 use crate::sid::Sid;
 use crate::{compile, install, needs, vm, vm_test};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fmt::Write;
 use std::fs;
@@ -196,19 +196,11 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
 
 /// The newest C modules, unless they cannot be had and nothing is to be published.
 fn newest(project: &Project, publish: bool) -> Result<Option<Sid>> {
-    match Sid::prepare(project) {
-        Ok(Some(sid)) => Ok(Some(sid)),
-        Ok(None) if !publish => {
-            println!("apt has no mirror of Debian here: compared with the C modules of the distribution alone");
-            Ok(None)
-        }
-        Ok(None) => bail!("apt has no mirror of Debian here, which has the C modules to compare with"),
-        Err(error) if !publish => {
-            println!("compared with the C modules of the distribution alone: {error:#}");
-            Ok(None)
-        }
-        Err(error) => Err(error),
+    if !publish {
+        return Ok(Sid::if_to_be_had(project));
     }
+    let sid = Sid::prepare(project)?;
+    sid.map(Some).context("apt has no mirror of Debian here, which has the C modules to compare with")
 }
 
 /// The version of the package; a name where the manager of packages is another one.

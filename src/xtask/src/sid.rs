@@ -60,6 +60,17 @@ impl Sid {
         Ok(Some(Sid { dir, version }))
     }
 
+    /// The same, where they are not needed: says why they are not there.
+    pub(crate) fn if_to_be_had(project: &Project) -> Option<Sid> {
+        let reason = match Sid::prepare(project) {
+            Ok(Some(sid)) => return Some(sid),
+            Ok(None) => "apt has no mirror of Debian here".to_owned(),
+            Err(error) => format!("{error:#}"),
+        };
+        println!("compared with the C modules of the distribution alone, not with those of Debian sid: {reason}");
+        None
+    }
+
     /// The directory of the modules, and of nothing else but what they need besides libc.
     pub(crate) fn libraries(&self) -> PathBuf {
         self.dir.join("lib")

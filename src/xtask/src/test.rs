@@ -3,6 +3,7 @@
 //! commands of the README. A part that fails does not keep the others from running.
 
 use crate::project::Project;
+use crate::sid::Sid;
 use crate::{compile, install, needs, readme, vm_test};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
@@ -44,7 +45,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     for part in parts {
         let name = format!("{part:?}").to_lowercase();
         let since = Instant::now();
-        let ended = part.run(project);
+        let ended = part.run(project, no_install);
         let outcome = ended.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
         println!("test {name}, {:.0} s: {outcome}", since.elapsed().as_secs_f32());
         failed.extend(ended.is_err().then_some(name));
@@ -66,7 +67,7 @@ fn packages(parts: &[Part]) -> Vec<needs::Package> {
 }
 
 impl Part {
-    fn run(self, project: &Project) -> Result<()> {
+    fn run(self, project: &Project, no_install: bool) -> Result<()> {
         let shell = project.shell()?;
         match self {
             Part::Unit => {
@@ -75,6 +76,9 @@ impl Part {
                 Ok(units.env("TSS2_LOG", "all+NONE").run()?)
             }
             Part::E2e => {
+                if !no_install {
+                    Sid::if_to_be_had(project);
+                }
                 let stage = install::stage(project)?;
                 let sim = compile::release(project, ["sim-mssim", "sim-tis", "sim-tpm2go"])?;
                 let tests = cmd!(shell, "cargo test --locked --no-fail-fast --package tss2-e2e");

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The memory of a context: the vtable that C reads, then one pointer to our session. That pointer is also the lock
-//! and the state: null before Init and after Finalize, [`BUSY`] while a call is inside, else a boxed session. A module
-//! that wraps another one has a pointer to that context behind them, see [`Wrapped`](crate::transport::Wrapped).
+//! and the state: null before Init and after Finalize, [`BUSY`] while a call is inside, else a boxed session. Behind it is
+//! a second magic, which no C module writes. A module that wraps another one has a pointer to that context behind them,
+//! see [`Wrapped`](crate::transport::Wrapped).
 
 use crate::abi::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use crate::rc::{Rc, Result};
@@ -16,6 +17,7 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 pub(super) struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
     session: *mut (),
+    identity: u64,
 }
 
 /// Bytes of a context of every module that wraps no other.
@@ -30,6 +32,11 @@ pub(super) const fn size<T: Module>() -> usize {
             wrapped.offset + size_of::<*mut ()>()
         }
     }
+}
+
+/// What contexts of `T` have as their identity. Another number here for each layout of [`Context`].
+const fn identity<T: Module>() -> u64 {
+    T::IDENTITY ^ 0x3e0d_97c2_61b8_4af5
 }
 
 /// Stands in the pointer while a call is inside; no box has this address.
@@ -68,14 +75,18 @@ impl ContextRef {
         let boxed: *mut () = Box::into_raw(session).cast();
         // SAFETY: the caller says the memory is valid; nobody else reads it before Init returns.
         unsafe { self.slot().write(boxed) };
+        // SAFETY: as above.
+        unsafe { self.identity().write(const { identity::<T>() }) };
         // SAFETY: as above; the head comes first.
         unsafe { self.0.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().write(head) };
     }
 
-    /// A context of `T` from C. NULL is `BAD_REFERENCE`, another magic `BAD_CONTEXT`.
+    /// A context of `T` from C. NULL is `BAD_REFERENCE`, a context of another module `BAD_CONTEXT`, also where that has
+    /// the same magic: the C modules mssim and cmd share theirs, and a program may load one in C beside ours.
     ///
     /// # Safety
-    /// `ctx` is NULL or points to a live context, of whatever module.
+    /// `ctx` is NULL or points to a live context, of whatever module; with the magic of `T` it has the size of a context
+    /// of that module, ours or the one in C, and the latter is not smaller.
     pub(super) unsafe fn check<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
         let ctx: *mut Context = ctx.cast();
         if ctx.is_null() {
@@ -90,7 +101,19 @@ impl ContextRef {
                 T::MAGIC
             ));
         }
+        // SAFETY: the caller says that the memory reaches so far; it may be of another module, for which any value is one.
+        if unsafe { ContextRef(ctx).identity().read() } != const { identity::<T>() } {
+            return Err(crate::fail!(
+                Rc::BAD_CONTEXT,
+                "a context with magic {magic:#018x} is none of this module, though its own have that magic, too"
+            ));
+        }
         Ok(ContextRef(ctx))
+    }
+
+    /// Where the second magic is.
+    const fn identity(self) -> *mut u64 {
+        self.0.wrapping_byte_add(offset_of!(Context, identity)).cast()
     }
 
     /// Where the pointer to the session is.
@@ -177,5 +200,5 @@ const _: () = {
     assert!(offset_of!(Context, head) == 0);
     assert!(offset_of!(Context, session) == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>());
     let end = size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + size_of::<*mut ()>();
-    assert!(CONTEXT_SIZE == end.next_multiple_of(align_of::<u64>()));
+    assert!(CONTEXT_SIZE == end.next_multiple_of(align_of::<u64>()) + size_of::<u64>());
 };

@@ -66,9 +66,9 @@ fn init_gives_the_size_first() {
     // SAFETY: no memory is passed.
     assert_eq!(unsafe { init::<Scripted>(null_mut(), &mut size, null()) }, 0);
     let expected = match (size_of::<usize>(), align_of::<u64>()) {
-        (8, _) => 80,
-        (_, 8) => 56,
-        _ => 44,
+        (8, _) => 88,
+        (_, 8) => 64,
+        _ => 52,
     };
     assert_eq!(size, expected);
     // SAFETY: no memory is passed.
@@ -145,6 +145,17 @@ fn null_is_a_bad_reference_and_foreign_memory_a_bad_context() {
         head.v1.finalize.unwrap()(foreign.ctx());
     }
     assert!(foreign.0.iter().all(|word| *word == GARBAGE), "untouched");
+    caller.finalize();
+}
+
+/// Modules in C share magics, and have the structures that they have.
+#[test]
+fn the_magic_alone_makes_no_context() {
+    let (mut caller, _) = Caller::open(None);
+    *caller.0.last_mut().unwrap() ^= 1;
+    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(Rc::BAD_CONTEXT));
+    *caller.0.last_mut().unwrap() ^= 1;
+    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
     caller.finalize();
 }
 

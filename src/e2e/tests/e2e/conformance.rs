@@ -12,15 +12,15 @@ use tss2_e2e::{output, program, stage};
 
 /// One module in one configuration.
 #[derive(Clone, Copy)]
-struct Case {
-    name: &'static str,
-    library: &'static str,
-    init: &'static str,
-    needs: &'static [Need],
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) library: &'static str,
+    pub(crate) init: &'static str,
+    pub(crate) needs: &'static [Need],
     /// How many checks it has at least: a program that skips them does not pass.
     checks: u32,
     /// Starts the TPM and gives the configuration string.
-    start: fn() -> (Box<dyn Tpm>, String),
+    pub(crate) start: fn() -> (Box<dyn Tpm>, String),
 }
 
 /// A module without a TPM of its own behind it.
@@ -66,7 +66,7 @@ fn command() -> (Box<dyn Tpm>, String) {
     (tpm, conf)
 }
 
-const CASES: [Case; 12] = [
+pub(crate) const CASES: [Case; 12] = [
     Case {
         name: "libtpms_in_memory",
         library: "tcti-libtpms",

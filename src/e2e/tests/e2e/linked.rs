@@ -2,7 +2,9 @@
 //! C programs that are linked with the staged libraries as pkg-config says, and the distribution's libtss2-esys over
 //! our loader.
 
-use tss2_e2e::need::{CC, ESYS, LIBTPMS, Need, PKG_CONFIG, SWTPM, TSS2_HEADERS, VALGRIND};
+use tss2_e2e::behind;
+use tss2_e2e::mssim::Mssim;
+use tss2_e2e::need::{CC, ESYS, LIBTPMS, Need, PKG_CONFIG, SWTPM, TPM2_TOOLS, TSS2_HEADERS, VALGRIND};
 use tss2_e2e::program::{self, Link};
 use tss2_e2e::pty::PtyDevice;
 use tss2_e2e::server::{Socket, StateFile, Swtpm, Tpm};
@@ -32,6 +34,9 @@ pub(crate) fn tests(suite: &mut Suite) {
             esys("valgrind -q --error-exitcode=99 --leak-check=full", &*start(), polled);
         });
     }
+    let needs = [&BUILD[..], &[LIBTPMS, SWTPM, TPM2_TOOLS]].concat();
+    suite.test("linked::a_program_that_looks_inside_finds_its_module", &needs, || inside(""));
+    suite.test("linked::a_program_that_looks_inside_finds_what_is_recorded", &needs, || inside("pcap:"));
     suite.test("linked::two_contexts_at_once", &[&BUILD[..], &[SWTPM]].concat(), two_contexts);
 }
 
@@ -68,4 +73,24 @@ fn esys(under: &str, tpm: &dyn Tpm, polled: bool) {
     let mut command = stage::command(words.next().unwrap());
     command.args(words).arg(tpm.name_conf());
     assert_eq!(output::succeed(&mut command).trim(), if polled { "polled" } else { "not polled" });
+}
+
+/// Each module takes its own contexts and no others. Those for mssim and for commands have the same magic.
+fn inside(through: &str) {
+    let program =
+        program::build("inside", Link::Staged("tss2-tctildr tss2-tcti-libtpms tss2-tcti-mssim tss2-tcti-swtpm"), &[]);
+    let cases: [(&str, Box<dyn Tpm>); 4] = [
+        ("libtpms", Box::new(StateFile::new())),
+        ("swtpm", Box::new(Swtpm::start(Socket::Unix))),
+        ("mssim", Box::new(Mssim::start(Socket::Tcp, 0))),
+        ("cmd", behind::command()),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    for (name, tpm) in cases {
+        let mut command = stage::command(&program);
+        command.arg(format!("{through}{}", tpm.name_conf())).env("TCTI_PCAP_FILE", dir.path().join(name));
+        let code = |module: &str| format!("{module} {}\n", if module == name { "0x0" } else { "0xa0003" });
+        let wanted: String = ["libtpms", "swtpm", "mssim"].map(code).concat();
+        output::assert_same(name, &output::succeed(command.env("TSS2_LOG", "all+none")), &wanted);
+    }
 }

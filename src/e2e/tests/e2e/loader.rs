@@ -48,6 +48,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         });
     }
     suite.test("loader::abrmd_is_tabrmd", &BUILD, abrmd);
+    suite.test("loader::a_library_that_a_module_lacks_is_named_once", &BUILD, lacks_a_library);
 }
 
 fn valgrind(program: PathBuf) -> Command {
@@ -121,4 +122,19 @@ fn abrmd() {
         let printed = output::succeed(before_the_stage(command.arg(name), dir.path()));
         assert_eq!(printed.trim(), "0102030405060708", "{name}");
     }
+}
+
+/// The module has two names that are tried, and lacks the library under both.
+fn lacks_a_library() {
+    let dir = program::readable_dir();
+    let file = |name: &str| dir.path().join(name);
+    program::shared("stub", &file("libneeded.so.7"), &["-DSTUB=REFUSES", "-Wl,-soname,libneeded.so.7"]);
+    let needed = file("libneeded.so.7").display().to_string();
+    program::shared("stub", &file("libtss2-tcti-x.so.0"), &["-DSTUB=REFUSES", "-Wl,--no-as-needed", &needed]);
+    symlink("libtss2-tcti-x.so.0", file("libtss2-tcti-x.so")).unwrap();
+    std::fs::remove_file(needed).unwrap();
+    let output = output::run(before_the_stage(stage::command(program::link_tctildr()).arg("x"), dir.path()));
+    let said = "the library of the TCTI \"x\" does not load: libneeded.so.7: cannot open shared object file: No such file \
+                or directory. Install the package that has libneeded.so.7\n";
+    assert!(output::stderr(&output).ends_with(said), "{}", output::show(&output));
 }

@@ -17,11 +17,13 @@ mod log;
 mod manual;
 mod messages;
 mod pcap;
+mod probing;
 mod refused;
 mod size;
 mod survival;
 mod tools;
 mod uninitialised;
+mod upstream;
 
 use std::process::ExitCode;
 use tss2_e2e::program;
@@ -45,11 +47,13 @@ fn main() -> ExitCode {
     manual::tests(&mut suite);
     messages::tests(&mut suite);
     pcap::tests(&mut suite);
+    probing::tests(&mut suite);
     refused::tests(&mut suite);
     size::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
     uninitialised::tests(&mut suite);
+    upstream::tests(&mut suite);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
     program::clean_up();
     conclusion.exit_code()

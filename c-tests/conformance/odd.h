@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Configuration strings as people have them, with slips and leftovers. They are only for transcripts: what a module in C
+ * makes of them is written nowhere. %s stands for the string that opens a TPM here. */
+
+#ifndef ODD_H
+#define ODD_H
+
+#include <stdio.h>
+#include "context.h"
+
+struct odd {
+    const char *what, *format;
+};
+
+static const struct odd addresses[] = {
+    /* Nobody listens on port 1. */
+    {"port with a blank before it", "port= 1"},
+    {"port with a blank behind it", "port=1 "},
+    {"port with a tab before it", "port=\t1"},
+    {"port with a line end", "port=1\n"},
+    {"port with CR LF", "port=1\r\n"},
+    {"port with a plus", "port=+1"},
+    {"port with zeroes before it", "port=0001"},
+    {"port in hexadecimal", "port=0x1"},
+    {"port with a semicolon", "port=1;"},
+    {"port with twenty digits", "port=11111111111111111111"},
+    {"port of a blank", "port= "},
+    {"port between blanks", "port= 1 ,host=127.0.0.1"},
+    {"comma behind", "%s,"},
+    {"comma before", ",%s"},
+    {"blank before", " %s"},
+    {"upper case", "PORT=1,%s"},
+    {"blank behind a key", "port =1,%s"},
+    {"quotes", "\"%s\""},
+    {"twice", "%s,%s"},
+    {"another port first", "port=1,%s"},
+    {"another host first", "host=nonexistent.invalid,%s"},
+    {"another path first", "path=/nonexistent,%s"},
+    {"another host and port first", "host=nonexistent.invalid,port=1,%s"},
+    {"another port last", "%s,port=1"},
+    {"another path last", "%s,path=/nonexistent"},
+    {"path with a blank", "path=/nonexistent path"},
+    {"path with a line end", "path=/nonexistent\n"},
+    {"path that is not UTF-8", "path=/nonexistent/\xff\xfe"},
+    {"path with an equals sign", "path=/nonexistent=1"},
+    {"unknown key last", "%s,unknown=1"},
+};
+static const struct odd commands[] = {
+    {"blank before", " %s"},
+    {"line end behind", "%s\n"},
+    {"semicolon behind", "%s;"},
+    {"exec", "exec %s"},
+    {"comment", "%s # : ,"},
+    {"brackets", "(%s)"},
+    {"a variable", "A=1; %s"},
+    {"pipe", "cat | %s"},
+    {"by the name of sh", "test \"$0\" = sh && %s"},
+    {"without arguments", "test $# = 0 && %s"},
+};
+static const struct odd wrapped[] = {
+    {"tcti-", "tcti-%s"},
+    {"libtss2-tcti-", "libtss2-tcti-%s"},
+    {"libtss2-", "libtss2-%s"},
+    {"blank before", " %s"},
+    {"colon before", ":%s"},
+    {"no name", ":"},
+    {"slash before", "/%s"},
+    {"upper case", "MSSIM:%s"},
+    {"a name alone", "no-such"},
+    {"a name and a colon", "no-such:"},
+};
+
+#define ODD(list) {list, sizeof(list) / sizeof(*(list))}
+static const struct {
+    const char *name;
+    struct {
+        const struct odd *list;
+        size_t count;
+    } odd;
+} odds[] = {
+    {"tcti-swtpm", ODD(addresses)}, {"tcti-socket", ODD(addresses)}, {"tcti-cmd", ODD(commands)},
+    {"tcti-pcap", ODD(wrapped)},    {"tctildr", ODD(wrapped)},
+};
+
+static void open_odd(const struct odd *odd)
+{
+    char text[2048];
+    size_t size = context_size();
+    TSS2_TCTI_CONTEXT *ctx = garbage();
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+#pragma GCC diagnostic ignored "-Wformat-extra-args"
+    snprintf(text, sizeof(text), odd->format, conf, conf);
+#pragma GCC diagnostic pop
+    TSS2_RC rc = init(ctx, &size, text);
+    if (rc == TSS2_RC_SUCCESS) {
+        rc = exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM);
+        Tss2_Tcti_Finalize(ctx);
+    }
+    code(odd->what, rc, TSS2_RC_SUCCESS);
+    free(ctx);
+}
+
+static void odd_configurations(void)
+{
+    for (size_t i = 0; i < sizeof(odds) / sizeof(*odds); i++)
+        if (strcmp(odds[i].name, module->name) == 0)
+            for (size_t j = 0; transcript() && j < odds[i].odd.count; j++)
+                open_odd(&odds[i].odd.list[j]);
+}
+
+#endif
