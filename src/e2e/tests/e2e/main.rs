@@ -19,6 +19,7 @@ mod messages;
 mod pcap;
 mod refused;
 mod size;
+mod static_form;
 mod survival;
 mod tools;
 mod uninitialised;
@@ -47,6 +48,7 @@ fn main() -> ExitCode {
     pcap::tests(&mut suite);
     refused::tests(&mut suite);
     size::tests(&mut suite);
+    static_form::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
     uninitialised::tests(&mut suite);
