@@ -23,10 +23,13 @@ pub(crate) fn download(packages: &[&str], dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.filter(|file| file.extension().is_some_and(|extension| extension == "deb")).collect())
 }
 
-/// A directory below `cache` with what these packages have below /usr, to lie over the files of a host. It is made when it
-/// is not there; what is there is taken without asking for newer packages.
-pub fn unpacked(packages: &[&str], cache: &Path) -> Result<PathBuf> {
-    let (place, recipe) = (cache.join("programs"), format!("{}\n", packages.join(" ")));
+/// What a host has as links into /usr. A directory of this name would hide all that is behind the link.
+const MERGED: [&str; 3] = ["bin", "lib", "sbin"];
+
+/// A directory below `cache` with the files of these packages, to lie over those of a host. It has this name, and is made
+/// when it is not there; what is there is taken without asking for newer packages.
+pub fn unpacked(name: &str, packages: &[&str], cache: &Path) -> Result<PathBuf> {
+    let (place, recipe) = (cache.join(name), format!("{}\n", packages.join(" ")));
     let is_made = || fs::read_to_string(place.join("recipe")).is_ok_and(|made_of| made_of == recipe);
     if !is_made() {
         fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
@@ -36,9 +39,13 @@ pub fn unpacked(packages: &[&str], cache: &Path) -> Result<PathBuf> {
         for package in download(packages, work.path())? {
             output(Command::new("dpkg").arg("--extract").arg(package).arg(&all))?;
         }
-        fs::create_dir_all(ready.join("files"))?;
-        // Else what a package has in /lib would hide all that the host has there, where that is a link to /usr/lib.
-        fs::rename(all.join("usr"), ready.join("files/usr"))?;
+        fs::create_dir_all(&ready)?;
+        for dir in MERGED.iter().filter(|dir| all.join(dir).exists()) {
+            let usr = all.join("usr");
+            output(Command::new("cp").arg("-a").arg(all.join(dir)).arg(&usr))?;
+            fs::remove_dir_all(all.join(dir))?;
+        }
+        fs::rename(&all, ready.join("files"))?;
         fs::write(ready.join("recipe"), &recipe)?;
         if place.exists() && !is_made() {
             fs::remove_dir_all(&place)?;
