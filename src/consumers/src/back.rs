@@ -13,7 +13,7 @@ use tss2_e2e::suite::Suite;
 /// reach a TPM by FTDI's chips, which have no counterpart here.
 const INSTALL: [&str; 2] = ["install", "?and(?source-package(^tpm2-tss$), ?name(^libtss2-tct.*[^i]0))"];
 /// The second.
-const PURGE: [&str; 2] = ["purge", "^(lib)?tss2-.*-(rs0|rs-dev|rs-doc|udev)$"];
+const PURGE: [&str; 2] = ["purge", "^(lib)?tss2-.*-(rs0|rs-dev|rs-doc|udev|initramfs)$"];
 
 /// In this order.
 pub(crate) fn tests(suite: &mut Suite) {

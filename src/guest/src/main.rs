@@ -4,6 +4,7 @@
 //!
 //! * `guest-tests topics`, on the host: a line per topic, see [`topic`]
 //! * `guest-tests programs`, on the host: compiles the C programs, which takes long in the machine
+//! * `guest-tests initramfs TOPIC LAYER MODULES`, on the host: builds what the topic boots, see [`early_boot`]
 //! * `guest-tests relay SOCKET`, in the machine: a command for the TCTI cmd
 //! * `guest-tests vtpm SOCKET`, in the machine: serves the kernel's driver, see [`vtpm`]
 //! * `guest-tests cuse SOCKET MILLISECONDS`, in the machine: serves the kernel's CUSE, see [`cuse`]
@@ -12,6 +13,7 @@
 
 mod cuse;
 mod device;
+mod early_boot;
 mod forks;
 mod opening;
 mod package;
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["topics"] => topic::print(),
         ["programs"] => programs::build(),
+        ["initramfs", topic, layer, modules] => early_boot::build(topic, layer, modules),
         ["relay", socket] => return reliability::relay(Path::new(socket)),
         ["vtpm", socket] => vtpm::serve(Path::new(socket)),
         ["cuse", socket, latency] => cuse::serve(Path::new(socket), Duration::from_millis(latency.parse().unwrap())),

@@ -4,6 +4,7 @@
 use crate::busy::OwnTime;
 use crate::initramfs;
 use crate::kernel::Kernel;
+use crate::next::{self, Next};
 use crate::script::{self, EXIT_PORT, SHARE, STATUS};
 use crate::tpm::Tpm;
 use anyhow::{Context, Result, bail, ensure};
@@ -57,17 +58,37 @@ impl Machine {
         let share = dir("share")?;
         write(share.join("start"), script::start(words, &self.directory, &self.environment))?;
         write(share.join("paths"), self.visible(kernel))?;
-        let tpm = if self.tpm { Some(Tpm::start(&dir("tpm")?)?) } else { None };
+        let (tpm, log) = (dir("tpm")?, work.path().join("qemu"));
 
-        let mut command = self.qemu(&kernel.image(), &archive, &share)?;
+        let mut command = self.qemu(&kernel.image(), &archive, "")?;
+        self.share_files(&mut command, &share);
+        let ended = self.power_on(command, &tpm, &log, out)?;
+        let status = result(ended, &share.join(STATUS), &log)?;
+        match next::left_in(&share)? {
+            Some(next) if status == 0 => self.boot_next(kernel, &next, &tpm, &log, out),
+            _ => Ok(status),
+        }
+    }
+
+    /// Boots what the guest has left. It has none of the host's files.
+    fn boot_next(&self, kernel: &Kernel, next: &Next, tpm: &Path, log: &Path, out: &mut dyn Write) -> Result<i32> {
+        let mut command = self.qemu(&kernel.image(), &next.initramfs, &next.words)?;
+        command.args(["-drive", &format!("file={},format=raw,if=none,id=disk", next.disk.display())]);
+        command.args(["-device", "virtio-blk-pci,drive=disk"]);
+        let ended = self.power_on(command, tpm, log, out)?;
+        next::status(ended, &fs::read_to_string(log).unwrap_or_default())
+    }
+
+    /// Runs QEMU until it ends, with the TPM whose state is in `tpm`; what it complains of goes to `log`.
+    fn power_on(&self, mut command: Command, tpm: &Path, log: &Path, out: &mut dyn Write) -> Result<ExitStatus> {
+        let tpm = if self.tpm { Some(Tpm::start(tpm)?) } else { None };
         if let Some(tpm) = &tpm {
             command.args(tpm.arguments());
         }
-        let log = work.path().join("qemu");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(fs::File::create(&log).context("cannot write QEMU's log")?);
+            .stderr(fs::File::create(log).context("cannot write QEMU's log")?);
         let mut child = command.spawn().context("cannot run setpriv; is util-linux installed?")?;
         let time = OwnTime::of([Some(child.id()), tpm.as_ref().map(Tpm::id)].into_iter().flatten());
         let ended = self.watch(&mut child, &time, out);
@@ -76,7 +97,7 @@ impl Machine {
         }
         let status = child.wait().context("cannot wait for QEMU")?;
         ended?;
-        result(status, &share.join(STATUS), &log)
+        Ok(status)
     }
 
     /// The paths for `init.sh`. The last is that of the modules, which may be below another.
@@ -86,17 +107,18 @@ impl Machine {
         paths.map(|path| format!("{}\n", path.display())).collect()
     }
 
-    fn qemu(&self, kernel: &Path, archive: &Path, share: &Path) -> Result<Command> {
+    /// A machine with a kernel, an initramfs and a console. `words` are more for the kernel's command line.
+    fn qemu(&self, kernel: &Path, archive: &Path, words: &str) -> Result<Command> {
         // QEMU's own way of loading an initramfs puts it over the ACPI tables when there is a TPM and the kernel is
         // booted by PVH. So it goes to the 128th megabyte, and the kernel is told.
         let size = fs::metadata(archive).with_context(|| format!("no {}", archive.display()))?.len();
-        ensure!(size <= 16 << 20, "the initramfs has {size} bytes; 16 MiB are kept for it");
-        ensure!(self.memory >= 192, "the machine needs 192 MB of memory at least");
+        let kept = size.div_ceil(1 << 20).next_multiple_of(16);
+        let needed = 128 + kept + 48;
+        ensure!(u64::from(self.memory) >= needed, "the machine needs {needed} MB of memory at least");
         let append = format!(
             "console=ttyS0 quiet loglevel=1 panic=-1 oops=panic mitigations=off cryptomgr.notests \
-             initrdmem=0x8000000,{size} memmap=16M$128M"
+             initrdmem=0x8000000,{size} memmap={kept}M$128M {words}"
         );
-        let share_device = format!("local,id=share,path={},security_model=none", share.display());
         let initramfs = format!("loader,file={},addr=0x8000000,force-raw=on", archive.display());
         let exit = format!("isa-debug-exit,iobase={EXIT_PORT:#x},iosize=1");
         // A machine does not outlive who started it.
@@ -107,6 +129,12 @@ impl Machine {
             .args(["-m", &self.memory.to_string(), "-smp", &self.processors.to_string(), "-append", &append, "-kernel"])
             .arg(kernel);
         command.args(["-device", &initramfs, "-device", &exit]);
+        Ok(command)
+    }
+
+    /// Gives the guest the files of the host, the layer, and the directory that both write to.
+    fn share_files(&self, command: &mut Command, share: &Path) {
+        let share_device = format!("local,id=share,path={},security_model=none", share.display());
         // The host's file systems may have files of equal numbers.
         command.args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"]);
         command.args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"]);
@@ -116,7 +144,6 @@ impl Machine {
             command.args(["-device", "virtio-9p-pci,fsdev=layer,mount_tag=layer"]);
         }
         command.args(["-fsdev", &share_device, "-device", "virtio-9p-pci,fsdev=share,mount_tag=share"]);
-        Ok(command)
     }
 
     /// Hands on what the machine prints until it ends.

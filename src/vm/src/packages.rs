@@ -26,6 +26,9 @@ pub(crate) fn download(packages: &[&str], dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.filter(|file| file.extension().is_some_and(|extension| extension == "deb")).collect())
 }
 
+/// What a host has as links into /usr. A directory of this name would hide all that is behind the link.
+const MERGED: [&str; 3] = ["bin", "lib", "sbin"];
+
 /// What apt-get would install here to have these: they and what they depend on, unless it is here. Which packages that are
 /// differs from release to release.
 fn to_install(packages: &[&str]) -> Result<Vec<String>> {
@@ -41,10 +44,10 @@ fn planned(plan: &str) -> Vec<String> {
     plan.lines().filter_map(name).collect()
 }
 
-/// A directory below `cache` with what these packages and those that they need have below /usr, to lie over the files of a
-/// host. It is made when it is not there; what is there is taken without asking for newer packages.
-pub fn unpacked(packages: &[&str], cache: &Path) -> Result<PathBuf> {
-    let (place, recipe) = (cache.join("programs"), packages.join(" "));
+/// A directory below `cache` with the files of these packages and of those that they need, to lie over those of a host. It has
+/// this name, and is made when it is not there; what is there is taken without asking for newer packages.
+pub fn unpacked(name: &str, packages: &[&str], cache: &Path) -> Result<PathBuf> {
+    let (place, recipe) = (cache.join(name), packages.join(" "));
     let is_made = || fs::read_to_string(place.join("recipe")).is_ok_and(|made_of| made_of == recipe);
     if !is_made() {
         make(packages, cache, &place, &recipe, &is_made).with_context(|| format!("cannot unpack {recipe}"))?;
@@ -68,10 +71,12 @@ fn make(packages: &[&str], cache: &Path, place: &Path, recipe: &str, is_made: &d
             output(Command::new("dpkg").arg("--extract").arg(package).arg(&all))?;
         }
     }
-    fs::create_dir_all(ready.join("files"))?;
-    // Else what a package has in /lib would hide all that the host has there, where that is a link to /usr/lib.
-    let usr = ready.join("files/usr");
-    fs::rename(all.join("usr"), &usr).with_context(|| format!("cannot make {}", usr.display()))?;
+    for dir in MERGED.map(|dir| all.join(dir)).iter().filter(|dir| dir.exists()) {
+        output(Command::new("cp").arg("-a").arg(dir).arg(all.join("usr")))?;
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    fs::create_dir_all(&ready)?;
+    fs::rename(&all, ready.join("files")).with_context(|| format!("cannot make {}", ready.display()))?;
     fs::write(ready.join("recipe"), recipe)?;
     if place.exists() && !is_made() {
         fs::remove_dir_all(place).with_context(|| format!("cannot remove {}", place.display()))?;

@@ -315,7 +315,7 @@ impl Bench<'_> {
         let more = ["--theirs", &theirs, "--turns", &turns, "--count", &count].map(str::to_owned);
         let words = self.on_this_libc("handshakes").into_iter().chain(more).collect::<Vec<_>>();
         let mut machine = vm::machine(self.project, LIMIT);
-        (machine.memory, machine.layer) = (400, Some(vm::servers(self.project)?));
+        (machine.memory, machine.layer) = (400, Some(vm::Layer::Servers.prepare(self.project)?));
         machine.environment.extend(self.environment_on_this_libc()?);
         self.run_in(&machine, &words)
     }

@@ -41,6 +41,7 @@ pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
         match content {
             Content::Library(name) => copy(&built.join(name), &to, 0o755)?,
             Content::Copy(from) => copy(&project.root.join(from), &to, 0o644)?,
+            Content::Script(from) => copy(&project.root.join(from), &to, 0o755)?,
             Content::Text(text) => write(&to, text.as_bytes(), 0o644)?,
             Content::Manual(page) if has_manual => write(&to, manual::convert(project, &page)?.as_bytes(), 0o644)?,
             Content::ManualLink(target) if has_manual => link(&target, &to)?,

@@ -52,6 +52,8 @@ pub(crate) enum Content {
     Library(String),
     /// A file of the repository, by its path there.
     Copy(PathBuf),
+    /// The same, and it is run.
+    Script(PathBuf),
     Text(String),
     /// A page of `man`, to be converted.
     Manual(String),
@@ -135,11 +137,17 @@ pub(crate) fn files(project: &Project, options: &Options) -> Result<Vec<File>> {
         // Rules that somebody has to want: udev does not look here.
         ("udev-optional", options.prefix.join("share/tss2-tcti/udev")),
         ("sysusers.d", lib.join("sysusers.d")),
+        ("initramfs/hooks", options.prefix.join("share/initramfs-tools/hooks")),
+        // In the order of dracut's own tpm2-tss, which copies the libraries of tpm2-tss.
+        ("initramfs/dracut", lib.join("dracut/modules.d/91tss2-tcti")),
     ];
     for (from, to) in system {
+        let script = from.starts_with("initramfs");
         let from = Path::new("dist").join(from);
-        let names = names_in(&project.root.join(&from))?.into_iter();
-        files.extend(names.map(|name| File { to: to.join(&name), content: Content::Copy(from.join(name)) }));
+        for name in names_in(&project.root.join(&from))? {
+            let (to, from) = (to.join(&name), from.join(name));
+            files.push(File { to, content: if script { Content::Script(from) } else { Content::Copy(from) } });
+        }
     }
     let doc = options.prefix.join("share/doc").join(NAME);
     files.extend(DOCUMENTS.map(|name| File { to: doc.join(name), content: Content::Copy(name.into()) }));

@@ -4,7 +4,7 @@
 use crate::needs;
 use crate::project::Project;
 use anyhow::{Result, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,12 +25,37 @@ pub(crate) struct Options {
     /// How many processors.
     #[arg(long, default_value_t = 1)]
     processors: u32,
-    /// With nginx, Apache, haproxy, tpm2-openssl and tpm2-pkcs11, which are not installed here.
+    /// Programs which are not installed here.
     #[arg(long)]
-    servers: bool,
+    with: Option<Layer>,
     /// A program and its arguments, or one word with a command line for the shell.
     #[arg(last = true)]
     command: Vec<String>,
+}
+
+/// Programs that a machine has besides those of this one.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Layer {
+    /// nginx, Apache, haproxy, tpm2-openssl and tpm2-pkcs11.
+    Servers,
+    /// initramfs-tools, dracut, Clevis and cryptsetup-initramfs.
+    EarlyBoot,
+}
+
+impl Layer {
+    /// By the name that it has on the command line.
+    pub(crate) fn named(name: &str) -> Option<Layer> {
+        Layer::from_str(name, false).ok()
+    }
+
+    /// The directory with the programs, unpacked below target/vm.
+    pub(crate) fn prepare(self, project: &Project) -> Result<PathBuf> {
+        let (name, packages) = match self {
+            Layer::Servers => ("programs", needs::UNPACKED),
+            Layer::EarlyBoot => ("early-boot", needs::EARLY_BOOT),
+        };
+        packages::unpacked(name, &needs::names(packages), &cache(project))
+    }
 }
 
 /// Gives the exit status of the command.
@@ -44,7 +69,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         memory: options.memory,
         processors: options.processors,
         tpm: !options.no_tpm,
-        layer: if options.servers { Some(servers(project)?) } else { None },
+        layer: options.with.map(|layer| layer.prepare(project)).transpose()?,
         ..machine(project, options.limit)
     };
     let status = machine.run(&kernel, &options.command, &mut std::io::stdout())?;
@@ -59,11 +84,6 @@ pub(crate) fn kernel(project: &Project) -> Result<Kernel> {
 /// Where kernels are kept.
 pub(crate) fn cache(project: &Project) -> PathBuf {
     project.target.join("vm")
-}
-
-/// The directory with the servers, unpacked below target/vm.
-pub(crate) fn servers(project: &Project) -> Result<PathBuf> {
-    packages::unpacked(&needs::names(needs::UNPACKED), &cache(project))
 }
 
 /// A machine that sees the tree, what is built of it and, if there is one, the stage.

@@ -2,6 +2,7 @@
 //! The tests in virtual machines: one machine per topic of `src/guest`, as many at a time as there are processors.
 
 use crate::project::Project;
+use crate::vm::Layer;
 use crate::{compile, install, needs, vm};
 use anyhow::{Context, Result, bail};
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ struct Topic {
     memory: u32,
     processors: u32,
     tpm: bool,
-    servers: bool,
+    layer: Option<Layer>,
 }
 
 /// Builds what the tests need and runs them.
@@ -58,12 +59,19 @@ pub(crate) fn test(project: &Project, filter: Option<&str>) -> Result<()> {
 
 /// Whether there can be a machine here. If not it says why, and where CI is set it fails.
 pub(crate) fn is_available(project: &Project) -> Result<bool> {
-    let Some(reason) = kernel::unavailable(&vm::cache(project)) else { return Ok(true) };
-    if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
-        bail!("the tests in virtual machines cannot run: {reason}");
+    match kernel::unavailable(&vm::cache(project)) {
+        None => Ok(true),
+        Some(reason) => skip("the tests in virtual machines", &reason).map(|()| false),
     }
-    println!("skipped the tests in virtual machines: {reason}");
-    Ok(false)
+}
+
+/// Says what is not run here and why. Where CI is set it fails.
+fn skip(what: &str, reason: &str) -> Result<()> {
+    if std::env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
+        bail!("{what} cannot run: {reason}");
+    }
+    println!("skipped {what}: {reason}");
+    Ok(())
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -142,7 +150,7 @@ impl Guest {
     fn topics(&self, project: &Project, filter: Option<&str>) -> Result<Vec<Topic>> {
         let mut topics = Vec::new();
         for line in self.ask(project, &["topics"], None)?.lines() {
-            let [name, memory, processors, tpm, servers] = line.split(' ').collect::<Vec<_>>()[..] else {
+            let [name, memory, processors, tpm, layer] = line.split(' ').collect::<Vec<_>>()[..] else {
                 bail!("a topic is {line}")
             };
             let listed = self.ask(project, &[&["--list"], filter.as_slice()].concat(), Some(name))?;
@@ -152,7 +160,7 @@ impl Guest {
                     memory: memory.parse()?,
                     processors: processors.parse()?,
                     tpm: tpm == "tpm",
-                    servers: servers == "servers",
+                    layer: Layer::named(layer),
                 });
             }
         }
@@ -163,11 +171,23 @@ impl Guest {
     fn run(&self, project: &Project, kernel: &Kernel, topic: &Topic, filter: Option<&str>) -> Result<()> {
         let since = Instant::now();
         let kills = std::env::var(KILLS).map_or(Ok(0), |kills| kills.parse::<u64>()).context(KILLS)?;
+        let layer = topic.layer.map(|layer| layer.prepare(project)).transpose()?;
+        if let (Some(Layer::EarlyBoot), Some(layer)) = (topic.layer, &layer) {
+            let shell = project.shell()?;
+            if cmd!(shell, "id -u").quiet().read()? != "0" {
+                return skip(
+                    &format!("the tests of {}", topic.name),
+                    "only root may mount what an initramfs is built in",
+                );
+            }
+            let [layer, modules] = [layer.display().to_string(), kernel.modules().display().to_string()];
+            self.ask(project, &["initramfs", &topic.name, &layer, &modules], None)?;
+        }
         let mut machine = Machine {
             memory: topic.memory,
             processors: topic.processors,
             tpm: topic.tpm,
-            layer: if topic.servers { Some(vm::servers(project)?) } else { None },
+            layer,
             ..vm::machine(project, LIMIT + kills * KILL)
         };
         machine.environment.push(("TSS2_TOPIC".to_owned(), topic.name.clone()));

@@ -79,6 +79,8 @@ fn directories() {
     holds("i/tss2/tss2_tctildr.h");
     holds("u/rules.d/60-tss2-tcti.rules");
     holds("p/lib/sysusers.d/tss2-tcti.conf");
+    holds("p/share/initramfs-tools/hooks/tss2-tcti");
+    holds("p/lib/dracut/modules.d/91tss2-tcti/module-setup.sh");
     holds("p/share/doc/tss2-tcti-rs/LICENSE");
     assert!(!found.iter().any(|path| path.starts_with("s/")), "{found:?}");
     let pc = fs::read_to_string(dir.path().join("l/pkgconfig/tss2-tctildr.pc")).unwrap();

@@ -20,6 +20,7 @@ mod pcap;
 mod probing;
 mod refused;
 mod size;
+mod static_form;
 mod survival;
 mod tools;
 mod uninitialised;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     probing::tests(&mut suite);
     refused::tests(&mut suite);
     size::tests(&mut suite);
+    static_form::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
     uninitialised::tests(&mut suite);

@@ -15,7 +15,7 @@ pub(crate) fn tests(suite: &mut Suite) {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let dirs = ["man3", "man7"].map(|dir| stage::root().join("share/man").join(dir));
+    let dirs = ["man3", "man5", "man7"].map(|dir| stage::root().join("share/man").join(dir));
     let pages: Vec<PathBuf> =
         dirs.iter().flat_map(|dir| fs::read_dir(dir).unwrap()).map(|entry| entry.unwrap().path()).collect();
     assert!(pages.len() > 20);
