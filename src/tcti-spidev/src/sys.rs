@@ -86,9 +86,12 @@ mod tests {
 
     #[test]
     fn requests_are_numbered_as_in_the_kernel() {
-        assert_eq!(nix::request_code_write!(MAGIC, 0, size_of::<[SpiIocTransfer; 1]>()), 0x4020_6b00);
-        assert_eq!(nix::request_code_write!(MAGIC, 1, size_of::<u8>()), 0x4001_6b01);
-        assert_eq!(nix::request_code_write!(MAGIC, 4, size_of::<u32>()), 0x4004_6b04);
+        // _IOC_WRITE is the second bit of two, and on PowerPC the third of three (asm/ioctl.h).
+        let direction =
+            if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) { 0x8000_0000 } else { 0x4000_0000 };
+        assert_eq!(nix::request_code_write!(MAGIC, 0, size_of::<[SpiIocTransfer; 1]>()), direction | 0x20_6b00);
+        assert_eq!(nix::request_code_write!(MAGIC, 1, size_of::<u8>()), direction | 0x1_6b01);
+        assert_eq!(nix::request_code_write!(MAGIC, 4, size_of::<u32>()), direction | 0x4_6b04);
     }
 
     #[test]
