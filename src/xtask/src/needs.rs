@@ -111,28 +111,14 @@ pub(crate) const UNPACKED: &[Package] = &[
 
 /// The same for the machine that builds an initramfs and boots it. Installed here, they would build one of this kernel.
 pub(crate) const EARLY_BOOT: &[Package] = &[
-    Package("clevis", None),
     Package("clevis-initramfs", None),
     Package("clevis-luks", None),
     Package("clevis-tpm2", None),
     Package("cpio", None),
     Package("cracklib-runtime", None),
-    Package("cryptsetup", None),
     Package("cryptsetup-initramfs", None),
     Package("dracut-core", None),
     Package("initramfs-tools", None),
-    Package("initramfs-tools-core", None),
-    Package("jose", None),
-    Package("klibc-utils", None),
-    Package("kpartx", None),
-    Package("libcrack2", None),
-    Package("libjansson4", None),
-    Package("libjose0", None),
-    Package("libklibc", None),
-    Package("libluksmeta0", None),
-    Package("libpwquality-tools", None),
-    Package("libpwquality1", None),
-    Package("luksmeta", None),
 ];
 
 /// To build and run the fuzzers.
