@@ -64,8 +64,13 @@ fi
 [ "$tool" = dracut ] || {
     hook() {
         mkdir -p $root/run/hook/etc
+        # That of Debian 13 collects the drivers in a file, and copies them when all hooks have run.
+        : >$root/run/drivers
         chroot $root env DESTDIR=/run/hook MODULES=most MODULESDIR="/lib/modules/$kernel" CONFDIR=/etc/initramfs-tools \
-            version="$kernel" verbose=n /etc/initramfs-tools/hooks/tss2-tcti
+            version="$kernel" verbose=n __MODULES_TO_ADD=/run/drivers sh -ec '
+                /etc/initramfs-tools/hooks/tss2-tcti
+                . /usr/share/initramfs-tools/hook-functions
+                if command -v apply_add_modules >/dev/null; then apply_add_modules; fi'
     }
     echo device libtpms spi-ltt2go spidev >$root/etc/tss2-tcti/initramfs.conf
     hook
