@@ -60,15 +60,18 @@ impl Place {
 
     /// The crates, for builds without a network by a cargo that is older than this machine's.
     fn vendor(&self, project: &Project) -> Result<()> {
+        // Those of Rust's own library, too, where it is compiled here.
+        let standard = self.root.join(RUST_SOURCES).join("library");
+        let mut locks = fs::read_to_string(project.root.join("Cargo.lock"))?;
+        locks += &fs::read_to_string(standard.join("Cargo.lock")).context("no lock file of Rust's own library")?;
         // Cargo writes them all anew, however little changes.
-        let (lock, vendored) = (project.root.join("Cargo.lock"), self.build.join("Cargo.lock"));
-        if fs::read(&vendored).is_ok_and(|of| fs::read(&lock).is_ok_and(|lock| of == lock)) {
+        let vendored = self.build.join("locks");
+        if fs::read_to_string(&vendored).is_ok_and(|of| of == locks) {
             return Ok(());
         }
         let shell = project.shell()?;
         let crates = self.build.join("crates");
-        // Those of Rust's own library, too, where it is compiled here.
-        let standard = self.root.join(RUST_SOURCES).join("library/Cargo.toml");
+        let standard = standard.join("Cargo.toml");
         let vendor = cmd!(shell, "cargo vendor --quiet --locked --sync {standard} {crates}");
         vendor.env("RUSTC_BOOTSTRAP", "1").quiet().ignore_stdout().ignore_stderr().run()?;
         let home = self.build.join("cargo");
@@ -76,7 +79,7 @@ impl Place {
         let settings =
             "[source.crates-io]\nreplace-with = \"crates\"\n\n[source.crates]\ndirectory = \"/build/crates\"\n";
         fs::write(home.join("config.toml"), settings)?;
-        fs::copy(lock, vendored)?;
+        fs::write(vendored, locks)?;
         Ok(())
     }
 
