@@ -87,11 +87,16 @@ mod tests {
     #[test]
     fn requests_are_numbered_as_in_the_kernel() {
         // _IOC_WRITE is the second bit of two, and on PowerPC the third of three (asm/ioctl.h).
-        let direction =
+        let write: u32 =
             if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) { 0x8000_0000 } else { 0x4000_0000 };
-        assert_eq!(nix::request_code_write!(MAGIC, 0, size_of::<[SpiIocTransfer; 1]>()), direction | 0x20_6b00);
-        assert_eq!(nix::request_code_write!(MAGIC, 1, size_of::<u8>()), direction | 0x1_6b01);
-        assert_eq!(nix::request_code_write!(MAGIC, 4, size_of::<u32>()), direction | 0x4_6b04);
+        // A signed number on musl.
+        let [message, mode, speed] = [
+            nix::request_code_write!(MAGIC, 0, size_of::<[SpiIocTransfer; 1]>()),
+            nix::request_code_write!(MAGIC, 1, size_of::<u8>()),
+            nix::request_code_write!(MAGIC, 4, size_of::<u32>()),
+        ]
+        .map(|code| u32::try_from(code).unwrap());
+        assert_eq!([message, mode, speed], [write | 0x20_6b00, write | 0x1_6b01, write | 0x4_6b04]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! The two archives that source packages begin with: the commit, and the crates it is built from. The same commit
 //! gives the same archives.
 
+use crate::everywhere;
 use crate::layout::NAME;
 use crate::project::Project;
 use crate::vendor;
@@ -30,7 +31,7 @@ impl Release {
         let shell = project.shell()?;
         let time = cmd!(shell, "git log -1 --format=%ct").quiet().read()?;
         let version = project.workspace_package("version")?;
-        if !cmd!(shell, "git status --porcelain").quiet().read()?.is_empty() {
+        if everywhere::has_changes(&shell)? {
             bail!("the packages are those of a commit; commit or stash what `git status` shows");
         }
         Ok(Release { version, time })

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
-use xshell::cmd;
+use xshell::{Shell, cmd};
 
 /// The document that readers of the repository see.
 const DOCUMENT: &str = "docs/platforms.md";
@@ -113,15 +113,18 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
+/// Whether there is anything that is not committed, but for the document: it is written while rows are run.
+pub(crate) fn has_changes(shell: &Shell) -> Result<bool> {
+    let not_this = format!(":!{DOCUMENT}");
+    Ok(!cmd!(shell, "git status --porcelain -- . {not_this}").quiet().read()?.is_empty())
+}
+
 /// Day and commit.
 fn revision(project: &Project) -> Result<String> {
     let shell = project.shell()?;
-    // The document itself is not committed while rows are run.
-    let not_this = format!(":!{DOCUMENT}");
-    let changed = cmd!(shell, "git status --porcelain --untracked-files=no -- . {not_this}").quiet().read()?;
     let commit = cmd!(shell, "git rev-parse --short HEAD").quiet().read()?;
     let date = cmd!(shell, "date +%F").quiet().read()?;
-    Ok(format!("{date}, {commit}{}", if changed.is_empty() { "" } else { " and changes" }))
+    Ok(format!("{date}, {commit}{}", if has_changes(&shell)? { " and changes" } else { "" }))
 }
 
 /// The document after a row has run; the other rows are as they were.
