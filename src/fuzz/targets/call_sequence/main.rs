@@ -11,6 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use sys::Caller;
+use tcti_core::ffi::CONTEXT_SIZE;
 use tcti_core::testing::POLLED;
 use tcti_core::{
     Cancel, GetPollHandles, Inheritance, Module, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait,
@@ -308,7 +309,7 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
             Call::Init { size, aligned } => {
                 // A context that was not finalized would be lost with its memory.
                 if [State::None, State::Finalized].contains(&model.state) {
-                    let right = aligned && size.is_none_or(|size| usize::from(size) >= 80);
+                    let right = aligned && size.is_none_or(|size| usize::from(size) >= CONTEXT_SIZE);
                     assert_eq!(caller.init(size, aligned), if right { Ok(()) } else { Err(Rc::BAD_VALUE) });
                     model.state = if right { State::Transmit } else { model.state };
                 }
