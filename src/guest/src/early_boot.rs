@@ -180,6 +180,10 @@ fn systemd() {
     let variables = ["SYSTEMD_CRYPTSETUP_USE_TOKEN_MODULE=0", RECORD, LOG, LOGFILE]
         .map(|variable| format!("systemd.setenv={variable}"))
         .join(" ");
-    let options = format!("rd.luks.name={UUID}=volume rd.luks.options={UUID}=tpm2-device={TCTI},headless=true");
+    // Dracut waits for the root as long as this, and asks nobody then.
+    let options = format!(
+        "rd.luks.name={UUID}=volume rd.luks.options={UUID}=tpm2-device={TCTI},headless=true \
+         rd.retry=300 rd.timeout=300 rd.shell=0 rd.emergency=poweroff"
+    );
     volume.leave("dracut", &format!("{options} {variables}"));
 }

@@ -51,7 +51,9 @@ dracut)
     c=$(ls $root/usr/lib/*/libtss2-tctildr.so.0)
     cp -a "$stage"/lib/libtss2-*.so.0* "${c%/*}/"
     cp -r "$stage/lib/dracut/modules.d/91tss2-tcti" $root/usr/lib/dracut/modules.d/
-    wanted="base systemd systemd-initrd dracut-systemd udev-rules dm crypt rootfs-block fs-lib tpm2-tss tss2-tcti"
+    # A part of the module systemd up to Debian 12.
+    cryptsetup=$(ls -d $root/usr/lib/dracut/modules.d/*systemd-cryptsetup 2>/dev/null | sed 's/.*[0-9]//')
+    wanted="$cryptsetup base systemd systemd-initrd dracut-systemd udev-rules dm crypt rootfs-block fs-lib tpm2-tss tss2-tcti"
     set -- dracut --force --no-hostonly --no-early-microcode --nostrip --kver "$kernel" --modules "$wanted" \
         --drivers "$drivers" --filesystems ext4 --compress 'gzip -1' /run/out/initramfs
     ;;

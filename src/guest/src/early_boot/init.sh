@@ -14,7 +14,7 @@ exec >/dev/console 2>&1
 $b mount -t proc proc /proc
 $b grep -q '^/dev/mapper/volume / ext4 ' /proc/mounts || fail "the root is not on the volume: $($b head -n 20 /proc/mounts)"
 # The log of our libraries, whose sources are in Rust.
-$b grep -Eq ':tcti:src/core/src/session.rs:[0-9]+:.*received' /run/tss2.log || fail "our modules have not served"
+$b grep -Eq ':tcti:[^ ]*src/core/src/session.rs:[0-9]+:.*received' /run/tss2.log || fail "our modules have not served"
 if $b grep -q ':tcti:[^ ]*\.c:' /run/tss2.log; then fail "modules in C have served, too"; fi
 [ -s /run/tpm.pcapng ] || fail "nothing was recorded"
 [ $wrong = 0 ] || $b tail -n 40 /run/tss2.log
