@@ -10,6 +10,10 @@ Exec=/usr/sbin/tpm2-abrmd --session --allow-root --tcti=$TCTI
 END
 cat >clients.sh <<'END'
 set -eu
+# The daemon takes its name on the bus before its object is there, so the first clients may come too early.
+for try in $(seq 100); do
+    if tpm2_getrandom 1 >/dev/null 2>&1; then break; fi
+done
 tpm2_createprimary -Q -C o -c primary.ctx
 for key in 1 2 3 4 5; do
     tpm2_create -Q -C primary.ctx -G ecc256:ecdsa -u $key.pub -r $key.priv

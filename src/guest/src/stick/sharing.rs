@@ -209,13 +209,13 @@ fn a_killed_program() {
 /// The resource manager has the stick; its clients do not know.
 fn abrmd() {
     let _stick = Simulator::plug_in("0042");
-    let script = "tpm2-abrmd --session --allow-root --tcti=spi-ltt2go & daemon=$!\n\
+    // It takes its name on the bus before its object is there.
+    let script = "cd \"$1\"\ntpm2-abrmd --session --allow-root --tcti=spi-ltt2go & daemon=$!\n\
                   trap 'kill $daemon 2>/dev/null' EXIT\n\
-                  until dbus-send --session --print-reply --dest=org.freedesktop.DBus / \
-                  org.freedesktop.DBus.NameHasOwner string:com.intel.tss2.Tabrmd | grep -q true\n\
+                  until dbus-send --session --print-reply --dest=com.intel.tss2.Tabrmd /com/intel/tss2/Tabrmd/Tcti \
+                  org.freedesktop.DBus.Introspectable.Introspect >introspected 2>&1 && grep -q CreateConnection introspected\n\
                   do kill -0 $daemon || exit 1; done\n\
                   export TPM2TOOLS_TCTI=tabrmd:bus_type=session\n\
-                  cd \"$1\"\n\
                   for client in 1 2 3; do\n\
                   (tpm2_createprimary -Q -C o -G ecc -c $client.ctx && tpm2_getrandom --hex 16 >$client.random) &\n\
                   clients=\"$clients $!\"\n\
