@@ -81,4 +81,8 @@ fi
     echo devcie >$root/etc/tss2-tcti/initramfs.conf
     if hook 2>"$out/refused"; then exit 1; fi
 }
-gzip -dc "$out/initramfs" | chroot $root cpio --quiet -t >"$out/list"
+case $tool in
+# That of Debian 13 has more than one archive in it.
+initramfs) chroot $root lsinitramfs /run/out/initramfs >"$out/list" ;;
+dracut) gzip -dc "$out/initramfs" | chroot $root cpio --quiet -t >"$out/list" ;;
+esac
