@@ -50,8 +50,7 @@ const fn row(system: &'static str, architecture: &'static str, words: &'static [
     Row { system, architecture, words }
 }
 
-const ROWS: [Row; 18] = [
-    row("Debian 12", "amd64", &["test"]),
+const ROWS: [Row; 17] = [
     row("Debian 12, fresh", "amd64", &["fresh", "--release", "bookworm"]),
     row("Debian 13, fresh", "amd64", &["fresh", "--release", "trixie"]),
     row("Debian 12, packages", "amd64", &["deb", "--release", "bookworm"]),
