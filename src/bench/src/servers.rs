@@ -176,7 +176,7 @@ pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
     let responder = format!("exec {} respond", again::program()?.to_string_lossy());
     cases.push(case("cmd", "cmd", responder, Place::Command));
     cases.push(case("libtpms, in memory", "libtpms", String::new(), Place::Inside));
-    // Beside the program, which is on a disk, where temporary files may be in memory.
+    // In the directory of the program, which is on a disk; temporary files may be in memory.
     let program = again::program()?;
     let dir = tempfile::tempdir_in(Path::new(&program).parent().context("the program has no directory")?)?;
     let conf = dir.path().join("state").display().to_string();

@@ -82,7 +82,7 @@ impl ContextRef {
     }
 
     /// A context of `T` from C. NULL is `BAD_REFERENCE`, a context of another module `BAD_CONTEXT`, also where that has
-    /// the same magic: the C modules mssim and cmd share theirs, and a program may load one in C beside ours.
+    /// the same magic: the C modules mssim and cmd share theirs, and a program may load a C module together with ours.
     ///
     /// # Safety
     /// `ctx` is NULL or points to a live context, of whatever module; with the magic of `T` it has the size of a context
@@ -105,7 +105,7 @@ impl ContextRef {
         if unsafe { ContextRef(ctx).identity().read() } != const { identity::<T>() } {
             return Err(crate::fail!(
                 Rc::BAD_CONTEXT,
-                "a context with magic {magic:#018x} is none of this module, though its own have that magic, too"
+                "the context has this module's magic {magic:#018x}, but another module has made it"
             ));
         }
         Ok(ContextRef(ctx))

@@ -30,7 +30,7 @@ drivers="virtio_pci virtio_blk dm_crypt ext4 xts"
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 unset LD_LIBRARY_PATH
 cp "$stage/lib/udev/rules.d/60-tss2-tcti.rules" $root/usr/lib/udev/rules.d/
-printf '# The second is none that Clevis or dracut take along.\ndevice\npcap # records the first\n' \
+printf '# Neither Clevis nor dracut copies the second.\ndevice\npcap # records the first\n' \
     >$root/etc/tss2-tcti/initramfs.conf
 case $tool in
 initramfs)

@@ -11,7 +11,7 @@ use tss2_e2e::web::{Kind, Load, is_alive};
 /// variable `TSS2_KILLS` says another number.
 const KILLS: (usize, usize) = (30, 10);
 
-/// So many times as many are killed at most until enough of them were signing.
+/// Upper limit, as a multiple of the wanted number: workers are killed until enough of them were signing.
 const MOST: usize = 20;
 
 pub(super) fn under_load(chip: Chip, kind: Kind) {
