@@ -84,7 +84,7 @@ static TSS2_RC transmit_largest(void)
     return Tss2_Tcti_Transmit(ctx, sizeof(command), command);
 }
 
-/* What src/e2e/src/reliability/peer.rs sends there: what is from another place, or from another answer, is something else. */
+/* What tests/reliability/src/peer.rs sends there: what is from another place, or from another answer, is something else. */
 static uint8_t scripted(size_t offset)
 {
     return ((uint32_t)wanted << 20 | (uint32_t)offset) * 2654435761u >> 24;

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What every TCTI module is made of. A transport (`transport`) sends one command and collects one
+//! response; `session` turns it into a TCTI; `ffi` turns a session into C memory and a vtable.
+
+#[cfg(panic = "abort")]
+compile_error!("build with panic = \"unwind\": a panic must be caught at the C boundary, not end the host process");
+
+pub mod abi;
+pub mod conf;
+pub mod deadline;
+mod generation;
+pub mod header;
+pub mod io;
+pub mod log;
+pub mod rc;
+mod ready;
+pub mod rx;
+pub mod session;
+mod sys;
+mod tcti;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod transport;
+pub mod turns;
+pub mod visible;
+
+pub use conf::Conf;
+pub use deadline::{Deadline, Wait};
+pub use generation::Generation;
+pub use rc::{Rc, Result};
+pub use rx::RxBuf;
+pub use session::Session;
+pub use tcti::Tcti;
+pub use transport::{
+    Before, Cancel, Company, GetPollHandles, Inheritance, Module, Open, PollHandle, Progress, SetLocality, Transport,
+    Wrapped,
+};

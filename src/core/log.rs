@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where the `log` crate's records go: the stack's own knobs `TSS2_LOG` and `TSS2_LOGFILE` and its line format.
+//! [`fail!`](crate::fail) logs the detail of an error where it is known.
+
+use crate::deadline::Deadline;
+use log::{Level, LevelFilter, Log, Metadata, Record};
+use once_cell::race::OnceBox;
+use std::env;
+use std::ffi::OsStr;
+use std::fmt::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Logs an error and gives its return code: `fail!(Rc::IO_ERROR, "cannot open {path}: {error}")`.
+#[macro_export]
+macro_rules! fail {
+    ($rc:expr, $($message:tt)+) => {{
+        $crate::log::error(module_path!(), file!(), line!(), format_args!($($message)+));
+        $rc
+    }};
+}
+
+/// Logs one error record; `fail!` calls it.
+#[cold]
+pub fn error(module: &'static str, file: &'static str, line: u32, message: fmt::Arguments<'_>) {
+    log::logger().log(
+        &Record::builder()
+            .level(Level::Error)
+            .target(module)
+            .module_path_static(Some(module))
+            .file_static(Some(file))
+            .line(Some(line))
+            .args(message)
+            .build(),
+    );
+}
+
+/// Bytes as hexadecimal digits, in records of level debug: they can hold secrets.
+pub struct Hex<'a>(pub &'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// Connects the `log` crate, once in the life of the library.
+pub fn init() {
+    // Nobody waits for the thread that was first: a child process may be without it.
+    static CONNECTED: AtomicBool = AtomicBool::new(false);
+    if !CONNECTED.load(Ordering::Relaxed) && !CONNECTED.swap(true, Ordering::Relaxed) {
+        let level = env::var_os("TSS2_LOG").map_or(DEFAULT_LEVEL, |spec| level(spec.as_bytes()));
+        if log::set_logger(&SINK).is_ok() {
+            log::set_max_level(level);
+        }
+    }
+}
+
+/// Warns once of parts of `TSS2_LOG` that count for nothing. For the loader: each module would say the same.
+pub fn check_knob() {
+    static CHECKED: AtomicBool = AtomicBool::new(false);
+    if CHECKED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| rubbish(spec.as_bytes()).map(OsStr::to_owned)) {
+        log::warn!(
+            "TSS2_LOG: \"{}\" counts for nothing; wanted is module+level, such as tcti+debug or all+none. Levels are \
+             none, error, warning, info, debug and trace",
+            part.to_string_lossy().escape_debug()
+        );
+    }
+}
+
+/// The first part that has no module or no level, of whatever library of the stack.
+fn rubbish(spec: &[u8]) -> Option<&OsStr> {
+    let is_level = |level: &[u8]| LEVELS.iter().any(|(name, _)| level.eq_ignore_ascii_case(name));
+    let is_right = |part: &&[u8]| match part.iter().position(|&byte| byte == b'+') {
+        Some(at @ 1..) => part.get(at + 1..).is_some_and(is_level),
+        _ => part.is_empty(),
+    };
+    spec.split(|&byte| byte == b',').find(|part| !is_right(part)).map(OsStr::from_bytes)
+}
+
+/// How long a reader of the log may keep the program waiting; then the line is lost.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+const DEFAULT_LEVEL: LevelFilter = LevelFilter::Warn;
+
+/// The level that `TSS2_LOG` sets for us: `module+LEVEL` parts between commas, the last one that names us counts.
+fn level(spec: &[u8]) -> LevelFilter {
+    let ours = |part: &[u8]| {
+        let (module, level) = part.split_at(part.iter().position(|&byte| byte == b'+')?);
+        if !module.eq_ignore_ascii_case(b"all") && !module.eq_ignore_ascii_case(b"tcti") {
+            return None;
+        }
+        LEVELS.iter().find(|(name, _)| level.get(1..).is_some_and(|level| level.eq_ignore_ascii_case(name)))
+    };
+    spec.split(|&byte| byte == b',').rev().find_map(ours).map_or(DEFAULT_LEVEL, |&(_, level)| level)
+}
+
+const LEVELS: [(&[u8], LevelFilter); 6] = [
+    (b"NONE", LevelFilter::Off),
+    (b"ERROR", LevelFilter::Error),
+    (b"WARNING", LevelFilter::Warn),
+    (b"INFO", LevelFilter::Info),
+    (b"DEBUG", LevelFilter::Debug),
+    (b"TRACE", LevelFilter::Trace),
+];
+
+/// Where the lines go.
+enum Target {
+    Stdout,
+    Stderr,
+    File(File),
+}
+
+impl Target {
+    /// From `TSS2_LOGFILE`; a file that cannot be opened leaves the lines to stderr.
+    fn new(name: Option<&OsStr>) -> Target {
+        match name.map(OsStr::as_bytes) {
+            None | Some(b"" | b"stderr") => Target::Stderr,
+            Some(b"-" | b"stdout") => Target::Stdout,
+            Some(path) => {
+                let mut options = OpenOptions::new();
+                // A pipe that nobody reads must not stop the program: it is refused, or the line is lost.
+                options.append(true).create(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
+                options
+                    .open(OsStr::from_bytes(path))
+                    .and_then(|file| crate::io::above_stdio(OwnedFd::from(file)))
+                    .map_or(Target::Stderr, |fd| Target::File(File::from(fd)))
+            }
+        }
+    }
+}
+
+struct Sink {
+    target: OnceBox<Target>,
+}
+
+static SINK: Sink = Sink { target: OnceBox::new() };
+
+/// Where this program has its log.
+fn target() -> Box<Target> {
+    let name = env::var_os("TSS2_LOGFILE").filter(|_| !crate::io::runs_with_foreign_rights());
+    Box::new(Target::new(name.as_deref()))
+}
+
+impl Log for Sink {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        // Nothing to be done when the log itself fails, or when there is no memory for a long line.
+        let Ok(line) = line(record) else { return };
+        let _ = match self.target.get_or_init(target) {
+            Target::Stdout => write(io::stdout().as_fd(), &line),
+            Target::Stderr => write(io::stderr().as_fd(), &line),
+            Target::File(file) => write(file.as_fd(), &line),
+        };
+    }
+
+    fn flush(&self) {}
+}
+
+/// `LEVEL:tcti:file:line:func() text`. Rust has no function name at hand; the innermost module stands for it.
+fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
+    let level = match record.level() {
+        Level::Error => "ERROR",
+        Level::Warn => "WARNING",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    let module = record.target().rsplit("::").next().unwrap_or_default();
+    let (file, at) = (record.file().unwrap_or_default(), record.line().unwrap_or_default());
+    let mut line = Line(String::new());
+    writeln!(line, "{level}:tcti:{file}:{at}:{module}() {}", record.args())?;
+    Ok(line.0)
+}
+
+/// Text that fails to grow where there is no memory: a command in a record of level debug has up to 2 MiB.
+struct Line(String);
+
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
+        self.0.push_str(text);
+        Ok(())
+    }
+}
+
+fn write(fd: BorrowedFd<'_>, line: &str) -> io::Result<()> {
+    crate::io::write_all(fd, line.as_bytes(), &Deadline::within(PATIENCE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_match_wins() {
+        assert_eq!(level(b"all+ERROR"), LevelFilter::Error);
+        assert_eq!(level(b"all+error,tcti+Debug"), LevelFilter::Debug);
+        assert_eq!(level(b"tcti+debug,ALL+none"), LevelFilter::Off);
+        assert_eq!(level(b"esys+trace"), DEFAULT_LEVEL);
+        assert_eq!(level(b"tcti+trace,esys+none"), LevelFilter::Trace);
+    }
+
+    #[test]
+    fn what_is_no_level_counts_for_nothing() {
+        for spec in [&b""[..], b"debug", b"tcti", b"tcti+", b"+debug", b"tcti+loud", b",,", b"\xff+debug"] {
+            assert_eq!(level(spec), DEFAULT_LEVEL);
+        }
+        assert_eq!(level(b"tcti+info,tcti+loud"), LevelFilter::Info);
+    }
+
+    #[test]
+    fn rubbish_is_found() {
+        for right in [&b""[..], b"tcti+debug", b"all+NONE,esys+Trace", b",tcti+info,"] {
+            assert_eq!(rubbish(right), None);
+        }
+        for (spec, part) in [
+            (&b"debug"[..], "debug"),
+            (b"tcti+", "tcti+"),
+            (b"+debug", "+debug"),
+            (b"tcti+info,tcti+loud", "tcti+loud"),
+        ] {
+            assert_eq!(rubbish(spec), Some(OsStr::new(part)));
+        }
+    }
+
+    #[test]
+    fn a_line_looks_as_those_of_the_stack() {
+        let make = |level| {
+            line(
+                &Record::builder()
+                    .level(level)
+                    .target("tcti_net::stream")
+                    .file(Some("src/x.rs"))
+                    .line(Some(7))
+                    .args(format_args!("text"))
+                    .build(),
+            )
+            .unwrap()
+        };
+        assert_eq!(make(Level::Warn), "WARNING:tcti:src/x.rs:7:stream() text\n");
+        assert_eq!(make(Level::Debug), "debug:tcti:src/x.rs:7:stream() text\n");
+    }
+
+    #[test]
+    fn a_log_file_is_appended_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        std::fs::write(&path, "old\n").unwrap();
+        let Target::File(file) = Target::new(Some(path.as_os_str())) else { panic!("a file") };
+        write(file.as_fd(), "new\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
+    }
+
+    #[test]
+    fn stdout_and_stderr_have_names() {
+        let target = |name: &str| Target::new(Some(OsStr::new(name)));
+        assert!(matches!(Target::new(None), Target::Stderr));
+        assert!(matches!(target("stderr"), Target::Stderr));
+        assert!(matches!(target("-"), Target::Stdout));
+        assert!(matches!(target("stdout"), Target::Stdout));
+        assert!(matches!(target("/nonexistent/log"), Target::Stderr));
+    }
+}

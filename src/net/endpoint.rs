@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where a simulator listens. [`Endpoint::connect`] tries every address of a name, which is resolved once per context.
+
+use super::stream::Stream;
+use nix::errno::Errno;
+use nix::sys::socket::{SockaddrLike, SockaddrStorage, UnixAddr};
+use std::fmt;
+use std::io::IoSlice;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tcti_core::deadline::Deadline;
+use tcti_core::io::Arrival;
+use tcti_core::rc::{Rc, Result};
+use tcti_core::rx::RxBuf;
+use tcti_core::transport::Inheritance;
+use tcti_core::visible::visible;
+
+/// The address of one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Host name or numeric address, and port.
+    Tcp(String, u16),
+    /// Path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(host, port) if host.contains(':') => write!(f, "[{}]:{port}", visible(host)),
+            Address::Tcp(host, port) => write!(f, "{}:{port}", visible(host)),
+            Address::Unix(path) => f.write_str(&visible(path)),
+        }
+    }
+}
+
+/// An address to connect to, again and again.
+#[derive(Debug)]
+pub struct Endpoint {
+    address: Address,
+    timeout: Duration,
+    /// What the name resolved to, the address that answered last in front; empty until first needed.
+    resolved: Vec<Resolved>,
+    /// A TCP socket that is not connected, from the last connection to the first address.
+    spare: Option<Stream>,
+    /// The address as messages name it.
+    name: Arc<str>,
+    /// What a person can do when it does not answer.
+    remedy: &'static str,
+}
+
+impl Endpoint {
+    /// Connects to `address`, each attempt within `timeout`; `remedy` is for the message when that fails.
+    pub fn new(address: Address, timeout: Duration, remedy: &'static str) -> Endpoint {
+        let name = address.to_string().into();
+        Endpoint { address, timeout, resolved: Vec::new(), spare: None, name, remedy }
+    }
+
+    /// The address as messages name it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it is reached over TCP, whose options a Unix socket has not.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.address, Address::Tcp(..))
+    }
+
+    /// How long a connection may take to be made, and a control command to be answered.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Sends a control command and collects its reply, of at least `least` bytes. `IO_ERROR` when it does not come.
+    pub fn ask(&self, stream: &Stream, parts: &mut [IoSlice<'_>], least: usize, timeout: Duration) -> Result<RxBuf> {
+        stream.send(parts)?;
+        let deadline = Deadline::within(timeout);
+        let mut reply = RxBuf::new();
+        while reply.len() < least {
+            match stream.recv_some(&mut reply, &deadline)? {
+                Arrival::Bytes => {}
+                Arrival::Nothing => {
+                    return Err(tcti_core::fail!(
+                        Rc::IO_ERROR,
+                        "no reply from {} within {} ms. {}",
+                        self.name,
+                        timeout.as_millis(),
+                        self.remedy
+                    ));
+                }
+                Arrival::End => return Err(stream.ended(&reply)),
+            }
+        }
+        Ok(reply)
+    }
+
+    /// Connects to the first address that answers. `IO_ERROR` when none does.
+    pub fn connect(&mut self) -> Result<Stream> {
+        self.connect_to_any().map_err(|reason| self.refused(&reason))
+    }
+
+    /// The error of a connection that was not made.
+    pub(super) fn refused(&self, reason: &str) -> Rc {
+        tcti_core::fail!(Rc::IO_ERROR, "cannot connect to {}: {reason}. {}", self.name, self.remedy)
+    }
+
+    /// Goes to the host that `other` has connected to, when it is the same name: a name may stand for two machines.
+    pub(super) fn follow(&mut self, other: &Endpoint) {
+        let (Address::Tcp(host, port), Address::Tcp(other_host, _)) = (&self.address, &other.address) else { return };
+        if let (true, Some(Resolved::Tcp(address))) = (host == other_host, other.resolved.first()) {
+            let mut address = *address;
+            address.set_port(*port);
+            let address = Resolved::Tcp(address);
+            if self.resolved.first() != Some(&address) {
+                self.spare = None; // it may be of another family
+                self.resolved = vec![address];
+            }
+        }
+    }
+
+    /// Ends a connection to here, without TIME_WAIT and without a new socket for the next one, where TCP has it.
+    pub fn release(&mut self, stream: Stream) {
+        self.spare = if self.is_tcp() { stream.disconnect() } else { None };
+    }
+
+    /// The socket to use again is another process's, too.
+    pub(super) fn inherited(&mut self, inheritance: Inheritance) {
+        let spare = self.spare.take();
+        if inheritance == Inheritance::Nothing {
+            std::mem::forget(spare);
+        }
+    }
+
+    /// Connects to the first address that answers; else the reasons, for people.
+    pub(super) fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
+        if self.resolved.is_empty() {
+            self.resolved = resolve(&self.address)?;
+        }
+        let mut reason = String::new();
+        for index in 0..self.resolved.len() {
+            let Some(address) = self.resolved.get(index) else { break };
+            let address_c = address.to_sockaddr();
+            let new = || Stream::connect(&*address_c, self.timeout, &self.name);
+            let attempt = match self.spare.take() {
+                Some(stream) => match stream.reconnect(&*address_c) {
+                    Err(error) if error != Errno::ECONNREFUSED && error != Errno::ETIMEDOUT => new(),
+                    other => other,
+                },
+                None => new(),
+            };
+            match attempt {
+                Ok(stream) => {
+                    self.resolved.rotate_left(index);
+                    return Ok(stream);
+                }
+                Err(error) => {
+                    let separator = if reason.is_empty() { "" } else { ", " };
+                    let error = match error {
+                        Errno::ETIMEDOUT => format!("no answer within {} ms", self.timeout.as_millis()),
+                        other => other.desc().to_owned(),
+                    };
+                    reason =
+                        if self.resolved.len() == 1 { error } else { format!("{reason}{separator}{address}: {error}") };
+                }
+            }
+        }
+        Err(reason)
+    }
+}
+
+/// An address as `connect(2)` takes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Resolved {
+    Tcp(SocketAddr),
+    Unix(UnixAddr),
+}
+
+impl Resolved {
+    fn to_sockaddr(&self) -> Box<dyn SockaddrLike> {
+        match self {
+            Resolved::Tcp(address) => Box::new(SockaddrStorage::from(*address)),
+            Resolved::Unix(address) => Box::new(*address),
+        }
+    }
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Resolved::Tcp(address) => address.fmt(f),
+            Resolved::Unix(address) => address.fmt(f),
+        }
+    }
+}
+
+fn resolve(address: &Address) -> core::result::Result<Vec<Resolved>, String> {
+    match address {
+        Address::Tcp(host, port) => {
+            let found: Vec<SocketAddr> = (host.as_str(), *port)
+                .to_socket_addrs()
+                .map_err(|error| format!("the name does not resolve: {error}"))?
+                .collect();
+            match found.is_empty() {
+                true => Err("the name has no address".to_owned()),
+                false => Ok(found.into_iter().map(Resolved::Tcp).collect()),
+            }
+        }
+        Address::Unix(path) => match UnixAddr::new(path.as_path()) {
+            Ok(address) => Ok(vec![Resolved::Unix(address)]),
+            Err(error) => Err(error.desc().to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{self, Read};
+    use std::os::fd::{AsFd, AsRawFd};
+    use tcti_core::testing::listen;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn every_address_of_a_name_is_tried() {
+        let (listener, port) = listen();
+        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
+        let at = |port| Resolved::Tcp(SocketAddr::from(([127, 0, 0, 1], port)));
+        endpoint.resolved = vec![at(1), at(port)];
+        endpoint.connect().unwrap();
+        listener.accept().unwrap();
+        assert_eq!(endpoint.resolved[0], at(port), "first from now on");
+    }
+
+    #[test]
+    fn a_released_socket_connects_again() {
+        let (listener, port) = listen();
+        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
+        let mut sockets = Vec::new();
+        for _ in 0..3 {
+            let stream = endpoint.connect().unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            sockets.push(stream.as_fd().as_raw_fd());
+            endpoint.release(stream);
+            assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset, "no TIME_WAIT");
+        }
+        assert!(sockets.iter().all(|fd| *fd == sockets[0]), "one socket: {sockets:?}");
+    }
+
+    #[test]
+    fn a_released_socket_that_a_caller_waits_for_is_closed() {
+        let (listener, port) = listen();
+        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
+        let stream = endpoint.connect().unwrap();
+        stream.lend();
+        let (mut peer, _) = listener.accept().unwrap();
+        endpoint.release(stream);
+        assert!(endpoint.spare.is_none());
+        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset, "no TIME_WAIT");
+    }
+
+    #[test]
+    fn a_child_connects_with_a_socket_of_its_own() {
+        let (listener, port) = listen();
+        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
+        let stream = endpoint.connect().unwrap();
+        let parents = stream.as_fd().try_clone_to_owned().unwrap();
+        endpoint.release(stream);
+        endpoint.inherited(Inheritance::Copies);
+        let _ours = endpoint.connect().unwrap();
+        drop(listener);
+        let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(parents.as_raw_fd());
+        assert_eq!(peer, Err(Errno::ENOTCONN));
+    }
+
+    #[test]
+    fn a_refused_connection_is_an_io_error() {
+        let (listener, port) = listen();
+        drop(listener);
+        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
+        assert_eq!(endpoint.connect().err(), Some(Rc::IO_ERROR));
+    }
+
+    #[test]
+    fn a_connection_that_nobody_takes_times_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+        let mut endpoint = Endpoint::new(Address::Unix(path), Duration::from_millis(20), "remedy");
+        let _waiting = endpoint.connect().unwrap(); // fills the backlog, since nobody accepts
+        let reason = endpoint.connect_to_any().err();
+        assert_eq!(reason.as_deref(), Some("no answer within 20 ms"));
+    }
+}

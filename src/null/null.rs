@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! No TPM: for programs that need a context but send nothing, such as the policy calculation of FAPI.
+#![forbid(unsafe_code)]
+
+use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+
+/// Nothing.
+pub struct Null;
+
+impl Open for Null {
+    const MAGIC: u64 = 0x9af4_5c5d_7d9d_0d3f;
+    const SIZE_OPTIONAL: bool = true;
+
+    fn open(_conf: Conf<'_>) -> Result<Null> {
+        Ok(Null)
+    }
+}
+
+impl Transport for Null {
+    /// The C module says nothing, and a person who named it for a TPM reads only what the callers make of the code.
+    fn available(&mut self) -> Result<()> {
+        Err(fail!(Rc::NOT_IMPLEMENTED, "the TCTI null has no TPM behind it; name another one for this program"))
+    }
+
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    fn recv(&mut self, _rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        Err(Rc::NOT_IMPLEMENTED)
+    }
+
+    fn abandon(&mut self) {}
+
+    fn inherited(&mut self, _inheritance: Inheritance) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tcti_core::Session;
+
+    #[test]
+    fn no_call_is_implemented() {
+        let mut session = Session::new(Null::open(Conf::new(Some(c"whatever"))).unwrap());
+        assert_eq!(session.enter(), Err(Rc::NOT_IMPLEMENTED));
+    }
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A transport that passes everything to another TCTI, the child, and records it on the way. The child's codes are the
+//! answers; the capture never is.
+#![forbid(unsafe_code)]
+
+mod blocks;
+mod capture;
+mod conversation;
+mod layout;
+pub mod target;
+
+use crate::capture::Capture;
+use crate::conversation::Direction;
+use crate::target::Target;
+use core::ptr::null_mut;
+use tcti_core::header::Header;
+use tcti_core::rx::MAX_RESPONSE;
+use tcti_core::{
+    Cancel, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Tcti,
+    Transport, Wait, Wrapped, fail,
+};
+use tcti_loader::NameConf;
+
+/// A recorded TCTI.
+pub struct Pcap<C> {
+    /// Opens the child, also anew.
+    open: Box<dyn Fn() -> Result<C> + Send>,
+    /// None when it could not be opened anew; the next command tries again.
+    child: Option<C>,
+    /// What the caller set, for a child that is opened anew.
+    locality: Option<u8>,
+    capture: Capture,
+}
+
+impl<C: Tcti + Send + 'static> Pcap<C> {
+    /// Opens the child first: a child that does not open leaves no capture behind.
+    fn new(open: impl Fn() -> Result<C> + Send + 'static, target: Target) -> Result<Pcap<C>> {
+        let child = open()?;
+        Ok(Pcap { open: Box::new(open), child: Some(child), locality: None, capture: Capture::open(target)? })
+    }
+
+    /// Calls the child between two commands. One that answers `BAD_SEQUENCE` there is out of step: an exchange failed
+    /// and it did not recover, as some C modules do not. A late response must not meet the next command, so the child
+    /// is opened anew.
+    fn between_commands(&mut self, call: impl Fn(&mut C) -> Result<()>) -> Result<()> {
+        if let Some(child) = &mut self.child {
+            match call(child) {
+                Err(Rc::BAD_SEQUENCE) => {}
+                answer => return answer,
+            }
+            log::warn!("the TCTI that is recorded did not recover from an error and is opened anew");
+        }
+        self.child = None; // first, because many a TPM takes one connection at a time
+        self.note(Direction::ToTpm, "the TCTI is opened anew");
+        let mut child = (self.open)()?;
+        if let Some(locality) = self.locality {
+            child.set_locality(locality)?;
+        }
+        call(self.child.insert(child))
+    }
+
+    /// Asks the child for the response.
+    fn ask(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<()> {
+        let child = self.child.as_mut().ok_or(Rc::IO_ERROR)?;
+        let deadline = Deadline::after(wait);
+        // Without asking for the size: some C modules only guess it, and the largest TPM has no larger response.
+        match rx.read_with(|room| child.receive(room, wait))? {
+            Err(Rc::INSUFFICIENT_BUFFER) => {}
+            answer => return answer.map(drop),
+        }
+        let left = || match deadline.remaining() {
+            None => Wait::Forever,
+            Some(left) => Wait::Millis(u32::try_from(left.as_millis()).unwrap_or(u32::MAX)),
+        };
+        let size = child.response_size(left())?;
+        if size > MAX_RESPONSE {
+            return Err(fail!(
+                Rc::MALFORMED_RESPONSE,
+                "the TCTI that is recorded announces a response of {size} bytes; {MAX_RESPONSE} are possible"
+            ));
+        }
+        rx.read_into(size, |room| child.receive(room, left()))?.map(drop)
+    }
+
+    /// A packet without a message.
+    fn note(&mut self, direction: Direction, text: &str) {
+        self.capture.record(direction, &[], Some(text));
+    }
+
+    /// Notes what was asked of the child and, when it refused, its code.
+    fn note_answer(&mut self, direction: Direction, what: &str, answer: Result<()>) {
+        let code = Rc::to_c(answer);
+        match answer {
+            Ok(()) => self.note(direction, what),
+            Err(rc) => self.note(direction, &format!("{what}: error {code:#x} ({rc:?})")),
+        }
+    }
+}
+
+/// What is wrong with a response, for a comment; the session refuses it.
+fn flaw(response: &[u8]) -> Option<String> {
+    let size = Header::parse(response).map(|header| header.size);
+    let len = response.len();
+    match size {
+        None => Some(format!("no response: {len} bytes")),
+        Some(size) if usize::try_from(size) != Ok(len) => {
+            Some(format!("malformed response: the header says {size} bytes, {len} came"))
+        }
+        Some(_) => None,
+    }
+}
+
+impl Open for Pcap<tcti_loader::Child> {
+    const MAGIC: u64 = 0x9cf4_5c5d_7d9d_0d3f;
+    const SIZE_OPTIONAL: bool = true;
+    const WRAPPED: Option<Wrapped<Self>> = Some(Wrapped {
+        offset: layout::CHILD,
+        context: |pcap| pcap.child.as_ref().map_or(null_mut(), tcti_loader::Child::as_ptr),
+    });
+
+    fn open(conf: Conf<'_>) -> Result<Pcap<tcti_loader::Child>> {
+        let conf = conf.c_str().map(ToOwned::to_owned);
+        Pcap::new(move || tcti_loader::open(&NameConf::parse(conf.as_deref())?), Target::from_environment())
+    }
+}
+
+impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        // Before it is sent, so that a command without an answer is there, too.
+        self.capture.record(Direction::ToTpm, command, None);
+        let sent = self.between_commands(|child| child.transmit(command));
+        if sent.is_err() {
+            self.note_answer(Direction::ToHost, "transmit", sent);
+        }
+        sent
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
+        match self.ask(rx, wait) {
+            Ok(()) => {
+                self.capture.record(Direction::ToHost, rx.as_slice(), flaw(rx.as_slice()).as_deref());
+                Ok(Progress::Complete)
+            }
+            Err(Rc::TRY_AGAIN) => Ok(Progress::Pending),
+            Err(rc) => {
+                self.note_answer(Direction::ToHost, "receive", Err(rc));
+                Err(rc)
+            }
+        }
+    }
+
+    /// The child has dropped what was in flight, or is opened anew for the next command.
+    fn abandon(&mut self) {}
+
+    /// The TCTI that is recorded notices the fork for itself.
+    fn inherited(&mut self, _inheritance: Inheritance) {
+        self.capture.inherited();
+    }
+
+    const CANCEL: Option<Cancel<Self>> = Some(|pcap| {
+        let cancelled = pcap.child.as_mut().ok_or(Rc::IO_ERROR)?.cancel();
+        pcap.note_answer(Direction::ToTpm, "cancel", cancelled);
+        cancelled
+    });
+
+    const SET_LOCALITY: Option<SetLocality<Self>> = Some(|pcap, locality| {
+        let set = pcap.between_commands(|child| child.set_locality(locality));
+        pcap.note_answer(Direction::ToTpm, &format!("locality {locality}"), set);
+        if set.is_ok() {
+            pcap.locality = Some(locality);
+        }
+        set
+    });
+
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|pcap| {
+        let handles = pcap.child.as_mut().map_or(Ok(Vec::new()), Tcti::poll_handles)?;
+        Ok(handles.into_iter().map(|handle| handle.fd).filter(|fd| *fd >= 0).collect())
+    });
+}
+
+#[cfg(test)]
+mod tests;

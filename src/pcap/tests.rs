@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport around a scripted TCTI: what passes through, and what the capture has of it.
+
+mod exchange;
+
+use super::*;
+use crate::capture::tests::read;
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tcti_core::session::{Received, State};
+use tcti_core::testing::{GET_RANDOM, OK};
+use tcti_core::{PollHandle, Session};
+
+/// What the child answers to a receive.
+#[derive(Clone)]
+enum Answer {
+    Response(Vec<u8>),
+    TryAgain,
+    /// It fails and takes the next command, as ours do.
+    Fail(Rc),
+    /// It fails and goes on waiting, as some C modules do.
+    Stuck(Rc),
+}
+
+/// The child's side of the world.
+#[derive(Default)]
+struct World {
+    answers: VecDeque<Answer>,
+    /// How often a child was opened.
+    opened: usize,
+    refuses_to_open: bool,
+    /// Whether a response is due.
+    due: bool,
+    sent: Vec<Vec<u8>>,
+    localities: Vec<u8>,
+    /// The answer of transmit, cancel and setLocality when they do not work.
+    refusal: Option<Rc>,
+    /// What it says when it is asked for a size, if that is not the size.
+    guess: Option<usize>,
+    fd: i32,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+struct Scripted(Shared);
+
+impl Scripted {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap()
+    }
+
+    fn next(&self) -> Result<Vec<u8>> {
+        let mut world = self.world();
+        if !world.due {
+            return Err(Rc::BAD_SEQUENCE);
+        }
+        match world.answers.pop_front().expect("an answer is scripted") {
+            Answer::Response(bytes) => Ok(bytes),
+            Answer::TryAgain => Err(Rc::TRY_AGAIN),
+            Answer::Stuck(rc) => Err(rc),
+            Answer::Fail(rc) => {
+                world.due = false;
+                Err(rc)
+            }
+        }
+    }
+}
+
+impl Tcti for Scripted {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        let mut world = self.world();
+        if world.due {
+            return Err(Rc::BAD_SEQUENCE);
+        }
+        world.refusal.map_or(Ok(()), Err)?;
+        world.sent.push(command.to_vec());
+        world.due = true;
+        Ok(())
+    }
+
+    fn response_size(&mut self, _wait: Wait) -> Result<usize> {
+        let response = self.next()?;
+        let size = self.world().guess.unwrap_or(response.len());
+        self.world().answers.push_front(Answer::Response(response));
+        Ok(size)
+    }
+
+    fn receive(&mut self, room: &mut [u8], _wait: Wait) -> Result<usize> {
+        let response = self.next()?;
+        match room.get_mut(..response.len()) {
+            Some(room) => {
+                room.copy_from_slice(&response);
+                self.world().due = false;
+                Ok(response.len())
+            }
+            None => {
+                self.world().answers.push_front(Answer::Response(response));
+                Err(Rc::INSUFFICIENT_BUFFER)
+            }
+        }
+    }
+
+    fn cancel(&mut self) -> Result<()> {
+        self.world().refusal.map_or(Ok(()), Err)?;
+        self.world().due = false;
+        Ok(())
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.world().refusal.map_or(Ok(()), Err)?;
+        self.world().localities.push(locality);
+        Ok(())
+    }
+
+    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.world().refusal.map_or(Ok(()), Err)?;
+        Ok(vec![PollHandle { fd: self.world().fd, events: 0, revents: 0 }])
+    }
+}
+
+/// A session and all that is around it.
+struct Bench {
+    session: Session<Pcap<Scripted>>,
+    world: Shared,
+    file: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new(answers: &[Answer]) -> Bench {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("capture");
+        let world = Shared::default();
+        world.lock().unwrap().answers = answers.to_vec().into();
+        let session = Session::new(open(&world, &file).unwrap());
+        Bench { session, world, file, _dir: dir }
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    fn receive(&mut self) -> Result<Vec<u8>> {
+        match self.session.receive(Some(1 << 20), Wait::Forever)? {
+            Received::Response(bytes) => Ok(bytes.to_vec()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn exchange(&mut self) -> Result<Vec<u8>> {
+        self.session.transmit(GET_RANDOM)?;
+        self.receive()
+    }
+
+    /// The comments of the capture, and "command" or "response" for messages without one.
+    fn seen(&self) -> Vec<String> {
+        let name = |(message, comment): (Vec<u8>, Option<String>)| match (comment, message == GET_RANDOM) {
+            (Some(comment), _) => comment,
+            (None, true) => "command".to_owned(),
+            (None, false) => "response".to_owned(),
+        };
+        read(&self.file).into_iter().map(name).collect()
+    }
+}
+
+fn open(world: &Shared, file: &Path) -> Result<Pcap<Scripted>> {
+    let world = Arc::clone(world);
+    let open = move || {
+        let mut inside = world.lock().unwrap();
+        if inside.refuses_to_open {
+            return Err(Rc::NO_CONNECTION);
+        }
+        inside.opened += 1;
+        inside.due = false;
+        Ok(Scripted(Arc::clone(&world)))
+    };
+    Pcap::new(open, Target::Chosen(file.into()))
+}
+
+fn response() -> Answer {
+    Answer::Response(OK.to_vec())
+}
+
+/// A response of so many bytes.
+fn large(size: usize) -> Vec<u8> {
+    let mut bytes = vec![0x80, 0x01];
+    bytes.extend(u32::try_from(size).unwrap().to_be_bytes());
+    bytes.resize(size, 7);
+    bytes
+}
+
+#[test]
+fn a_command_and_its_response_are_recorded() {
+    let mut bench = Bench::new(&[response(), response()]);
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    assert_eq!(bench.world().sent, [GET_RANDOM, GET_RANDOM]);
+    let (command, response) = ((GET_RANDOM.to_vec(), None), (OK.to_vec(), None));
+    assert_eq!(read(&bench.file), [command.clone(), response.clone(), command, response]);
+}
+
+#[test]
+fn a_child_that_does_not_open_leaves_no_capture() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("capture");
+    let world = Shared::default();
+    world.lock().unwrap().refuses_to_open = true;
+    assert_eq!(open(&world, &file).err(), Some(Rc::NO_CONNECTION));
+    assert!(!file.exists());
+}
+
+#[test]
+fn try_again_loses_and_records_nothing() {
+    let mut bench = Bench::new(&[Answer::TryAgain, Answer::TryAgain, response()]);
+    bench.session.transmit(GET_RANDOM).unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    }
+    assert_eq!(bench.receive(), Ok(OK.to_vec()));
+    assert_eq!(bench.seen(), ["command", "response"]);
+}
+
+#[test]
+fn a_child_that_guesses_sizes_is_not_asked_for_them() {
+    let mut bench = Bench::new(&[response()]);
+    bench.world().guess = Some(4096);
+    bench.session.transmit(GET_RANDOM).unwrap();
+    assert_eq!(bench.session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
+    assert_eq!(bench.receive(), Ok(OK.to_vec()));
+}
+
+#[test]
+fn a_response_larger_than_any_tpm_has_passes() {
+    let bytes = large(200_000);
+    let mut bench = Bench::new(&[Answer::Response(bytes.clone())]);
+    assert_eq!(bench.exchange(), Ok(bytes.clone()));
+    let recorded: Vec<u8> = read(&bench.file).into_iter().skip(1).flat_map(|(message, _)| message).collect();
+    assert_eq!(recorded, bytes);
+}
+
+#[test]
+fn codes_of_the_child_pass_through_and_are_noted() {
+    let foreign = Rc::from_c(0x0007_000b).unwrap_err();
+    let mut bench = Bench::new(&[Answer::Fail(foreign), Answer::Fail(Rc::IO_ERROR), response()]);
+    assert_eq!(bench.exchange(), Err(foreign));
+    assert_eq!(bench.exchange(), Err(Rc::IO_ERROR));
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    assert_eq!(bench.world().opened, 1, "a child that recovers is kept");
+    assert_eq!(
+        bench.seen(),
+        [
+            "command",
+            "receive: error 0x7000b (0x0007000b)",
+            "command",
+            "receive: error 0xa000a (IO_ERROR)",
+            "command",
+            "response"
+        ]
+    );
+}
+
+#[test]
+fn a_command_that_is_not_taken_is_recorded_too() {
+    let mut bench = Bench::new(&[response()]);
+    bench.world().refusal = Some(Rc::NO_CONNECTION);
+    assert_eq!(bench.exchange(), Err(Rc::NO_CONNECTION));
+    bench.world().refusal = None;
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    assert_eq!(bench.seen(), ["command", "transmit: error 0xa0008 (NO_CONNECTION)", "command", "response"]);
+}
+
+#[test]
+fn a_child_that_does_not_recover_is_opened_anew() {
+    let late = Answer::Response(large(12));
+    let mut bench = Bench::new(&[Answer::Stuck(Rc::IO_ERROR), late.clone(), response()]);
+    bench.session.set_locality(2).unwrap();
+    assert_eq!(bench.exchange(), Err(Rc::IO_ERROR));
+    bench.world().answers.pop_front(); // with the old child its late response goes
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    assert_eq!(bench.world().opened, 2);
+    assert_eq!(bench.world().localities, [2, 2], "the new child is told the locality");
+    assert_eq!(bench.world().sent.len(), 2);
+    let expected = [
+        "locality 2",
+        "command",
+        "receive: error 0xa000a (IO_ERROR)",
+        "command",
+        "the TCTI is opened anew",
+        "response",
+    ];
+    assert_eq!(bench.seen(), expected);
+}
+
+#[test]
+fn a_child_that_does_not_open_anew_is_tried_again_with_each_command() {
+    let mut bench = Bench::new(&[Answer::Stuck(Rc::IO_ERROR), response()]);
+    assert_eq!(bench.exchange(), Err(Rc::IO_ERROR));
+    bench.world().refuses_to_open = true;
+    for _ in 0..2 {
+        assert_eq!(bench.exchange(), Err(Rc::NO_CONNECTION));
+        assert_eq!(bench.session.set_locality(1), Err(Rc::NO_CONNECTION));
+    }
+    bench.world().refuses_to_open = false;
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+}
+
+#[test]
+fn a_response_that_is_none_ends_the_exchange_and_is_recorded() {
+    let mut longer = OK.to_vec();
+    longer.push(0);
+    let mut bench = Bench::new(&[Answer::Response(longer), Answer::Response(vec![0x80]), response()]);
+    assert_eq!(bench.exchange(), Err(Rc::MALFORMED_RESPONSE));
+    assert_eq!(bench.exchange(), Err(Rc::MALFORMED_RESPONSE));
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    let seen = bench.seen();
+    assert_eq!(seen[1], "malformed response: the header says 20 bytes, 21 came");
+    assert_eq!(seen[3], "no response: 1 bytes");
+}
+
+#[test]
+fn a_size_that_nothing_has_is_malformed_and_the_child_opened_anew() {
+    let mut bench = Bench::new(&[Answer::Response(large(5000))]);
+    bench.world().guess = Some(usize::MAX);
+    assert_eq!(bench.exchange(), Err(Rc::MALFORMED_RESPONSE));
+    bench.world().answers = [response()].into();
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    assert_eq!(bench.world().opened, 2);
+}
+
+#[test]
+fn cancel_passes_through_and_is_noted() {
+    let mut bench = Bench::new(&[response()]);
+    bench.session.transmit(GET_RANDOM).unwrap();
+    bench.world().refusal = Some(Rc::NOT_IMPLEMENTED);
+    assert_eq!(bench.session.cancel(), Err(Rc::NOT_IMPLEMENTED));
+    assert_eq!(bench.session.state(), State::Awaiting, "the response is still due");
+    bench.world().refusal = None;
+    bench.session.cancel().unwrap();
+    assert_eq!(bench.exchange(), Ok(OK.to_vec()));
+    let expected = ["command", "cancel: error 0xa0002 (NOT_IMPLEMENTED)", "cancel", "command", "response"];
+    assert_eq!(bench.seen(), expected);
+}
+
+#[test]
+fn locality_passes_through_and_is_noted() {
+    let mut bench = Bench::new(&[]);
+    bench.session.set_locality(3).unwrap();
+    bench.world().refusal = Some(Rc::NOT_IMPLEMENTED);
+    assert_eq!(bench.session.set_locality(4), Err(Rc::NOT_IMPLEMENTED));
+    assert_eq!(bench.world().localities, [3]);
+    assert_eq!(bench.seen(), ["locality 3", "locality 4: error 0xa0002 (NOT_IMPLEMENTED)"]);
+}
+
+#[test]
+fn poll_handles_are_those_of_the_child_until_the_response_is_here() {
+    let mut bench = Bench::new(&[response()]);
+    bench.session.transmit(GET_RANDOM).unwrap();
+    bench.world().fd = 77;
+    let handle = |bench: &mut Bench| bench.session.poll_handles().unwrap()[0];
+    assert_eq!((handle(&mut bench).fd, handle(&mut bench).events), (77, libc::POLLIN));
+    bench.world().fd = -1; // as a module that has lost its connection
+    assert_eq!(handle(&mut bench).events, libc::POLLOUT, "receive does not wait");
+    bench.world().fd = 77;
+    bench.session.receive(None, Wait::Forever).unwrap();
+    assert_eq!(handle(&mut bench).events, libc::POLLOUT, "the response is here");
+    bench.world().refusal = Some(Rc::NOT_IMPLEMENTED);
+    assert_eq!(bench.session.poll_handles(), Err(Rc::NOT_IMPLEMENTED));
+}
+
+#[test]
+fn a_capture_that_ended_costs_no_response() {
+    let world = Shared::default();
+    world.lock().unwrap().answers = vec![response(); 2].into();
+    let dir = tempfile::tempdir().unwrap();
+    let mut session = Session::new(open(&world, &dir.path().join("capture")).unwrap());
+    session
+        .beside(|pcap| {
+            pcap.capture.end();
+            Ok(())
+        })
+        .unwrap();
+    for _ in 0..2 {
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+    }
+}

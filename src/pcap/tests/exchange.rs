@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Any exchange, around a TCTI as ours are.
+
+use super::*;
+use proptest::prelude::*;
+use std::cell::RefCell;
+use tcti_core::testing::exchange::{exchanges, follow_the_ideal, pair};
+
+proptest! {
+    #[test]
+    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+        let (near, mut far) = pair();
+        let near = RefCell::new(Some(near));
+        let open = move || near.take().map(Session::new).ok_or(Rc::NO_CONNECTION);
+        let dir = tempfile::tempdir().unwrap();
+        let pcap = Pcap::new(open, Target::Chosen(dir.path().join("capture"))).unwrap();
+        follow_the_ideal(&mut Session::new(pcap), &mut far, &exchanges);
+    }
+}

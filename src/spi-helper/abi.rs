@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The functions that a C program passes to Init, as the header declares them.
+#![expect(non_camel_case_types, reason = "C names")]
+
+use core::ffi::{c_int, c_void};
+use tcti_core::abi::TSS2_RC;
+
+/// Sleeps so many milliseconds.
+pub type TSS2_TCTI_SPI_HELPER_PLATFORM_SLEEP_MS_FUNC =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, milliseconds: c_int) -> TSS2_RC>;
+/// Starts the one timer there is, which expires in so many milliseconds; an earlier start is forgotten.
+pub type TSS2_TCTI_SPI_HELPER_PLATFORM_START_TIMEOUT_FUNC =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, milliseconds: c_int) -> TSS2_RC>;
+/// Writes to `result` whether the timer has expired.
+pub type TSS2_TCTI_SPI_HELPER_PLATFORM_TIMEOUT_EXPIRED_FUNC =
+    Option<unsafe extern "C" fn(user_data: *mut c_void, result: *mut bool) -> TSS2_RC>;
+/// Takes the bus and selects the TPM, which stays selected over several transfers.
+pub type TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_ACQUIRE_FUNC =
+    Option<unsafe extern "C" fn(user_data: *mut c_void) -> TSS2_RC>;
+/// Deselects the TPM and gives the bus back.
+pub type TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_RELEASE_FUNC =
+    Option<unsafe extern "C" fn(user_data: *mut c_void) -> TSS2_RC>;
+/// Shifts `cnt` bytes, 1 to 68, out of `data_out` while `data_in` is filled. One of both may be NULL: zeroes go out, or
+/// nobody wants what comes in.
+pub type TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC = Option<
+    unsafe extern "C" fn(user_data: *mut c_void, data_out: *const c_void, data_in: *mut c_void, cnt: usize) -> TSS2_RC,
+>;
+/// Frees what belongs to `user_data`.
+pub type TSS2_TCTI_SPI_HELPER_PLATFORM_FINALIZE = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
+
+/// The functions of the program. Each gets `user_data` and answers `TSS2_RC_SUCCESS`, or anything else for an error,
+/// which ends the command.
+///
+/// `spi_acquire` and `spi_release` are both there or both NULL. With them the TPM may insert wait states: header, wait
+/// states and data are transfers of their own between the two. Without them each transfer is a whole transaction, and
+/// the TPM must insert no wait states. `finalize` may be NULL; all else is required.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TSS2_TCTI_SPI_HELPER_PLATFORM {
+    /// Passed to each function.
+    pub user_data: *mut c_void,
+    /// Sleeps.
+    pub sleep_ms: TSS2_TCTI_SPI_HELPER_PLATFORM_SLEEP_MS_FUNC,
+    /// Starts the timer.
+    pub start_timeout: TSS2_TCTI_SPI_HELPER_PLATFORM_START_TIMEOUT_FUNC,
+    /// Looks at the timer.
+    pub timeout_expired: TSS2_TCTI_SPI_HELPER_PLATFORM_TIMEOUT_EXPIRED_FUNC,
+    /// Begins a transaction, or NULL.
+    pub spi_acquire: TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_ACQUIRE_FUNC,
+    /// Ends a transaction, or NULL.
+    pub spi_release: TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_RELEASE_FUNC,
+    /// Shifts bytes.
+    pub spi_transfer: TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC,
+    /// Called once, in Finalize; not when Init fails. Or NULL.
+    pub finalize: TSS2_TCTI_SPI_HELPER_PLATFORM_FINALIZE,
+}

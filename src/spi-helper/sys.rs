@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The functions of a program, as a bus and a clock. All calls to them are here.
+#![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
+
+use crate::abi::TSS2_TCTI_SPI_HELPER_PLATFORM;
+use core::ffi::{c_int, c_void};
+use core::ptr::{null, null_mut};
+use tcti_core::abi::TSS2_RC;
+use tcti_core::{Rc, Result, fail};
+use tcti_tis::{Bus, ChipSelect, Clock, Transfer};
+
+/// What is called. The functions are required ones, and both ends of a transaction are there or neither is.
+pub(crate) struct Platform {
+    user_data: *mut c_void,
+    sleep_ms: unsafe extern "C" fn(*mut c_void, c_int) -> TSS2_RC,
+    start_timeout: unsafe extern "C" fn(*mut c_void, c_int) -> TSS2_RC,
+    timeout_expired: unsafe extern "C" fn(*mut c_void, *mut bool) -> TSS2_RC,
+    spi_transfer: unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void, usize) -> TSS2_RC,
+    chip_select: Option<[unsafe extern "C" fn(*mut c_void) -> TSS2_RC; 2]>,
+    finalize: Option<unsafe extern "C" fn(*mut c_void)>,
+    /// Whether Init succeeded. Before that the caller frees `user_data`, as with the C module.
+    kept: bool,
+}
+
+// SAFETY: the caller of Init promises that its functions may be called from whichever thread uses the context.
+unsafe impl Send for Platform {}
+
+impl Platform {
+    /// `BAD_VALUE` when a function is missing.
+    pub(crate) fn new(given: TSS2_TCTI_SPI_HELPER_PLATFORM) -> Result<Platform> {
+        fn required<F>(function: Option<F>, name: &str) -> Result<F> {
+            function.ok_or_else(|| fail!(Rc::BAD_VALUE, "the platform has no function {name}"))
+        }
+        let chip_select = match (given.spi_acquire, given.spi_release) {
+            (Some(acquire), Some(release)) => Some([acquire, release]),
+            (None, None) => None,
+            _ => {
+                return Err(fail!(
+                    Rc::BAD_VALUE,
+                    "the platform has one of spi_acquire and spi_release; wanted are both or neither"
+                ));
+            }
+        };
+        Ok(Platform {
+            user_data: given.user_data,
+            sleep_ms: required(given.sleep_ms, "sleep_ms")?,
+            start_timeout: required(given.start_timeout, "start_timeout")?,
+            timeout_expired: required(given.timeout_expired, "timeout_expired")?,
+            spi_transfer: required(given.spi_transfer, "spi_transfer")?,
+            chip_select,
+            finalize: given.finalize,
+            kept: false,
+        })
+    }
+
+    /// Init succeeded: `user_data` is ours.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
+    }
+
+    fn chip_select(&self, which: usize, name: &str) -> Result<()> {
+        let Some(function) = self.chip_select.as_ref().and_then(|both| both.get(which)) else { return Ok(()) };
+        // SAFETY: the program gave this function for its `user_data`.
+        done(unsafe { function(self.user_data) }, name)
+    }
+}
+
+/// What a function answers, for us.
+fn done(rc: TSS2_RC, name: &str) -> Result<()> {
+    Rc::from_c(rc).map_err(|_| fail!(Rc::IO_ERROR, "the platform's function {name} answers error {rc:#x}"))
+}
+
+fn millis(millis: u32) -> c_int {
+    c_int::try_from(millis).unwrap_or(c_int::MAX)
+}
+
+impl Bus for Platform {
+    fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
+        let count = transfer.len();
+        let out = transfer.out.map_or(null(), <[u8]>::as_ptr);
+        let into = transfer.into.map_or(null_mut(), <[u8]>::as_mut_ptr);
+        // SAFETY: the program gave this function for its `user_data`; each pointer is NULL or good for `count` bytes.
+        done(unsafe { (self.spi_transfer)(self.user_data, out.cast(), into.cast(), count) }, "spi_transfer")
+    }
+
+    fn clock(&mut self) -> &mut dyn Clock {
+        self
+    }
+
+    fn chip_select(&self) -> ChipSelect {
+        match self.chip_select {
+            Some(_) => ChipSelect::Held,
+            None => ChipSelect::PerTransfer,
+        }
+    }
+
+    fn select(&mut self) -> Result<()> {
+        Platform::chip_select(self, 0, "spi_acquire")
+    }
+
+    fn deselect(&mut self) -> Result<()> {
+        Platform::chip_select(self, 1, "spi_release")
+    }
+}
+
+impl Clock for Platform {
+    fn sleep(&mut self, time: u32) -> Result<()> {
+        // SAFETY: the program gave this function for its `user_data`.
+        done(unsafe { (self.sleep_ms)(self.user_data, millis(time)) }, "sleep_ms")
+    }
+
+    fn start_timer(&mut self, time: u32) -> Result<()> {
+        // SAFETY: the program gave this function for its `user_data`.
+        done(unsafe { (self.start_timeout)(self.user_data, millis(time)) }, "start_timeout")
+    }
+
+    fn timer_expired(&mut self) -> Result<bool> {
+        // A byte, because C may write other things than 0 and 1.
+        let mut expired = 0_u8;
+        let result: *mut u8 = &mut expired;
+        // SAFETY: the program gave this function for its `user_data`; a bool of C has one byte.
+        done(unsafe { (self.timeout_expired)(self.user_data, result.cast()) }, "timeout_expired")?;
+        Ok(expired != 0)
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        if let Some(finalize) = self.finalize.filter(|_| self.kept) {
+            // SAFETY: the program gave this function for its `user_data`, and nothing of ours uses that any more.
+            unsafe { finalize(self.user_data) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Helper;
+    use core::mem::zeroed;
+    use sim_tis::{Faults, Sim};
+    use tcti_core::abi::TSS2_TCTI_CONTEXT_COMMON_V2;
+    use tcti_core::testing::{GET_RANDOM, OK};
+    use tcti_ffi::{CONTEXT_SIZE, init_with};
+
+    /// What a program keeps: a simulated TPM, and how often what was called.
+    struct Program {
+        sim: Sim,
+        /// Makes the function of this name fail.
+        fails: &'static str,
+        slept: c_int,
+        timer: c_int,
+        finalized: usize,
+    }
+
+    impl Program {
+        fn new(faults: Faults) -> Box<Program> {
+            let sim = Sim::new(|_: u8, _: &[u8]| OK.to_vec(), faults);
+            Box::new(Program { sim, fails: "", slept: 0, timer: c_int::MAX, finalized: 0 })
+        }
+
+        fn answer(&self, name: &str) -> TSS2_RC {
+            if self.fails == name { 0x000a_0001 } else { 0 }
+        }
+
+        fn platform(&mut self) -> TSS2_TCTI_SPI_HELPER_PLATFORM {
+            let program: *mut Program = self;
+            TSS2_TCTI_SPI_HELPER_PLATFORM {
+                user_data: program.cast(),
+                sleep_ms: Some(sleep_ms),
+                start_timeout: Some(start_timeout),
+                timeout_expired: Some(timeout_expired),
+                spi_acquire: Some(spi_acquire),
+                spi_release: Some(spi_release),
+                spi_transfer: Some(spi_transfer),
+                finalize: Some(finalize),
+            }
+        }
+    }
+
+    /// The program behind its pointer.
+    fn program<'a>(user_data: *mut c_void) -> &'a mut Program {
+        // SAFETY: the tests pass a Program that lives as long as the context, and look at it only between calls.
+        unsafe { &mut *user_data.cast::<Program>() }
+    }
+
+    unsafe extern "C" fn sleep_ms(user_data: *mut c_void, millis: c_int) -> TSS2_RC {
+        program(user_data).slept += millis;
+        program(user_data).answer("sleep_ms")
+    }
+
+    unsafe extern "C" fn start_timeout(user_data: *mut c_void, millis: c_int) -> TSS2_RC {
+        program(user_data).timer = program(user_data).slept + millis;
+        program(user_data).answer("start_timeout")
+    }
+
+    unsafe extern "C" fn timeout_expired(user_data: *mut c_void, result: *mut bool) -> TSS2_RC {
+        // SAFETY: a writable bool is passed.
+        unsafe { result.write(program(user_data).slept >= program(user_data).timer) };
+        program(user_data).answer("timeout_expired")
+    }
+
+    unsafe extern "C" fn spi_acquire(user_data: *mut c_void) -> TSS2_RC {
+        let answer = program(user_data).answer("spi_acquire");
+        if answer == 0 {
+            program(user_data).sim.select();
+        }
+        answer
+    }
+
+    unsafe extern "C" fn spi_release(user_data: *mut c_void) -> TSS2_RC {
+        program(user_data).sim.deselect();
+        program(user_data).answer("spi_release")
+    }
+
+    unsafe extern "C" fn spi_transfer(
+        user_data: *mut c_void,
+        out: *const c_void,
+        into: *mut c_void,
+        cnt: usize,
+    ) -> TSS2_RC {
+        // SAFETY: NULL or `cnt` readable bytes are passed.
+        let out = (!out.is_null()).then(|| unsafe { core::slice::from_raw_parts(out.cast::<u8>(), cnt) });
+        // SAFETY: NULL or `cnt` writable bytes are passed.
+        let into = (!into.is_null()).then(|| unsafe { core::slice::from_raw_parts_mut(into.cast::<u8>(), cnt) });
+        program(user_data).sim.transfer(out, into, cnt).unwrap();
+        program(user_data).answer("spi_transfer")
+    }
+
+    unsafe extern "C" fn finalize(user_data: *mut c_void) {
+        program(user_data).finalized += 1;
+    }
+
+    /// A context of a caller.
+    struct Caller([u64; CONTEXT_SIZE.div_ceil(8)]);
+
+    impl Caller {
+        fn open(platform: &TSS2_TCTI_SPI_HELPER_PLATFORM) -> (Caller, Result<()>) {
+            let mut caller = Caller([0; CONTEXT_SIZE.div_ceil(8)]);
+            let mut size = CONTEXT_SIZE;
+            // SAFETY: the memory has CONTEXT_SIZE bytes.
+            let rc = unsafe { init_with(caller.0.as_mut_ptr().cast(), &mut size, platform, Helper::open) };
+            (caller, Rc::from_c(rc))
+        }
+
+        fn head(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
+            // SAFETY: a context opens with its head.
+            unsafe { self.0.as_ptr().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }
+        }
+
+        fn run(&mut self) -> Result<Vec<u8>> {
+            let head = self.head();
+            let ctx = self.0.as_mut_ptr().cast();
+            // SAFETY: as a C caller would.
+            Rc::from_c(unsafe { head.v1.transmit.unwrap()(ctx, GET_RANDOM.len(), GET_RANDOM.as_ptr()) })?;
+            let mut response = vec![0; 64];
+            let mut size = response.len();
+            // SAFETY: as a C caller would.
+            Rc::from_c(unsafe { head.v1.receive.unwrap()(ctx, &mut size, response.as_mut_ptr(), -1) })?;
+            response.truncate(size);
+            Ok(response)
+        }
+
+        fn finalize(&mut self) {
+            // SAFETY: as a C caller would.
+            unsafe { self.head().v1.finalize.unwrap()(self.0.as_mut_ptr().cast()) };
+        }
+    }
+
+    #[test]
+    fn commands_go_through_the_functions_and_finalize_is_called_once() {
+        let with_wait_states = Faults { wait_states: 2, data_after: 3, ..Faults::default() };
+        for (faults, held) in [(with_wait_states, true), (Faults { ready_after: 2, ..Faults::default() }, false)] {
+            let mut program = Program::new(faults);
+            let mut platform = program.platform();
+            if !held {
+                (platform.spi_acquire, platform.spi_release) = (None, None);
+            }
+            let (mut caller, opened) = Caller::open(&platform);
+            assert_eq!(opened, Ok(()));
+            assert_eq!(caller.head().v1.magic, 0x4d5c_6e8b_d481_1477);
+            assert_eq!(caller.run().unwrap(), OK);
+            assert_eq!(caller.run().unwrap(), OK);
+            assert_eq!(program.finalized, 0);
+            caller.finalize();
+            caller.finalize();
+            assert_eq!(program.finalized, 1);
+            assert!(!program.sim.has_locality());
+            assert!(program.sim.offences().is_empty());
+        }
+    }
+
+    #[test]
+    fn missing_functions_are_a_bad_value() {
+        let mut program = Program::new(Faults::default());
+        let whole = program.platform();
+        let without = [
+            TSS2_TCTI_SPI_HELPER_PLATFORM { sleep_ms: None, ..whole },
+            TSS2_TCTI_SPI_HELPER_PLATFORM { start_timeout: None, ..whole },
+            TSS2_TCTI_SPI_HELPER_PLATFORM { timeout_expired: None, ..whole },
+            TSS2_TCTI_SPI_HELPER_PLATFORM { spi_transfer: None, ..whole },
+            TSS2_TCTI_SPI_HELPER_PLATFORM { spi_acquire: None, ..whole },
+            TSS2_TCTI_SPI_HELPER_PLATFORM { spi_release: None, ..whole },
+            // SAFETY: NULL everywhere is a structure, too.
+            unsafe { zeroed() },
+        ];
+        for platform in without {
+            assert_eq!(Caller::open(&platform).1, Err(Rc::BAD_VALUE));
+        }
+        assert_eq!((program.sim.transactions(), program.finalized), (0, 0));
+        let mut caller = Caller::open(&TSS2_TCTI_SPI_HELPER_PLATFORM { finalize: None, ..whole });
+        assert_eq!(caller.1, Ok(()));
+        caller.0.finalize();
+    }
+
+    #[test]
+    fn without_functions_there_is_a_size_but_no_context() {
+        let mut size = 0;
+        // SAFETY: no memory is passed.
+        assert_eq!(unsafe { init_with(null_mut(), &mut size, null(), Helper::open) }, 0);
+        assert_eq!(size, CONTEXT_SIZE);
+        let mut memory = [0_u64; CONTEXT_SIZE.div_ceil(8)];
+        // SAFETY: the memory has CONTEXT_SIZE bytes.
+        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, null(), Helper::open) };
+        assert_eq!(Rc::from_c(rc), Err(Rc::BAD_VALUE));
+    }
+
+    #[test]
+    fn memory_that_is_too_small_is_no_buffer_for_a_context() {
+        let mut program = Program::new(Faults::default());
+        let mut size = CONTEXT_SIZE - 1;
+        let mut memory = [0_u64; CONTEXT_SIZE / 8];
+        // SAFETY: the memory has more bytes than we say.
+        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, &program.platform(), Helper::open) };
+        assert_eq!((Rc::from_c(rc), program.sim.transactions()), (Err(Rc::INSUFFICIENT_BUFFER), 0));
+    }
+
+    #[test]
+    fn a_function_that_fails_is_an_io_error_and_the_next_command_works() {
+        for name in ["sleep_ms", "start_timeout", "timeout_expired", "spi_acquire", "spi_release", "spi_transfer"] {
+            let busy = Faults { ready_after: 9, data_after: 9, ..Faults::default() };
+            let mut program = Program::new(busy);
+            program.fails = name;
+            assert_eq!(Caller::open(&program.platform()).1, Err(Rc::IO_ERROR), "{name} in Init");
+            assert_eq!(program.finalized, 0);
+            program.fails = "";
+            let (mut caller, opened) = Caller::open(&program.platform());
+            assert_eq!(opened, Ok(()));
+            assert_eq!(caller.run().unwrap(), OK); // after it the TPM is not ready at once, and the timer is used
+            program.fails = name;
+            assert_eq!(caller.run(), Err(Rc::IO_ERROR), "{name} in a command");
+            program.fails = "";
+            assert_eq!(caller.run().unwrap(), OK);
+            caller.finalize();
+            assert_eq!(program.finalized, 1);
+        }
+    }
+}

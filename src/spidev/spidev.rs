@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The spidev driver of Linux as a bus (Linux `Documentation/spi/spidev.rst`). The driver keeps the TPM selected
+//! behind a transfer that asks for it, so header, wait states and data are transfers of their own. Nobody else may
+//! use the bus meanwhile; the driver has no lock for that.
+
+mod sys;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use tcti_core::io::above_stdio;
+use tcti_core::{Conf, Inheritance, Rc, Result, fail};
+use tcti_diagnosis as diagnosis;
+use tcti_tis::{Bus, ChipSelect, Clock, OpenBus, SystemClock, Transfer};
+
+const DEFAULT: &str = "/dev/spidev0.1";
+
+/// What a TPM takes (PTP, SPI interface): clock idle low, data valid at its rising edge.
+const SPI_MODE_0: u8 = 0;
+const BITS_PER_WORD: u8 = 8;
+/// As the C module does. A TPM takes at least 10 MHz; lines that are not made for it may not.
+const MAX_SPEED_HZ: u32 = 5_000_000;
+
+/// What to do about a device that is not there or is none.
+const REMEDY: &str = "Switch SPI on (on a Raspberry Pi: dtparam=spi=on in config.txt), load the module spidev, and \
+                      name the device of the TPM's chip select; ls /dev/spidev* shows what there is";
+
+/// A spidev device.
+pub struct Spidev {
+    path: PathBuf,
+    /// Absent in a forked process whose host has closed it, until the next command.
+    fd: Option<OwnedFd>,
+    clock: SystemClock,
+    /// Whether the last transfer left the TPM selected.
+    selected: bool,
+}
+
+impl Spidev {
+    fn open_path(path: &Path) -> Result<Spidev> {
+        let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+        let opened = open(path, flags, Mode::empty())
+            .and_then(|fd| above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())));
+        let fd = opened.map_err(|error| match diagnosis::is_denial(error) {
+            true => fail!(
+                Rc::NOT_PERMITTED,
+                "cannot open {}. Add yourself to the group that owns it, often spi: usermod -a -G GROUP USER, then log \
+                 in anew",
+                diagnosis::reason(path, error)
+            ),
+            false => fail!(Rc::IO_ERROR, "cannot open {}. {REMEDY}", diagnosis::reason(path, error)),
+        })?;
+        let kind = diagnosis::kind(fd.as_fd());
+        if kind != diagnosis::CHARACTER_DEVICE {
+            return Err(fail!(
+                Rc::IO_ERROR,
+                "{} is {kind}, not a spidev device such as {DEFAULT}. {REMEDY}",
+                path.display()
+            ));
+        }
+        let spidev = Spidev { path: path.to_owned(), fd: Some(fd), clock: SystemClock::new(), selected: false };
+        spidev.set_up()?;
+        Ok(spidev)
+    }
+
+    fn set_up(&self) -> Result<()> {
+        let Some(fd) = self.fd.as_ref().map(AsFd::as_fd) else { return Err(Rc::IO_ERROR) };
+        let path = self.path.display();
+        sys::set_mode(fd, SPI_MODE_0).map_err(|error| match error {
+            Errno::ENOTTY => fail!(Rc::IO_ERROR, "{path} is a device, but not one of spidev. {REMEDY}"),
+            _ => fail!(Rc::IO_ERROR, "{path} does not do SPI mode {SPI_MODE_0}: {}", error.desc()),
+        })?;
+        sys::set_bits_per_word(fd, BITS_PER_WORD)
+            .map_err(|error| fail!(Rc::IO_ERROR, "{path} does not do {BITS_PER_WORD} bits: {}", error.desc()))?;
+        sys::set_max_speed(fd, MAX_SPEED_HZ)
+            .map_err(|error| fail!(Rc::IO_ERROR, "{path} does not do {MAX_SPEED_HZ} Hz: {}", error.desc()))
+    }
+
+    fn message(&mut self, transfer: Transfer<'_>, stay_selected: bool) -> Result<()> {
+        let count = transfer.len();
+        let Some(fd) = self.fd.as_ref() else { return Err(Rc::IO_ERROR) };
+        let sent = sys::transfer(fd.as_fd(), transfer.out, transfer.into, stay_selected);
+        // The driver deselects after a message that failed.
+        self.selected = stay_selected && sent.is_ok();
+        sent.map_err(|error| {
+            fail!(Rc::IO_ERROR, "cannot transfer {count} bytes on {}: {}", self.path.display(), error.desc())
+        })
+    }
+}
+
+impl OpenBus for Spidev {
+    fn open(conf: Conf<'_>) -> Result<Spidev> {
+        Spidev::open_path(conf.path().unwrap_or(Path::new(DEFAULT)))
+    }
+}
+
+impl Bus for Spidev {
+    fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
+        let stay_selected = !transfer.last;
+        self.message(transfer, stay_selected)
+    }
+
+    fn clock(&mut self) -> &mut dyn Clock {
+        &mut self.clock
+    }
+
+    fn chip_select(&self) -> ChipSelect {
+        ChipSelect::Held
+    }
+
+    fn begin(&mut self) -> Result<bool> {
+        match self.fd {
+            Some(_) => Ok(false),
+            None => {
+                *self = Spidev::open_path(&self.path)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn inherited(&mut self, inheritance: Inheritance) {
+        if inheritance == Inheritance::Nothing {
+            core::mem::forget(self.fd.take());
+        }
+    }
+
+    /// Only after a transaction that broke off: the last transfer of a whole one has deselected already.
+    fn deselect(&mut self) -> Result<()> {
+        match self.selected {
+            true => self.message(Transfer { out: None, into: None, last: true }, false),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ffi::CStr;
+    use tcti_core::Open;
+    use tcti_tis::Tis;
+
+    fn refused(conf: &CStr) -> Option<Rc> {
+        Tis::<Spidev>::open(Conf::new(Some(conf))).err()
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_io_error() {
+        assert_eq!(refused(c"/dev/no-such-spidev"), Some(Rc::IO_ERROR));
+    }
+
+    #[test]
+    fn what_is_no_device_is_an_io_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        assert_eq!(refused(&path), Some(Rc::IO_ERROR));
+        assert_eq!(refused(c"/dev"), Some(Rc::IO_ERROR));
+    }
+
+    #[test]
+    fn a_device_that_is_not_of_spidev_is_an_io_error() {
+        assert_eq!(refused(c"/dev/null"), Some(Rc::IO_ERROR));
+        assert_eq!(refused(c"/dev/zero"), Some(Rc::IO_ERROR));
+    }
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Root keeps the state of libtpms in a directory where another user may write. The other user is nobody.
+
+use nix::fcntl::{AT_FDCWD, FcntlArg, Flock, FlockArg, RenameFlags, fcntl, renameat2};
+use nix::libc;
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use std::fs::{self, File, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV};
+use tss2_kit::program::{self, Link};
+use tss2_kit::suite::Suite;
+use tss2_kit::{output, stage};
+
+const NOBODY: u32 = 65534;
+
+/// Far below the 60 s that a process waits for others of its own.
+const SOON: Duration = Duration::from_secs(10);
+
+pub(crate) fn tests(suite: &mut Suite) {
+    let needs = [CC, PKG_CONFIG, LIBTPMS, SETPRIV, Need::Root];
+    suite.test("hostile::a_link_that_is_swapped_during_commands_leads_nowhere", &needs, swapped_link);
+    suite.test("hostile::an_empty_file_of_another_user_is_no_new_tpm", &needs, empty_file);
+    suite.test("hostile::nothing_else_in_the_directory_has_an_effect", &needs, occupied_names);
+    suite.test("hostile::something_else_under_the_name_is_refused", &needs, other_kinds);
+    suite.test("hostile::a_lock_of_another_user_delays_nobody", &needs, lock);
+}
+
+/// A directory like /tmp, and the state file in it.
+fn public() -> (TempDir, PathBuf) {
+    let dir = program::readable_dir();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
+    let path = dir.path().join("tpm");
+    (dir, path)
+}
+
+/// Opens a context on that file and sends a command.
+fn use_it(path: &Path) -> Output {
+    let started = Instant::now();
+    let output = output::run(stage::command(program::link_tctildr()).arg(format!("libtpms:{}", path.display())));
+    assert!(started.elapsed() < SOON, "it took {:?}", started.elapsed());
+    output
+}
+
+fn works(path: &Path) {
+    let output = use_it(path);
+    assert!(output.status.success(), "{}", output::show(&output));
+    let metadata = fs::symlink_metadata(path).unwrap();
+    assert!(metadata.is_file());
+    assert_eq!((metadata.uid(), metadata.mode() & 0o7777), (0, 0o600));
+}
+
+fn refused(path: &Path, reason: &str) {
+    let output = use_it(path);
+    assert!(!output.status.success(), "{}", output::show(&output));
+    let printed = output::stderr(&output);
+    assert!(printed.contains(reason) && printed.contains(path.to_str().unwrap()), "{printed}");
+    assert_eq!(printed.lines().count(), 1, "{printed}");
+}
+
+/// As nobody.
+fn stranger(script: &str, path: &Path) -> Child {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script]).arg(path);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+/// The directory is nobody's, and the file is first root's and then nobody's. Another file of root's is the victim.
+fn swapped_link() {
+    let dir = program::readable_dir();
+    let at = |name: &str| dir.path().join(name);
+    let (victim, path, link) = (at("victim"), at("place/tpm"), at("place/link"));
+    fs::create_dir(at("place")).unwrap();
+    chown(at("place"), Some(NOBODY), Some(NOBODY)).unwrap();
+    works(&victim);
+    works(&path);
+    symlink(&victim, &link).unwrap();
+    let before = fs::read(&victim).unwrap();
+    let many = program::build("many", Link::Staged("tss2-tctildr"), &[]);
+    for (owner, can_work) in [(0, true), (NOBODY, false)] {
+        // Which of the two it is at this moment.
+        let file = if fs::symlink_metadata(&path).unwrap().is_file() { &path } else { &link };
+        chown(file, Some(owner), Some(owner)).unwrap();
+        let over = AtomicBool::new(false);
+        let worked = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    renameat2(AT_FDCWD, &path, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
+                }
+            });
+            let name_conf = format!("libtpms:{}", path.display());
+            let run = || output::run(stage::command(&many).args([&name_conf, "200"]).env("TSS2_LOG", "all+none"));
+            let worked = (0..100).filter(|_| run().status.success()).count();
+            over.store(true, Ordering::Relaxed);
+            worked
+        });
+        assert_eq!(worked > 0, can_work, "{worked} of 100");
+        let metadata = fs::symlink_metadata(&victim).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (0, 0, 0o600));
+        assert!(fs::read(&victim).unwrap() == before, "it was written to");
+    }
+}
+
+fn empty_file() {
+    let (_dir, path) = public();
+    assert!(stranger("umask 0; : > \"$0\"", &path).wait().unwrap().success());
+    refused(&path, "uid 65534");
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.uid(), metadata.len()), (NOBODY, 0));
+}
+
+/// Names that a module may want for something else than the state.
+fn occupied_names() {
+    for script in [
+        "mkfifo \"$0\" && echo",
+        "ln -s /dev/full \"$0\" && echo",
+        "mkdir -p \"$0/x\" && echo",
+        "umask 0; : > \"$0\"; exec 3<\"$0\"; flock -x 3; echo; cat",
+    ] {
+        let (dir, path) = public();
+        let names = [".tpm.tcti-libtpms.new", ".tpm.new", ".tpm.lock", "tpm.new", "tpm.lock", "tpm~"];
+        let mut theirs: Vec<Child> = names.iter().map(|name| stranger(script, &dir.path().join(name))).collect();
+        for child in &mut theirs {
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap(); // it is there
+        }
+        works(&path);
+        works(&path);
+        for (name, mut child) in names.iter().zip(theirs) {
+            drop(child.stdin.take());
+            assert!(child.wait().unwrap().success());
+            assert_eq!(fs::symlink_metadata(dir.path().join(name)).unwrap().uid(), NOBODY, "{name}");
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + names.len(), "nothing else is left");
+    }
+}
+
+fn other_kinds() {
+    let (dir, path) = public();
+    let target = dir.path().join("target");
+    works(&target);
+    let make: [(&dyn Fn(), &str); 4] = [
+        (&|| mkfifo(&path, Mode::from_bits_truncate(0o666)).unwrap(), "a pipe"),
+        (&|| symlink(&target, &path).unwrap(), "a symbolic link"),
+        (&|| symlink(dir.path().join("nowhere"), &path).unwrap(), "a symbolic link"),
+        (&|| fs::create_dir(&path).unwrap(), "a directory"),
+    ];
+    for (make, kind) in make {
+        make();
+        refused(&path, kind);
+        refused(&path, "not a regular file");
+        fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made");
+}
+
+/// A file that only its owner opens cannot be locked by others. The C module leaves one that they can read, and who can
+/// read a file can lock it.
+fn lock() {
+    let (_dir, path) = public();
+    works(&path);
+    assert!(!stranger("exec 3<\"$0\"", &path).wait().unwrap().success());
+
+    fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    let theirs = File::open(&path).unwrap();
+    let whole =
+        libc::flock { l_type: libc::F_RDLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+    fcntl(&theirs, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    let theirs = Flock::lock(theirs, FlockArg::LockExclusive).unwrap();
+    refused(&path, "chmod 600");
+    drop(theirs);
+    works(&path);
+}

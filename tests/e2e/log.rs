@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Where the lines of the log go: `TSS2_LOG` and `TSS2_LOGFILE`, and standard streams that are closed or broken.
+
+use nix::unistd::pipe;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
+use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SWTPM};
+use tss2_kit::pty::PtyDevice;
+use tss2_kit::server::{Socket, Swtpm, Tpm};
+use tss2_kit::suite::Suite;
+use tss2_kit::{output, program, stage};
+
+const NEEDS: [Need; 4] = [CC, PKG_CONFIG, LIBTPMS, SWTPM];
+
+pub(crate) fn tests(suite: &mut Suite) {
+    suite.test("log::tss2_log_sets_the_level", &NEEDS, levels);
+    suite.test("log::secrets_are_not_logged_below_debug", &NEEDS, no_bytes_below_debug);
+    suite.test("log::tss2_logfile_takes_the_lines", &NEEDS, file);
+    suite.test("log::tss2_logfile_can_be_stdout", &NEEDS, stdout);
+    suite.test("log::a_closed_stderr_does_not_become_the_tpm", &NEEDS, closed_streams);
+    suite.test("log::a_broken_pipe_does_not_end_the_process", &NEEDS, broken_pipe);
+}
+
+fn open(name_conf: &str) -> Command {
+    let mut command = stage::command(program::link_tctildr());
+    command.arg(name_conf);
+    command
+}
+
+fn lines(knob: &str, name_conf: &str) -> usize {
+    output::stderr(&output::run(open(name_conf).env("TSS2_LOG", knob))).lines().count()
+}
+
+fn levels() {
+    for silent in ["all+none", "tcti+NONE", "all+debug,tcti+none"] {
+        assert_eq!(lines(silent, "no-such-tcti"), 0, "{silent}");
+    }
+    for errors in ["all+error", "tcti+warning", "esys+none", ""] {
+        assert_eq!(lines(errors, "no-such-tcti"), 1, "{errors}");
+    }
+    assert_eq!(lines("all+warning", "libtpms"), 0);
+    assert_eq!(lines("all+info", "libtpms"), 1, "which TCTI it is");
+    for nonsense in ["nonsense", "tcti+loud", "debug"] {
+        let output = output::run(open("libtpms").env("TSS2_LOG", nonsense));
+        let printed = output::stderr(&output);
+        assert!(output.status.success() && printed.lines().count() == 1 && printed.contains(nonsense), "{printed}");
+    }
+    for chatty in ["all+debug", "tcti+TRACE", "all+none,tcti+debug"] {
+        assert!(lines(chatty, "libtpms") >= 2, "{chatty}");
+    }
+}
+
+fn no_bytes_below_debug() {
+    let swtpm = Swtpm::start(Socket::Unix);
+    let logged = |level: &str| {
+        let output = output::run(open(&swtpm.name_conf()).env("TSS2_LOG", level));
+        let random = output::stdout(&output).trim().to_owned();
+        assert_eq!(random.len(), 16);
+        output::stderr(&output).contains(&random)
+    };
+    assert!(logged("all+debug"), "with debug the response is in the log");
+    assert!(!logged("all+info"));
+}
+
+fn file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    for lines in 1..3 {
+        let output = output::run(open("no-such-tcti").env("TSS2_LOGFILE", &path));
+        assert!(output.stderr.is_empty() && output.stdout.is_empty(), "{}", output::show(&output));
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().filter(|line| line.starts_with("ERROR:tcti:")).count(), lines, "{text}");
+        assert_eq!(text.lines().count(), lines, "{text}");
+    }
+    let output = output::run(open("no-such-tcti").env("TSS2_LOGFILE", "/nonexistent/log"));
+    assert!(output::stderr(&output).starts_with("ERROR:tcti:"), "{}", output::show(&output));
+}
+
+fn stdout() {
+    for name in ["-", "stdout"] {
+        let output = output::run(open("no-such-tcti").env("TSS2_LOGFILE", name));
+        assert!(output::stdout(&output).starts_with("ERROR:tcti:"), "{}", output::show(&output));
+        assert!(output.stderr.is_empty());
+    }
+    let output = output::run(open("no-such-tcti").env("TSS2_LOGFILE", "stderr"));
+    assert!(output::stderr(&output).starts_with("ERROR:tcti:") && output.stdout.is_empty());
+}
+
+/// The first descriptors that a program without streams opens have the numbers of the streams.
+fn closed_streams() {
+    let (device, tcp, unix) = (PtyDevice::start(), Swtpm::start(Socket::Tcp), Swtpm::start(Socket::Unix));
+    let tpms: [&dyn Tpm; 3] = [&device, &tcp, &unix];
+    for name_conf in tpms.map(Tpm::name_conf) {
+        let mut shell = stage::command("sh");
+        shell.args(["-c", "exec \"$0\" \"$1\" 0<&- 2>&-"]).arg(program::link_tctildr()).arg(&name_conf);
+        let printed = output::succeed(shell.env("TSS2_LOG", "all+trace"));
+        assert_eq!(printed.trim().len(), 16, "{name_conf}: {printed}");
+    }
+}
+
+fn broken_pipe() {
+    for stream in ["stderr", "stdout"] {
+        let (reader, writer): (OwnedFd, OwnedFd) = pipe().unwrap();
+        drop(reader);
+        let mut command = open("no-such-tcti");
+        command.env("TSS2_LOG", "all+trace").env("TSS2_LOGFILE", stream).stdout(Stdio::null()).stderr(Stdio::null());
+        match stream {
+            "stderr" => command.stderr(Stdio::from(writer)),
+            _ => command.stdout(Stdio::from(writer)),
+        };
+        let status = command.status().unwrap();
+        assert_eq!(status.code(), Some(0x15), "{stream}: {status}");
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! End-to-end tests of the staged tree. One module per topic; each adds its tests to the list that is run here.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod abi;
+mod asynchronous;
+mod conformance;
+mod differential;
+mod forks;
+mod hardening;
+mod hostile;
+mod install;
+mod layout;
+mod linked;
+mod loader;
+mod log;
+mod manual;
+mod messages;
+mod pcap;
+mod probing;
+mod refused;
+mod size;
+mod static_form;
+mod survival;
+mod tools;
+mod uninitialised;
+mod upstream;
+
+use std::process::ExitCode;
+use tss2_kit::program;
+use tss2_kit::suite::Suite;
+
+fn main() -> ExitCode {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let mut suite = Suite::default();
+    abi::tests(&mut suite);
+    asynchronous::tests(&mut suite);
+    conformance::tests(&mut suite);
+    differential::tests(&mut suite);
+    forks::tests(&mut suite);
+    hardening::tests(&mut suite);
+    hostile::tests(&mut suite);
+    install::tests(&mut suite);
+    layout::tests(&mut suite);
+    linked::tests(&mut suite);
+    loader::tests(&mut suite);
+    log::tests(&mut suite);
+    manual::tests(&mut suite);
+    messages::tests(&mut suite);
+    pcap::tests(&mut suite);
+    probing::tests(&mut suite);
+    refused::tests(&mut suite);
+    size::tests(&mut suite);
+    static_form::tests(&mut suite);
+    survival::tests(&mut suite);
+    tools::tests(&mut suite);
+    uninitialised::tests(&mut suite);
+    upstream::tests(&mut suite);
+    let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
+    program::clean_up();
+    conclusion.exit_code()
+}

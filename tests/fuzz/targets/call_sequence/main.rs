@@ -1,0 +1,372 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Up to 64 calls in any order, by one thread, on one context: through the functions that C gets, over a transport that
+//! is played. A small model of the state table, written besides that of the code, says what each call answers. The address
+//! sanitizer sees what is read or written beyond the caller's memory, and whatever `sys` gives to be filled is looked at.
+#![no_main]
+
+mod sys;
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use sys::Caller;
+use tcti_core::testing::POLLED;
+use tcti_core::{
+    Cancel, GetPollHandles, Inheritance, Module, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait,
+};
+use tcti_ffi::CONTEXT_SIZE;
+use tss2_fuzz::message::{command, response};
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Arrival {
+    Response,
+    HalfAResponse,
+    Nothing,
+    TooMuch,
+    NoResponse,
+    Failure,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Command {
+    Right,
+    Null,
+    Short(u8),
+    Long,
+    Huge,
+    Refused,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Room {
+    Null,
+    None,
+    Bytes(u8),
+    Plenty,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Handles {
+    NullCount,
+    Count,
+    Room(u8),
+}
+
+/// Which context a call is made with.
+#[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
+enum Context {
+    Ours,
+    Null,
+    Foreign,
+}
+
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Call {
+    Transmit(Command),
+    Receive { room: Room, timeout: i32, arrives: Arrival },
+    Cancel,
+    SetLocality(u8),
+    GetPollHandles(Handles),
+    MakeSticky,
+    Finalize,
+    Init { size: Option<u8>, aligned: bool },
+}
+
+/// What the transport does, and what became of it.
+#[derive(Default)]
+struct World {
+    arrivals: VecDeque<Arrival>,
+    refuses: bool,
+    number: u32,
+    /// What the caller gives, and the transport has to get.
+    timeout: i32,
+    locality: u8,
+    alive: u32,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+/// A transport; `FULL` has what is optional.
+struct Fake<const FULL: bool> {
+    world: Shared,
+    half: bool,
+}
+
+impl<const FULL: bool> Drop for Fake<FULL> {
+    fn drop(&mut self) {
+        self.world.lock().unwrap().alive -= 1;
+    }
+}
+
+/// Of so many bytes that short buffers are tried.
+const SIZE: u16 = 20;
+
+impl<const FULL: bool> Transport for Fake<FULL> {
+    fn send(&mut self, sent: &[u8]) -> Result<()> {
+        let world = self.world.lock().unwrap();
+        assert_eq!(sent, command(world.number));
+        if world.refuses { Err(Rc::IO_ERROR) } else { Ok(()) }
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
+        let mut world = self.world.lock().unwrap();
+        let millis = u32::try_from(world.timeout);
+        assert_eq!(wait, millis.map_or(Wait::Forever, Wait::Millis));
+        let whole = response(world.number, SIZE);
+        let rest = if self.half { &whole[5..] } else { &whole[..] };
+        match world.arrivals.pop_front().expect("each receive brings one") {
+            Arrival::Response => rx.extend(rest)?,
+            Arrival::HalfAResponse if self.half => return Ok(Progress::Pending),
+            Arrival::HalfAResponse => {
+                self.half = true;
+                rx.extend(&whole[..5])?;
+                return Ok(Progress::Pending);
+            }
+            Arrival::Nothing => return Ok(Progress::Pending),
+            Arrival::TooMuch => {
+                rx.extend(rest)?;
+                rx.extend(&[0])?;
+            }
+            Arrival::NoResponse => return Ok(Progress::Complete),
+            Arrival::Failure => return Err(Rc::NO_CONNECTION),
+        }
+        self.half = false;
+        Ok(Progress::Complete)
+    }
+
+    fn abandon(&mut self) {
+        self.half = false;
+    }
+
+    fn inherited(&mut self, _inheritance: Inheritance) {}
+
+    const CANCEL: Option<Cancel<Self>> = match FULL {
+        true => Some(|fake| {
+            fake.half = false;
+            Ok(())
+        }),
+        false => None,
+    };
+    const SET_LOCALITY: Option<SetLocality<Self>> = match FULL {
+        true => Some(|fake, locality| {
+            assert_eq!(locality, fake.world.lock().unwrap().locality);
+            Ok(())
+        }),
+        false => None,
+    };
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = match FULL {
+        true => Some(|_| Ok(vec![POLLED; 2])),
+        false => None,
+    };
+}
+
+impl<const FULL: bool> Module for Fake<FULL> {
+    const MAGIC: u64 = 0x0123_4567_89ab_cdef;
+}
+
+/// The states of a context, as the specification has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Init has not succeeded; the memory is no context.
+    None,
+    Transmit,
+    Receive,
+    /// Receive, and the response is here.
+    Ready,
+    Finalized,
+}
+
+/// The table: what a call answers, and the next state.
+struct Model {
+    state: State,
+    half: bool,
+    full: bool,
+}
+
+impl Model {
+    /// What a call has to pass before it is looked at.
+    fn enter(&self, context: Context) -> Result<()> {
+        match context {
+            Context::Null => Err(Rc::BAD_REFERENCE),
+            Context::Foreign => Err(Rc::BAD_CONTEXT),
+            Context::Ours if self.state == State::Finalized => Err(Rc::BAD_SEQUENCE),
+            Context::Ours => Ok(()),
+        }
+    }
+
+    fn has(&self, states: &[State]) -> Result<()> {
+        if states.contains(&self.state) { Ok(()) } else { Err(Rc::BAD_SEQUENCE) }
+    }
+
+    fn optional(&self) -> Result<()> {
+        if self.full { Ok(()) } else { Err(Rc::NOT_IMPLEMENTED) }
+    }
+
+    fn transmit(&mut self, context: Context, command: Command) -> Result<()> {
+        if matches!(command, Command::Null) {
+            return Err(Rc::BAD_REFERENCE);
+        }
+        self.enter(context)?;
+        if matches!(command, Command::Huge) {
+            return Err(Rc::BAD_VALUE);
+        }
+        self.has(&[State::Transmit])?;
+        match command {
+            Command::Right => {
+                (self.state, self.half) = (State::Receive, false);
+                Ok(())
+            }
+            Command::Refused => Err(Rc::IO_ERROR),
+            Command::Null | Command::Short(_) | Command::Long | Command::Huge => Err(Rc::BAD_VALUE),
+        }
+    }
+
+    /// The size that is reported, and whether the bytes are.
+    fn receive(&mut self, context: Context, room: Room, timeout: i32, arrives: Arrival) -> Result<usize> {
+        if matches!(room, Room::Null) {
+            return Err(Rc::BAD_REFERENCE);
+        }
+        self.enter(context)?;
+        if timeout < -1 {
+            return Err(Rc::BAD_VALUE);
+        }
+        self.has(&[State::Receive, State::Ready])?;
+        if self.state == State::Receive {
+            self.arrive(arrives)?;
+        }
+        let size = response(0, SIZE).len();
+        match room {
+            Room::Null | Room::None => {}
+            Room::Bytes(room) if usize::from(room % 64) < size => return Err(Rc::INSUFFICIENT_BUFFER),
+            Room::Bytes(_) | Room::Plenty => self.state = State::Transmit,
+        }
+        Ok(size)
+    }
+
+    fn arrive(&mut self, arrives: Arrival) -> Result<()> {
+        let error = match arrives {
+            Arrival::Response => {
+                self.state = State::Ready;
+                return Ok(());
+            }
+            Arrival::HalfAResponse | Arrival::Nothing => {
+                self.half |= matches!(arrives, Arrival::HalfAResponse);
+                return Err(Rc::TRY_AGAIN);
+            }
+            Arrival::TooMuch | Arrival::NoResponse => Rc::MALFORMED_RESPONSE,
+            Arrival::Failure => Rc::NO_CONNECTION,
+        };
+        self.state = State::Transmit;
+        Err(error)
+    }
+
+    fn cancel(&mut self, context: Context) -> Result<()> {
+        self.enter(context)?;
+        self.optional()?;
+        self.has(&[State::Receive, State::Ready])?;
+        self.state = State::Transmit;
+        Ok(())
+    }
+
+    fn set_locality(&mut self, context: Context, locality: u8) -> Result<()> {
+        self.enter(context)?;
+        self.optional()?;
+        self.has(&[State::Transmit])?;
+        if (5..=31).contains(&locality) { Err(Rc::BAD_VALUE) } else { Ok(()) }
+    }
+
+    fn get_poll_handles(&mut self, context: Context, handles: Handles) -> Result<()> {
+        if matches!(handles, Handles::NullCount) {
+            return Err(Rc::BAD_REFERENCE);
+        }
+        self.enter(context)?;
+        self.optional()?;
+        let count = self.polled();
+        match handles {
+            Handles::Room(room) if usize::from(room % 5) < count => Err(Rc::INSUFFICIENT_BUFFER),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many handles there are: those of the transport while a response is awaited, else one that is ready.
+    fn polled(&self) -> usize {
+        if self.state == State::Receive { 2 } else { 1 }
+    }
+}
+
+fn play<const FULL: bool>(calls: &[(Context, Call)]) {
+    let world = Shared::default();
+    let mut caller = Caller::<FULL>::new(Arc::clone(&world));
+    let mut model = Model { state: State::None, half: false, full: FULL };
+    for (context, call) in calls.iter().take(64).copied() {
+        // Who has no context can make none of these calls: he has no functions.
+        if model.state == State::None && !matches!(call, Call::Init { .. }) {
+            assert_eq!(caller.init(None, true), Ok(()));
+            model.state = State::Transmit;
+        }
+        match call {
+            Call::Init { size, aligned } => {
+                // A context that was not finalized would be lost with its memory.
+                if [State::None, State::Finalized].contains(&model.state) {
+                    let right = aligned && size.is_none_or(|size| usize::from(size) >= CONTEXT_SIZE);
+                    assert_eq!(caller.init(size, aligned), if right { Ok(()) } else { Err(Rc::BAD_VALUE) });
+                    model.state = if right { State::Transmit } else { model.state };
+                }
+            }
+            Call::Transmit(what) => {
+                if model.state == State::Transmit {
+                    let mut world = world.lock().unwrap();
+                    world.number = world.number.wrapping_add(1);
+                    world.refuses = matches!(what, Command::Refused);
+                }
+                let number = world.lock().unwrap().number;
+                assert_eq!(caller.transmit(context, what, number), model.transmit(context, what), "{what:?}");
+            }
+            Call::Receive { room, timeout, arrives } => {
+                {
+                    let mut world = world.lock().unwrap();
+                    (world.arrivals, world.timeout) = ([arrives].into(), timeout);
+                }
+                let before = model.state;
+                let expected = model.receive(context, room, timeout, arrives);
+                let number = world.lock().unwrap().number;
+                let bytes = caller.receive(context, room, timeout, &response(number, SIZE));
+                assert_eq!(bytes, expected, "{before:?} {room:?} {timeout} {arrives:?}");
+            }
+            Call::Cancel => assert_eq!(caller.cancel(context), model.cancel(context)),
+            Call::SetLocality(locality) => {
+                world.lock().unwrap().locality = locality;
+                assert_eq!(caller.set_locality(context, locality), model.set_locality(context, locality));
+            }
+            Call::GetPollHandles(handles) => {
+                let expected = model.get_poll_handles(context, handles);
+                assert_eq!(caller.get_poll_handles(context, handles, model.polled()), expected);
+            }
+            Call::MakeSticky => {
+                let expected = model.enter(context).and(Err(Rc::NOT_IMPLEMENTED));
+                assert_eq!(caller.make_sticky(context), expected);
+            }
+            Call::Finalize => {
+                caller.finalize(context);
+                if context == Context::Ours {
+                    model.state = State::Finalized;
+                }
+            }
+        }
+        let alive = u32::from(![State::None, State::Finalized].contains(&model.state));
+        assert_eq!(world.lock().unwrap().alive, alive, "a transport is dropped once, and by Finalize");
+    }
+    if model.state != State::None {
+        caller.finalize(Context::Ours);
+    }
+    assert_eq!(world.lock().unwrap().alive, 0);
+}
+
+fuzz_target!(|input: (bool, Vec<(Context, Call)>)| {
+    tss2_fuzz::listen_to_log();
+    match input {
+        (true, calls) => play::<true>(&calls),
+        (false, calls) => play::<false>(&calls),
+    }
+});

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Calls as C makes them, on memory that is exactly as large as it has to be, so that the address sanitizer sees a byte
+//! too many.
+
+use super::{Command, Context, Fake, Handles, Room, Shared};
+use std::ptr::{null, null_mut};
+use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
+use tcti_core::testing::POLLED;
+use tcti_core::{PollHandle, Rc, Result};
+use tcti_ffi::{CONTEXT_SIZE, init_with};
+use tss2_fuzz::message::command;
+
+/// What memory of a caller holds.
+const GARBAGE: u64 = 0xa5a5_a5a5_a5a5_a5a5;
+
+/// A C program with one context, and another one of somebody else.
+pub(super) struct Caller<const FULL: bool> {
+    world: Shared,
+    memory: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
+    foreign: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
+    /// As Init made it: it is called with any context, and after Finalize.
+    head: Option<TSS2_TCTI_CONTEXT_COMMON_V2>,
+}
+
+/// Success and a size, for comparison.
+fn answer(rc: TSS2_RC) -> Result<()> {
+    Rc::from_c(rc)
+}
+
+impl<const FULL: bool> Caller<FULL> {
+    pub(super) fn new(world: Shared) -> Caller<FULL> {
+        Caller { world, memory: Box::new([GARBAGE; _]), foreign: Box::new([GARBAGE; _]), head: None }
+    }
+
+    fn context(&mut self, context: Context) -> *mut TSS2_TCTI_CONTEXT {
+        match context {
+            Context::Ours => self.memory.as_mut_ptr().cast(),
+            Context::Null => null_mut(),
+            Context::Foreign => self.foreign.as_mut_ptr().cast(),
+        }
+    }
+
+    fn head(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
+        self.head.expect("Init was called")
+    }
+
+    /// Asks for the size, then makes a context, saying that the memory has this size.
+    pub(super) fn init(&mut self, size: Option<u8>, aligned: bool) -> Result<()> {
+        let world = self.world.clone();
+        let open = || {
+            world.lock().unwrap().alive += 1;
+            Ok(Fake::<FULL> { world, half: false })
+        };
+        let mut wanted = 0;
+        let world = self.world.clone();
+        // SAFETY: NULL asks for the size.
+        let asked =
+            unsafe { init_with::<Fake<FULL>, ()>(null_mut(), &mut wanted, null(), |_| unreachable!("with no memory")) };
+        assert_eq!((asked, wanted), (0, CONTEXT_SIZE));
+        let mut size = size.map_or(CONTEXT_SIZE, usize::from);
+        let ctx = self.context(Context::Ours).wrapping_byte_add(usize::from(!aligned));
+        let before = *self.memory;
+        // SAFETY: the memory has CONTEXT_SIZE bytes, and nothing is written to what is misaligned.
+        let made = answer(unsafe { init_with(ctx, &mut size, null::<()>(), |_| open()) });
+        match made {
+            // SAFETY: Init made a context.
+            Ok(()) => self.head = Some(unsafe { ctx.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }),
+            Err(_) => assert_eq!(*self.memory, before, "memory that was refused"),
+        }
+        drop(world);
+        made
+    }
+
+    pub(super) fn transmit(&mut self, context: Context, what: Command, number: u32) -> Result<()> {
+        let mut bytes = command(number);
+        match what {
+            Command::Right | Command::Refused | Command::Null | Command::Huge => {}
+            Command::Short(len) => bytes.truncate(usize::from(len) % bytes.len()),
+            Command::Long => bytes.push(0),
+        }
+        let bytes = bytes.into_boxed_slice();
+        let (size, bytes) = match what {
+            Command::Null => (bytes.len(), std::ptr::null()),
+            Command::Huge => (usize::MAX, bytes.as_ptr()),
+            _ => (bytes.len(), bytes.as_ptr()),
+        };
+        let (transmit, ctx) = (self.head().v1.transmit.expect("a function"), self.context(context));
+        // SAFETY: as C would; a size that is no size is refused.
+        answer(unsafe { transmit(ctx, size, bytes) })
+    }
+
+    /// The size that is reported, when the call succeeds; the bytes, when they come, are those of `whole`.
+    pub(super) fn receive(&mut self, context: Context, room: Room, timeout: i32, whole: &[u8]) -> Result<usize> {
+        let (receive, ctx) = (self.head().v1.receive.expect("a function"), self.context(context));
+        let mut memory = match room {
+            Room::Null | Room::None => Vec::new(),
+            Room::Bytes(room) => vec![0xa5; (room % 64).into()],
+            Room::Plenty => vec![0xa5; 4096],
+        }
+        .into_boxed_slice();
+        let mut size = memory.len();
+        let (place, buffer): (*mut usize, *mut u8) = match room {
+            Room::Null => (null_mut(), memory.as_mut_ptr()),
+            Room::None => (&mut size, null_mut()),
+            Room::Bytes(_) | Room::Plenty => (&mut size, memory.as_mut_ptr()),
+        };
+        // SAFETY: as C would.
+        let received = answer(unsafe { receive(ctx, place, buffer, timeout) });
+        let filled = match (received, room) {
+            (Ok(()), Room::Bytes(_) | Room::Plenty) => size,
+            _ => 0,
+        };
+        assert_eq!(memory[..filled], whole[..filled]);
+        assert!(memory[filled..].iter().all(|byte| *byte == 0xa5), "nothing behind the response is written");
+        match received {
+            Err(Rc::INSUFFICIENT_BUFFER) => assert_eq!(size, whole.len()),
+            Err(_) => assert_eq!(size, memory.len(), "an error leaves the size"),
+            Ok(()) => {}
+        }
+        received.map(|()| size)
+    }
+
+    pub(super) fn cancel(&mut self, context: Context) -> Result<()> {
+        let (cancel, ctx) = (self.head().v1.cancel.expect("a function"), self.context(context));
+        // SAFETY: as C would.
+        answer(unsafe { cancel(ctx) })
+    }
+
+    pub(super) fn set_locality(&mut self, context: Context, locality: u8) -> Result<()> {
+        let (set_locality, ctx) = (self.head().v1.setLocality.expect("a function"), self.context(context));
+        // SAFETY: as C would.
+        answer(unsafe { set_locality(ctx, locality) })
+    }
+
+    pub(super) fn get_poll_handles(&mut self, context: Context, handles: Handles, expected: usize) -> Result<()> {
+        let (get, ctx) = (self.head().v1.getPollHandles.expect("a function"), self.context(context));
+        let room = match handles {
+            Handles::NullCount | Handles::Count => 0,
+            Handles::Room(room) => usize::from(room % 5),
+        };
+        let mut memory = vec![PollHandle { fd: -7, events: -7, revents: -7 }; room].into_boxed_slice();
+        let mut count = room;
+        let (array, place): (*mut PollHandle, *mut usize) = match handles {
+            Handles::NullCount => (memory.as_mut_ptr(), null_mut()),
+            Handles::Count => (null_mut(), &mut count),
+            Handles::Room(_) => (memory.as_mut_ptr(), &mut count),
+        };
+        // SAFETY: as C would.
+        let got = answer(unsafe { get(ctx, array, place) });
+        if got.is_ok() {
+            assert_eq!(count, expected);
+            let right = |it: &PollHandle| match expected {
+                2 => (it.fd, it.events) == (POLLED, libc::POLLIN),
+                _ => it.fd > 2 && it.events == libc::POLLOUT,
+            };
+            let filled = memory.iter().take(count).all(|it| right(it) && it.revents == 0);
+            assert!(filled && memory.iter().skip(count).all(|it| it.fd == -7), "so many handles and no more");
+        }
+        got
+    }
+
+    pub(super) fn make_sticky(&mut self, context: Context) -> Result<()> {
+        let (make_sticky, ctx) = (self.head().makeSticky.expect("a function"), self.context(context));
+        // SAFETY: as C would.
+        answer(unsafe { make_sticky(ctx, null_mut(), 1) })
+    }
+
+    pub(super) fn finalize(&mut self, context: Context) {
+        let (finalize, ctx) = (self.head().v1.finalize.expect("a function"), self.context(context));
+        // SAFETY: as C would.
+        unsafe { finalize(ctx) };
+        assert!(self.foreign.iter().all(|word| *word == GARBAGE), "another's context is not touched");
+    }
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The transport of commands and a command whose answers are files of the fuzzer: what is delivered is what the file
+//! has, and the next command works.
+#![no_main]
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use std::ffi::CString;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use tcti_cmd::Cmd;
+use tcti_core::session::{Received, State};
+use tcti_core::{Conf, Open, Rc, Result, Session, Wait};
+use tss2_fuzz::message::{COMMAND_SIZE, command, is_response, response};
+
+#[derive(Arbitrary, Debug)]
+enum Answer {
+    Right(u16),
+    Cut(u16),
+    Bytes(Vec<u8>),
+    TooMuch(u16),
+}
+
+static DIR: LazyLock<PathBuf> = LazyLock::new(|| tempfile::tempdir().expect("a directory").keep());
+
+/// Runs the command, which answers with one file after the other and ends behind one that is no response.
+fn open() -> Session<Cmd> {
+    let turn = format!("head -c {COMMAND_SIZE} >&2; cat $f; [ -e $f.end ] && exit");
+    let line = format!("cd {} && exec 2>/dev/null; for f in 0 1 2; do {turn}; done", DIR.display());
+    let line = CString::new(line).expect("no NUL");
+    Session::new(Cmd::open(Conf::new(Some(&line))).expect("a shell"))
+}
+
+fn put(name: u32, file: &[u8]) {
+    fs::write(DIR.join(format!("{name}")), file).expect("a file");
+    let end = DIR.join(format!("{name}.end"));
+    match is_response(file) {
+        true => drop(fs::remove_file(end)), // it was there or not
+        false => fs::write(end, "").expect("a file"),
+    }
+}
+
+fn run(session: &mut Session<Cmd>, number: u32) -> Result<Vec<u8>> {
+    session.transmit(&command(number))?;
+    match session.receive(Some(usize::MAX), Wait::Forever)? {
+        Received::Response(bytes) => Ok(bytes.to_vec()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fuzz_target!(|answers: [Answer; 2]| {
+    tss2_fuzz::listen_to_log();
+    let files: Vec<Vec<u8>> = (0..)
+        .zip(&answers)
+        .map(|(number, answer)| match answer {
+            Answer::Right(size) => response(number, *size),
+            Answer::Cut(size) => response(number, *size / 2)[..usize::from(*size / 2)].to_vec(),
+            Answer::Bytes(bytes) => bytes.clone(),
+            Answer::TooMuch(size) => [response(number, *size), vec![0]].concat(),
+        })
+        .collect();
+    for (name, file) in (0..).zip(&files) {
+        put(name, file);
+    }
+    put(2, &response(2, 5));
+    let mut session = open();
+    for (number, file) in (0..).zip(&files) {
+        match run(&mut session, number) {
+            Ok(bytes) => assert!(is_response(&bytes) && file.starts_with(&bytes)),
+            Err(rc) => {
+                assert!([Rc::IO_ERROR, Rc::MALFORMED_RESPONSE].contains(&rc), "{rc:?}");
+                assert!(!is_response(file), "a response was refused");
+                assert_eq!(session.state(), State::Transmit);
+                // It is started anew, and answers with its first file.
+                put(0, &response(9, 9));
+                assert_eq!(run(&mut session, 9), Ok(response(9, 9)));
+                return;
+            }
+        }
+    }
+    assert_eq!(run(&mut session, 2), Ok(response(2, 5)));
+});

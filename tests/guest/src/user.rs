@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Programs of users without rights, who may not look into the staged tree.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+use tss2_kit::{program, stage};
+
+/// Everybody's copy of the loader, the modules for devices and the stick, and a program that opens what its arguments
+/// name.
+pub(crate) struct PublicCopy(TempDir);
+
+impl PublicCopy {
+    pub(crate) fn new() -> PublicCopy {
+        let copy = PublicCopy(program::readable_dir());
+        copy.add(&program::link_tctildr());
+        for library in ["tctildr", "tcti-device", "tcti-spi-ltt2go"] {
+            copy.add(&stage::library(library));
+        }
+        copy
+    }
+
+    fn add(&self, file: &Path) {
+        fs::copy(file, self.0.path().join(file.file_name().unwrap())).unwrap();
+    }
+
+    /// The program, as a user with one group and no other.
+    pub(crate) fn open(&self, user: &str, group: &str, name_conf: &str) -> Command {
+        let mut command = stage::command("setpriv");
+        command.args(["--reuid", user, "--regid", group, "--clear-groups"]);
+        command.arg(self.0.path().join("link-tctildr")).arg(name_conf).env("LD_LIBRARY_PATH", self.0.path());
+        command
+    }
+}

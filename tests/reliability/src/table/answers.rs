@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What comes instead of an answer.
+
+use super::cells::{AGAIN, ANSWERS, IO, NOT_OPENED, SEQUENCE};
+use super::{Table, row};
+use crate::answers::Answer;
+use crate::fault::Fault;
+use crate::module::Module;
+use crate::outcome::{After, Cell, Codes, because, ends, goes_on, new_context, when_back};
+
+pub(super) const TABLE: Table = Table {
+    title: "Answers that are none",
+    text: "The peer is a scripted one. That of device is a pseudo-terminal, for the kernel's driver sends no such \
+           things; that of cmd is a command which hands on what it gets. pcap and tctildr have swtpm behind them. These, \
+           mssim and keep=true are on Unix sockets.",
+    columns: &[
+        Module::Swtpm,
+        Module::SwtpmUnix,
+        Module::SwtpmKept,
+        Module::Mssim,
+        Module::Cmd,
+        Module::Terminal,
+        Module::Pcap,
+        Module::Loader,
+    ],
+    rows: &[
+        row("It comes byte by byte", Fault::Answer(Answer::Pieces), &[ANSWERS; 8]),
+        row("Its header says 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), &[MALFORMED; 8]),
+        row(
+            "Its header says more than comes, and the connection ends",
+            Fault::Answer(Answer::SizeTooLarge),
+            &[IO, IO, IO, goes_on(&["IO_ERROR", "MALFORMED_RESPONSE"]), IO, TERMINAL_GONE, IO, IO],
+        ),
+        row("Its header says 1 MiB and a byte, or 4 GiB", Fault::Answer(Answer::SizeAboveLimit), &[MALFORMED; 8]),
+        row("There is something behind it", Fault::Answer(Answer::Trailing), &[MALFORMED; 8]),
+        row(
+            "The connection ends at any of its bytes",
+            Fault::Answer(Answer::End),
+            &[IO, IO, IO, IO, IO, TERMINAL_GONE, IO, IO],
+        ),
+        row("Some of it comes, and the rest after the time-out", Fault::Answer(Answer::Late), &[AGAIN; 8]),
+        row(
+            "Half of its header comes, or none or nearly all of it, and nothing more; the caller finalizes",
+            Fault::Answer(Answer::Silence),
+            &[GIVEN_UP; 8],
+        ),
+        row(
+            "It comes byte by byte, and 1,000 signals interrupt the receive that waits for it",
+            Fault::Answer(Answer::Interrupted),
+            &[ANSWERS; 8],
+        ),
+        row(
+            "It comes after the time-out, and the clock of the system is set to and fro meanwhile",
+            Fault::Answer(Answer::LateByAnotherClock),
+            &[AGAIN; 8],
+        ),
+        row(
+            "It is larger than the buffer of the caller, who tries again with a larger one",
+            Fault::Answer(Answer::LargerThanBuffer),
+            &[goes_on(&["INSUFFICIENT_BUFFER"]); 8],
+        ),
+        row(
+            "It has 1 MiB, the most that is taken",
+            Fault::Answer(Answer::Largest),
+            &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ONE_READ, ANSWERS, ANSWERS],
+        ),
+        row(
+            "It has 1 MiB, and malloc(3) gives nothing",
+            Fault::Answer(Answer::LargestWithoutMemory),
+            &[NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_SHELL, ONE_READ, NO_MEMORY, NO_MEMORY],
+        ),
+        row("It is none of a TPM 2.0", Fault::Answer(Answer::NoTpm), &[MALFORMED; 8]),
+        row(
+            "It is none of a TPM 2.0, and the caller asks for it once more",
+            Fault::Answer(Answer::NoTpmAgain),
+            &[SEQUENCE; 8],
+        ),
+        row(
+            "Something comes that nobody asked for, before a command",
+            Fault::Answer(Answer::Unasked),
+            &[NO_LINE, NO_LINE, ANSWERS, ANSWERS, UNASKED_OF_CMD, MESSAGES, NO_LINE, NO_LINE],
+        ),
+        row(
+            "When a context is opened, the control channel ends at any byte of its replies",
+            Fault::Answer(Answer::ControlEnds),
+            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, ONE_CHANNEL, ONE_CHANNEL, NOT_OPENED, NOT_OPENED],
+        ),
+    ],
+};
+
+const MALFORMED: Cell = goes_on(&["MALFORMED_RESPONSE"]);
+const TERMINAL_GONE: Cell = ends(Codes::Any(&["IO_ERROR", "MALFORMED_RESPONSE", "NO_CONNECTION"]), After::WhenBack);
+const NO_MEMORY: Cell = goes_on(&["MEMORY"]);
+const GIVEN_UP: Cell = new_context(&["TRY_AGAIN"]);
+const NO_LINE: Cell = Cell::Not("There is no connection between two commands.");
+const MESSAGES: Cell = Cell::Not("A driver sends what was asked for.");
+const UNASKED_OF_CMD: Cell = Cell::Unit("cmd/tests.rs", "what_is_printed_unasked_never_meets_a_command");
+const ONE_CHANNEL: Cell = Cell::Not("There is one channel, and Init asks for nothing.");
+const ONE_READ: Cell = Cell::Not("A driver has no response of more than 4096 bytes.");
+const NO_SHELL: Cell = because(when_back(&["MEMORY"]), "There is no memory to start the command again either.");

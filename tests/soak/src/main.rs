@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `soak`: random load with random faults on one kind of TPM, for a time or for a number of commands. Prints a row of
+//! counts, and fails when an answer was wrong, something leaked, or a context did not work again.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what it cannot do ends it")]
+
+mod descriptors;
+mod driver;
+mod kernel;
+mod place;
+mod places;
+mod proxy;
+mod resources;
+mod storm;
+mod sys;
+mod tally;
+mod tools;
+mod watchdog;
+mod wire;
+
+use clap::{Parser, ValueEnum};
+use driver::Driver;
+use fastrand::Rng;
+use place::{Place, Programs};
+use places::command::Command;
+use places::device::Device;
+use places::liar::{Liar, Lie};
+use places::libtpms::Libtpms;
+use places::network::Network;
+use places::stick::Simulated;
+use places::usb::Usb;
+use proxy::Framing;
+use resources::Resources;
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+use storm::Storm;
+use tools::Tools;
+use tss2_soak::Trouble;
+use watchdog::Watchdog;
+
+/// NV index of the first context, where no hierarchy has one of its own.
+const FIRST_INDEX: u32 = 0x0150_0100;
+
+/// What is put under load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    Swtpm,
+    Mssim,
+    Cmd,
+    Libtpms,
+    /// One of the processes beside `libtpms`, until its input ends.
+    LibtpmsBeside,
+    /// The bus of the stick, in this process.
+    Stick,
+    /// The stick behind the kernel's USB stack; in the virtual machine.
+    Usb,
+    /// /dev/tpmrm0; in the virtual machine.
+    Device,
+    /// No TPM: what this program itself is tested with.
+    Liar,
+    /// No load, but what stands between the contexts and a server, until its input ends.
+    Proxy,
+}
+
+impl What {
+    /// In the table.
+    fn name(self) -> &'static str {
+        match self {
+            What::Swtpm => "swtpm",
+            What::Mssim => "mssim",
+            What::Cmd => "cmd",
+            What::Libtpms => "libtpms",
+            What::LibtpmsBeside => "libtpms, a process beside",
+            What::Stick => "stick (bus only, in this process)",
+            What::Usb => "stick (kernel's USB)",
+            What::Device => "device",
+            What::Liar => "liar",
+            What::Proxy => "proxy",
+        }
+    }
+}
+
+#[derive(Parser)]
+struct Options {
+    what: Option<What>,
+    /// How long.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Until so many commands were sent, however long that takes.
+    #[arg(long)]
+    commands: Option<u64>,
+    /// What all decisions follow from; without one it is random, and printed.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The state file of `libtpms-beside`.
+    #[arg(long)]
+    shared: Option<PathBuf>,
+    /// Of a process of `libtpms-beside`; no two that run at a time have the same.
+    #[arg(long, default_value_t = 0)]
+    number: u32,
+    /// Where `proxy` listens: a port, or a path.
+    #[arg(long, default_value = "0")]
+    at: String,
+    /// The server of `proxy`.
+    #[arg(long, default_value = "0")]
+    server: String,
+    /// What passes through `proxy`.
+    #[arg(long, default_value = "raw")]
+    framing: Framing,
+    /// What is wrong with `liar`.
+    #[arg(long)]
+    lie: Option<Lie>,
+    /// Compiles what runs beside, into the directory `TSS2_PROGRAMS`, and prints the head of the table of all rows.
+    #[arg(long)]
+    prepare: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    if options.prepare {
+        tools::compile();
+        println!("{}", tally::HEAD);
+    }
+    let Some(what) = options.what else { return ExitCode::SUCCESS };
+    let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
+    if what == What::Proxy {
+        proxy::serve(&proxy::parse(&options.at), &proxy::parse(&options.server), options.framing);
+        return ExitCode::SUCCESS;
+    }
+    if what != What::LibtpmsBeside {
+        eprintln!("soak: {} with seed {seed}", what.name());
+    }
+    sys::prepare_signals();
+    match what {
+        What::Swtpm => run(what, &options, seed, Network::swtpm()),
+        What::Mssim => run(what, &options, seed, Network::mssim()),
+        What::Cmd => run(what, &options, seed, Command::new()),
+        What::Libtpms => run(what, &options, seed, Libtpms::new(Rng::with_seed(!seed))),
+        What::LibtpmsBeside => run(what, &options, seed, Libtpms::beside(options.shared.clone().unwrap_or_default())),
+        What::Stick => run(what, &options, seed, Simulated::plug_in()),
+        What::Usb => run(what, &options, seed, Usb::plug_in()),
+        What::Device => run(what, &options, seed, Device::default()),
+        What::Liar => run(what, &options, seed, Liar(options.lie)),
+        What::Proxy => ExitCode::SUCCESS, // see above
+    }
+}
+
+/// When it is over.
+struct End {
+    since: Instant,
+    seconds: u64,
+    commands: Option<u64>,
+    input: Option<Arc<AtomicBool>>,
+}
+
+impl End {
+    /// The part of the whole that is behind us.
+    fn part(&self, sent: u64) -> f64 {
+        match (&self.input, self.commands) {
+            (Some(input), _) => {
+                let enough = if input.load(Ordering::Relaxed) { 1.0 } else { 0.9 };
+                (sent as f64 / BESIDE).min(enough)
+            }
+            (None, Some(commands)) => sent as f64 / commands as f64,
+            (None, None) => self.since.elapsed().as_secs_f64() / self.seconds as f64,
+        }
+    }
+}
+
+/// Becomes true when standard input ends.
+fn end_of_input() -> Arc<AtomicBool> {
+    let ended = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&ended);
+    thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        set.store(true, Ordering::Relaxed);
+    });
+    ended
+}
+
+/// Commands of a process beside at least, also when its input ended at once: leaks are to show.
+const BESIDE: f64 = 5000.0;
+
+/// After this part of it everything has been allocated that stays.
+const WARM: f64 = 0.3;
+
+fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode {
+    let since = Instant::now();
+    let mut rng = Rng::with_seed(seed);
+    let input = (what == What::LibtpmsBeside).then(end_of_input);
+    let end = End { since, seconds: options.seconds, commands: options.commands, input };
+    let name = what.name();
+    let trouble = Trouble::new(place.outside());
+    let tools = match place.programs() {
+        Programs::Beside(name_conf, keeps) => {
+            Some(Tools::start(name_conf, keeps, rng.fork(), Watchdog::start(name, seed), trouble.clone()))
+        }
+        Programs::None | Programs::Between(_) => None,
+    };
+    let storm = Storm::over_this_thread();
+    let mut driver = Driver::new(place, FIRST_INDEX + options.number, rng, Watchdog::start(name, seed), storm, trouble);
+    driver.open_log();
+    run_until(&mut driver, &end, WARM);
+    let warm = at_rest(&mut driver, tools.as_ref(), Resources::now);
+    let sent = driver.tally.sent;
+    run_until(&mut driver, &end, 1.0);
+    if driver.tally.sent == sent && !driver.tally.is_bad() {
+        driver.tally.failures.push("no command was sent between the two measurements of what leaks".to_owned());
+    }
+    let leaks = at_rest(&mut driver, tools.as_ref(), || warm.growth());
+    driver.tally.leaks.extend(leaks);
+    match tools {
+        Some(tools) => driver.tally.runs = tools.finish(),
+        None => driver.lend_to_all(),
+    }
+    report(what, seed, since.elapsed(), driver)
+}
+
+/// Goes on until this part of it is behind us, or something was wrong.
+fn run_until<P: Place>(driver: &mut Driver<P>, end: &End, part: f64) {
+    while !driver.tally.is_bad() && end.part(driver.tally.sent) < part {
+        driver.step();
+    }
+}
+
+/// Does something while no context is open and nothing else works.
+fn at_rest<P: Place, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: impl FnOnce() -> T) -> T {
+    driver.rest();
+    let _paused = tools.map(Tools::pause);
+    let stays = driver.place.rest();
+    driver.tally.leaks.extend(stays);
+    work()
+}
+
+fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>) -> ExitCode {
+    driver.kill_workers();
+    let Driver { mut place, mut tally, watchdog, .. } = driver;
+    let ended = watchdog.watch(format_args!("the last of what runs beside"), || {
+        let ended = place.finish();
+        drop(place);
+        ended
+    });
+    let mut rows = Vec::new();
+    for ended in ended {
+        match ended {
+            Ok(row) => rows.push(row),
+            Err(why) => tally.failures.push(why),
+        }
+    }
+    tally.leaks.extend(resources::children());
+    tally.balance();
+    let name = what.name();
+    println!("| {name} | {tally} | {:.0} | {seed} |", took.as_secs_f64());
+    rows.iter().for_each(|row| println!("{row}"));
+    tss2_kit::program::clean_up();
+    tally.bad().take(WORDS).for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
+    match tally.is_bad() {
+        false => ExitCode::SUCCESS,
+        true => {
+            last_words();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// So much is said of what was wrong.
+const WORDS: usize = 20;
+
+/// Prints what the modules logged last: the reason is among it.
+fn last_words() {
+    let log = std::env::var_os("TSS2_LOGFILE").and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(8)..].iter().for_each(|line| eprintln!("soak: {line}"));
+}

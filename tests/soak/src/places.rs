@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The kinds of TPM that are put under load.
+
+pub(crate) mod command;
+pub(crate) mod device;
+pub(crate) mod liar;
+pub(crate) mod libtpms;
+pub(crate) mod network;
+pub(crate) mod stick;
+pub(crate) mod usb;
+
+use std::ffi::CString;
+use tcti_core::Result;
+use tcti_core::Tcti;
+use tcti_loader::NameConf;
+
+/// Opens what `name:conf` says through the loader, as every program does.
+fn open(name_conf: &str) -> Result<Box<dyn Tcti>> {
+    let name_conf = CString::new(name_conf).unwrap();
+    Ok(Box::new(tcti_loader::open(&NameConf::parse(Some(&name_conf))?)?))
+}

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A TPM in this process that can hash and has room for one HMAC key, and asks for everything else to be sent again. It may
+//! be told to lie: whoever judges what comes of a run has to notice (`tests/judge.rs`).
+
+use crate::place::{Abilities, Keeps, Now, Place, Refusals, Strike, TAKEN};
+use clap::ValueEnum;
+use fastrand::Rng;
+use sha2::{Digest, Sha256};
+use tcti_core::Tcti;
+use tcti_core::{GetPollHandles, Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tss2_soak::hmac;
+
+/// What is not as it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lie {
+    /// Each answer is the one to the command before.
+    Behind,
+    /// A command fails without a fault.
+    Broken,
+    /// There are two descriptors to poll.
+    Handles,
+    /// Each command leaves a hundred bytes.
+    Heap,
+    /// The key is gone after some commands.
+    Lost,
+    /// The same in forked processes alone.
+    LostThere,
+    /// In forked processes each answer is the one to the command before.
+    BehindThere,
+    /// In forked processes a command fails without a fault.
+    BrokenThere,
+    /// Forked processes crash.
+    CrashThere,
+}
+
+/// The handle of the key.
+const HANDLE: [u8; 4] = [0x80, 0, 0, 0];
+/// So many commands it is there that is lost.
+const SPAN: u32 = 200;
+
+/// The TPM.
+pub(crate) struct Liar(pub(crate) Option<Lie>);
+
+/// A context on it.
+struct Way {
+    lie: Option<Lie>,
+    is_forked: bool,
+    key: Option<Vec<u8>>,
+    commands: u32,
+    /// The right ones to the last two commands.
+    answers: [Vec<u8>; 2],
+}
+
+impl Transport for Way {
+    fn send(&mut self, command: &[u8]) -> Result<()> {
+        self.commands += 1;
+        match (self.lie, self.is_forked) {
+            (Some(Lie::Lost), _) | (Some(Lie::LostThere), true) if self.commands > SPAN => self.key = None,
+            (Some(Lie::Broken), _) | (Some(Lie::BrokenThere), true) => return Err(Rc::IO_ERROR),
+            (Some(Lie::CrashThere), true) => std::process::abort(),
+            (Some(Lie::Heap), _) => {
+                Box::leak(Box::new([0_u8; 100]));
+            }
+            _ => {}
+        }
+        let answer = self.answer(command);
+        let [_, before] = std::mem::take(&mut self.answers);
+        self.answers = [before, answer];
+        Ok(())
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        let [before, right] = &self.answers;
+        let is_behind = match self.lie {
+            Some(Lie::Behind) => true,
+            Some(Lie::BehindThere) => self.is_forked,
+            _ => false,
+        };
+        rx.extend(if is_behind { before } else { right })?;
+        Ok(Progress::Complete)
+    }
+
+    fn abandon(&mut self) {}
+
+    fn inherited(&mut self, _inheritance: Inheritance) {
+        self.is_forked = true;
+    }
+
+    const POLL_HANDLES: Option<GetPollHandles<Way>> = Some(|way| match way.lie {
+        Some(Lie::Handles) => Ok(vec![1, 2]),
+        _ => Ok(Vec::new()), // receive does not wait
+    });
+}
+
+impl Way {
+    fn new(lie: Option<Lie>) -> Way {
+        let again = response(0x8001, 0x922, &[]);
+        Way { lie, is_forked: false, key: None, commands: 0, answers: [again.clone(), again] }
+    }
+
+    /// The right one.
+    fn answer(&mut self, command: &[u8]) -> Vec<u8> {
+        let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
+        match (code, &self.key) {
+            // TPM2_Hash with SHA-256 in the hierarchy NULL.
+            (0x17d, _) => {
+                let [data @ .., _, _, _, _, _, _] = &command[12..] else { unreachable!() };
+                let ticket = [0x80, 0x24, 0x40, 0, 0, 7, 0, 0];
+                match data.len() {
+                    0..=1024 => response(0x8001, 0, &[&[0, 32], &Sha256::digest(data)[..], &ticket].concat()),
+                    _ => response(0x8001, 0x1d5, &[]),
+                }
+            }
+            // TPM2_GetCapability of the transient objects.
+            (0x17a, key) if command[10..14] == [0, 0, 0, 1] => {
+                let handles: &[u8] = if key.is_some() { &HANDLE } else { &[] };
+                let count = u8::from(key.is_some());
+                response(0x8001, 0, &[&[0, 0, 0, 0, 1, 0, 0, 0, count], handles].concat())
+            }
+            // TPM2_LoadExternal, with the key behind its type, an empty password and a seed.
+            (0x167, None) => {
+                self.key = Some(command[52..84].to_vec());
+                let public = &command[86..command.len() - 4];
+                let name = [&[0, 34, 0, 0x0b], &Sha256::digest(public)[..]].concat();
+                response(0x8001, 0, &[&HANDLE[..], &name].concat())
+            }
+            // TPM2_HMAC.
+            (0x155, Some(key)) if command[10..14] == HANDLE => {
+                let mac = hmac(key, &command[29..command.len() - 2]);
+                response(0x8002, 0, &[&[0, 0, 0, 34, 0, 32], &mac[..], &[0, 0, 1, 0, 0]].concat())
+            }
+            (0x155, None) => response(0x8001, 0x910, &[]),
+            // TPM_RC_RETRY (TPM 2.0 Library Part 2, section 6.6).
+            _ => response(0x8001, 0x922, &[]),
+        }
+    }
+}
+
+fn response(tag: u16, code: u32, fields: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(10 + fields.len()).unwrap();
+    [&tag.to_be_bytes(), &size.to_be_bytes()[..], &code.to_be_bytes(), fields].concat()
+}
+
+impl Place for Liar {
+    fn slots(&self) -> usize {
+        1
+    }
+
+    fn server(&self, _slot: usize) -> usize {
+        0
+    }
+
+    fn open(&mut self, _slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
+        Ok(Box::new(Session::new(Way::new(self.0))))
+    }
+
+    fn keeps(&self, _slot: usize) -> Keeps {
+        Keeps::Connection
+    }
+
+    fn strike(&mut self, _slot: usize, _now: Now, _rng: &mut Rng) -> Option<Strike> {
+        None
+    }
+
+    fn heal(&mut self, _slot: usize) -> bool {
+        false
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities {
+            forks: true,
+            refusals: Refusals::Tpm,
+            largest: TAKEN,
+            signals: true,
+            cancel: false,
+            locality: false,
+            poll: true,
+        }
+    }
+}

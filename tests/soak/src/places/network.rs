@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! swtpm and the simulators' server behind proxies: faults of the connection, servers that are killed and come back.
+
+use super::open;
+use crate::descriptors::Exhausted;
+use crate::place::{
+    Abilities, BROKEN, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Reach, Refusals, Strike, TAKEN,
+};
+use crate::proxy::{Framing, Proxy};
+use fastrand::Rng;
+use std::thread;
+use std::time::{Duration, Instant};
+use tcti_core::Result;
+use tcti_core::Tcti;
+use tempfile::TempDir;
+use tss2_kit::mssim::{Mssim, MssimServer};
+use tss2_kit::server::{At, Emulator, Program, Socket, Swtpm, SwtpmSocket, Tpm};
+
+/// One context's way to its server.
+struct Way {
+    server: usize,
+    data: Proxy,
+    control: Proxy,
+    name_conf: String,
+    /// Whether a context keeps its connection.
+    keeps: bool,
+}
+
+/// Servers and ways to them.
+pub(crate) struct Network<P> {
+    servers: Vec<Emulator<P>>,
+    /// Whom it hits when one is killed.
+    reach: Reach,
+    dead: Vec<bool>,
+    ways: Vec<Way>,
+    exhausted: Option<Exhausted>,
+    abilities: Abilities,
+    /// On which server other programs are, and what opens it.
+    programs: (usize, String),
+    _dir: TempDir,
+}
+
+const ABILITIES: Abilities = Abilities {
+    forks: true,
+    refusals: Refusals::Tpm,
+    largest: TAKEN,
+    signals: true,
+    cancel: false,
+    locality: true,
+    poll: true,
+};
+
+/// How long a connection may pass through after both ends have closed it.
+const SETTLE: Duration = Duration::from_secs(10);
+
+impl Network<SwtpmSocket> {
+    /// Two contexts take turns on a swtpm on TCP, which tools use, too; a third one keeps its connection to another
+    /// swtpm, on a Unix socket.
+    pub(crate) fn swtpm() -> Self {
+        let servers = [Socket::Tcp, Socket::Unix].map(Swtpm::start);
+        let ways = [(0, ""), (0, ""), (1, ",keep=true")];
+        Network::over(servers.into(), Reach::Server, &ways, Framing::Raw, ABILITIES, 0)
+    }
+}
+
+impl Network<MssimServer> {
+    /// A simulator serves one session at a time, so each context has its own, and the tools theirs. The server of
+    /// ours keeps its TPM in memory, as it were.
+    pub(crate) fn mssim() -> Self {
+        let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Mssim::start(socket, 0));
+        let abilities = Abilities { cancel: true, ..ABILITIES };
+        let ways = [(0, ""), (1, "")];
+        Network::over(servers.into(), Reach::Memory, &ways, Framing::Enveloped, abilities, 2)
+    }
+}
+
+impl<P: Program> Network<P> {
+    fn over(
+        servers: Vec<Emulator<P>>,
+        reach: Reach,
+        ways: &[(usize, &str)],
+        framing: Framing,
+        abilities: Abilities,
+        programs: usize,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let way = |(number, (server, more)): (usize, &(usize, &str))| {
+            let at = channels(servers[*server].at());
+            let path = dir.path().join(format!("way-{number}"));
+            let here = match &at {
+                [At::Port(_), _] => [At::Port(0), At::Port(0)],
+                [At::Path(_), _] => [At::Path(path.clone()), At::Path(path.with_extension("ctrl"))],
+            };
+            let data = Proxy::start(&here[0], &at[0], framing);
+            let control = Proxy::start(&here[1], &at[1], Framing::Word);
+            let conf = match (data.port(), control.port()) {
+                (Some(data), Some(control)) => format!("host=127.0.0.1,port={data},ctrl_port={control}"),
+                _ => format!("path={}", path.display()),
+            };
+            let keeps = framing == Framing::Enveloped || !more.is_empty();
+            Way { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE), keeps }
+        };
+        let ways = ways.iter().enumerate().map(way).collect();
+        let dead = servers.iter().map(|_| false).collect();
+        let programs = (programs, servers[programs].name_conf());
+        Network { servers, reach, dead, ways, exhausted: None, abilities, programs, _dir: dir }
+    }
+}
+
+fn channels(at: &At) -> [At; 2] {
+    match at {
+        At::Port(port) => [At::Port(*port), At::Port(port + 1)],
+        At::Path(path) => [At::Path(path.clone()), At::Path(format!("{}.ctrl", path.display()).into())],
+    }
+}
+
+impl<P: Program> Place for Network<P> {
+    fn slots(&self) -> usize {
+        self.ways.len()
+    }
+
+    fn server(&self, slot: usize) -> usize {
+        self.ways[slot].server
+    }
+
+    fn open(&mut self, slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
+        open(&self.ways[slot].name_conf)
+    }
+
+    fn keeps(&self, _slot: usize) -> Keeps {
+        Keeps::Tpm
+    }
+
+    fn is_exclusive(&self, slot: usize) -> bool {
+        self.ways[slot].keeps
+    }
+
+    fn strike(&mut self, slot: usize, now: Now, rng: &mut Rng) -> Option<Strike> {
+        let way = &mut self.ways[slot];
+        let kill = rng.u8(..50) == 0;
+        if kill && now.calm {
+            self.servers[way.server].kill();
+            self.dead[way.server] = true;
+            let (reach, beside) = (self.reach, way.server == self.programs.0);
+            return Some(Strike { reach, beside, unloads: true, ..Strike::of_one("a killed server", BROKEN) });
+        }
+        if rng.u8(..30) == 0 && now.moment != Moment::Due && now.calm {
+            self.exhausted = Exhausted::now();
+            return Some(Strike::of_process("no more descriptors", NO_DESCRIPTORS));
+        }
+        let wire = match (now.moment, rng.bool()) {
+            (Moment::Control, _) | (Moment::Open, true) => way.control.arm(rng),
+            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => way.data.arm(rng),
+        };
+        Some(Strike::of_one(wire.name(), wire.codes()))
+    }
+
+    fn heal(&mut self, slot: usize) -> bool {
+        self.exhausted = None;
+        let way = &mut self.ways[slot];
+        let was_dead = std::mem::take(&mut self.dead[way.server]);
+        if was_dead {
+            self.servers[way.server].restart();
+        }
+        [way.data.disarm(), way.control.disarm(), was_dead].contains(&true)
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
+    fn programs(&self) -> Programs {
+        Programs::Beside(self.programs.1.clone(), Keeps::Nowhere)
+    }
+
+    fn rest(&mut self) -> Vec<String> {
+        let since = Instant::now();
+        loop {
+            let proxies = self.ways.iter_mut().flat_map(|way| [("data", &mut way.data), ("control", &mut way.control)]);
+            let open: Vec<&str> = proxies.filter_map(|(channel, proxy)| proxy.is_open().then_some(channel)).collect();
+            if open.is_empty() || since.elapsed() > SETTLE {
+                let stays = |channel| format!("a {channel} connection, {SETTLE:?} after all contexts were closed");
+                return open.into_iter().map(stays).collect();
+            }
+            thread::sleep(Duration::from_millis(1)); // how often to look
+        }
+    }
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The least that a TPM with a state file needs: libtpms, a lock, and one write of what has changed, to the disk if that is
+//! the permanent state.
+
+use crate::subject::{COUNTER, Command, STARTUP, Subject};
+use anyhow::{Result, anyhow};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use tcti_core::Rc;
+use tcti_libtpms::sys::{Blobs, Chip};
+
+/// A file of that name, and a TPM that is new in each turn.
+pub(crate) fn floor(path: PathBuf) -> Subject {
+    Box::new(move || {
+        let failed = |rc: Rc| anyhow!("{rc:?}");
+        let mut chip = Chip::take().map_err(failed)?;
+        chip.power_on(Blobs::default()).map_err(failed)?;
+        for command in [STARTUP, COUNTER, Command::Increment.bytes()] {
+            chip.process(0, command).map_err(failed)?;
+        }
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
+        file.write_all_at(&[0; 16 << 10], 0)?;
+        file.sync_all()?;
+        let mut known = chip.permanent(<[u8]>::to_vec);
+        Ok(Box::new(move |command| -> Result<usize> {
+            flock(&file, FlockOperation::LockExclusive)?;
+            let response = chip.process(0, command).map_err(failed)?;
+            let volatile = chip.volatile().map_err(failed)?;
+            if chip.permanent(|permanent| permanent == known) {
+                file.write_all_at(&volatile, 0)?;
+            } else {
+                known = chip.permanent(<[u8]>::to_vec);
+                file.write_all_at(&[&known, &*volatile].concat(), 0)?;
+                file.sync_data()?;
+            }
+            flock(&file, FlockOperation::Unlock)?;
+            Ok(response.len())
+        }))
+    })
+}
