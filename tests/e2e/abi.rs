@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the dynamic linker sees of each staged library: names, exported symbols, needs and flags. The symbols that a
-//! library exports are those of `src/*/module/exports.txt`, or its Init and Tss2_Tcti_Info.
+//! Each staged library as the dynamic linker sees it: file names, exported symbols, needed libraries and flags. A
+//! library exports the symbols in `src/*/module/exports.txt`, or without that file its Init function and
+//! Tss2_Tcti_Info.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,14 +19,14 @@ pub(crate) fn tests(suite: &mut Suite) {
             let name = name.clone();
             move || body(&name)
         };
-        suite.test(test("three_file_names"), &[], with(three_file_names));
+        suite.test(test("has_three_file_names"), &[], with(three_file_names));
         suite.test(test("exports_exactly_its_list"), &[BINUTILS], with(exports));
         suite.test(test("names_itself_and_needs_no_tss2_library"), &[BINUTILS], with(dynamic_section));
     }
 }
 
-/// The libraries of the source tree, by name: `tss2-tcti-swtpm` and so on.
-fn libraries() -> BTreeMap<String, PathBuf> {
+/// Returns the directory of each library in the source tree by its name, such as `tss2-tcti-swtpm`.
+pub(crate) fn libraries() -> BTreeMap<String, PathBuf> {
     let src = stage::repository().join("src");
     let dirs = fs::read_dir(&src).unwrap().map(|entry| entry.unwrap());
     let modules = dirs.filter(|dir| dir.path().join("module").is_dir()).map(|dir| {

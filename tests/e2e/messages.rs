@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What a person reads on stderr when something is wrong, line for line, and that nothing is printed when all is well.
 
+use crate::needs::{NO_STICK, NO_TPM};
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM, TPM2_TOOLS};
 use tss2_kit::pty::PtyDevice;
-use tss2_kit::server::{Socket, StateFile, Swtpm, Tpm, free_port};
+use tss2_kit::server::{SocketKind, StateFile, Swtpm, TestTpm, free_port};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, program, stage};
 
@@ -150,9 +151,9 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("messages::two_addresses", &[&BUILD[..], &[SWTPM]].concat(), two_addresses);
     suite.test("messages::blanks_and_line_ends_around_a_number", &[&BUILD[..], &[SWTPM]].concat(), blanks);
     suite.test("messages::no_control_channel", &BUILD, no_control_channel);
-    suite.test("messages::no_device", &[&BUILD[..], &[Need::NoTpm]].concat(), no_device);
-    suite.test("messages::no_default_opens", &[&BUILD[..], &[Need::NoTpm]].concat(), no_default_opens);
-    suite.test("messages::no_stick", &[&BUILD[..], &[Need::NoStick]].concat(), no_stick);
+    suite.test("messages::no_device", &[&BUILD[..], &[NO_TPM]].concat(), no_device);
+    suite.test("messages::no_default_opens", &[&BUILD[..], &[NO_TPM]].concat(), no_default_opens);
+    suite.test("messages::no_stick", &[&BUILD[..], &[NO_STICK]].concat(), no_stick);
     suite.test("messages::no_permission", &[&BUILD[..], &[SETPRIV, SWTPM, Need::Root]].concat(), no_permission);
     let libtpms = [&BUILD[..], &[LIBTPMS]].concat();
     suite.test("messages::a_damaged_state_file", &libtpms, damaged_state_file);
@@ -207,7 +208,7 @@ fn which_tcti() {
 
 /// The last of host and path counts, as in C.
 fn two_addresses() {
-    let swtpm = Swtpm::start(Socket::Unix);
+    let swtpm = Swtpm::start(SocketKind::Unix);
     let path = swtpm.conf();
     for (before, passed_over) in
         [("host=x,port=1,", "what host= and port= say"), ("host=x,", "host="), ("port=1,", "port=")]
@@ -223,7 +224,7 @@ fn two_addresses() {
 
 /// As they get into variables from files.
 fn blanks() {
-    let swtpm = Swtpm::start(Socket::Tcp);
+    let swtpm = Swtpm::start(SocketKind::Tcp);
     let conf = swtpm.conf();
     for around in ["\n", "\r\n", " ", "\t"] {
         let output = output::run(&mut open(&[&format!("swtpm:{conf}{around}")]));

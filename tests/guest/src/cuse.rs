@@ -14,11 +14,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 use tss2_kit::need::{OPENSSL, SWTPM, TPM2_TOOLS};
-use tss2_kit::refused::{BY_THE_TPM, nothing_is_lost};
-use tss2_kit::server::{At, Socket, Swtpm};
+use tss2_kit::scenario::refused::{BY_THE_TPM, nothing_is_lost};
+use tss2_kit::scenario::tools;
+use tss2_kit::server::{Address, SocketKind, Swtpm};
 use tss2_kit::suite::Suite;
 use tss2_kit::waiting::wait_until;
-use tss2_kit::{output, stage, tools};
+use tss2_kit::{output, stage};
 
 /// Requests of the kernel, and CUSE's own (Linux `include/uapi/linux/fuse.h`).
 const OPEN: u32 = 14;
@@ -53,8 +54,8 @@ impl Cuse {
     /// A new TPM that takes so long for each command.
     pub(crate) fn start(latency: Duration) -> Cuse {
         output::succeed(Command::new("modprobe").arg("cuse"));
-        let tpm = Swtpm::start(Socket::Unix);
-        let At::Path(socket) = tpm.at() else { panic!("it listens on a Unix socket") };
+        let tpm = Swtpm::start(SocketKind::Unix);
+        let Address::Path(socket) = tpm.at() else { panic!("it listens on a Unix socket") };
         let mut command = Command::new(env::current_exe().unwrap());
         command.arg("cuse").arg(socket).arg(latency.as_millis().to_string()).stdin(Stdio::null());
         let cuse = Cuse { child: command.spawn().unwrap(), _tpm: tpm };

@@ -7,10 +7,11 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use tss2_kit::asynchronous::{By, SIMULATED, waits_without_work};
 use tss2_kit::need::{ESYS, Need, OPENSSL, SETPRIV, TPM2_TOOLS, TSS2_HEADERS};
+use tss2_kit::scenario::asynchronous::{By, SIMULATED, waits_without_work};
+use tss2_kit::scenario::tools;
 use tss2_kit::suite::Suite;
-use tss2_kit::{output, program, stage, tools};
+use tss2_kit::{output, program, stage};
 
 /// Codes of the TCTI layer as `link-tctildr` exits.
 pub(crate) const IO_ERROR: i32 = 0xa;

@@ -2,9 +2,9 @@
 //! Programs that fork, on the kernel's driver. The connection of /dev/tpmrm0 is the memory for keys: who opens another one
 //! has none.
 
-use tss2_kit::forks::Connection::Shared;
-use tss2_kit::forks::{as_nobody, in_every_order};
 use tss2_kit::need::{Need, TPM2_TOOLS};
+use tss2_kit::scenario::forks::Connection::Shared;
+use tss2_kit::scenario::forks::{as_nobody, in_every_order};
 use tss2_kit::suite::Suite;
 
 const WAYS: [(&str, &str, &[Need]); 5] = [

@@ -3,11 +3,11 @@
 
 use crate::servers::stack;
 use std::path::PathBuf;
-use tss2_kit::asynchronous;
-use tss2_kit::forks;
 use tss2_kit::need::{ESYS, FAPI, TSS2_HEADERS};
 use tss2_kit::program::{self, Link};
-use tss2_kit::refused;
+use tss2_kit::scenario::asynchronous;
+use tss2_kit::scenario::forks;
+use tss2_kit::scenario::refused;
 use tss2_reliability as reliability;
 
 const LOADER: Link = Link::Staged("tss2-tctildr");

@@ -6,7 +6,7 @@ use crate::vtpm::Vtpm;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 use tss2_kit::need::SWTPM;
-use tss2_kit::refused::{BY_THE_TPM, IO_ERROR, Refusals, nothing_is_lost};
+use tss2_kit::scenario::refused::{BY_THE_TPM, IO_ERROR, Refusals, nothing_is_lost};
 use tss2_kit::stage;
 use tss2_kit::suite::Suite;
 

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use tss2_kit::need::{Need, OPENSSL, SWTPM, TPM2_PROVIDER};
-use tss2_kit::server::{Around, Socket, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, Swtpm, TestTpm, Wrapped};
 use tss2_kit::suite::Suite;
 use tss2_kit::waiting::wait_until;
 use tss2_kit::web::{Kind, Libraries, Mpm, Server, Site};
@@ -80,12 +80,12 @@ impl Chip {
     }
 
     /// The TPM, where it has to be started.
-    fn start(self) -> Option<Box<dyn Tpm>> {
-        let swtpm = || Swtpm::start(Socket::Tcp);
+    fn start(self) -> Option<Box<dyn TestTpm>> {
+        let swtpm = || Swtpm::start(SocketKind::Tcp);
         match self {
             Chip::Device => None,
             Chip::Swtpm => Some(Box::new(swtpm())),
-            Chip::SwtpmKept => Some(Box::new(Around("", swtpm(), ",keep=true"))),
+            Chip::SwtpmKept => Some(Box::new(Wrapped("", swtpm(), ",keep=true"))),
         }
     }
 
@@ -97,24 +97,24 @@ impl Chip {
 }
 
 /// The name and configuration of a TPM that was started, or of the kernel's.
-fn name_conf(started: Option<&dyn Tpm>) -> String {
-    started.map_or("device:/dev/tpmrm0".to_owned(), Tpm::name_conf)
+fn name_conf(started: Option<&dyn TestTpm>) -> String {
+    started.map_or("device:/dev/tpmrm0".to_owned(), TestTpm::name_conf)
 }
 
 /// A server and the TPM that it needs, which ends last.
 struct Serving {
     server: Server,
-    _tpm: Option<Box<dyn Tpm>>,
+    _tpm: Option<Box<dyn TestTpm>>,
 }
 
 /// One handshake after the other, and several at once.
 fn serves(chip: Chip, kind: Kind) {
-    all_right(&chip.server(kind).server);
+    all_succeed(&chip.server(kind).server);
 }
 
-fn all_right(server: &Server) {
-    server.client().all_right(6, 1);
-    server.client().all_right(2 * AT_ONCE, AT_ONCE);
+fn all_succeed(server: &Server) {
+    server.client().all_succeed(6, 1);
+    server.client().all_succeed(2 * AT_ONCE, AT_ONCE);
 }
 
 /// Those workers that have served rest, until each has.
@@ -124,13 +124,13 @@ fn every_worker_serves(chip: Chip, kind: Kind) {
         assert_eq!(mode & 0o777, 0o600, "workers could open it");
     }
     let Serving { server, _tpm } = &chip.server(kind);
-    all_right(server);
+    all_succeed(server);
     wait_until("a request of each worker", || {
         let is_new = |worker: &Pid| !server.served().contains_key(worker);
         let (new, served): (Vec<Pid>, Vec<Pid>) = server.workers().into_iter().partition(is_new);
         served.into_iter().for_each(|worker| kill(worker, Signal::SIGSTOP).unwrap());
         if !new.is_empty() {
-            server.client().all_right(new.len(), 1);
+            server.client().all_succeed(new.len(), 1);
         }
         new.is_empty()
     });
@@ -140,6 +140,6 @@ fn every_worker_serves(chip: Chip, kind: Kind) {
 fn without_master(chip: Chip, kind: Kind) {
     let Serving { server, _tpm } = &mut chip.server(kind);
     server.kill_master();
-    all_right(server);
+    all_succeed(server);
     assert_eq!(server.workers().len(), kind.workers());
 }

@@ -8,9 +8,10 @@ use tcti_core::Tcti;
 use tcti_core::{Result, Wait};
 use tcti_loader::{Child, NameConf};
 use tss2_kit::need::{CC, Need, OPENSSL, SWTPM, TPM2_TOOLS, VALGRIND};
+use tss2_kit::scenario::tools;
 use tss2_kit::simulator::{Counters, Simulator, claimed};
 use tss2_kit::suite::Suite;
-use tss2_kit::{output, program, stage, tools};
+use tss2_kit::{output, program, stage};
 
 const NEEDS: [Need; 3] = [SWTPM, TPM2_TOOLS, OPENSSL];
 

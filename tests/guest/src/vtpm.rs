@@ -14,7 +14,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{env, thread};
 use tss2_kit::output;
-use tss2_kit::server::{At, Socket, Swtpm};
+use tss2_kit::server::{Address, SocketKind, Swtpm};
 use tss2_kit::waiting::wait_until;
 
 /// A TPM that is there until the value ends.
@@ -29,8 +29,8 @@ impl Vtpm {
     /// A new TPM 2.0 whose resource manager can be opened.
     pub(crate) fn plug_in() -> Vtpm {
         output::succeed(Command::new("modprobe").arg("tpm_vtpm_proxy"));
-        let tpm = Swtpm::start(Socket::Unix);
-        let At::Path(socket) = tpm.at() else { panic!("it listens on a Unix socket") };
+        let tpm = Swtpm::start(SocketKind::Unix);
+        let Address::Path(socket) = tpm.at() else { panic!("it listens on a Unix socket") };
         let mut command = Command::new(env::current_exe().unwrap());
         command.arg("vtpm").arg(socket).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A character device with a real TPM behind it: a raw pseudo-terminal whose other end a thread connects to a swtpm.
-//! The line has no message boundaries, so the thread finds them by the TPM header.
+//! A character device with a real TPM behind it: a raw pseudo-terminal that a thread connects to a swtpm. A terminal
+//! has no message boundaries, so the thread finds them by the size in the TPM header.
 
-use crate::server::{Socket, Swtpm, Tpm};
+use crate::server::{SocketKind, Swtpm, TestTpm};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{OpenptyResult, openpty};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
@@ -14,20 +14,20 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-/// A device that lives as long as this value.
+/// A device that exists until it is dropped.
 pub struct PtyDevice {
     path: PathBuf,
-    /// Keeps the line open while no program has it open.
+    /// Keeps the terminal open while no program has it open.
     _slave: OwnedFd,
-    /// Closing it ends the thread.
+    /// The thread ends when this is closed.
     stop: Option<UnixStream>,
     bridge: Option<JoinHandle<()>>,
 }
 
 impl PtyDevice {
-    /// A device with a new TPM.
+    /// Makes a device with a new TPM.
     pub fn start() -> PtyDevice {
-        let swtpm = Swtpm::start(Socket::Unix);
+        let swtpm = Swtpm::start(SocketKind::Unix);
         let OpenptyResult { master, slave } = openpty(None, None).unwrap();
         let mut attributes = tcgetattr(&slave).unwrap();
         cfmakeraw(&mut attributes);
@@ -38,7 +38,7 @@ impl PtyDevice {
         PtyDevice { path, _slave: slave, stop: Some(stop), bridge: Some(bridge) }
     }
 
-    /// Its path.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -48,12 +48,12 @@ impl Drop for PtyDevice {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(bridge) = self.bridge.take() {
-            let _ = bridge.join(); // a failed bridge has shown in the test
+            let _ = bridge.join(); // when the bridge fails, the test fails, too
         }
     }
 }
 
-impl Tpm for PtyDevice {
+impl TestTpm for PtyDevice {
     fn name_conf(&self) -> String {
         format!("device:{}", self.path.display())
     }
@@ -79,14 +79,14 @@ fn bridge(swtpm: &Swtpm, mut line: File, stopped: &UnixStream) {
     }
 }
 
-/// Waits for something on the line; `false` when the test is over.
+/// Waits until the terminal is readable. Returns `false` when the test is over.
 fn wait(line: &File, stopped: &UnixStream) -> bool {
     let mut ends = [PollFd::new(line.as_fd(), PollFlags::POLLIN), PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
     poll(&mut ends, PollTimeout::NONE).unwrap();
     !ends[1].any().unwrap_or_default()
 }
 
-/// The size that a header says, once it is there.
+/// Returns the size field of a message, or `None` until its header is complete.
 fn message_size(message: &[u8]) -> Option<usize> {
     let size = message.get(2..6).filter(|_| message.len() >= 10)?;
     usize::try_from(u32::from_be_bytes(size.try_into().ok()?)).ok()

@@ -15,7 +15,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tss2_kit::server::At;
+use tss2_kit::server::Address;
 
 /// How a message says its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -39,22 +39,22 @@ pub(crate) struct Proxy {
 }
 
 /// An address in an argument: a port of the loopback, or a path.
-fn argument(at: &At) -> String {
+fn argument(at: &Address) -> String {
     match at {
-        At::Port(port) => port.to_string(),
-        At::Path(path) => path.display().to_string(),
+        Address::Port(port) => port.to_string(),
+        Address::Path(path) => path.display().to_string(),
     }
 }
 
 /// The address in an argument.
-pub(crate) fn parse(argument: &str) -> At {
-    argument.parse().map_or_else(|_| At::Path(argument.into()), At::Port)
+pub(crate) fn parse(argument: &str) -> Address {
+    argument.parse().map_or_else(|_| Address::Path(argument.into()), Address::Port)
 }
 
-fn address(at: &At) -> (SockAddr, Domain) {
+fn address(at: &Address) -> (SockAddr, Domain) {
     match at {
-        At::Port(port) => (SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into(), Domain::IPV4),
-        At::Path(path) => (SockAddr::unix(path).unwrap(), Domain::UNIX),
+        Address::Port(port) => (SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into(), Domain::IPV4),
+        Address::Path(path) => (SockAddr::unix(path).unwrap(), Domain::UNIX),
     }
 }
 
@@ -68,7 +68,7 @@ fn draw(framing: Framing, seed: u64) -> Wire {
 }
 
 /// The process: listens, says where, and does what its standard input says, until that ends.
-pub(crate) fn serve(at: &At, server: &At, framing: Framing) {
+pub(crate) fn serve(at: &Address, server: &Address, framing: Framing) {
     let state = Arc::new(State::default());
     println!("{}", line::start(at, server, framing, Arc::clone(&state)).unwrap_or_default());
     for request in stdin().lines().map_while(Result::ok) {
@@ -86,7 +86,7 @@ pub(crate) fn serve(at: &At, server: &At, framing: Framing) {
 
 impl Proxy {
     /// Starts one that listens at `at`, where port 0 is one that is free, and passes on to `server`.
-    pub(crate) fn start(at: &At, server: &At, framing: Framing) -> Proxy {
+    pub(crate) fn start(at: &Address, server: &Address, framing: Framing) -> Proxy {
         let name = framing.to_possible_value().unwrap();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(env::current_exe().unwrap());

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tss2_kit::server::At;
+use tss2_kit::server::Address;
 
 /// Reads until `whole` says how many bytes there are, and they are.
 fn collect(peer: &mut impl Read, buffer: &mut [u8], whole: impl Fn(&[u8]) -> Option<usize>) -> Result<usize> {
@@ -41,22 +41,22 @@ fn enveloped(bytes: &[u8]) -> Option<usize> {
 }
 
 /// A connection to where a server's first channel is.
-fn connect(at: &At) -> io::Result<Socket> {
+fn connect(at: &Address) -> io::Result<Socket> {
     let (domain, address) = match at {
-        At::Port(port) => (Domain::IPV4, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into()),
-        At::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        Address::Port(port) => (Domain::IPV4, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into()),
+        Address::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
     };
     let peer = Socket::new(domain, Type::STREAM, None)?;
     peer.connect(&address)?;
     Ok(peer)
 }
 
-fn is_tcp(at: &At) -> bool {
-    matches!(at, At::Port(_))
+fn is_tcp(at: &Address) -> bool {
+    matches!(at, Address::Port(_))
 }
 
 /// A connection per command, over TCP closed without TIME_WAIT.
-pub(crate) fn each(at: At) -> Subject {
+pub(crate) fn each(at: Address) -> Subject {
     Box::new(move || {
         let (mut buffer, at) = (vec![0; 4096], at.clone());
         Ok(Box::new(move |command| {
@@ -72,7 +72,7 @@ pub(crate) fn each(at: At) -> Subject {
 }
 
 /// One connection, kept.
-pub(crate) fn kept(at: At) -> Subject {
+pub(crate) fn kept(at: Address) -> Subject {
     Box::new(move || {
         let mut peer = connect(&at)?;
         let mut buffer = vec![0; 4096];
@@ -84,7 +84,7 @@ pub(crate) fn kept(at: At) -> Subject {
 }
 
 /// The simulators' envelope on a kept connection. The session ends with its connection.
-pub(crate) fn mssim(at: At) -> Subject {
+pub(crate) fn mssim(at: Address) -> Subject {
     Box::new(move || {
         let (mut peer, tcp) = (connect(&at)?, is_tcp(&at));
         if tcp {

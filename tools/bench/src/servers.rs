@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tempfile::TempDir;
 use tss2_kit::mssim::Mssim;
-use tss2_kit::server::{At, Socket, Swtpm, Tpm};
+use tss2_kit::server::{Address, SocketKind, Swtpm, TestTpm};
 
 /// Where things are.
 #[derive(Args, Clone)]
@@ -53,10 +53,10 @@ impl Parts {
 
 /// Where a connection leads, and how the least that its protocol needs gets there.
 enum Place {
-    SwtpmEach(At),
-    SwtpmKept(At),
-    Mssim(At),
-    Recorded(At),
+    SwtpmEach(Address),
+    SwtpmKept(Address),
+    Mssim(Address),
+    Recorded(Address),
     Command,
     Device(PathBuf),
     /// The name of a state file, of which each library has one.
@@ -72,7 +72,7 @@ pub(crate) struct Case {
     conf: String,
     place: Place,
     parts: Parts,
-    _server: Option<Box<dyn Tpm>>,
+    _server: Option<Box<dyn TestTpm>>,
 }
 
 impl Case {
@@ -80,7 +80,7 @@ impl Case {
         Case { name: name.to_owned(), module, conf, place, parts: parts.clone(), _server: None }
     }
 
-    fn with(self, server: impl Tpm + 'static) -> Case {
+    fn with(self, server: impl TestTpm + 'static) -> Case {
         Case { _server: Some(Box::new(server)), ..self }
     }
 
@@ -115,7 +115,7 @@ impl Case {
 
     /// Whether the C module waits for delayed acknowledgements: 88 ms for a command.
     pub(crate) fn slow_c(&self) -> bool {
-        matches!(self.place, Place::Mssim(At::Port(_)))
+        matches!(self.place, Place::Mssim(Address::Port(_)))
     }
 
     /// Whether there is a TPM.
@@ -154,21 +154,21 @@ pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
     let case = |name, module, conf, place| Case::new(parts, name, module, conf, place);
     let mut cases = Vec::new();
 
-    let server = Swtpm::start(Socket::Tcp);
+    let server = Swtpm::start(SocketKind::Tcp);
     cases.push(case("swtpm TCP", "swtpm", server.conf(), Place::SwtpmEach(server.at().clone())).with(server));
-    let server = Swtpm::start(Socket::Unix);
+    let server = Swtpm::start(SocketKind::Unix);
     cases.push(case("swtpm Unix socket", "swtpm", server.conf(), Place::SwtpmEach(server.at().clone())).with(server));
-    let server = Swtpm::start(Socket::Tcp);
+    let server = Swtpm::start(SocketKind::Tcp);
     let conf = format!("{},keep=true", server.conf());
     cases.push(case("swtpm TCP kept", "swtpm", conf, Place::SwtpmKept(server.at().clone())).with(server));
 
-    for (name, socket) in [("mssim TCP", Socket::Tcp), ("mssim Unix socket", Socket::Unix)] {
+    for (name, socket) in [("mssim TCP", SocketKind::Tcp), ("mssim Unix socket", SocketKind::Unix)] {
         let server = Mssim::start(socket, 0);
         cases.push(case(name, "mssim", server.conf(), Place::Mssim(server.at().clone())).with(server));
     }
 
     // Around the same C module for all, so that recording is what differs.
-    let server = Swtpm::start(Socket::Unix);
+    let server = Swtpm::start(SocketKind::Unix);
     let carrier = module(parts.carriers()?, "swtpm");
     let conf = format!("{}:{}", carrier.display(), server.conf());
     cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Place::Recorded(server.at().clone())).with(server));

@@ -12,7 +12,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-use tss2_kit::server::{Socket, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, Swtpm, TestTpm};
 
 /// What the program loads of us.
 const LIBRARIES: [&str; 2] = ["libtss2-tctildr.so.0", "libtss2-tcti-swtpm.so.0"];
@@ -21,7 +21,7 @@ const LOOKED_AT: usize = 9;
 
 /// Prints the table.
 pub(crate) fn print(parts: &Parts, pairs: usize) -> Result<()> {
-    let tpm = Swtpm::start(Socket::Unix);
+    let tpm = Swtpm::start(SocketKind::Unix);
     // Both in a directory of their own, because the dynamic linker looks for all libraries there first.
     let [Theirs { version, dir }] = parts.theirs.as_slice() else {
         anyhow::bail!("this program starts on the libc of this machine, so it is compared with its C libraries alone")

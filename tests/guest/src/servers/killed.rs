@@ -24,8 +24,8 @@ pub(super) fn under_load(chip: Chip, kind: Kind) {
     let mut killed = 0;
     // Who is killed while it signs costs its client the handshake; one that looks busy may have signed already. Half of the
     // wanted number have to be of the first kind, and where few are, more are killed.
-    while killed < kills || load.wrong() < kills / 2 {
-        assert!(killed < MOST * kills, "{killed} were killed, and only {} handshakes interrupted", load.wrong());
+    while killed < kills || load.failed() < kills / 2 {
+        assert!(killed < MOST * kills, "{killed} were killed, and only {} handshakes interrupted", load.failed());
         let served = server.served_in_all();
         wait_until("a handshake since the last death", || server.served_in_all() > served);
         let mut busy = Vec::new();
@@ -41,5 +41,5 @@ pub(super) fn under_load(chip: Chip, kind: Kind) {
     let tally = load.finish();
     assert!(tally.not_by_death().is_empty(), "{:#?}", tally.not_by_death());
     assert!(server.failed().is_empty(), "{:?}", server.failed());
-    server.client().all_right(2 * AT_ONCE, AT_ONCE);
+    server.client().all_succeed(2 * AT_ONCE, AT_ONCE);
 }

@@ -30,6 +30,6 @@ pub(super) fn under_load(chip: Chip, kind: Kind) {
     }
     let tally = load.finish();
     let failed = server.failed();
-    assert!(failed.is_subset(&old), "of {failed:?}, old are {old:?}: {:#?}", tally.wrong);
-    server.client().all_right(2 * AT_ONCE, AT_ONCE);
+    assert!(failed.is_subset(&old), "of {failed:?}, old are {old:?}: {:#?}", tally.failed);
+    server.client().all_succeed(2 * AT_ONCE, AT_ONCE);
 }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use tcti_core::Result;
 use tcti_core::Tcti;
 use tempfile::TempDir;
-use tss2_kit::mssim::{Mssim, MssimServer};
-use tss2_kit::server::{At, Emulator, Program, Socket, Swtpm, SwtpmSocket, Tpm};
+use tss2_kit::mssim::{Mssim, MssimProgram};
+use tss2_kit::server::{Address, Emulator, EmulatorProgram, SocketKind, Swtpm, SwtpmProgram, TestTpm};
 
 /// One context's way to its server.
 struct Way {
@@ -53,28 +53,28 @@ const ABILITIES: Abilities = Abilities {
 /// How long a connection may pass through after both ends have closed it.
 const SETTLE: Duration = Duration::from_secs(10);
 
-impl Network<SwtpmSocket> {
+impl Network<SwtpmProgram> {
     /// Two contexts take turns on a swtpm on TCP, which tools use, too; a third one keeps its connection to another
     /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Self {
-        let servers = [Socket::Tcp, Socket::Unix].map(Swtpm::start);
+        let servers = [SocketKind::Tcp, SocketKind::Unix].map(Swtpm::start);
         let ways = [(0, ""), (0, ""), (1, ",keep=true")];
         Network::over(servers.into(), Reach::Server, &ways, Framing::Raw, ABILITIES, 0)
     }
 }
 
-impl Network<MssimServer> {
+impl Network<MssimProgram> {
     /// A simulator serves one session at a time, so each context has its own, and the tools theirs. The server of
     /// ours keeps its TPM in memory, as it were.
     pub(crate) fn mssim() -> Self {
-        let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Mssim::start(socket, 0));
+        let servers = [SocketKind::Tcp, SocketKind::Unix, SocketKind::Unix].map(|socket| Mssim::start(socket, 0));
         let abilities = Abilities { cancel: true, ..ABILITIES };
         let ways = [(0, ""), (1, "")];
         Network::over(servers.into(), Reach::Memory, &ways, Framing::Enveloped, abilities, 2)
     }
 }
 
-impl<P: Program> Network<P> {
+impl<P: EmulatorProgram> Network<P> {
     fn over(
         servers: Vec<Emulator<P>>,
         reach: Reach,
@@ -88,8 +88,8 @@ impl<P: Program> Network<P> {
             let at = channels(servers[*server].at());
             let path = dir.path().join(format!("way-{number}"));
             let here = match &at {
-                [At::Port(_), _] => [At::Port(0), At::Port(0)],
-                [At::Path(_), _] => [At::Path(path.clone()), At::Path(path.with_extension("ctrl"))],
+                [Address::Port(_), _] => [Address::Port(0), Address::Port(0)],
+                [Address::Path(_), _] => [Address::Path(path.clone()), Address::Path(path.with_extension("ctrl"))],
             };
             let data = Proxy::start(&here[0], &at[0], framing);
             let control = Proxy::start(&here[1], &at[1], Framing::Word);
@@ -107,14 +107,14 @@ impl<P: Program> Network<P> {
     }
 }
 
-fn channels(at: &At) -> [At; 2] {
+fn channels(at: &Address) -> [Address; 2] {
     match at {
-        At::Port(port) => [At::Port(*port), At::Port(port + 1)],
-        At::Path(path) => [At::Path(path.clone()), At::Path(format!("{}.ctrl", path.display()).into())],
+        Address::Port(port) => [Address::Port(*port), Address::Port(port + 1)],
+        Address::Path(path) => [Address::Path(path.clone()), Address::Path(format!("{}.ctrl", path.display()).into())],
     }
 }
 
-impl<P: Program> Place for Network<P> {
+impl<P: EmulatorProgram> Place for Network<P> {
     fn slots(&self) -> usize {
         self.ways.len()
     }

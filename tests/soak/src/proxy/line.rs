@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
-use tss2_kit::server::At;
+use tss2_kit::server::Address;
 
 /// How long the other direction stays after a half close, and silence before the end of a connection that lied.
 const LINGER: Duration = Duration::from_millis(20);
@@ -46,7 +46,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Passes on what comes to `at`, where port 0 is one that is free, from now on. Gives the port.
-pub(super) fn start(at: &At, server: &At, framing: Framing, state: Arc<State>) -> Option<u16> {
+pub(super) fn start(at: &Address, server: &Address, framing: Framing, state: Arc<State>) -> Option<u16> {
     let (here, domain) = address(at);
     let listener = Socket::new(domain, Type::STREAM, None).unwrap();
     listener.bind(&here).unwrap();
