@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Goes through all calls of the loader.
+/* Makes all calls of the loader.
  *
  *   loader [--transcript] NAME CONF LIBRARY
  *
- * NAME and CONF open a TPM, LIBRARY is the absolute path of the same module. Prints each check that fails and a summary;
- * with --transcript the code of each call instead. */
+ * NAME and CONF open a TPM; LIBRARY is the absolute path of the same module. Prints each check that fails and a summary;
+ * with --transcript it prints the code of each call instead. */
 
 #include <limits.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 
 static const char *name, *conf, *library;
 
-/* Stands where a loader has to write, so that not writing shows. */
+/* The initial value of pointers that the loader has to set. */
 static int elsewhere;
 
 static TSS2_RC get_random(TSS2_TCTI_CONTEXT *ctx)
@@ -30,14 +30,14 @@ static TSS2_RC get_random(TSS2_TCTI_CONTEXT *ctx)
     return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
 }
 
-/* Uses and closes what was opened with this code. */
+/* Uses and closes the context that was opened with this code. */
 static void use(const char *what, TSS2_RC opened, TSS2_TCTI_CONTEXT *ctx, TSS2_RC want)
 {
     TSS2_RC rc = opened == TSS2_RC_SUCCESS ? get_random(ctx) : opened;
     code(what, rc, want);
     if (opened == TSS2_RC_SUCCESS)
         Tss2_TctiLdr_Finalize(&ctx);
-    that("the context is NULL after it", ctx == NULL);
+    that("the context is NULL afterwards", ctx == NULL);
 }
 
 static void opens(const char *what, const char *name_conf, TSS2_RC want)
@@ -54,7 +54,7 @@ static void opens_ex(const char *what, const char *ex_name, const char *ex_conf,
     use(what, opened, ctx, want);
 }
 
-/* Opens PREFIX name SUFFIX:conf. */
+/* Opens PREFIX OF SUFFIX:WITH. */
 static void opens_joined(const char *what, const char *prefix, const char *of, const char *suffix, const char *with,
                          TSS2_RC want)
 {
@@ -106,7 +106,7 @@ static void initialize_ex(void)
     free(longest);
 }
 
-/* What opens without a name depends on the machine, but not on how no name is given. */
+/* The result without a name depends on the machine, but not on the way in which the name is omitted. */
 static void nothing_named(void)
 {
     TSS2_TCTI_CONTEXT *ctx = NULL;
@@ -162,9 +162,9 @@ static void get_info(void)
     info_of("NULL", NULL, TSS2_RC_SUCCESS);
     must("GetInfo", Tss2_TctiLdr_GetInfo(name, &first));
     must("GetInfo", Tss2_TctiLdr_GetInfo(name, &second));
-    that("each caller has a copy of its own", first->name != second->name && strcmp(first->name, second->name) == 0);
+    that("each caller gets a copy of its own", first->name != second->name && strcmp(first->name, second->name) == 0);
     Tss2_TctiLdr_FreeInfo(&first);
-    that("which lasts", strstr(second->name, "tcti") != NULL);
+    that("the copy stays valid", strstr(second->name, "tcti") != NULL);
     Tss2_TctiLdr_FreeInfo(&second);
     Tss2_TctiLdr_FreeInfo(&second);
     Tss2_TctiLdr_FreeInfo(NULL);
