@@ -71,19 +71,19 @@ const COSTS: &[Cost] = &[
         "The driver does not reach the TPM (`EIO`, `ETIME`) or has no use for its answer (`EFAULT`), once",
         Connection::Kept,
         "that response",
-        ("tests/guest/src/refused.rs", "an_answer_that_is_none_costs_nothing"),
+        ("tests/guest/src/refused.rs", "a_malformed_response_costs_nothing"),
     ),
     device(
         "`EIO` or `EFAULT` again, without a response in between",
         Connection::Reopened,
         "all that was loaded through the connection; the log says so once",
-        ("tests/guest/src/refused.rs", "an_error_again_and_again_is_the_end_of_the_connection"),
+        ("tests/guest/src/refused.rs", "a_repeated_error_reopens_the_connection"),
     ),
     device(
         "The TPM was removed (`ENODEV`, `EPIPE`, or `EIO` of a driver that is gone)",
         Connection::Reopened,
         "all that was loaded through the connection; the log says so once",
-        ("tests/guest/src/refused.rs", "a_tpm_that_is_removed_is_said_to_be_lost_once"),
+        ("tests/guest/src/refused.rs", "the_removal_of_a_tpm_is_logged_once"),
     ),
     device(
         "A process that shares the device is killed in the middle of an exchange",
