@@ -38,7 +38,7 @@ struct tpm {
     TPM2B_DIGEST random;
 };
 
-/* What the exchanges cost. */
+/* The cost of the exchanges. */
 static struct {
     unsigned commands, tries_again;
     double waited;      /* milliseconds in poll */

@@ -26,7 +26,7 @@ impl<T: Send> TestTpm for Indirect<T> {
     }
 }
 
-/// What a TPM behind tpm2_send needs.
+/// The needs of a TPM behind tpm2_send.
 pub(crate) const COMMAND: [Need; 3] = [SWTPM, TPM2_TOOLS, SHORT_COMMANDS];
 
 /// Whether tpm2_send forwards a command that consists of a header alone. It runs on the distribution's own libraries here, so

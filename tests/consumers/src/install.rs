@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What apt does when our packages are installed together with all programs that use TCTI modules: each package alone
-//! and the way back, all at once, and then an update of the packages in C.
+//! The effect of apt installing our packages together with all programs that use TCTI modules: each package alone and
+//! the way back, all at once, and then an update of the packages in C.
 
 use crate::machine::{self, Installed};
 use crate::package::{self, Package};

@@ -11,7 +11,7 @@ use tss2_kit::suite::Suite;
 pub(crate) struct Row {
     /// The name in README.md.
     pub(crate) name: &'static str,
-    /// What it does in this test, in the words of README.md.
+    /// Its work in this test, in the words of README.md.
     pub(crate) does: &'static str,
     /// The package, of Debian or ours, whose version is printed.
     pub(crate) package: &'static str,

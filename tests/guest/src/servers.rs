@@ -20,7 +20,7 @@ use tss2_kit::web::{Kind, Libraries, Mpm, Server, Site};
 /// The provider of tpm2-openssl.
 const TPM2_PROVIDER: &str = "/usr/lib/x86_64-linux-gnu/ossl-modules/tpm2.so";
 
-/// What every server needs.
+/// The needs of every server.
 const NEEDS: [Need; 5] =
     [Need::Program("curl", "curl"), Need::File(TPM2_PROVIDER, "tpm2-openssl"), OPENSSL, Need::Root, SWTPM];
 

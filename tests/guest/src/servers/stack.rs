@@ -33,7 +33,7 @@ pub(super) fn tests(suite: &mut Suite) {
     }
 }
 
-/// Who works after a fork, see `c-tests/fapi-fork.c` and `c-tests/pkcs11-fork.c`.
+/// The processes that work after a fork, see `c-tests/fapi-fork.c` and `c-tests/pkcs11-fork.c`.
 #[derive(Clone, Copy)]
 enum Order {
     /// The child, while its parent waits.

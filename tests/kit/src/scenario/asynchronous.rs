@@ -8,19 +8,19 @@ use crate::stage;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// What compiling the program needs.
+/// The needs of compiling the program.
 pub const BUILD: [Need; 4] = [CC, ESYS, PKG_CONFIG, TSS2_HEADERS];
 
-/// Who opens the modules.
+/// How the modules are opened.
 #[derive(Clone, Copy)]
 pub enum OpenedBy {
-    /// libtss2-tctildr.
+    /// By libtss2-tctildr.
     Loader,
-    /// The program itself.
+    /// By the program itself.
     Program,
 }
 
-/// What a run cost.
+/// The cost of a run.
 struct Cost {
     /// Milliseconds in poll.
     waited: f64,

@@ -6,7 +6,7 @@ use crate::program::{self, Link};
 use crate::stage;
 use std::path::PathBuf;
 
-/// What the processes share.
+/// The connections of the processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {
     /// One connection, which they use in turn.

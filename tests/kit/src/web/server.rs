@@ -16,7 +16,7 @@ use std::process::{Child, Stdio};
 /// How many lines of the log a failing test shows. The first ones matter, because later ones follow from them.
 const REPORTED: usize = 20;
 
-/// What servers log when a handshake fails.
+/// The messages that servers log when a handshake fails.
 const FAILURES: [&str; 2] = ["SSL_do_handshake() failed", "SSL library error"];
 
 /// A running server.
@@ -114,7 +114,7 @@ impl Server {
             let (_, rest) = line.split_once("[pid ").or_else(|| line.split_once("] "))?;
             rest.split(['#', ':']).next()?.parse().ok().map(Pid::from_raw)
         };
-        lines.map(|line| pid(line).unwrap_or_else(|| panic!("of which process is {line}"))).collect()
+        lines.map(|line| pid(line).unwrap_or_else(|| panic!("no process in {line}"))).collect()
     }
 
     /// Returns what it printed, and its log.

@@ -128,7 +128,7 @@ pub unsafe extern "C" fn tis_sim_set(sim: *mut Sim, options: *const c_char) -> c
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tis_sim_free(sim: *mut Sim) {
     if !sim.is_null() {
-        // SAFETY: the caller gives back what tis_sim_new made.
+        // SAFETY: the caller passes a pointer from tis_sim_new, and no longer uses it.
         drop(unsafe { Box::from_raw(sim) });
     }
 }

@@ -39,7 +39,7 @@ impl Console {
         Some(String::from_utf8_lossy(&line).into_owned())
     }
 
-    /// Prints a line. Errors are ignored, because nobody has to read it.
+    /// Prints a line. Errors are ignored, because reading it is optional.
     pub(crate) fn answer(text: &str) {
         let mut stdout = io::stdout().lock();
         let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
