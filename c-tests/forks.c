@@ -3,6 +3,7 @@
  * on with the inherited context, in which the key has to be loaded. shared: the processes share a connection, and one
  * command is in progress at a time. separate: each process has a connection of its own, and the TPM keeps the key for
  * all. -ORDER leaves out an order. Prints the number of passed checks for each order, and the checks that fail. */
+
 #include <grp.h>
 #include <tss2/tss2_tctildr.h>
 #include "hmac.h"

@@ -4,6 +4,7 @@
  * blocks. "fork": the second half is shared with a child process that goes on with the context and ends in one of
  * several ways. "key": the same with a key, which is loaded first and used by both processes. Changes nothing else in
  * the TPM. Exits with status 1 and prints a response code when something fails. */
+
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>

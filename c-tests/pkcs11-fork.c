@@ -6,6 +6,7 @@
  * time. Only one of the two can use a session from before the fork, with any TCTI, because each command changes the
  * nonce that the next one needs. The headers of PKCS#11 are not needed: this file has the few definitions of version
  * 2.40 that it uses. */
+
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,6 +2,7 @@
 /* A refused command does not cost loaded objects: refused NAME:CONF HANDLE FOURTH SIZE. The arguments are the codes,
  * in hexadecimal, of the TCTI or of the TPM, for a handle that does not exist, an object for which there is no room,
  * and a command that is too large. Prints each check that fails and a summary. */
+
 #include <stdlib.h>
 #include <string.h>
 #include <tss2/tss2_tctildr.h>

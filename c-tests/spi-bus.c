@@ -2,6 +2,7 @@
 /* A TCTI over libtss2-tcti-spi-helper whose bus is a process of its own, as a bus of the kernel is shared by
  * processes. The configuration is "held PATH" or "whole PATH", where c-tests/bus.c listens on PATH. A forked process
  * connects to the bus again. */
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
