@@ -36,16 +36,20 @@ pub struct Origin {
 /// cannot tell them apart.
 pub struct Error {
     code: ReturnCode,
-    /// Empty without one.
+    /// Boxed, so that a result stays small: most are successes or `TRY_AGAIN`.
+    detail: Option<Box<Detail>>,
+}
+
+struct Detail {
     message: String,
-    origin: Option<&'static Origin>,
+    origin: &'static Origin,
 }
 
 impl Error {
     /// An error with a message. Without memory for the message the code goes alone; [`fail!`](crate::fail) calls this.
     #[cold]
     pub fn new(code: ReturnCode, origin: &'static Origin, message: fmt::Arguments<'_>) -> Error {
-        Error { code, message: Line::of(message).unwrap_or_default(), origin: Some(origin) }
+        Error { code, detail: Line::of(message).ok().map(|message| Box::new(Detail { message, origin })) }
     }
 
     /// The return code.
@@ -55,13 +59,13 @@ impl Error {
 
     /// The message; empty without one.
     pub fn message(&self) -> &str {
-        &self.message
+        self.detail.as_ref().map_or("", |detail| &detail.message)
     }
 
     /// Writes the message to the log, at level error. An error without one leaves no line: it is an ordinary answer such
     /// as `TRY_AGAIN`, or another library has logged it.
     pub fn log(&self) {
-        let Some(origin) = self.origin.filter(|_| !self.message.is_empty()) else { return };
+        let Some(Detail { message, origin }) = self.detail.as_deref() else { return };
         log::logger().log(
             &Record::builder()
                 .level(Level::Error)
@@ -69,7 +73,7 @@ impl Error {
                 .module_path_static(Some(origin.module))
                 .file_static(Some(origin.file))
                 .line(Some(origin.line))
-                .args(format_args!("{}", self.message))
+                .args(format_args!("{message}"))
                 .build(),
         );
     }
@@ -77,7 +81,7 @@ impl Error {
 
 impl From<ReturnCode> for Error {
     fn from(code: ReturnCode) -> Error {
-        Error { code, message: String::new(), origin: None }
+        Error { code, detail: None }
     }
 }
 
@@ -92,7 +96,7 @@ impl Eq for Error {}
 /// The message, or the name of the code.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.message.as_str() {
+        match self.message() {
             "" => fmt::Debug::fmt(&self.code, f),
             message => f.write_str(message),
         }
@@ -102,7 +106,7 @@ impl fmt::Display for Error {
 /// The name of the code, and the message.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.message.as_str() {
+        match self.message() {
             "" => fmt::Debug::fmt(&self.code, f),
             message => write!(f, "{:?}: {message}", self.code),
         }
