@@ -29,7 +29,7 @@ fn names_in(dir: &Path, name: impl Fn(&str) -> Option<&str>) -> BTreeSet<String>
     files.filter_map(|file| name(&file).map(str::to_owned)).collect()
 }
 
-fn lists_match_stage::libraries() {
+fn lists_match_libraries() {
     let staged = names_in(&stage::lib(), |file| file.strip_prefix("lib").and_then(|rest| rest.strip_suffix(".so.0")));
     assert!(!staged.is_empty());
     assert_eq!(staged, stage::libraries().into_keys().collect());
