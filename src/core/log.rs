@@ -157,6 +157,7 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
         Level::Trace => "trace",
     };
     let module = record.target().rsplit("::").next().unwrap_or_default();
+    let module = module.strip_prefix("tcti_").unwrap_or(module); // the root of a crate
     let (file, at) = (record.file().unwrap_or_default(), record.line().unwrap_or_default());
     let mut line = Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args()))?;
     escape_controls(&mut line)?;
