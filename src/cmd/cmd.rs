@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::{
-    Before, Company, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait,
-    fail,
+    Before, Company, Conf, Deadline, Error, GetPollHandles, Inheritance, Open, Progress, Result, ReturnCode, RxBuf,
+    Transport, Wait, fail,
 };
 
 /// A command, which need not be UTF-8, and its process while it runs.
@@ -43,7 +43,7 @@ impl Cmd {
     fn start(&mut self) -> Result<()> {
         self.end(HASTE);
         let process = Process::spawn(&self.command).map_err(|error| {
-            fail!(Rc::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
+            fail!(ReturnCode::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
         })?;
         self.process = Some(process);
         self.has_parted = true;
@@ -61,18 +61,18 @@ impl Cmd {
     }
 
     fn write(&mut self, command: &[u8]) -> Result<()> {
-        let Some(process) = &mut self.process else { return Err(Rc::IO_ERROR) };
+        let Some(process) = &mut self.process else { return Err(ReturnCode::IO_ERROR.into()) };
         process.write(command).map_err(|error| {
             let reason = match error.kind() {
                 io::ErrorKind::TimedOut => format!("it does not read, for {} s", WRITE_TIMEOUT.as_secs()),
                 _ => error.to_string(),
             };
-            fail!(Rc::IO_ERROR, "cannot send to the command \"{}\": {reason}", self.command.display())
+            fail!(ReturnCode::IO_ERROR, "cannot send to the command \"{}\": {reason}", self.command.display())
         })
     }
 
     /// The error of a command that ended before its answer did.
-    fn died(&mut self, rx: &RxBuf, deadline: &Deadline) -> Rc {
+    fn died(&mut self, rx: &RxBuf, deadline: &Deadline) -> Error {
         let patience = deadline.remaining().map_or(PATIENCE, |left| left.clamp(HASTE, PATIENCE));
         let status = self.process.as_mut().and_then(|process| process.ended(patience));
         let how = match status {
@@ -86,7 +86,7 @@ impl Cmd {
             _ => "",
         };
         fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "the command \"{}\" {how} after {} bytes of the response{hint}",
             self.command.display(),
             rx.len()
@@ -107,9 +107,9 @@ impl Open for Cmd {
     const IDENTITY: u64 = 0x8a51_6fd0_2b7c_93e4;
 
     fn open(conf: Conf<'_>) -> Result<Cmd> {
-        let command = conf
-            .path()
-            .ok_or_else(|| fail!(Rc::BAD_VALUE, "the TCTI cmd needs a command, such as \"cmd:ssh HOST tpm2_send\""))?;
+        let command = conf.path().ok_or_else(|| {
+            fail!(ReturnCode::BAD_VALUE, "the TCTI cmd needs a command, such as \"cmd:ssh HOST tpm2_send\"")
+        })?;
         let mut cmd = Cmd { command: command.into(), process: None, has_parted: false };
         cmd.start()?;
         cmd.has_parted = false;
@@ -132,7 +132,7 @@ impl Transport for Cmd {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
-            let Some(process) = &self.process else { return Err(Rc::BAD_SEQUENCE) };
+            let Some(process) = &self.process else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
             match process.read(rx, &deadline)? {
                 Arrival::Bytes => {}
                 Arrival::Nothing => return Ok(Progress::Pending),

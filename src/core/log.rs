@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Where the `log` crate's records go: the stack's own knobs `TSS2_LOG` and `TSS2_LOGFILE` and its line format.
-//! [`fail!`](crate::fail) logs the detail of an error where it is known.
+//! Every line is made in [`line`], where control characters are escaped.
 
 use crate::deadline::Deadline;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -15,30 +15,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Logs an error and gives its return code: `fail!(Rc::IO_ERROR, "cannot open {path}: {error}")`.
-#[macro_export]
-macro_rules! fail {
-    ($rc:expr, $($message:tt)+) => {{
-        $crate::log::error(module_path!(), file!(), line!(), format_args!($($message)+));
-        $rc
-    }};
-}
-
-/// Logs one error record; `fail!` calls it.
-#[cold]
-pub fn error(module: &'static str, file: &'static str, line: u32, message: fmt::Arguments<'_>) {
-    log::logger().log(
-        &Record::builder()
-            .level(Level::Error)
-            .target(module)
-            .module_path_static(Some(module))
-            .file_static(Some(file))
-            .line(Some(line))
-            .args(message)
-            .build(),
-    );
-}
 
 /// Bytes as hexadecimal digits, in records of level debug: they can hold secrets.
 pub struct Hex<'a>(pub &'a [u8]);
@@ -182,15 +158,43 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     };
     let module = record.target().rsplit("::").next().unwrap_or_default();
     let (file, at) = (record.file().unwrap_or_default(), record.line().unwrap_or_default());
-    let mut line = Line(String::new());
-    writeln!(line, "{level}:tcti:{file}:{at}:{module}() {}", record.args())?;
-    Ok(line.0)
+    let mut line = Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args()))?;
+    escape_controls(&mut line)?;
+    line.try_reserve(1).map_err(|_| fmt::Error)?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// Escapes control characters, which a peer, a file or a configuration string may have put into a message: a line stays a
+/// line, and a terminal shows it as it is.
+fn escape_controls(line: &mut String) -> fmt::Result {
+    if !line.contains(char::is_control) {
+        return Ok(());
+    }
+    let mut escaped = Line(String::new());
+    for letter in line.chars() {
+        match letter.is_control() {
+            true => write!(escaped, "{}", letter.escape_default())?,
+            false => escaped.write_char(letter)?,
+        }
+    }
+    *line = escaped.0;
+    Ok(())
 }
 
 /// Text that fails to grow where there is no memory: a command in a record of level debug has up to 2 MiB.
-struct Line(String);
+pub(crate) struct Line(String);
 
-impl fmt::Write for Line {
+impl Line {
+    /// The text, or an error without memory for it.
+    pub(crate) fn of(text: fmt::Arguments<'_>) -> core::result::Result<String, fmt::Error> {
+        let mut line = Line(String::new());
+        line.write_fmt(text)?;
+        Ok(line.0)
+    }
+}
+
+impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
         self.0.push_str(text);
@@ -254,6 +258,13 @@ mod tests {
         };
         assert_eq!(make(Level::Warn), "WARNING:tcti:src/x.rs:7:stream() text\n");
         assert_eq!(make(Level::Debug), "debug:tcti:src/x.rs:7:stream() text\n");
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let mut text = "grün\r\n\u{1b}[2J\u{9b}".to_owned();
+        escape_controls(&mut text).unwrap();
+        assert_eq!(text, r"grün\r\n\u{1b}[2J\u{9b}");
     }
 
     #[test]

@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "only tests call this")]
 
 use crate::deadline::Wait;
-use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 pub use crate::sys::Forked;
 use crate::transport::{Cancel, GetPollHandles, Inheritance, Open, Progress, SetLocality, Transport};
+use crate::{Result, ReturnCode};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::env;
@@ -101,7 +101,7 @@ pub enum Event {
     /// The transport holds the response for whole.
     Complete,
     /// The transport fails.
-    Fail(Rc),
+    Fail(ReturnCode),
     /// The transport panics.
     Panic,
 }
@@ -151,7 +151,7 @@ impl Scripted {
 impl Transport for Scripted {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if core::mem::take(&mut self.refuse_send) {
-            return Err(Rc::IO_ERROR);
+            return Err(ReturnCode::IO_ERROR.into());
         }
         self.sent.push(command.to_vec());
         Ok(())
@@ -162,7 +162,7 @@ impl Transport for Scripted {
             match self.script.pop_front() {
                 Some(Event::Bytes(bytes)) => rx.extend(&bytes)?,
                 Some(Event::Complete) => return Ok(Progress::Complete),
-                Some(Event::Fail(rc)) => return Err(rc),
+                Some(Event::Fail(rc)) => return Err(rc.into()),
                 #[expect(clippy::panic, reason = "the script says so")]
                 Some(Event::Panic) => panic!("the script says so"),
                 Some(Event::Pending) | None => return Ok(Progress::Pending),
@@ -205,7 +205,7 @@ impl Open for Scripted {
         match conf.text()? {
             None => Ok(Scripted::new(vec![Event::bytes(OK); 3])),
             Some("panic") => Ok(Scripted::new(vec![Event::Panic])),
-            Some(other) => Err(crate::fail!(Rc::BAD_VALUE, "\"{other}\" is no script")),
+            Some(other) => Err(crate::fail!(ReturnCode::BAD_VALUE, "\"{other}\" is no script")),
         }
     }
 }

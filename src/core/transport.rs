@@ -5,8 +5,8 @@
 use crate::abi::TSS2_TCTI_CONTEXT;
 use crate::conf::Conf;
 use crate::deadline::Wait;
-use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
+use crate::{Result, ReturnCode};
 use std::os::fd::RawFd;
 
 /// An entry for `poll(2)`.
@@ -135,7 +135,7 @@ pub trait Module: Transport {
     /// Whether `Init(ctx, NULL, ...)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
     /// What `Init` answers when the caller's memory is too small.
-    const TOO_SMALL: Rc = Rc::BAD_VALUE;
+    const TOO_SMALL: ReturnCode = ReturnCode::BAD_VALUE;
     /// Where its contexts show the context of another module that they wrap.
     const WRAPPED: Option<Wrapped<Self>> = None;
 }
@@ -153,7 +153,7 @@ impl<T: Open> Module for T {
     const MAGIC: u64 = <T as Open>::MAGIC;
     const IDENTITY: u64 = <T as Open>::IDENTITY;
     const SIZE_OPTIONAL: bool = <T as Open>::SIZE_OPTIONAL;
-    const TOO_SMALL: Rc = <T as Open>::TOO_SMALL;
+    const TOO_SMALL: ReturnCode = <T as Open>::TOO_SMALL;
     const WRAPPED: Option<Wrapped<Self>> = <T as Open>::WRAPPED;
 }
 
@@ -166,7 +166,7 @@ pub trait Open: Transport {
     /// Whether `Init(ctx, NULL, conf)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
     /// What `Init` answers when the caller's memory is too small.
-    const TOO_SMALL: Rc = Rc::BAD_VALUE;
+    const TOO_SMALL: ReturnCode = ReturnCode::BAD_VALUE;
     /// Where its contexts show the context of another module that they wrap.
     const WRAPPED: Option<Wrapped<Self>> = None;
 

@@ -8,9 +8,9 @@
 mod locks;
 
 use crate::deadline::Deadline;
-use crate::rc::{Rc, Result};
 use crate::sys::{SharedPage, Words};
 use crate::transport::{Before, Company, Inheritance};
+use crate::{Error, Result, ReturnCode};
 use locks::{Locks, Place};
 use rustix::thread::futex;
 use std::io;
@@ -327,7 +327,7 @@ impl Shared {
     }
 
     /// The error of a wait that was too long.
-    fn too_late(&self) -> Rc {
+    fn too_late(&self) -> Error {
         let opener = self.page.exchange.load(SeqCst) == exchange::UNLOCKED;
         let place = if opener { Place::Opener } else { Place::Turn };
         let process = match self.locks.holder(place) {
@@ -336,7 +336,7 @@ impl Shared {
             _ => "another process".to_owned(),
         };
         crate::fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "the TPM is at work for {process}, which shares the connection with this one since one was forked from the \
              other. This command has waited {} s for its turn. Try again when that process has its response",
             self.patience.as_secs()

@@ -15,8 +15,8 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use tcti_core::{
-    Before, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail,
-    turns,
+    Before, Conf, Deadline, Error, GetPollHandles, Inheritance, Open, Progress, Result, ReturnCode, RxBuf, Transport,
+    Wait, fail, turns,
 };
 use tcti_diagnosis::{self as diagnosis, Failure};
 
@@ -59,13 +59,13 @@ impl Device {
     }
 
     /// The end of an exchange. That of the connection, too, if the error means that; it is said here once.
-    fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Rc {
+    fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Error {
         let is_lost = self.line.take_if(|line| line.ends_with(error)).is_some();
         let loss = match is_lost {
             true => ". What was loaded through this connection is lost; the next command reopens the device",
             false => "",
         };
-        fail!(Rc::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
+        fail!(ReturnCode::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
     }
 }
 
@@ -76,10 +76,10 @@ fn open(path: &Path) -> core::result::Result<Line, Failure> {
     Ok(line)
 }
 
-fn code(failures: &[Failure]) -> Rc {
+fn code(failures: &[Failure]) -> ReturnCode {
     match failures.iter().any(Failure::is_denial) {
-        true => Rc::NOT_PERMITTED,
-        false => Rc::IO_ERROR,
+        true => ReturnCode::NOT_PERMITTED,
+        false => ReturnCode::IO_ERROR,
     }
 }
 
@@ -109,9 +109,12 @@ impl Transport for Device {
         };
         match sent {
             Ok(count) if count == command.len() => Ok(()),
-            Ok(count) => {
-                Err(fail!(Rc::IO_ERROR, "{} took {count} bytes of a command of {}", self.path.display(), command.len()))
-            }
+            Ok(count) => Err(fail!(
+                ReturnCode::IO_ERROR,
+                "{} took {count} bytes of a command of {}",
+                self.path.display(),
+                command.len()
+            )),
             Err(error) => {
                 let what = format!("send a command of {} bytes to", command.len());
                 Err(self.failed(&what, error, &driver::refusal(error)))
@@ -120,7 +123,7 @@ impl Transport for Device {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some(line) = &mut self.line else { return Err(Rc::BAD_SEQUENCE) };
+        let Some(line) = &mut self.line else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
         let deadline = Deadline::after(wait);
         loop {
             if !line.wait(&deadline)? {
@@ -132,7 +135,7 @@ impl Transport for Device {
                 // The report was of something earlier. What comes now is reported again.
                 Ok(0) if rx.is_empty() && !line.is_busy() => {
                     return Err(fail!(
-                        Rc::NO_CONNECTION,
+                        ReturnCode::NO_CONNECTION,
                         "{} has no response: it went away, or nobody read the response for the 120 seconds that the \
                          driver keeps it",
                         self.path.display()

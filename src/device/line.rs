@@ -19,7 +19,7 @@ use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use tcti_core::io::{above_stdio, wait_for};
-use tcti_core::{Deadline, Rc, Result, fail};
+use tcti_core::{Deadline, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
 /// Room for any response of a driver, in bytes (Linux `TPM_BUFSIZE`).
@@ -70,7 +70,7 @@ impl Line {
                 Ok(0) if deadline.has_passed() => return Ok(false),
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(true),
-                Err(error) => return Err(fail!(Rc::IO_ERROR, "epoll_wait: {}", error.desc())),
+                Err(error) => return Err(fail!(ReturnCode::IO_ERROR, "epoll_wait: {}", error.desc())),
             }
         }
     }

@@ -14,7 +14,7 @@ use std::mem::{replace, take};
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::header::Header;
 use tcti_core::visible::visible;
-use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
+use tcti_core::{Conf, Inheritance, Open, Progress, Result, ReturnCode, RxBuf, SetLocality, Transport, Wait, fail};
 
 /// A TPM in this process.
 pub struct Libtpms {
@@ -116,7 +116,7 @@ impl Open for Libtpms {
         // As an environment file has it that was written elsewhere; a new TPM under such a name would be a puzzle.
         if path.as_os_str().as_bytes().last().is_some_and(|byte| byte.is_ascii_whitespace()) {
             return Err(fail!(
-                Rc::BAD_VALUE,
+                ReturnCode::BAD_VALUE,
                 "the path of the TPM state file {} ends with a blank or a line end",
                 visible(path)
             ));
@@ -128,11 +128,11 @@ impl Open for Libtpms {
             News::None | News::Removed => Blobs::default(),
         };
         let is_resumed = !state.volatile.is_empty();
-        opened.tpm.power_on(state).map_err(|rc| {
+        opened.tpm.power_on(state).map_err(|error| {
             fail!(
-                rc,
-                "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Name another file \
-                 for a new TPM, or restore this one from a copy",
+                error.code(),
+                "the TPM does not start from the state file {} ({error}): it is damaged, or of a later libtpms. Name \
+                 another file for a new TPM, or restore this one from a copy",
                 visible(path)
             )
         })?;

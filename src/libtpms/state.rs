@@ -19,7 +19,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf, absolute};
 use tcti_core::visible::visible;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Error, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
 /// A state file, and which state of it we know.
@@ -125,7 +125,7 @@ impl Locked<'_> {
         match !is_lasting || self.held.is_there() {
             true => Ok(()),
             false => Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "the TPM state file {} was removed or replaced during a command, which has no effect; repeat it",
                 self.path.display()
             )),
@@ -147,24 +147,24 @@ fn reason(path: &Path, errno: Errno) -> String {
     }
 }
 
-fn failed(what: &str, path: &Path, error: &io::Error) -> Rc {
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     let file = visible(path);
     match (error.raw_os_error().map(Errno::from_raw), error.kind()) {
         (Some(errno), _) => {
-            let code = if diagnosis::is_denial(errno) { Rc::NOT_PERMITTED } else { Rc::IO_ERROR };
+            let code = if diagnosis::is_denial(errno) { ReturnCode::NOT_PERMITTED } else { ReturnCode::IO_ERROR };
             fail!(code, "cannot {what} the TPM state file {}", reason(path, errno))
         }
         (None, ErrorKind::InvalidData) => fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "{file} is no TPM state file, or is damaged: {error}. Name another file for a new TPM, or restore this one from a \
              copy"
         ),
-        (None, ErrorKind::TimedOut) => fail!(Rc::IO_ERROR, "the TPM state file {file} {error}"),
+        (None, ErrorKind::TimedOut) => fail!(ReturnCode::IO_ERROR, "the TPM state file {file} {error}"),
         (None, kind) => {
             let code = match kind {
-                ErrorKind::PermissionDenied => Rc::NOT_PERMITTED,
-                ErrorKind::OutOfMemory => Rc::MEMORY,
-                _ => Rc::IO_ERROR,
+                ErrorKind::PermissionDenied => ReturnCode::NOT_PERMITTED,
+                ErrorKind::OutOfMemory => ReturnCode::MEMORY,
+                _ => ReturnCode::IO_ERROR,
             };
             fail!(code, "cannot {what} the TPM state file {file}: {error}")
         }

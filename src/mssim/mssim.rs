@@ -16,8 +16,8 @@ use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Before, Cancel, Company, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf,
-    SetLocality, Transport, Wait, fail,
+    Before, Cancel, Company, Conf, Deadline, Error, GetPollHandles, Inheritance, Open, Progress, Result, ReturnCode,
+    RxBuf, SetLocality, Transport, Wait, fail,
 };
 use tcti_net::{Channels, Stream};
 
@@ -128,8 +128,8 @@ impl Mssim {
         }
     }
 
-    fn lost(&self) -> Rc {
-        fail!(Rc::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
+    fn lost(&self) -> Error {
+        fail!(ReturnCode::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
     }
 
     /// Connects both channels, and switches the simulator on, which does nothing to one that is on. Nor does the end of a
@@ -206,7 +206,7 @@ fn signal(channels: &Channels, platform: &Stream, code: u32, timeout: Duration) 
     match *reply.as_slice() {
         [a, b, c, d] => Ok(u32::from_be_bytes([a, b, c, d])),
         _ => Err(fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "{} is no platform channel of a simulator; it answers like the control channel of a swtpm: use TCTI swtpm",
             channels.control.name()
         )),
@@ -217,7 +217,7 @@ fn accepted(channels: &Channels, code: u32, reply: u32) -> Result<()> {
     match reply {
         0 => Ok(()),
         error => Err(fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "the simulator answers platform command {code} on {} with error {error}",
             channels.control.name()
         )),
@@ -243,7 +243,7 @@ fn missing(envelope: &RxBuf) -> Result<usize> {
     let whole = usize::try_from(size).ok().filter(|size| *size <= MAX_RESPONSE).map(|size| SIZE + size + TRAILER);
     whole.and_then(|whole| whole.checked_sub(envelope.len())).ok_or_else(|| {
         fail!(
-            Rc::MALFORMED_RESPONSE,
+            ReturnCode::MALFORMED_RESPONSE,
             "the simulator announces a response of {size} bytes and sends {}",
             envelope.len() - SIZE
         )
@@ -274,8 +274,8 @@ impl Transport for Mssim {
             self.abandon(); // both connections, whoever has a copy: a simulator would go on with the other one
             self.connect()?;
         }
-        let Some((data, _)) = self.link.streams() else { return Err(Rc::IO_ERROR) };
-        let size = u32::try_from(command.len()).map_err(|_| Rc::BAD_VALUE)?;
+        let Some((data, _)) = self.link.streams() else { return Err(ReturnCode::IO_ERROR.into()) };
+        let size = u32::try_from(command.len()).map_err(|_| ReturnCode::BAD_VALUE)?;
         data.send(&mut [
             IoSlice::new(&MS_SIM_TPM_SEND_COMMAND.to_be_bytes()),
             IoSlice::new(&[self.locality]),
@@ -297,7 +297,10 @@ impl Transport for Mssim {
             let body = bytes.get(SIZE..bytes.len() - TRAILER).unwrap_or_default();
             let trailer = bytes.last_chunk::<TRAILER>().map_or(0, |trailer| u32::from_be_bytes(*trailer));
             if trailer != 0 {
-                return Err(fail!(Rc::MALFORMED_RESPONSE, "the simulator reports error {trailer} behind its response"));
+                return Err(fail!(
+                    ReturnCode::MALFORMED_RESPONSE,
+                    "the simulator reports error {trailer} behind its response"
+                ));
             }
             rx.extend(body)?;
             self.envelope.clear();

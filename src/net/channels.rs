@@ -8,9 +8,9 @@ use nix::sys::socket::UnixAddr;
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 use tcti_core::conf::{Conf, number};
-use tcti_core::rc::{Rc, Result};
 use tcti_core::transport::Inheritance;
 use tcti_core::visible::visible;
+use tcti_core::{Result, ReturnCode};
 
 /// The host of a simulator unless the configuration says otherwise.
 pub const DEFAULT_HOST: &str = "localhost";
@@ -130,7 +130,7 @@ impl<'a> Keys<'a> {
         }
         if self.ctrl_path.is_some() && self.ctrl_port.is_some() {
             return Err(tcti_core::fail!(
-                Rc::BAD_VALUE,
+                ReturnCode::BAD_VALUE,
                 "the configuration string has ctrl_path= and ctrl_port=: a control channel has one address"
             ));
         }
@@ -153,7 +153,7 @@ impl<'a> Keys<'a> {
             }
             (None, None, None) => tcp(data_port.checked_add(1).ok_or_else(|| {
                 tcti_core::fail!(
-                    Rc::BAD_VALUE,
+                    ReturnCode::BAD_VALUE,
                     "port={data_port} leaves no port for the control channel, which is the next one; set ctrl_port="
                 )
             })?),
@@ -184,7 +184,8 @@ fn port(key: &str, value: &OsStr) -> Result<u16> {
 
 /// A host without the brackets that an IPv6 address may have.
 fn host(value: &OsStr) -> Result<&str> {
-    let wrong = || tcti_core::fail!(Rc::BAD_VALUE, "host={} in the configuration string names no host", visible(value));
+    let wrong =
+        || tcti_core::fail!(ReturnCode::BAD_VALUE, "host={} in the configuration string names no host", visible(value));
     let value = value.to_str().ok_or_else(wrong)?;
     let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
     match bare.is_empty() || bare.contains(['[', ']']) {
@@ -195,12 +196,12 @@ fn host(value: &OsStr) -> Result<&str> {
 
 fn path<'a>(key: &str, value: &'a OsStr) -> Result<&'a OsStr> {
     if value.is_empty() {
-        return Err(tcti_core::fail!(Rc::BAD_VALUE, "{key}= in the configuration string names no socket"));
+        return Err(tcti_core::fail!(ReturnCode::BAD_VALUE, "{key}= in the configuration string names no socket"));
     }
     match UnixAddr::new(value) {
         Ok(_) => Ok(value),
         Err(_) => Err(tcti_core::fail!(
-            Rc::BAD_VALUE,
+            ReturnCode::BAD_VALUE,
             "{key}={} in the configuration string: the path of a Unix socket has at most 107 bytes",
             visible(value)
         )),
@@ -294,7 +295,7 @@ mod tests {
             &long,
             &long_with_ctrl,
         ] {
-            assert_eq!(parse(bad), Err(Rc::BAD_VALUE), "{bad}");
+            assert_eq!(parse(bad), Err(ReturnCode::BAD_VALUE.into()), "{bad}");
         }
     }
 }

@@ -6,7 +6,7 @@ mod sys;
 
 use abi::TSS2_TCTI_SPI_HELPER_PLATFORM;
 use sys::Platform;
-use tcti_core::{Before, Company, Inheritance, Module, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Before, Company, Inheritance, Module, Progress, Result, ReturnCode, RxBuf, Transport, Wait, fail};
 use tcti_tis::{MAGIC, Tis};
 
 /// A TPM that a program's functions reach.
@@ -15,8 +15,8 @@ pub struct Helper(Tis<Platform>);
 impl Helper {
     /// Opens it. From now on the platform is ours, so that its `finalize` is called at the end.
     pub fn open(platform: Option<&TSS2_TCTI_SPI_HELPER_PLATFORM>) -> Result<Helper> {
-        let platform =
-            platform.ok_or_else(|| fail!(Rc::BAD_VALUE, "the pointer to the functions of the platform is NULL"))?;
+        let platform = platform
+            .ok_or_else(|| fail!(ReturnCode::BAD_VALUE, "the pointer to the functions of the platform is NULL"))?;
         let mut tis = Tis::over(Platform::new(*platform)?)?;
         tis.bus_mut().keep();
         Ok(Helper(tis))
@@ -25,7 +25,7 @@ impl Helper {
 
 impl Module for Helper {
     const MAGIC: u64 = MAGIC;
-    const TOO_SMALL: Rc = Rc::INSUFFICIENT_BUFFER; // as the C module
+    const TOO_SMALL: ReturnCode = ReturnCode::INSUFFICIENT_BUFFER; // as the C module
 }
 
 impl Transport for Helper {

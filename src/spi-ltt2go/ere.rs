@@ -6,7 +6,7 @@ mod sys;
 
 use core::ffi::CStr;
 use std::ffi::CString;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// An extended regular expression.
 pub struct Ere {
@@ -18,7 +18,7 @@ impl Ere {
     /// `BAD_VALUE` when `text` is none.
     pub fn parse(text: &CStr) -> Result<Ere> {
         let compiled = sys::compile(text).map_err(|reason| {
-            fail!(Rc::BAD_VALUE, "{text:?} is no extended regular expression for a serial number: {reason}")
+            fail!(ReturnCode::BAD_VALUE, "{text:?} is no extended regular expression for a serial number: {reason}")
         })?;
         Ok(Ere { text: text.to_string_lossy().into_owned(), compiled })
     }
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn what_is_none_is_a_bad_value() {
         for text in [c"(", c"[a", c"a{2,1}", c"\\"] {
-            assert_eq!(Ere::parse(text).err(), Some(Rc::BAD_VALUE), "{text:?}");
+            assert_eq!(Ere::parse(text).err(), Some(ReturnCode::BAD_VALUE.into()), "{text:?}");
         }
     }
 }

@@ -10,8 +10,8 @@ use std::io::IoSlice;
 use std::mem;
 use tcti_core::conf::boolean;
 use tcti_core::{
-    Before, Company, Conf, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
-    Wait, fail,
+    Before, Company, Conf, GetPollHandles, Inheritance, Open, Progress, Result, ReturnCode, RxBuf, SetLocality,
+    Transport, Wait, fail,
 };
 use tcti_net::{Channels, Stream};
 
@@ -83,7 +83,7 @@ impl Swtpm {
         let result = reply.as_slice().first_chunk().map_or(u32::MAX, |result| u32::from_be_bytes(*result));
         if result != 0 {
             return Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "swtpm answers {command:?} on {} with error {result:#x}. Is it the control channel of a swtpm?",
                 self.channels.control.name()
             ));
@@ -124,12 +124,12 @@ impl Transport for Swtpm {
             self.abandon(); // for every process that has it
             self.data = Some(self.connect()?);
         }
-        let Some(stream) = &self.data else { return Err(Rc::IO_ERROR) };
+        let Some(stream) = &self.data else { return Err(ReturnCode::IO_ERROR.into()) };
         stream.send(&mut [IoSlice::new(command)])
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some(stream) = &self.data else { return Err(Rc::BAD_SEQUENCE) };
+        let Some(stream) = &self.data else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
         let progress = stream.recv(rx, wait)?;
         if progress == Progress::Complete && !self.is_explained {
             self.is_explained = start::explain(rx.as_slice(), self.channels.data.name());

@@ -5,7 +5,7 @@ use crate::bus::Bus;
 use crate::clock::Patience;
 use crate::frame;
 use crate::registers::{Access, Register, TIMEOUT_A};
-use tcti_core::{Rc, Result, Wait, fail};
+use tcti_core::{Result, ReturnCode, Wait, fail};
 
 /// Reads who made the TPM, which any TPM answers at any time, and logs it. On a dead line everything reads 0 or 0xff.
 pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
@@ -18,7 +18,7 @@ pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
             dead @ (0 | u32::MAX) => {
                 if patience.pause(bus.clock())?.is_none() {
                     return Err(fail!(
-                        Rc::IO_ERROR,
+                        ReturnCode::IO_ERROR,
                         "no TPM answers: its vendor reads {dead:#010x}. Is there a TPM at this chip select, does it \
                          have power, and is its reset released?"
                     ));
@@ -49,13 +49,13 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
             release(bus)?;
             if !access.is_valid() {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "no TPM answers any more: its access register reads {:#04x}",
                     access.0
                 ));
             }
             return Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "the TPM does not give locality 0 within {TIMEOUT_A} ms (its access register reads {:#04x}). Another \
                  program, or the kernel's driver, has another locality",
                 access.0

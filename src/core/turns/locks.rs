@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::io::file_in_memory;
-use crate::rc::{Rc, Result};
+use crate::{Error, Result, ReturnCode};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
@@ -73,6 +73,10 @@ pub(super) fn record(kind: c_int, place: Place) -> flock {
     flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: place as _, l_len: 1, l_pid: 0 }
 }
 
-fn failed(error: Errno) -> Rc {
-    crate::fail!(Rc::IO_ERROR, "cannot take turns with the processes that share the connection: {}", error.desc())
+fn failed(error: Errno) -> Error {
+    crate::fail!(
+        ReturnCode::IO_ERROR,
+        "cannot take turns with the processes that share the connection: {}",
+        error.desc()
+    )
 }

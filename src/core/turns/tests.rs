@@ -98,7 +98,7 @@ fn a_wait_in_vain_names_who_has_the_turn_and_another_process_can_be_next() {
     let holder = Holder::of(&mut turns, Left::Nothing);
     assert_eq!(turns.locks.holder(Place::Turn), Ok(Some(holder.process.id())));
     assert_eq!(turns.try_begin(), Ok(None));
-    assert_eq!(short(&mut turns), Err(Rc::IO_ERROR));
+    assert_eq!(short(&mut turns), Err(ReturnCode::IO_ERROR.into()));
     let asks = Forked::asks(|| {
         inherit(&mut turns);
         turns.locks.lock(Place::Next) == Ok(true) // who gave up is not next any more
@@ -125,7 +125,7 @@ fn a_turn_that_was_begun_before_anybody_shared_it_counts() {
     let (mut told, mut tell) = UnixStream::pair().unwrap();
     let child = Forked::asks(|| {
         inherit(&mut turns);
-        let in_vain = turns.try_begin() == Ok(None) && short(&mut turns) == Err(Rc::IO_ERROR);
+        let in_vain = turns.try_begin() == Ok(None) && short(&mut turns) == Err(ReturnCode::IO_ERROR.into());
         (&tell).write_all(&[1]).unwrap();
         in_vain && turns.begin() == Ok(Before::Anothers)
     });
@@ -278,7 +278,7 @@ fn who_gave_up_is_not_next_however_often_the_bell_rings() {
     });
     turns.patience = Duration::ZERO;
     for _ in 0..2000 {
-        assert_eq!(turns.begin(), Err(Rc::IO_ERROR));
+        assert_eq!(turns.begin(), Err(ReturnCode::IO_ERROR.into()));
     }
     turns.patience = PATIENCE;
     rings.kill();

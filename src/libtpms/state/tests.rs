@@ -66,7 +66,7 @@ fn a_damaged_file_is_an_error_and_stays_as_it_is() {
     damaged.extend([[&form[..], &[1]].concat(), vec![0xff; 13], vec![0, 0, 0, 0, 0, 0, 0, 1]]);
     for bytes in damaged.into_iter().filter(|bytes| !is_blank(bytes)) {
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(load(&path).err(), Some(Rc::IO_ERROR), "{bytes:?}");
+        assert_eq!(load(&path).err(), Some(ReturnCode::IO_ERROR.into()), "{bytes:?}");
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 }
@@ -92,8 +92,8 @@ fn a_damaged_file_with_records_is_an_error_and_stays_as_it_is() {
     }));
     for (number, bytes) in damaged.iter().enumerate().filter(|(_, bytes)| !is_blank(bytes)) {
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(load(&path).err(), Some(Rc::IO_ERROR), "{number}");
-        assert_eq!(store(&mut file, &others()), Err(Rc::IO_ERROR), "{number}");
+        assert_eq!(load(&path).err(), Some(ReturnCode::IO_ERROR.into()), "{number}");
+        assert_eq!(store(&mut file, &others()), Err(ReturnCode::IO_ERROR.into()), "{number}");
         assert!(std::fs::read(&path).unwrap() == *bytes, "{number}");
     }
     std::fs::write(&path, &good).unwrap();
@@ -214,7 +214,7 @@ fn a_state_that_is_too_large_is_an_error_and_the_one_before_stays() {
     store(&mut file, &blobs()).unwrap();
     let sized = |permanent, volatile| Blobs { permanent: vec![7; permanent], volatile: vec![6; volatile] };
     for large in [sized(record::PERMANENT + 1, 1), sized(1, record::VOLATILE + 1)] {
-        assert_eq!(store(&mut file, &large), Err(Rc::IO_ERROR));
+        assert_eq!(store(&mut file, &large), Err(ReturnCode::IO_ERROR.into()));
         assert!(load(&path).unwrap() == blobs());
     }
     for _ in 0..2 {
@@ -290,7 +290,7 @@ fn a_failed_first_store_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let large = Blobs { permanent: vec![1; record::PERMANENT + 1], volatile: vec![] };
-    assert_eq!(store(&mut StateFile::new(&path), &large), Err(Rc::IO_ERROR));
+    assert_eq!(store(&mut StateFile::new(&path), &large), Err(ReturnCode::IO_ERROR.into()));
     assert!(!path.exists());
 }
 
@@ -318,7 +318,7 @@ fn a_file_that_was_taken_away_during_a_command_is_not_replaced() {
     locked.news().unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, form(&others())).unwrap();
-    assert_eq!(locked.store(&[1], &[2]), Err(Rc::IO_ERROR));
+    assert_eq!(locked.store(&[1], &[2]), Err(ReturnCode::IO_ERROR.into()));
     assert!(load(&path).unwrap() == others(), "what was acknowledged is there");
     assert!(ours.lock().unwrap().news() == Ok(News::State(others())));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");

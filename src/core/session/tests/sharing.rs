@@ -70,13 +70,13 @@ fn an_exchange_is_a_turn_which_ends_when_the_response_is_here() {
     other.be(&elsewhere);
     session.set_patience(Duration::ZERO);
     let its = elsewhere.begin();
-    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
+    assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!((session.state(), session.transport.script.abandoned), (State::Transmit, 0), "nothing was sent");
-    assert_eq!(session.set_locality(1), Err(Rc::IO_ERROR), "nor is the connection used");
+    assert_eq!(session.set_locality(1), Err(ReturnCode::IO_ERROR.into()), "nor is the connection used");
     drop(its);
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(*session.transport.resumed.lock().unwrap(), [Before::Anothers]);
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
     assert_eq!(session.receive(None, Wait::Millis(0)), Ok(Received::Size(OK.len())));
     whole(&mut other); // while the first has not collected its own
     assert_eq!(session.receive(Some(4096), Wait::Millis(0)), Ok(Received::Response(OK)));
@@ -85,16 +85,17 @@ fn an_exchange_is_a_turn_which_ends_when_the_response_is_here() {
 #[test]
 fn whatever_breaks_an_exchange_off_is_told_to_the_next() {
     let broken = |end: fn(&mut Session<Connection>)| {
-        let (mut session, _) = Connection::session(vec![Event::Pending, Event::Fail(Rc::IO_ERROR), Event::bytes(OK)]);
+        let (mut session, _) =
+            Connection::session(vec![Event::Pending, Event::Fail(ReturnCode::IO_ERROR), Event::bytes(OK)]);
         session.transmit(GET_RANDOM).unwrap();
-        assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
         end(&mut session);
         session.transport.script = Scripted::new(vec![Event::bytes(OK); 2]);
         whole(&mut session);
         whole(&mut session);
         assert_eq!(*session.transport.resumed.lock().unwrap(), [Before::BrokenOff], "once");
     };
-    broken(|session| assert_eq!(session.receive(None, Wait::Forever), Err(Rc::IO_ERROR)));
+    broken(|session| assert_eq!(session.receive(None, Wait::Forever), Err(ReturnCode::IO_ERROR.into())));
     broken(|session| session.cancel().unwrap());
     broken(|session| {
         session.abandon();
