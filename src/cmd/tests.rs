@@ -354,7 +354,7 @@ proptest! {
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let mut pipes = Pipes { stdin: reader.try_clone().unwrap().into(), stdout: output.into() };
         let process = Process::over(writer, reader, stdout).unwrap();
-        let cmd = Cmd { command: PathBuf::from("false"), process: Some(process), has_parted: false };
+        let cmd = Cmd { command: PathBuf::from("false"), process: Some(process), took_own_connection: false };
         follow_the_ideal(&mut Session::new(cmd), &mut pipes, &exchanges);
     }
 }

@@ -34,6 +34,6 @@ pub use rx::RxBuf;
 pub use session::Session;
 pub use tcti::Tcti;
 pub use transport::{
-    Before, Cancel, Company, GetPollHandles, Inheritance, Module, Open, PollHandle, Progress, SetLocality, Transport,
-    Wrapped,
+    Cancel, GetPollHandles, Inheritance, LastExchange, Module, Open, PollHandle, Progress, SetLocality, Sharing,
+    Transport, Wrapped,
 };

@@ -38,12 +38,12 @@ pub fn init() {
 }
 
 /// Warns once of parts of `TSS2_LOG` that count for nothing. For the loader: each module would say the same.
-pub fn check_knob() {
+pub fn warn_of_invalid_level() {
     static CHECKED: AtomicBool = AtomicBool::new(false);
     if CHECKED.swap(true, Ordering::Relaxed) {
         return;
     }
-    if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| rubbish(spec.as_bytes()).map(OsStr::to_owned)) {
+    if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| invalid_part(spec.as_bytes()).map(OsStr::to_owned)) {
         log::warn!(
             "TSS2_LOG: \"{}\" counts for nothing; wanted is module+level, such as tcti+debug or all+none. Levels are \
              none, error, warning, info, debug and trace",
@@ -53,7 +53,7 @@ pub fn check_knob() {
 }
 
 /// The first part that has no module or no level, of whatever library of the stack.
-fn rubbish(spec: &[u8]) -> Option<&OsStr> {
+fn invalid_part(spec: &[u8]) -> Option<&OsStr> {
     let is_level = |level: &[u8]| LEVELS.iter().any(|(name, _)| level.eq_ignore_ascii_case(name));
     let is_right = |part: &&[u8]| match part.iter().position(|&byte| byte == b'+') {
         Some(at @ 1..) => part.get(at + 1..).is_some_and(is_level),
@@ -157,6 +157,7 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
         Level::Trace => "trace",
     };
     let module = record.target().rsplit("::").next().unwrap_or_default();
+    let module = module.strip_prefix("tcti_").unwrap_or(module); // the root of a crate
     let (file, at) = (record.file().unwrap_or_default(), record.line().unwrap_or_default());
     let mut line = Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args()))?;
     escape_controls(&mut line)?;
@@ -230,7 +231,7 @@ mod tests {
     #[test]
     fn rubbish_is_found() {
         for right in [&b""[..], b"tcti+debug", b"all+NONE,esys+Trace", b",tcti+info,"] {
-            assert_eq!(rubbish(right), None);
+            assert_eq!(invalid_part(right), None);
         }
         for (spec, part) in [
             (&b"debug"[..], "debug"),
@@ -238,7 +239,7 @@ mod tests {
             (b"+debug", "+debug"),
             (b"tcti+info,tcti+loud", "tcti+loud"),
         ] {
-            assert_eq!(rubbish(spec), Some(OsStr::new(part)));
+            assert_eq!(invalid_part(spec), Some(OsStr::new(part)));
         }
     }
 

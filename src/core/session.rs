@@ -7,7 +7,7 @@ use crate::generation::Generation;
 use crate::header::{HEADER_SIZE, Header};
 use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
-use crate::transport::{Before, PollHandle, Progress, Transport};
+use crate::transport::{LastExchange, PollHandle, Progress, Transport};
 use crate::turns::{Left, Turns};
 use crate::{Result, ReturnCode};
 use nix::libc::POLLIN;
@@ -86,7 +86,7 @@ impl<T: Transport> Session<T> {
         if current != self.owner {
             log::debug!("this process was forked from the one that the context was used in");
             self.owner = current;
-            self.transport.inherited(self.turns.inherited());
+            self.transport.after_fork(self.turns.after_fork());
             self.rx.clear();
             self.state = State::Transmit;
         }
@@ -95,7 +95,7 @@ impl<T: Transport> Session<T> {
     /// Begins a turn, in which nothing is left of earlier exchanges.
     fn begin(&mut self) -> Result<()> {
         let resumed = match self.turns.begin()? {
-            Before::Mine => Ok(()),
+            LastExchange::Ours => Ok(()),
             before => self.transport.resume(before),
         };
         resumed.inspect_err(|_| self.abandon())
@@ -103,7 +103,7 @@ impl<T: Transport> Session<T> {
 
     /// Goes on with a connection of its own, if that is so.
     fn part(&mut self) {
-        if self.transport.has_parted() {
+        if self.transport.took_own_connection() {
             self.turns.part();
         }
     }
@@ -227,7 +227,7 @@ impl<'a, T: Transport> Entered<'a, T> {
             Some(room) if room < size => Ok(Received::TooLarge(size)),
             Some(_) => {
                 session.state = State::Transmit;
-                session.transport.collected();
+                session.transport.response_taken();
                 log::debug!("received {}", crate::log::Hex(session.rx.as_slice()));
                 Ok(Received::Response(session.rx.as_slice()))
             }
@@ -240,7 +240,7 @@ impl<'a, T: Transport> Entered<'a, T> {
         let cancel = T::CANCEL.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
         session.expect(session.state != State::Transmit, "cancel")?;
         match session.state {
-            State::Ready => session.transport.collected(), // too late to cancel: the response is here, and dropped
+            State::Ready => session.transport.response_taken(), // too late to cancel: the response is here, and dropped
             State::Transmit | State::Awaiting => cancel(&mut session.transport)?,
         }
         session.turns.end(Left::Something);
@@ -286,7 +286,7 @@ impl<'a, T: Transport> Entered<'a, T> {
             State::Transmit => {}
             State::Awaiting => session.abandon(),
             State::Ready => {
-                session.transport.collected();
+                session.transport.response_taken();
                 session.rx.clear();
                 session.state = State::Transmit;
             }
@@ -369,14 +369,14 @@ impl<T: Transport> Drop for Session<T> {
         self.claim();
         let Some((company, before)) = self.turns.last() else { return };
         let left = match before {
-            Before::Mine => Left::Nothing,
-            Before::Anothers => {
+            LastExchange::Ours => Left::Nothing,
+            LastExchange::Theirs => {
                 if let Err(error) = self.transport.resume(before) {
                     log::warn!("{error}");
                 }
                 Left::Nothing
             }
-            Before::BrokenOff => Left::Something,
+            LastExchange::Interrupted => Left::Something,
         };
         self.transport.close(company);
         self.turns.end(left);

@@ -8,17 +8,17 @@
 #![forbid(unsafe_code)]
 
 mod driver;
-mod line;
+mod watched;
 
-use line::Line;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use tcti_core::{
-    Before, Conf, Deadline, Error, GetPollHandles, Inheritance, Open, Progress, Result, ReturnCode, RxBuf, Transport,
-    Wait, fail, turns,
+    Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode,
+    RxBuf, Transport, Wait, fail, turns,
 };
 use tcti_diagnosis::{self as diagnosis, Failure};
+use watched::WatchedDevice;
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
 const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"];
@@ -27,7 +27,7 @@ const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tc
 pub struct Device {
     path: PathBuf,
     /// Absent after an error that was the end of the connection, until the next command.
-    line: Option<Line>,
+    line: Option<WatchedDevice>,
 }
 
 impl Device {
@@ -44,7 +44,7 @@ impl Device {
         Err(fail!(code(&failures), "no TPM device opens: {}. {}", reasons.join("; "), diagnosis::remedy(&failures)))
     }
 
-    fn line(&mut self) -> Result<&mut Line> {
+    fn line(&mut self) -> Result<&mut WatchedDevice> {
         match &mut self.line {
             Some(line) => Ok(line),
             closed => {
@@ -70,8 +70,8 @@ impl Device {
 }
 
 /// A device with a TPM 2.0.
-fn open(path: &Path) -> core::result::Result<Line, Failure> {
-    let line = Line::open(path).map_err(|error| Failure::system(path, error))?;
+fn open(path: &Path) -> core::result::Result<WatchedDevice, Failure> {
+    let line = WatchedDevice::open(path).map_err(|error| Failure::system(path, error))?;
     diagnosis::check(path, line.as_fd())?;
     Ok(line)
 }
@@ -83,10 +83,12 @@ fn code(failures: &[Failure]) -> ReturnCode {
     }
 }
 
-impl Open for Device {
+impl Module for Device {
     const MAGIC: u64 = 0x8920_5e72_e319_e5bb;
     const SIZE_OPTIONAL: bool = true;
+}
 
+impl Open for Device {
     fn open(conf: Conf<'_>) -> Result<Device> {
         let Some(path) = conf.path() else { return Device::open_default() };
         let mut device = Device { path: path.to_owned(), line: None };
@@ -157,15 +159,15 @@ impl Transport for Device {
     fn abandon(&mut self) {}
 
     /// Takes what is left of an exchange that broke off.
-    fn resume(&mut self, before: Before) -> Result<()> {
-        if let (Before::BrokenOff, Some(line)) = (before, &self.line) {
+    fn resume(&mut self, before: LastExchange) -> Result<()> {
+        if let (LastExchange::Interrupted, Some(line)) = (before, &self.line) {
             line.drop_unreported();
         }
         Ok(())
     }
 
     /// The descriptor is the memory of the driver's resource manager, so this process goes on with it.
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         match inheritance {
             Inheritance::Shared => {}
             Inheritance::Copies => self.line = None,

@@ -153,7 +153,7 @@ fn a_response_whose_report_was_taken_meets_no_other_command() {
 
 #[test]
 fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
-    let mut line = Line::open(Path::new("/dev/null")).unwrap();
+    let mut line = WatchedDevice::open(Path::new("/dev/null")).unwrap();
     for refusal in [Errno::EINVAL, Errno::ENOMEM, Errno::E2BIG, Errno::EBUSY, Errno::ETIME, Errno::ENOENT] {
         assert!(!line.ends_with(refusal), "{refusal}");
     }
@@ -164,7 +164,7 @@ fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
     assert!(!line.ends_with(Errno::EIO));
     assert!(line.ends_with(Errno::EFAULT));
     for end in [Errno::ENODEV, Errno::EPIPE] {
-        assert!(Line::open(Path::new("/dev/null")).unwrap().ends_with(end));
+        assert!(WatchedDevice::open(Path::new("/dev/null")).unwrap().ends_with(end));
     }
 }
 
@@ -172,16 +172,16 @@ fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
 #[test]
 fn a_device_that_the_kernel_does_not_know_ends_with_the_first_failure() {
     let (_tpm, slave, _session) = device();
-    let mut line = Line::open(&ttyname(&slave).unwrap()).unwrap();
+    let mut line = WatchedDevice::open(&ttyname(&slave).unwrap()).unwrap();
     assert_eq!(line.ends_with(Errno::EIO), Path::new("/sys/dev/char").exists());
 }
 
 /// Linux answers for a driver without poll that it is ready.
 #[test]
 fn a_driver_without_poll_is_not_watched() {
-    assert!(!Line::open(Path::new("/dev/null")).unwrap().is_watched());
+    assert!(!WatchedDevice::open(Path::new("/dev/null")).unwrap().is_watched());
     let (_tpm, slave, _session) = device();
-    assert!(Line::open(&ttyname(&slave).unwrap()).unwrap().is_watched());
+    assert!(WatchedDevice::open(&ttyname(&slave).unwrap()).unwrap().is_watched());
 }
 
 #[test]

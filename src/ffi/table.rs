@@ -215,7 +215,7 @@ impl Transport for Obedient {
         Ok(if does == Some(Does::Pend) { Progress::Pending } else { Progress::Complete })
     }
 
-    fn collected(&mut self) {
+    fn response_taken(&mut self) {
         self.world().collected += 1;
     }
 
@@ -223,7 +223,7 @@ impl Transport for Obedient {
         self.world().abandoned += 1;
     }
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const CANCEL: Option<Cancel<Self>> = Some(Obedient::obey);
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|obedient, _| obedient.obey());

@@ -112,8 +112,8 @@ impl Tpm {
     }
 
     /// This process was forked.
-    pub(crate) fn inherited(&mut self) {
-        self.chip.inherited();
+    pub(crate) fn after_fork(&mut self) {
+        self.chip.after_fork();
     }
 }
 

@@ -32,7 +32,7 @@ pub struct StateFile {
 
 /// What a file tells who knows an earlier state of it, or none.
 #[derive(PartialEq, Eq)]
-pub enum News {
+pub enum FileState {
     /// It is as known.
     None,
     /// Another state; empty blobs for an empty file, which is a new TPM.
@@ -76,20 +76,24 @@ impl StateFile {
 
 impl Locked<'_> {
     /// What is in the file.
-    pub fn news(&mut self) -> Result<News> {
+    pub fn news(&mut self) -> Result<FileState> {
         self.look().map_err(|error| failed("read", self.path, &error))
     }
 
-    fn look(&mut self) -> io::Result<News> {
+    fn look(&mut self) -> io::Result<FileState> {
         let Held { file, size, .. } = self.held;
         let is_known = |known: &mut Journal| known.is_current(file, size);
         if self.known.as_mut().map_or(Ok(false), is_known)? {
-            return Ok(News::None);
+            return Ok(FileState::None);
         }
         let found = Journal::load(file, size, self.boot)?;
         let state = found.state()?;
         self.found = Some(found);
-        Ok(if state.permanent.is_empty() && self.known.is_some() { News::Removed } else { News::State(state) })
+        Ok(if state.permanent.is_empty() && self.known.is_some() {
+            FileState::Removed
+        } else {
+            FileState::State(state)
+        })
     }
 
     /// What was in the file when it was read or written last by this process.

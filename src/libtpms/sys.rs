@@ -205,7 +205,7 @@ impl Chip {
     }
 
     /// This process was forked: what libtpms says here is no business of the other's.
-    pub fn inherited(&mut self) {
+    pub fn after_fork(&mut self) {
         let _parents = std::mem::replace(&mut self.messages, Messages::open().ok());
         self.point_to_messages();
     }

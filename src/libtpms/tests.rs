@@ -289,7 +289,7 @@ fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     let mut copy = |inherited: bool| {
         tpm.tpm.power_on(state.clone()).unwrap();
         if inherited {
-            tpm.inherited(Inheritance::Copies);
+            tpm.after_fork(Inheritance::Copies);
         }
         tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
     };
@@ -341,7 +341,7 @@ fn a_copy_of_a_tpm_that_was_not_started_gives_random_numbers_of_its_own() {
     assert!(state.volatile.is_empty());
     let mut copy = || {
         tpm.tpm.power_on(state.clone()).unwrap();
-        tpm.inherited(Inheritance::Copies);
+        tpm.after_fork(Inheritance::Copies);
         tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
     };
     assert_ne!(copy(), copy());

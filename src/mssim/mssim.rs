@@ -16,8 +16,8 @@ use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Before, Cancel, Company, Conf, Deadline, Error, GetPollHandles, Inheritance, Open, Progress, Result, ReturnCode,
-    RxBuf, SetLocality, Transport, Wait, fail,
+    Cancel, Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result,
+    ReturnCode, RxBuf, SetLocality, Sharing, Transport, Wait, fail,
 };
 use tcti_net::{Channels, Stream};
 
@@ -115,7 +115,7 @@ impl Mssim {
         match signal(&self.channels, platform, code, self.channels.control.timeout()) {
             Ok(reply) => {
                 self.rest();
-                self.collected();
+                self.response_taken();
                 accepted(&self.channels, code, reply)
             }
             Err(rc) => {
@@ -250,9 +250,11 @@ fn missing(envelope: &RxBuf) -> Result<usize> {
     })
 }
 
-impl Open for Mssim {
+impl Module for Mssim {
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
+}
 
+impl Open for Mssim {
     fn open(conf: Conf<'_>) -> Result<Mssim> {
         let channels = Channels::parse(conf, &[], |_, _| None)?;
         let mut mssim = Mssim {
@@ -310,7 +312,7 @@ impl Transport for Mssim {
         Ok(progress)
     }
 
-    fn collected(&mut self) {
+    fn response_taken(&mut self) {
         if let Link::Over { .. } = self.link {
             self.link = Link::Down;
         }
@@ -325,27 +327,27 @@ impl Transport for Mssim {
         self.envelope.clear();
     }
 
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         self.forget();
         match inheritance {
             Inheritance::Shared if matches!(self.link, Link::Up { lasts: Lasts::Context, .. }) => {}
             Inheritance::Shared | Inheritance::Copies => self.link = Link::Down,
             Inheritance::Nothing => mem::forget(mem::replace(&mut self.link, Link::Down)),
         }
-        self.channels.inherited(inheritance);
+        self.channels.after_fork(inheritance);
     }
 
     fn is_shared(&self) -> bool {
         true
     }
 
-    fn resume(&mut self, before: Before) -> Result<()> {
+    fn resume(&mut self, before: LastExchange) -> Result<()> {
         match (before, &self.link) {
-            (Before::Mine, _) => {}
-            (Before::BrokenOff, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
-            (Before::Anothers, _) => self.forget(),
-            (Before::BrokenOff, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
-            (Before::BrokenOff, Link::Up { .. }) => {
+            (LastExchange::Ours, _) => {}
+            (LastExchange::Interrupted, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
+            (LastExchange::Theirs, _) => self.forget(),
+            (LastExchange::Interrupted, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
+            (LastExchange::Interrupted, Link::Up { .. }) => {
                 self.abandon();
                 self.forget();
                 self.cancelling = true; // the other process may have cancelled it
@@ -355,14 +357,14 @@ impl Transport for Mssim {
     }
 
     /// Says goodbye and waits for nothing but the end of a cancellation, which would meet other programs' commands.
-    fn close(&mut self, company: Company) {
+    fn close(&mut self, company: Sharing) {
         if self.cancelling && self.link.streams().is_none() {
             let _ = self.connect();
         }
         if let (true, Link::Up { platform, .. }) = (self.cancelling, &self.link) {
             let _ = signal(&self.channels, platform, MS_SIM_CANCEL_OFF, FAREWELL);
         }
-        if company == Company::Alone {
+        if company == Sharing::Exclusive {
             self.leave();
         }
     }

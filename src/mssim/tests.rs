@@ -14,7 +14,7 @@ use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
-use tcti_core::testing::{Forked, GET_RANDOM, Heir, OK, Step, listen, malformed, play};
+use tcti_core::testing::{Forked, ForkedChild, GET_RANDOM, OK, Step, listen, malformed, play};
 
 /// Gives what was read on each connection.
 type Data = JoinHandle<Vec<Vec<u8>>>;
@@ -274,7 +274,7 @@ fn connections_for_one_exchange_are_not_inherited() {
     session.transmit(GET_RANDOM).unwrap();
     let lets_go = || session.enter().is_ok() && matches!(session.transport_mut().link, Link::Down);
     assert_eq!(Forked::asks(lets_go).status(), Some(0));
-    let sleeper = Heir::idle(); // it has the descriptors, and does not look at them
+    let sleeper = ForkedChild::idle(); // it has the descriptors, and does not look at them
     drop(session);
     data.join().unwrap();
     platform.join().unwrap();

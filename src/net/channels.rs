@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The two channels of a simulator and the configuration string that swtpm and mssim share; [`Channels::parse`] reads it.
 
+use super::descendants::Descendants;
 use super::endpoint::{Address, Endpoint};
-use super::heirs::Heirs;
 use super::stream::Stream;
 use nix::sys::socket::UnixAddr;
 use std::ffi::OsStr;
@@ -34,7 +34,7 @@ pub struct Channels {
     pub data: Endpoint,
     /// Control or platform commands.
     pub control: Endpoint,
-    heirs: Heirs,
+    descendants: Descendants,
 }
 
 impl Channels {
@@ -63,17 +63,17 @@ impl Channels {
         }
     }
 
-    /// Lets go of what a parent process has, too, see [`Transport::inherited`](tcti_core::Transport::inherited).
-    pub fn inherited(&mut self, inheritance: Inheritance) {
-        self.data.inherited(inheritance);
-        self.control.inherited(inheritance);
-        self.heirs.inherited(inheritance);
+    /// Lets go of what a parent process has, too, see [`Transport::after_fork`](tcti_core::Transport::after_fork).
+    pub fn after_fork(&mut self, inheritance: Inheritance) {
+        self.data.after_fork(inheritance);
+        self.control.after_fork(inheritance);
+        self.descendants.after_fork(inheritance);
     }
 
     /// Whether the connections that are made next may be kept. Not where a process was forked that has those of before,
     /// which are of no use any more: a simulator would serve this process alone. To be asked before each.
     pub fn may_be_kept(&mut self) -> bool {
-        !self.heirs.exist()
+        !self.descendants.exist()
     }
 
     /// Reads `host=`, `port=`, `path=`, `ctrl_port=`, `ctrl_path=` and `timeout=` (milliseconds, see [`Endpoint::timeout`]). Other
@@ -161,7 +161,7 @@ impl<'a> Keys<'a> {
         Ok(Channels {
             data: Endpoint::new(data, timeout, DATA_REMEDY),
             control: Endpoint::new(control, timeout, CONTROL_REMEDY),
-            heirs: Heirs::Unasked,
+            descendants: Descendants::Unasked,
         })
     }
 

@@ -126,7 +126,7 @@ impl Endpoint {
     }
 
     /// The socket to use again is another process's, too.
-    pub(super) fn inherited(&mut self, inheritance: Inheritance) {
+    pub(super) fn after_fork(&mut self, inheritance: Inheritance) {
         let spare = self.spare.take();
         if inheritance == Inheritance::Nothing {
             std::mem::forget(spare);
@@ -268,7 +268,7 @@ mod tests {
         let stream = endpoint.connect().unwrap();
         let parents = stream.as_fd().try_clone_to_owned().unwrap();
         endpoint.release(stream);
-        endpoint.inherited(Inheritance::Copies);
+        endpoint.after_fork(Inheritance::Copies);
         let _ours = endpoint.connect().unwrap();
         drop(listener);
         let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(parents.as_raw_fd());

@@ -2,15 +2,17 @@
 //! No TPM: for programs that need a context but send nothing, such as the policy calculation of FAPI.
 #![forbid(unsafe_code)]
 
-use tcti_core::{Conf, Inheritance, Open, Progress, Result, ReturnCode, RxBuf, Transport, Wait, fail};
+use tcti_core::{Conf, Inheritance, Module, Open, Progress, Result, ReturnCode, RxBuf, Transport, Wait, fail};
 
 /// Nothing.
 pub struct Null;
 
-impl Open for Null {
+impl Module for Null {
     const MAGIC: u64 = 0x9af4_5c5d_7d9d_0d3f;
     const SIZE_OPTIONAL: bool = true;
+}
 
+impl Open for Null {
     fn open(_conf: Conf<'_>) -> Result<Null> {
         Ok(Null)
     }
@@ -32,7 +34,7 @@ impl Transport for Null {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 }
 
 #[cfg(test)]

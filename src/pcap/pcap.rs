@@ -16,8 +16,8 @@ use core::ptr::null_mut;
 use tcti_core::header::Header;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Cancel, Conf, Deadline, Error, GetPollHandles, Inheritance, Open, Progress, Result, ReturnCode, RxBuf, SetLocality,
-    Tcti, Transport, Wait, Wrapped, fail,
+    Cancel, Conf, Deadline, Error, GetPollHandles, Inheritance, Module, Open, Progress, Result, ReturnCode, RxBuf,
+    SetLocality, Tcti, Transport, Wait, Wrapped, fail,
 };
 use tcti_loader::NameConf;
 
@@ -109,14 +109,16 @@ fn flaw(response: &[u8]) -> Option<String> {
     }
 }
 
-impl Open for Pcap<tcti_loader::Child> {
+impl Module for Pcap<tcti_loader::Child> {
     const MAGIC: u64 = 0x9cf4_5c5d_7d9d_0d3f;
     const SIZE_OPTIONAL: bool = true;
     const WRAPPED: Option<Wrapped<Self>> = Some(Wrapped {
         offset: layout::CHILD,
         context: |pcap| pcap.child.as_ref().map_or(null_mut(), tcti_loader::Child::as_ptr),
     });
+}
 
+impl Open for Pcap<tcti_loader::Child> {
     fn open(conf: Conf<'_>) -> Result<Pcap<tcti_loader::Child>> {
         let conf = conf.c_str().map(ToOwned::to_owned);
         Pcap::new(move || tcti_loader::open(&NameConf::parse(conf.as_deref())?), Target::from_environment())
@@ -152,8 +154,8 @@ impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
     fn abandon(&mut self) {}
 
     /// The TCTI that is recorded notices the fork for itself.
-    fn inherited(&mut self, _inheritance: Inheritance) {
-        self.capture.inherited();
+    fn after_fork(&mut self, _inheritance: Inheritance) {
+        self.capture.after_fork();
     }
 
     const CANCEL: Option<Cancel<Self>> = Some(|pcap| {

@@ -10,7 +10,7 @@ use tcti_core::{Result, ReturnCode, fail};
 use tcti_tis::{Bus, ChipSelect, Clock, Transfer};
 
 /// What is called. The functions are required ones, and both ends of a transaction are there or neither is.
-pub(crate) struct Platform {
+pub struct Platform {
     user_data: *mut c_void,
     sleep_ms: unsafe extern "C" fn(*mut c_void, c_int) -> TSS2_RC,
     start_timeout: unsafe extern "C" fn(*mut c_void, c_int) -> TSS2_RC,
@@ -137,7 +137,7 @@ impl Drop for Platform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Helper;
+    use crate::open;
     use core::mem::zeroed;
     use sim_tis::{Faults, Sim};
     use tcti_core::abi::TSS2_TCTI_CONTEXT_COMMON_V2;
@@ -240,7 +240,7 @@ mod tests {
             let mut caller = Caller([0; CONTEXT_SIZE.div_ceil(8)]);
             let mut size = CONTEXT_SIZE;
             // SAFETY: the memory has CONTEXT_SIZE bytes.
-            let rc = unsafe { init_with(caller.0.as_mut_ptr().cast(), &mut size, platform, Helper::open) };
+            let rc = unsafe { init_with(caller.0.as_mut_ptr().cast(), &mut size, platform, open) };
             (caller, ReturnCode::from_c(rc))
         }
 
@@ -318,11 +318,11 @@ mod tests {
     fn without_functions_there_is_a_size_but_no_context() {
         let mut size = 0;
         // SAFETY: no memory is passed.
-        assert_eq!(unsafe { init_with(null_mut(), &mut size, null(), Helper::open) }, 0);
+        assert_eq!(unsafe { init_with(null_mut(), &mut size, null(), open) }, 0);
         assert_eq!(size, CONTEXT_SIZE);
         let mut memory = [0_u64; CONTEXT_SIZE.div_ceil(8)];
         // SAFETY: the memory has CONTEXT_SIZE bytes.
-        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, null(), Helper::open) };
+        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, null(), open) };
         assert_eq!(ReturnCode::from_c(rc), Err(ReturnCode::BAD_VALUE.into()));
     }
 
@@ -332,7 +332,7 @@ mod tests {
         let mut size = CONTEXT_SIZE - 1;
         let mut memory = [0_u64; CONTEXT_SIZE / 8];
         // SAFETY: the memory has more bytes than we say.
-        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, &program.platform(), Helper::open) };
+        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, &program.platform(), open) };
         assert_eq!(
             (ReturnCode::from_c(rc), program.sim.transactions()),
             (Err(ReturnCode::INSUFFICIENT_BUFFER.into()), 0)

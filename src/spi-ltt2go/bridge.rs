@@ -169,7 +169,7 @@ impl<F: Find> Bus for Bridge<F> {
     }
 
     /// Neither used nor given back: the parent has it claimed, and may have been inside it on another thread.
-    fn inherited(&mut self, _inheritance: Inheritance) {
+    fn after_fork(&mut self, _inheritance: Inheritance) {
         core::mem::forget(self.stick.take());
     }
 

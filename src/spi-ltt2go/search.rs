@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use crate::bridge::Find;
-use crate::ere::Ere;
 use crate::lease::{Lease, Leases, Takeover};
+use crate::posix_regex::PosixRegex;
 use crate::stick::{OpenStick, UsbStick};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -67,7 +67,7 @@ fn known_serial(device: &Device<Context>) -> Option<String> {
 
 /// The stick that a configuration string means.
 pub struct Search {
-    serial: Option<Ere>,
+    serial: Option<PosixRegex>,
 }
 
 /// Why a stick does not open, the nearest to success last.
@@ -141,7 +141,7 @@ impl Search {
     fn none(&self, reasons: &[(Cause, String)], same: Option<&str>) -> tcti_core::Error {
         let wanted = match (same, &self.serial) {
             (Some(serial), _) => format!(" with the serial number \"{serial}\""),
-            (None, Some(ere)) => format!(" whose serial number matches \"{}\"", ere.text()),
+            (None, Some(posix_regex)) => format!(" whose serial number matches \"{}\"", posix_regex.text()),
             (None, None) => String::new(),
         };
         let absent = if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR };
@@ -164,7 +164,7 @@ impl Search {
     fn is_wanted(&self, serial: &str, same: Option<&str>) -> bool {
         match same {
             Some(same) => serial == same,
-            None => self.serial.as_ref().is_none_or(|ere| ere.matches(serial)),
+            None => self.serial.as_ref().is_none_or(|posix_regex| posix_regex.matches(serial)),
         }
     }
 }
@@ -173,7 +173,7 @@ impl Find for Search {
     type Stick = Lease<UsbStick>;
 
     fn parse(conf: Conf<'_>) -> Result<Search> {
-        Ok(Search { serial: conf.c_str().map(Ere::parse).transpose()? })
+        Ok(Search { serial: conf.c_str().map(PosixRegex::parse).transpose()? })
     }
 
     fn find(&self, same: Option<&str>) -> Result<Lease<UsbStick>> {

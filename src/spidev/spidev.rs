@@ -120,7 +120,7 @@ impl Bus for Spidev {
         }
     }
 
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         if inheritance == Inheritance::Nothing {
             core::mem::forget(self.fd.take());
         }

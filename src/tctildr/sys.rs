@@ -132,7 +132,7 @@ unsafe fn open_into<'a>(context: *mut *mut TSS2_TCTI_CONTEXT, what: impl FnOnce(
         if context.is_null() {
             return Err(fail!(ReturnCode::BAD_VALUE, "the place for the context is NULL"));
         }
-        log::check_knob();
+        log::warn_of_invalid_level();
         // SAFETY: the caller passes a writable place.
         unsafe { context.write(null_mut()) };
         let memory = Allocation::zeroed(size_of::<Context>())?;
@@ -170,7 +170,7 @@ pub unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c
                 size_of::<Context>()
             ));
         }
-        log::check_knob();
+        log::warn_of_invalid_level();
         // SAFETY: the caller passes memory of the size asked for.
         unsafe { ctx.write_bytes(0, 1) };
         // SAFETY: the caller passes NULL or a C string.

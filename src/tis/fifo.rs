@@ -3,7 +3,7 @@
 //! needed.
 
 use crate::bus::Bus;
-use crate::clock::Patience;
+use crate::clock::Backoff;
 use crate::frame::{self, MAX_DATA};
 use crate::registers::{Register, Status, TIMEOUT_A};
 use crate::tis::Tis;
@@ -47,7 +47,7 @@ impl<B: Bus> Tis<B> {
 
     /// Waits until the TPM takes more of a command; gives how many bytes it takes.
     fn room(&mut self, written: usize, size: usize) -> Result<usize> {
-        let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+        let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
         loop {
             let status = self.status()?;
             if written > 0 && status.is_valid() && !status.expects_more() {
@@ -72,7 +72,7 @@ impl<B: Bus> Tis<B> {
     /// the TPM then says that there is no more: what a line that died meanwhile reads is no response. A response that
     /// has begun must go on; before that the caller alone says how long to wait.
     pub(crate) fn read_response(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let mut patience = Patience::new(wait);
+        let mut patience = Backoff::new(wait);
         loop {
             let missing = rx.missing()?;
             let status = self.status()?;

@@ -2,14 +2,14 @@
 //! Locality 0: whoever has it may use the TPM. It is claimed when the context opens and given back when it ends.
 
 use crate::bus::Bus;
-use crate::clock::Patience;
+use crate::clock::Backoff;
 use crate::frame;
 use crate::registers::{Access, Register, TIMEOUT_A};
 use tcti_core::{Result, ReturnCode, Wait, fail};
 
 /// Reads who made the TPM, which any TPM answers at any time, and logs it. On a dead line everything reads 0 or 0xff.
 pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
-    let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+    let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
     let did_vid = loop {
         let mut did_vid = [0; 4];
         frame::read(bus, Register::DidVid, &mut did_vid)?;
@@ -39,7 +39,7 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
         return Ok(());
     }
     frame::write(bus, Register::Access, &[Access::REQUEST_USE])?;
-    let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+    let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
     loop {
         let access = access(bus)?;
         if access.is_ours() {

@@ -3,12 +3,14 @@
 //! bytes go through the FIFO is in `fifo`.
 
 use crate::bus::{Bus, OpenBus};
-use crate::clock::Patience;
+use crate::clock::Backoff;
 use crate::fifo::Stall;
 use crate::registers::{Register, Status, TIMEOUT_B};
 use crate::{frame, locality};
 use core::mem::replace;
-use tcti_core::{Before, Company, Conf, Inheritance, Open, Progress, Result, ReturnCode, RxBuf, Transport, Wait, fail};
+use tcti_core::{
+    Conf, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode, RxBuf, Sharing, Transport, Wait, fail,
+};
 
 /// Names the contexts of every module that reaches a TPM over SPI, as in the C modules.
 pub const MAGIC: u64 = 0x4d5c_6e8b_d481_1477;
@@ -95,7 +97,7 @@ impl<B: Bus> Tis<B> {
     /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
     /// commandReady.
     fn ready(&mut self) -> Result<Status> {
-        let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
+        let mut patience = Backoff::new(Wait::Millis(TIMEOUT_B));
         loop {
             let status = self.status()?;
             if status.is_ready() {
@@ -178,9 +180,9 @@ impl<B: Bus> Transport for Tis<B> {
     }
 
     /// A bus that cannot be opened twice stays, whatever the system denied.
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         self.unsettle();
-        self.bus.inherited(inheritance);
+        self.bus.after_fork(inheritance);
     }
 
     fn is_shared(&self) -> bool {
@@ -188,20 +190,22 @@ impl<B: Bus> Transport for Tis<B> {
     }
 
     /// Another process may have left a command, or given the locality back.
-    fn resume(&mut self, _before: Before) -> Result<()> {
+    fn resume(&mut self, _before: LastExchange) -> Result<()> {
         self.unsettle();
         Ok(())
     }
 
-    fn close(&mut self, _company: Company) {
+    fn close(&mut self, _company: Sharing) {
         self.release();
     }
 }
 
-impl<B: OpenBus> Open for Tis<B> {
+impl<B: Bus> Module for Tis<B> {
     const MAGIC: u64 = MAGIC;
     const TOO_SMALL: ReturnCode = ReturnCode::INSUFFICIENT_BUFFER; // as the C modules, which leave it to that for spi-helper
+}
 
+impl<B: OpenBus> Open for Tis<B> {
     fn open(conf: Conf<'_>) -> Result<Tis<B>> {
         Tis::over(B::open(conf)?)
     }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
 use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
-use crate::{Cancel, Company, GetPollHandles, Inheritance, SetLocality};
+use crate::{Cancel, GetPollHandles, Inheritance, SetLocality, Sharing};
 use proptest::prelude::*;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -190,7 +190,7 @@ impl Transport for Lost {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(Vec::new()));
 }
@@ -238,7 +238,7 @@ impl Transport for Plain {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 }
 
 #[test]
@@ -275,11 +275,11 @@ fn a_child_process_sends_commands_of_its_own() {
             Err(ReturnCode::BAD_SEQUENCE.into()),
             "the response is the parent's"
         );
-        assert_eq!((session.transport.inherited, session.transport.abandoned), (1, 0));
+        assert_eq!((session.transport.after_fork, session.transport.abandoned), (1, 0));
         session.enter().unwrap();
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
-        assert_eq!(session.transport.inherited, 1, "once");
+        assert_eq!(session.transport.after_fork, 1, "once");
     }
 }
 
@@ -299,7 +299,7 @@ fn the_end_of_an_inherited_session_is_told_to_the_transport() {
 
         fn abandon(&mut self) {}
 
-        fn inherited(&mut self, _inheritance: Inheritance) {
+        fn after_fork(&mut self, _inheritance: Inheritance) {
             self.0.store(true, Relaxed);
         }
     }

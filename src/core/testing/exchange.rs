@@ -273,7 +273,7 @@ impl Transport for Near {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|near| Ok(vec![near.0.as_raw_fd()]));
 }

@@ -63,7 +63,7 @@ fn a_forked_process_has_a_conversation_of_its_own() {
     for _ in 0..2 {
         capture.record(Direction::ToTpm, GET_RANDOM, None);
     }
-    capture.inherited();
+    capture.after_fork();
     capture.record(Direction::ToTpm, GET_RANDOM, None);
     let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
     let mut hosts = Vec::new();

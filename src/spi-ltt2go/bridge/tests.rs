@@ -169,7 +169,7 @@ fn run(session: &mut Session<Tis<Bridge<Here>>>, mark: u8) -> Result<()> {
 fn a_child_leaves_the_stick_to_its_parent() {
     let socket = Socket::with("1", Faults::default());
     let mut bridge = Bridge::over(Here(socket.clone())).unwrap();
-    bridge.inherited(Inheritance::Copies);
+    bridge.after_fork(Inheritance::Copies);
     let turns = socket.state().turns;
     assert_eq!(
         bridge.transfer(Transfer { out: Some(&[0; 5]), into: None, last: true }),

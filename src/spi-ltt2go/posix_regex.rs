@@ -9,18 +9,18 @@ use std::ffi::CString;
 use tcti_core::{Result, ReturnCode, fail};
 
 /// An extended regular expression.
-pub struct Ere {
+pub struct PosixRegex {
     text: String,
     compiled: sys::Compiled,
 }
 
-impl Ere {
+impl PosixRegex {
     /// `BAD_VALUE` when `text` is none.
-    pub fn parse(text: &CStr) -> Result<Ere> {
+    pub fn parse(text: &CStr) -> Result<PosixRegex> {
         let compiled = sys::compile(text).map_err(|reason| {
             fail!(ReturnCode::BAD_VALUE, "{text:?} is no extended regular expression for a serial number: {reason}")
         })?;
-        Ok(Ere { text: text.to_string_lossy().into_owned(), compiled })
+        Ok(PosixRegex { text: text.to_string_lossy().into_owned(), compiled })
     }
 
     /// Whether a part of `subject` matches.
@@ -40,18 +40,18 @@ mod tests {
 
     #[test]
     fn any_part_matches_unless_it_is_anchored() {
-        let ere = |text| Ere::parse(text).unwrap();
-        assert!(ere(c"BA7").matches("0BA7E") && !ere(c"^BA7").matches("0BA7E"));
-        assert!(ere(c"^(00A1|00B2)$").matches("00B2") && !ere(c"^(00A1|00B2)$").matches("00B20"));
-        assert!(ere(c"^0+[A-F]{2}$").matches("000AF") && !ere(c"^0+[A-F]{2}$").matches("000A"));
-        assert!(ere(c".").matches("x") && !ere(c".").matches(""));
-        assert!(!ere(c"x").matches("x\0x"));
+        let posix_regex = |text| PosixRegex::parse(text).unwrap();
+        assert!(posix_regex(c"BA7").matches("0BA7E") && !posix_regex(c"^BA7").matches("0BA7E"));
+        assert!(posix_regex(c"^(00A1|00B2)$").matches("00B2") && !posix_regex(c"^(00A1|00B2)$").matches("00B20"));
+        assert!(posix_regex(c"^0+[A-F]{2}$").matches("000AF") && !posix_regex(c"^0+[A-F]{2}$").matches("000A"));
+        assert!(posix_regex(c".").matches("x") && !posix_regex(c".").matches(""));
+        assert!(!posix_regex(c"x").matches("x\0x"));
     }
 
     #[test]
     fn what_is_none_is_a_bad_value() {
         for text in [c"(", c"[a", c"a{2,1}", c"\\"] {
-            assert_eq!(Ere::parse(text).err(), Some(ReturnCode::BAD_VALUE.into()), "{text:?}");
+            assert_eq!(PosixRegex::parse(text).err(), Some(ReturnCode::BAD_VALUE.into()), "{text:?}");
         }
     }
 }
