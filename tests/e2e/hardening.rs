@@ -2,7 +2,6 @@
 //! Hardening of each staged library, by its program headers and its dynamic section. Stack protectors and fortified
 //! libc calls are not checked, because no C code is compiled into the libraries.
 
-use crate::abi;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -26,7 +25,7 @@ struct Library {
 
 fn each(body: fn(&Library)) {
     let mut libraries = 0;
-    for name in abi::libraries().into_keys() {
+    for name in stage::libraries().into_keys() {
         let readelf = |option: &str| {
             let mut readelf = Command::new("readelf");
             readelf.args([option, "-W"]).arg(stage::lib().join(format!("lib{name}.so.0"))).env("LC_ALL", "C");

@@ -55,7 +55,7 @@ const CASES: [Case; 16] = [
         "a_library_that_is_not_a_tcti",
         "libc.so.6",
         BAD_REFERENCE,
-        "find",
+        "sys",
         "libc.so.6 is no TCTI: it has no function Tss2_Tcti_Info",
     ),
     (

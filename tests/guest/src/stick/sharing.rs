@@ -7,7 +7,7 @@ use nix::libc::SIGKILL;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use tcti_core::Tcti;
-use tcti_core::{Rc, Wait};
+use tcti_core::{Error, Result, ReturnCode, Wait};
 use tss2_kit::need::{CC, Need, SETPRIV, SWTPM};
 use tss2_kit::simulator::{Counters, Simulator, claimed};
 use tss2_kit::suite::Suite;
@@ -28,6 +28,11 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::tpm2_abrmd_shares_the_stick", &[&NEEDS[..], &[ABRMD, DBUS, TABRMD]].concat(), abrmd);
 }
 
+/// Returns the code of a failure, or `None` for success.
+fn code<T>(result: &Result<T>) -> Option<ReturnCode> {
+    result.as_ref().err().map(Error::code)
+}
+
 /// Runs a tool that has to succeed.
 fn tool(program: &str, arguments: &[&str]) -> String {
     output::succeed(stage::command(program).args(arguments))
@@ -45,7 +50,7 @@ fn two_by_serial_number() {
         |conf: &str| tool("tpm2_nvread", &["-T", &format!("spi-ltt2go:{conf}"), "-C", "o", "-s", "4", "0x1500001"]);
     assert_eq!((read("^0042$").as_str(), read("0043").as_str()), ("0042", "0043"));
     assert_eq!((read("^00(43|99)$").as_str(), read("2$").as_str()), ("0043", "0042"));
-    assert_eq!(open("^004$").err(), Some(Rc::IO_ERROR));
+    assert_eq!(code(&open("^004$")), Some(ReturnCode::IO_ERROR));
     assert_eq!(claimed(), 0);
 }
 
@@ -54,7 +59,7 @@ fn one_in_use() {
     let holder = Steps::open(Some("spi-ltt2go:^0042$"));
     random(&mut open("").unwrap()).unwrap();
     random(&mut open("43").unwrap()).unwrap();
-    assert_eq!(open("42").err(), Some(Rc::IO_ERROR));
+    assert_eq!(code(&open("42")), Some(ReturnCode::IO_ERROR));
     holder.finish();
     random(&mut open("42").unwrap()).unwrap();
 }
@@ -75,7 +80,7 @@ fn forgotten() {
         random(&mut second).unwrap();
     }
     first.transmit(GET_RANDOM_16).unwrap();
-    assert_eq!(random(&mut second).err(), Some(Rc::IO_ERROR));
+    assert_eq!(code(&random(&mut second)), Some(ReturnCode::IO_ERROR));
     first.receive(&mut [0; 64], Wait::Forever).unwrap();
     random(&mut second).unwrap();
     drop(first);
@@ -91,18 +96,18 @@ fn found_again() {
     let mut tpm = open("").unwrap();
     random(&mut tpm).unwrap();
     stick.kill();
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
     // A stick with another serial number is not used instead.
     let other = Simulator::plug_in("0043");
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
     let mut stick = Simulator::plug_in("0042");
     random(&mut tpm).unwrap();
     drop(other);
     random(&mut tpm).unwrap();
     stick.unplug();
     stick.plug();
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
     random(&mut tpm).unwrap();
     drop(tpm);
     assert!(!stick.has_locality());
