@@ -5,9 +5,9 @@
 //! * `guest-tests topics`, on the host: prints a line per topic, see [`topic`]
 //! * `guest-tests programs`, on the host: compiles the C programs, which would be slow in the machine
 //! * `guest-tests initramfs TOPIC LAYER MODULES`, on the host: builds the initramfs that the topic boots, see
-//! [`early_boot`]
+//!   [`early_boot`]
 //! * `guest-tests relay SOCKET`, in the machine: relays between a socket and stdin and stdout, as a command for the
-//! TCTI cmd
+//!   TCTI cmd
 //! * `guest-tests vtpm SOCKET`, in the machine: serves the kernel's driver, see [`vtpm`]
 //! * `guest-tests cuse SOCKET MILLISECONDS`, in the machine: serves the kernel's CUSE, see [`cuse`]
 //! * `guest-tests [FILTER]`, in the machine: runs the tests of the topic that `TSS2_TOPIC` names
