@@ -16,8 +16,9 @@ struct Case {
     start: fn() -> Box<dyn TestTpm>,
     /// Orders that this TPM cannot pass.
     without: &'static [&'static str],
-    /// Whether a child that became nobody can use the TPM: it does not have to open anything, or may open it.
-    works_as_nobody: bool,
+    /// Whether the order runs in which the child becomes nobody. Such a child may not connect to the Unix socket of a
+    /// swtpm, and for a TPM inside of the process the order would show nothing.
+    runs_as_nobody: bool,
 }
 
 const PLAIN: Case = Case {
@@ -26,7 +27,7 @@ const PLAIN: Case = Case {
     connection: Separate,
     start: || Box::new(StateFile::new()),
     without: &[],
-    works_as_nobody: true,
+    runs_as_nobody: true,
 };
 
 const SIM: &[Need] = &[LIBTPMS];
@@ -38,7 +39,7 @@ const CASES: [Case; 16] = [
         name: "swtpm_over_a_unix_socket",
         needs: &[SWTPM],
         start: || Box::new(Swtpm::start(SocketKind::Unix)),
-        works_as_nobody: false,
+        runs_as_nobody: false,
         ..PLAIN
     },
     Case {
@@ -111,7 +112,7 @@ const CASES: [Case; 16] = [
         start: || Box::new(InMemory),
         // Each process has a copy of the TPM, which does not see the commands of the other.
         without: &[IN_TURN],
-        works_as_nobody: false,
+        runs_as_nobody: false,
         ..PLAIN
     },
     Case {
@@ -131,13 +132,13 @@ const CASES: [Case; 16] = [
 ];
 
 pub(crate) fn tests(suite: &mut Suite) {
-    for Case { name, needs, connection, start, without, works_as_nobody } in CASES {
+    for Case { name, needs, connection, start, without, runs_as_nobody } in CASES {
         let needs = [needs, &[CC, PKG_CONFIG]].concat();
         suite.test(format!("forks::in_every_order_with_{name}"), &needs, move || {
             let tpm = start();
             in_every_order(connection, &tpm.name_conf(), without);
         });
-        if works_as_nobody {
+        if runs_as_nobody {
             let needs = [&needs[..], &[Need::Root]].concat();
             suite.test(format!("forks::as_nobody_with_{name}"), &needs, move || {
                 let tpm = start();

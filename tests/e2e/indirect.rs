@@ -29,8 +29,9 @@ impl<T: Send> TestTpm for Indirect<T> {
 /// The needs of a TPM behind tpm2_send.
 pub(crate) const COMMAND: [Need; 3] = [SWTPM, TPM2_TOOLS, SHORT_COMMANDS];
 
-/// Whether tpm2_send forwards a command that consists of a header alone. It runs on the distribution's own libraries here, so
-/// that a failure is not ours. Returns true where one of its own needs is unmet, because that need has a reason of its own.
+/// Whether tpm2_send forwards a command that consists of a header alone. It runs on the distribution's own libraries
+/// here, so that a failure is not ours. Where a package for this is missing it returns true, because the list of tests
+/// then names that package.
 pub(crate) fn forwards_short_commands() -> bool {
     static CACHE: LazyLock<bool> = LazyLock::new(|| {
         if [SWTPM, TPM2_TOOLS, C_CMD, C_SWTPM].into_iter().any(|need| need.unmet().is_some()) {

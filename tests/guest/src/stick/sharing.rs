@@ -23,7 +23,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("stick::a_stick_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
     suite.test("stick::an_unplugged_stick_is_found_again", &NEEDS, found_again);
     suite.test("stick::a_context_that_is_not_finalized_does_not_block_the_stick", &[SWTPM], forgotten);
-    suite.test("stick::messages", &[SWTPM, CC, SETPRIV], messages);
+    suite.test("stick::errors_are_explained", &[SWTPM, CC, SETPRIV], messages);
     suite.test("stick::a_killed_program_leaves_no_stale_bytes", &NEEDS, a_killed_program);
     suite.test("stick::tpm2_abrmd_shares_the_stick", &[&NEEDS[..], &[ABRMD, DBUS, TABRMD]].concat(), abrmd);
 }
