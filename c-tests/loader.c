@@ -74,20 +74,20 @@ static char *long_text(size_t length)
 static void initialize(void)
 {
     char *longest = long_text(PATH_MAX - 1), *longer = long_text(PATH_MAX);
-    code("no place for the context", Tss2_TctiLdr_Initialize("no-such-tcti", NULL), TSS2_TCTI_RC_BAD_VALUE);
+    code("a NULL pointer for the context", Tss2_TctiLdr_Initialize("no-such-tcti", NULL), TSS2_TCTI_RC_BAD_VALUE);
     opens("a name without a library", "no-such-tcti", TSS2_TCTI_RC_NOT_SUPPORTED);
     opens("a name without a library and a conf", "no-such-tcti:conf", TSS2_TCTI_RC_NOT_SUPPORTED);
     opens("a conf without a name", ":conf", TSS2_TCTI_RC_BAD_VALUE);
-    opens("a text as long as may be", longest, TSS2_TCTI_RC_NOT_SUPPORTED);
+    opens("a text of the maximum length", longest, TSS2_TCTI_RC_NOT_SUPPORTED);
     opens("a text too long", longer, TSS2_TCTI_RC_BAD_VALUE);
     opens("an absolute path without a file", "/nonexistent/libtss2-tcti-x.so.0", TSS2_TCTI_RC_NOT_SUPPORTED);
-    opens("a file that is no library", "/etc/passwd", TSS2_TCTI_RC_NOT_SUPPORTED);
-    opens("a library that is no TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
+    opens("a file that is not a library", "/etc/passwd", TSS2_TCTI_RC_NOT_SUPPORTED);
+    opens("a library that is not a TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
     opens_joined("name:conf", "", name, "", conf, TSS2_RC_SUCCESS);
     opens_joined("libtss2-tcti-name.so.0:conf", "libtss2-tcti-", name, ".so.0", conf, TSS2_RC_SUCCESS);
     opens_joined("an absolute path:conf", "", library, "", conf, TSS2_RC_SUCCESS);
     opens_joined("tcti-name:conf", "tcti-", name, "", conf, TSS2_RC_SUCCESS);
-    opens_joined("name:a conf that is none", "", name, "", "nonsense", TSS2_TCTI_RC_BAD_VALUE);
+    opens_joined("name:an invalid conf", "", name, "", "nonsense", TSS2_TCTI_RC_BAD_VALUE);
     free(longest);
     free(longer);
 }
@@ -95,12 +95,12 @@ static void initialize(void)
 static void initialize_ex(void)
 {
     char *longest = long_text(PATH_MAX - 1);
-    code("no place for the context", Tss2_TctiLdr_Initialize_Ex("no-such-tcti", conf, NULL), TSS2_TCTI_RC_BAD_VALUE);
+    code("a NULL pointer for the context", Tss2_TctiLdr_Initialize_Ex("no-such-tcti", conf, NULL), TSS2_TCTI_RC_BAD_VALUE);
     opens_ex("name and conf", name, conf, TSS2_RC_SUCCESS);
     opens_ex("absolute path and conf", library, conf, TSS2_RC_SUCCESS);
     opens_ex("a name without a library", "no-such-tcti", NULL, TSS2_TCTI_RC_NOT_SUPPORTED);
     opens_ex("a long name", longest, NULL, TSS2_TCTI_RC_NOT_SUPPORTED);
-    opens_ex("a conf that is none", name, "nonsense", TSS2_TCTI_RC_BAD_VALUE);
+    opens_ex("an invalid conf", name, "nonsense", TSS2_TCTI_RC_BAD_VALUE);
     opens_ex("a conf without a name", NULL, "conf", TSS2_TCTI_RC_BAD_VALUE);
     opens_ex("a conf with an empty name", "", "conf", TSS2_TCTI_RC_BAD_VALUE);
     free(longest);
@@ -153,11 +153,11 @@ static void get_info(void)
 {
     TSS2_TCTI_INFO *first = NULL, *second = NULL;
     char *longer = long_text(PATH_MAX);
-    code("no place for the info", Tss2_TctiLdr_GetInfo(name, NULL), TSS2_TCTI_RC_BAD_REFERENCE);
+    code("a NULL pointer for the info", Tss2_TctiLdr_GetInfo(name, NULL), TSS2_TCTI_RC_BAD_REFERENCE);
     info_of("a name", name, TSS2_RC_SUCCESS);
     info_of("an absolute path", library, TSS2_RC_SUCCESS);
     info_of("a name without a library", "no-such-tcti", TSS2_TCTI_RC_NOT_SUPPORTED);
-    info_of("a library that is no TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
+    info_of("a library that is not a TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
     info_of("a text too long", longer, TSS2_TCTI_RC_BAD_VALUE);
     info_of("NULL", NULL, TSS2_RC_SUCCESS);
     must("GetInfo", Tss2_TctiLdr_GetInfo(name, &first));

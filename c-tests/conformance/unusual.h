@@ -15,7 +15,7 @@ struct unusual {
 static const struct unusual addresses[] = {
     /* Nothing listens on port 1. */
     {"port with a blank before it", "port= 1"},
-    {"port with a blank behind it", "port=1 "},
+    {"port with a blank after it", "port=1 "},
     {"port with a tab before it", "port=\t1"},
     {"port with a line end", "port=1\n"},
     {"port with CR LF", "port=1\r\n"},
@@ -26,11 +26,11 @@ static const struct unusual addresses[] = {
     {"port with twenty digits", "port=11111111111111111111"},
     {"port of a blank", "port= "},
     {"port between blanks", "port= 1 ,host=127.0.0.1"},
-    {"comma behind", "%s,"},
+    {"comma after", "%s,"},
     {"comma before", ",%s"},
     {"blank before", " %s"},
     {"upper case", "PORT=1,%s"},
-    {"blank behind a key", "port =1,%s"},
+    {"blank after a key", "port =1,%s"},
     {"quotes", "\"%s\""},
     {"twice", "%s,%s"},
     {"another port first", "port=1,%s"},
@@ -47,8 +47,8 @@ static const struct unusual addresses[] = {
 };
 static const struct unusual commands[] = {
     {"blank before", " %s"},
-    {"line end behind", "%s\n"},
-    {"semicolon behind", "%s;"},
+    {"line end after", "%s\n"},
+    {"semicolon after", "%s;"},
     {"exec", "exec %s"},
     {"comment", "%s # : ,"},
     {"brackets", "(%s)"},

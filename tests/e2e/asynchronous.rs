@@ -76,12 +76,12 @@ fn nine() -> Vec<Box<dyn TestTpm>> {
     tpms
 }
 
-/// The most processor time that FAPI may take, in milliseconds. About 150 are its own, for files and cryptography. A module that
-/// polls in a loop until the response arrives takes as much more as poll waited.
+/// The most processor time that FAPI may take, in milliseconds. About 150 are its own, for files and cryptography. A
+/// module that polls in a loop until the response arrives takes as much more as poll waited.
 const FAPI_CPU: u32 = 500;
 
-/// Creates keys until poll has waited for `milliseconds`. `Fapi_GetPollHandles` returns our handles also before the first
-/// command and between two commands, when FAPI has to be called without waiting.
+/// Creates keys until poll has waited for `milliseconds`. `Fapi_GetPollHandles` returns our handles also before the
+/// first command and between two commands, when FAPI has to be called without waiting.
 fn fapi(tpm: &dyn TestTpm, profile: &str, milliseconds: u32) {
     let fapi = Fapi::new(profile, &tpm.name_conf());
     let mut command = stage::command(program::build("fapi", Link::Staged("tss2-tctildr tss2-fapi"), &[]));

@@ -21,7 +21,8 @@ pub(crate) struct Case {
     checks: u32,
     /// Whether the module in C accepts this configuration, so that both can be compared.
     pub(crate) is_in_c: bool,
-    /// Put before a configuration string that is a command, so that the command does not load the libraries of Debian sid.
+    /// Put before a configuration string that is a command, so that the command does not load the libraries of Debian
+    /// sid.
     pub(crate) sid_prefix: &'static str,
     /// Starts the TPM and returns the configuration string.
     pub(crate) start: fn() -> (Box<dyn TestTpm>, String),
@@ -200,8 +201,8 @@ fn check(case: &Case, mut command: impl std::borrow::BorrowMut<Command>) {
     output::passes(&output::stdout(&output), case.checks);
 }
 
-/// Whether a line is valgrind's warning about the system call 434, which versions before 3.21 do not know. The name of the
-/// architecture precedes the text.
+/// Whether a line is valgrind's warning about the system call 434, which versions before 3.21 do not know. The name of
+/// the architecture precedes the text.
 fn is_about_pidfd_open(line: &str) -> bool {
     let warning = [
         "-linux syscall: 434",

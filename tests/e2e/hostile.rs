@@ -161,8 +161,8 @@ fn other_kinds() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no file was created");
 }
 
-/// Another user can lock a file only if they can open it. Our module creates files that only their owner can open; those
-/// of the C module are readable by others, who can then lock them.
+/// Another user can lock a file only if they can open it. Our module creates files that only their owner can open;
+/// those of the C module are readable by others, who can then lock them.
 fn lock() {
     let (_dir, path) = public();
     works(&path);

@@ -69,8 +69,8 @@ fn with_sim(name: &'static str, link: Link) -> PathBuf {
     program::build(name, link, &[&format!("-L{sim}"), "-lsim_tis", &format!("-Wl,-rpath,{sim}")])
 }
 
-/// A libtpms with a state file behind a simulated SPI bus. `options` are `held` or `whole` and the faults of the simulator, see
-/// `c-tests/spi-helper.c`.
+/// A libtpms with a state file behind a simulated SPI bus. `options` are `held` or `whole` and the faults of the
+/// simulator, see `c-tests/spi-helper.c`.
 pub(crate) fn spi(options: &str) -> Box<dyn TestTpm> {
     let file = StateFile::new();
     let name_conf = format!("cmd:{} serve {} {options}", spi_program().display(), file.name_conf());

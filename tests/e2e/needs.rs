@@ -32,8 +32,8 @@ pub(crate) const SSH: Need = Need::Program("ssh", "openssh-client");
 pub(crate) const DISTRIBUTION_RELEASE: Need = Need::Custom(distribution_release);
 /// The C modules of Debian sid are unpacked, and they are [`SID_RELEASE`].
 pub(crate) const SID: Need = Need::Custom(sid_release);
-/// A tpm2_send that accepts commands of ten bytes, the shortest possible. That of tpm2-tools 5.7 fails with "Failed to read
-/// command body".
+/// A tpm2_send that accepts commands of ten bytes, the shortest possible. That of tpm2-tools 5.7 fails with "Failed to
+/// read command body".
 pub(crate) const SHORT_COMMANDS: Need = Need::Custom(short_commands);
 /// A machine on which the loader finds no TPM by default.
 pub(crate) const NO_TPM: Need = Need::Custom(no_tpm);

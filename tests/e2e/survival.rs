@@ -69,7 +69,8 @@ fn killed_processes() {
         let mut child = counting(&name_conf);
         // On a busy machine the sleep alone may be too short for the first increment.
         let first = if round % 3 == 0 { child.stdout.as_mut().unwrap().read(&mut [0]).unwrap() } else { 0 };
-        thread::sleep(Duration::from_micros(5_000 + round * 7_919 % 60_000)); // the kill comes at a different moment each round
+        // The kill comes at a different moment each round.
+        thread::sleep(Duration::from_micros(5_000 + round * 7_919 % 60_000));
         killpg(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGKILL).unwrap();
         let output = child.wait_with_output().unwrap();
         let acknowledged = u64::try_from(first + output.stdout.len()).unwrap();

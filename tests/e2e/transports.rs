@@ -33,7 +33,8 @@ pub(crate) const PLAIN: Transport = Transport {
     start: || Box::new(StateFile::new()),
 };
 
-/// The values of the TCTI cmd: a command that the program behind it does not accept ends the program, which is started again.
+/// The values of the TCTI cmd: a command that the program behind it does not accept ends the program, which is started
+/// again.
 const CMD: Transport = Transport { too_large: IO_ERROR, ..PLAIN };
 
 /// All ways.

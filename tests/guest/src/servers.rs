@@ -24,8 +24,8 @@ const TPM2_PROVIDER: &str = "/usr/lib/x86_64-linux-gnu/ossl-modules/tpm2.so";
 const NEEDS: [Need; 5] =
     [Need::Program("curl", "curl"), Need::File(TPM2_PROVIDER, "tpm2-openssl"), OPENSSL, Need::Root, SWTPM];
 
-/// A tpm2-openssl whose processes keep working when one of them is killed. Version 1.3 locks a semaphore that they share
-/// around each command, with any TCTI; a process that is killed in between leaves it locked.
+/// A tpm2-openssl whose processes keep working when one of them is killed. Version 1.3 locks a semaphore that they
+/// share around each command, with any TCTI; a process that is killed in between leaves it locked.
 const NO_SEMAPHORE: Need = Need::Custom(|| match has_semaphore() {
     false => Ok(()),
     true => Err(Unmet::Inherent("needs a tpm2-openssl without a semaphore".to_owned())),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The needs of a test in addition to the staged tree: [`Need`]. A test with an unmet need is listed as ignored, with the
-//! reason. Where the environment variable `CI` is set it fails instead, unless the need cannot be met on this
+//! The needs of a test in addition to the staged tree: [`Need`]. A test with an unmet need is listed as ignored, with
+//! the reason. Where the environment variable `CI` is set it fails instead, unless the need cannot be met on this
 //! release of the distribution ([`Unmet::Inherent`]).
 
 use nix::unistd::geteuid;

@@ -1,7 +1,7 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: BSD-2-Clause
-# The first process of the system on the volume. It checks how it was booted, prints what is wrong, and ends the machine by
-# writing to the port of QEMU's isa-debug-exit: 0 if all is right, else 1.
+# The first process of the system on the volume. It checks how it was booted, prints what is wrong, and ends the
+# machine by writing to the port of QEMU's isa-debug-exit: 0 if all is right, else 1.
 
 b=/bin/busybox
 wrong=0

@@ -20,11 +20,13 @@ pub(super) fn tests(suite: &mut Suite) {
             suite.test(name, &needs, move || fapi(chip, order));
         }
     }
-    // tpm2-pkcs11 has two contexts at the same time, and swtpm serves one connection at a time, so none can be kept open.
+    // tpm2-pkcs11 has two contexts at the same time, and swtpm serves one connection at a time, so none can be kept
+    // open.
     for chip in [Chip::Device, Chip::Swtpm] {
         for order in [Order::Child, Order::Orphan, Order::Again, Order::Both] {
+            // A TPM has no room for the keys of both processes, and without a resource manager none are swapped.
             if matches!((chip, order), (Chip::Swtpm, Order::Both)) {
-                continue; // a TPM has no room for the keys of both, and without the kernel's resource manager none are swapped
+                continue;
             }
             let needs = [CC, Need::File(PKCS11, "libtpm2-pkcs11-1"), SWTPM];
             let name = format!("servers::{}_with_pkcs11_on_{}", order.name(), chip.name());

@@ -37,8 +37,8 @@ struct Cost {
 /// The most processor time that one second of waiting may take, in milliseconds.
 pub struct Limits {
     waiting_cpu: f64,
-    /// Most of it is the work of libtss2-esys, about 0.3 ms for a command. A module that polls in a loop until the response
-    /// arrives takes a second more.
+    /// Most of it is the work of libtss2-esys, about 0.3 ms for a command. A module that polls in a loop until the
+    /// response arrives takes a second more.
     total_cpu: f64,
 }
 
