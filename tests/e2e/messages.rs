@@ -136,7 +136,7 @@ const CASES: [Case; 16] = [
         "no_expression_for_a_serial_number",
         "spi-ltt2go:^00(42",
         BAD_VALUE,
-        "ere",
+        "posix_regex",
         "\"^00(42\" is no extended regular expression for a serial number: Unmatched ( or \\(",
     ),
 ];
