@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Creates a key in each of several TPMs at the same time, and waits in poll alone: poll NAME:CONF... It prints the TPMs in
- * the order in which they finish.
+/* Makes a key in each of several TPMs at once and waits for none of them but in poll: poll NAME:CONF... It prints the TPMs
+ * in the order in which they are done.
  *
  *     cc -o poll poll.c $(pkg-config --cflags --libs tss2-tctildr tss2-esys)
  */
@@ -13,7 +13,7 @@
 struct tpm {
     const char *name;
     TSS2_TCTI_CONTEXT *tcti;
-    ESYS_CONTEXT *esys; /* NULL when the TPM has finished */
+    ESYS_CONTEXT *esys; /* NULL when it is done */
 };
 
 static void succeed(const struct tpm *tpm, const char *what, TSS2_RC rc)
@@ -24,7 +24,7 @@ static void succeed(const struct tpm *tpm, const char *what, TSS2_RC rc)
     exit(1);
 }
 
-/* Sends the command that creates an RSA key from the seed of the owner hierarchy, and returns at once. */
+/* Sends the command for an RSA key from the seed of the owner, and returns at once. */
 static void start(struct tpm *tpm)
 {
     const TPM2B_PUBLIC template = {.publicArea = {
@@ -44,12 +44,12 @@ static void start(struct tpm *tpm)
                                                           ESYS_TR_NONE, &sensitive, &template, &outside, &pcrs));
 }
 
-/* Receives the key if it is ready. */
+/* Takes the key if it is there. */
 static void finish(struct tpm *tpm)
 {
     ESYS_TR key;
     TSS2_RC rc = Esys_CreatePrimary_Finish(tpm->esys, &key, NULL, NULL, NULL, NULL);
-    /* The upper bits are the layer that returned the code. */
+    /* The upper bits say which layer answers. */
     if ((rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN)
         return;
     succeed(tpm, "the key", rc);
@@ -72,13 +72,13 @@ int main(int argc, char **argv)
     }
     while (left > 0) {
         for (int i = 0; i < count; i++) {
-            handles[i].fd = -1; /* poll ignores it */
+            handles[i].fd = -1; /* poll passes over it */
             if (tpms[i].esys == NULL)
                 continue;
-            TSS2_TCTI_POLL_HANDLE *handle; /* requested each time, because it changes */
+            TSS2_TCTI_POLL_HANDLE *handle; /* asked for anew each time, for it changes */
             size_t found;
             succeed(&tpms[i], "a handle", Esys_GetPollHandles(tpms[i].esys, &handle, &found));
-            handles[i] = *handle; /* the modules have exactly one */
+            handles[i] = *handle; /* each of the modules here has one */
             Esys_Free(handle);
         }
         poll(handles, count, -1);

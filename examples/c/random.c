@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Gets eight random bytes from a TPM: random NAME:CONF. Without an argument it opens the default of the loader.
+/* Asks a TPM for eight random bytes: random NAME:CONF. Without an argument the loader takes the first TPM that opens.
  *
  *     cc -o random random.c $(pkg-config --cflags --libs tss2-tctildr)
  */
@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv)
 {
-    /* TPM2_GetRandom: tag, size of the command, command code, number of bytes. */
+    /* TPM2_GetRandom: tag, size of the whole, command code, number of bytes. */
     const uint8_t command[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8};
     uint8_t response[4096];
     size_t size = sizeof response;
@@ -21,8 +21,7 @@ int main(int argc, char **argv)
     if (rc == TSS2_RC_SUCCESS)
         rc = Tss2_Tcti_Receive(tcti, &size, response, TSS2_TCTI_TIMEOUT_BLOCK);
     Tss2_TctiLdr_Finalize(&tcti);
-    /* A header of ten bytes, two bytes with the number of random bytes, and these. An error consists of the header
-     * alone. */
+    /* Ten bytes of header, two with the number of random bytes. An error is the header alone. */
     if (rc != TSS2_RC_SUCCESS || size != 12 + 8)
         return fprintf(stderr, "no random bytes: 0x%x, a response of %zu bytes\n", (unsigned)rc, size), 1;
     for (size_t i = 12; i < size; i++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Signs a message with a key that a swtpm creates, through ESAPI and the module for swtpm, without the loader: sign CONF
- * MESSAGE. It prints the signature, and has the TPM verify it.
+/* Signs a message with a key that a swtpm makes, through ESAPI and this module alone: sign CONF MESSAGE. It prints the
+ * signature, and has the TPM verify it.
  *
  *     cc -o sign sign.c $(pkg-config --cflags --libs tss2-tcti-swtpm tss2-esys)
  */
@@ -18,7 +18,7 @@ static void succeed(const char *what, TSS2_RC rc)
     exit(1);
 }
 
-/* Opens the emulator at the address in CONF, such as host=localhost,port=2321. */
+/* Opens the emulator that CONF names, such as host=localhost,port=2321. */
 static TSS2_TCTI_CONTEXT *open_swtpm(const char *conf)
 {
     size_t size;
@@ -30,7 +30,7 @@ static TSS2_TCTI_CONTEXT *open_swtpm(const char *conf)
     return tcti;
 }
 
-/* Creates a key for ECDSA with SHA-256 from the seed of the owner hierarchy. */
+/* A key for ECDSA with SHA-256, made from the seed of the owner. */
 static ESYS_TR create_key(ESYS_CONTEXT *esys)
 {
     const TPM2B_PUBLIC template = {.publicArea = {

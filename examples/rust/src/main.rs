@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signs a message with a key that the TPM creates, through the crate tss-esapi: `sign NAME:CONF MESSAGE`.
+//! Signs a message with a key that the TPM makes, by the crate tss-esapi: `sign NAME:CONF MESSAGE`.
 
 use std::env;
 use std::error::Error;
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(tpm.flush_context(key.into())?)
 }
 
-/// Returns the template of a key for ECDSA with SHA-256.
+/// A key for ECDSA with SHA-256.
 fn template() -> tss_esapi::Result<Public> {
     let attributes = ObjectAttributesBuilder::new()
         .with_sign_encrypt(true)
