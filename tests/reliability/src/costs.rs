@@ -65,7 +65,7 @@ const COSTS: &[Cost] = &[
         "The response is none of a TPM 2.0",
         Connection::Kept,
         "that response",
-        ("src/device/tests.rs", "garbage_costs_one_command_only"),
+        ("src/device/tests.rs", "a_malformed_response_costs_one_command"),
     ),
     device(
         "The driver does not reach the TPM (`EIO`, `ETIME`) or has no use for its answer (`EFAULT`), once",
