@@ -152,7 +152,7 @@ impl<F: Find> Bus for Bridge<F> {
         &mut self.clock
     }
 
-    fn begin(&mut self) -> Result<bool> {
+    fn begin_command(&mut self) -> Result<bool> {
         if self.stick.as_mut().is_some_and(|stick| stick.set_at_work(true)) {
             return Ok(false);
         }
@@ -173,7 +173,7 @@ impl<F: Find> Bus for Bridge<F> {
         core::mem::forget(self.stick.take());
     }
 
-    fn end(&mut self) {
+    fn end_command(&mut self) {
         if let Some(stick) = &mut self.stick {
             stick.set_at_work(false);
         }

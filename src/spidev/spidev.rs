@@ -110,7 +110,7 @@ impl Bus for Spidev {
         ChipSelect::Held
     }
 
-    fn begin(&mut self) -> Result<bool> {
+    fn begin_command(&mut self) -> Result<bool> {
         match self.fd {
             Some(_) => Ok(false),
             None => {

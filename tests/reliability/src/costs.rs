@@ -187,14 +187,14 @@ const COSTS: &[Cost] = &[
         "The module that is recorded takes no command any more after an error, as some C modules",
         Connection::Reopened,
         "all that was loaded through its connection; the log says so",
-        ("src/pcap/tests.rs", "a_child_that_does_not_recover_is_opened_anew"),
+        ("src/pcap/tests.rs", "a_child_that_does_not_recover_is_reopened"),
     ),
     cost(
         "pcap",
         "The capture cannot be written",
         Connection::Kept,
         "the rest of the capture; the log says so once",
-        ("src/pcap/tests.rs", "a_capture_that_ended_costs_no_response"),
+        ("src/pcap/tests.rs", "a_failed_capture_costs_no_response"),
     ),
     cost(
         "spidev, spi-helper",
