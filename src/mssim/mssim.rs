@@ -303,7 +303,7 @@ impl Transport for Mssim {
             if trailer != 0 {
                 return Err(fail!(
                     ReturnCode::MALFORMED_RESPONSE,
-                    "the simulator reports error {trailer} behind its response"
+                    "the simulator reports error {trailer} after its response"
                 ));
             }
             rx.extend(body)?;

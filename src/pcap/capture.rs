@@ -51,7 +51,10 @@ impl Capture {
         match written {
             Ok(()) => self.file = Some(file),
             Err(error) => {
-                log::warn!("cannot write the capture file {}: {error}. It ends here; the TPM goes on", self.target);
+                log::warn!(
+                    "cannot write the capture file {}: {error}. The capture ends here; commands are not affected",
+                    self.target
+                );
             }
         }
     }

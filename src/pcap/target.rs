@@ -61,8 +61,8 @@ impl Target {
             _ => ReturnCode::IO_ERROR,
         };
         let hint = match error.raw_os_error() {
-            Some(libc::ENXIO) => " (nobody reads this pipe)",
-            Some(libc::ELOOP) => " (only a file that is named may be a symbolic link)",
+            Some(libc::ENXIO) => " (the pipe has no reader)",
+            Some(libc::ELOOP) => " (only a file that the variable names may be a symbolic link)",
             _ => "",
         };
         fail!(code, "cannot write the capture file {self}: {error}{hint}. {VARIABLE} names another one")

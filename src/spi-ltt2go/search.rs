@@ -39,7 +39,9 @@ fn claim(device: &Device<Context>, opened: OpenStick) -> core::result::Result<Le
         Ok(stick) => Ok(LEASES.lease(stick, address)),
         Err(Error::Busy) => match LEASES.take_over(address) {
             Takeover::Taken(lease) => Ok(lease),
-            Takeover::InUse => Err((Cause::Busy, format!("{} is at work for this program", path(device).display()))),
+            Takeover::InUse => {
+                Err((Cause::Busy, format!("{} has a command of this program in progress", path(device).display())))
+            }
             Takeover::Inherited => {
                 let path = path(device);
                 Err((

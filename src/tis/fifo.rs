@@ -53,7 +53,7 @@ impl<B: Bus> Tis<B> {
             if written > 0 && status.is_valid() && !status.expects_more() {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
-                    "the TPM wants no more than {written} bytes of a command of {size}. Commands may be too long for it"
+                    "the TPM accepts only {written} bytes of a command of {size}. The command may be too long for it"
                 ));
             }
             if status.burst_count() > 0 {
@@ -79,7 +79,7 @@ impl<B: Bus> Tis<B> {
             if missing == 0 && status.has_data() {
                 return Err(fail!(
                     ReturnCode::MALFORMED_RESPONSE,
-                    "the response goes on after the {} bytes it says",
+                    "the response continues after the {} bytes that its header says",
                     rx.len()
                 ));
             }
@@ -90,7 +90,7 @@ impl<B: Bus> Tis<B> {
             if status.expects_more() {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
-                    "the TPM waits for more of a command that was sent whole; bytes were lost"
+                    "the TPM expects more of a command that was sent completely; bytes were lost"
                 ));
             }
             let burst = if status.has_data() { status.burst_count() } else { 0 };
@@ -103,7 +103,7 @@ impl<B: Bus> Tis<B> {
             if begun && self.stall.has_expired() {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
-                    "the TPM stopped after {} bytes of its response, for {TIMEOUT_A} ms",
+                    "the response stopped after {} bytes and did not continue within {TIMEOUT_A} ms",
                     rx.len()
                 ));
             }

@@ -50,7 +50,7 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
             if !access.is_valid() {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
-                    "no TPM answers any more: its access register reads {:#04x}",
+                    "the TPM no longer answers: its access register reads {:#04x}",
                     access.0
                 ));
             }

@@ -131,7 +131,7 @@ impl<B: Bus> Tis<B> {
             if !(access.is_ours() && status.is_blank()) {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
-                    "the TPM answers no more: its status reads {status:#010x}, its access register {:#04x}. It was \
+                    "the TPM no longer answers: its status reads {status:#010x}, its access register {:#04x}. It was \
                      reset, or the bus fails",
                     access.0
                 ));

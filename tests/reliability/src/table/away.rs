@@ -125,8 +125,7 @@ const AWAY: &[Module] = &[
 const STARTED: Cell = Cell::Not("Init starts the command, and does not wait for it.");
 const OPENED: Cell = Cell::Not("Init opens the device, and does not wait for it.");
 const SEE_USB: Cell = Cell::Not("See the table of the USB: it is pulled out at any transfer.");
-const WRITTEN_TO_CMD: Cell =
-    Cell::Unit("cmd/tests.rs", "a_command_that_exits_during_a_write_is_noticed_at_once");
+const WRITTEN_TO_CMD: Cell = Cell::Unit("cmd/tests.rs", "a_command_that_exits_during_a_write_is_noticed_at_once");
 const ROOM: Cell = Cell::Not("On TCP the kernel takes it whole.");
 const TAKEN: Cell = Cell::Not("The driver takes a command at once, or refuses it.");
 const NOTHING: Cell = Cell::Not("There is no Cancel.");
