@@ -25,10 +25,16 @@ fn caught(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
     let _whole = Uncancelled::new();
     tcti_core::log::init();
     report_panics_to_the_log();
-    // The one place where errors are logged: C gets this one.
-    let logged = || body().inspect_err(Error::log).map_err(|error| error.code());
-    let result = catch_unwind(AssertUnwindSafe(logged)).unwrap_or(Err(ReturnCode::GENERAL_FAILURE));
-    result.map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
+    let result = catch_unwind(AssertUnwindSafe(|| body().map_err(logged)));
+    result.unwrap_or(Err(ReturnCode::GENERAL_FAILURE)).map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
+}
+
+/// The one place where errors are logged: C receives this one.
+#[cold]
+#[inline(never)]
+fn logged(error: Error) -> ReturnCode {
+    error.log();
+    error.code()
 }
 
 /// Until dropped, `pthread_cancel(3)` waits, and the call is completed first. glibc unwinds the thread, which Rust takes
