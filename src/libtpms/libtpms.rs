@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The transport [`Libtpms`] runs a TPM inside the process. With a state file it resumes after the last command of any
 //! process, and stores its state before it returns a response. The caller may send TPM2_Startup after power-on; otherwise it
-//! is sent automatically, see [`power`](crate::power).
+//! is sent automatically, see `power`.
 
 mod power;
 pub mod state;

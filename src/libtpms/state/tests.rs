@@ -306,9 +306,9 @@ fn a_program_that_changes_its_directory_keeps_its_file() {
     let mut state = StateFile::new(Path::new("state"));
     store(&mut state, &blobs()).unwrap();
     std::env::set_current_dir(other.path()).unwrap();
-    let news = state.lock().unwrap().read_changes();
+    let changes = state.lock().unwrap().read_changes();
     std::env::set_current_dir(before).unwrap();
-    assert!(news == Ok(FileState::None));
+    assert!(changes == Ok(FileState::None));
     assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
 }
 
