@@ -167,7 +167,7 @@ impl Transport for Cmd {
         true
     }
 
-    /// When a shared command has exited, each process that shared it starts one of its own.
+    /// Returns whether the command was restarted: when a shared command exits, each process starts its own.
     fn took_own_connection(&mut self) -> bool {
         mem::take(&mut self.took_own_connection)
     }

@@ -143,8 +143,8 @@ impl Open for Libtpms {
 }
 
 impl Transport for Libtpms {
-    /// A caller whose first command is TPM2_Startup expects a TPM that was just powered on, as with the C module; so the TPM
-    /// is power-cycled.
+    /// Power-cycles the TPM if the first command is TPM2_Startup: its caller expects a TPM that was just powered on, as with
+    /// the C module.
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let (locality, begins) = (self.locality, self.is_new && is_startup(command));
         self.response = self.transact(|tpm| {

@@ -275,7 +275,7 @@ impl Open for Mssim {
 impl Transport for Mssim {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if !self.link.streams().is_some_and(|(data, _)| data.is_quiet()) {
-            self.abandon(); // shuts both channels down, since a simulator keeps serving a connection with a copy elsewhere
+            self.abandon(); // both channels, in every process: the simulator would keep serving the other one
             self.connect()?;
         }
         let Some((data, _)) = self.link.streams() else { return Err(ReturnCode::IO_ERROR.into()) };

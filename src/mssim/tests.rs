@@ -21,7 +21,7 @@ type Data = JoinHandle<Vec<Vec<u8>>>;
 /// Returns the platform commands.
 type Platform = JoinHandle<Vec<u32>>;
 
-/// OK in its envelope.
+/// Returns [`OK`] in its envelope.
 fn enveloped() -> Vec<u8> {
     [&20u32.to_be_bytes()[..], OK, &[0; 4]].concat()
 }

@@ -85,7 +85,7 @@ pub(crate) struct Packet<'a> {
 }
 
 impl Packet<'_> {
-    /// `segment` has at most [`MAX_SEGMENT`] bytes.
+    /// Makes the packet for a segment of at most [`MAX_SEGMENT`] bytes.
     fn new<'a>(from: &Side, to: &Side, segment: &'a [u8]) -> Packet<'a> {
         let len = u16::try_from(segment.len()).unwrap_or_default() + HEADER;
         let (source, destination) = (u32::from_be_bytes(from.address), u32::from_be_bytes(to.address));

@@ -51,7 +51,7 @@ impl Clock for SystemClock {
 /// The longest pause between two reads of a register, in milliseconds.
 const MAX_PAUSE: u32 = 4;
 
-/// The pauses of a polling loop: the first is 0 ms, and each later one is twice as long. The loop ends when the timer
+/// The pauses of a polling loop: 0 ms, 1 ms, then twice as long each time, up to [`MAX_PAUSE`]. The loop ends when the timer
 /// expires, or when it has slept for its time-out, so that it ends even if the timer never expires.
 pub(crate) struct Backoff {
     wait: Wait,

@@ -179,7 +179,7 @@ impl<B: Bus> Transport for Tis<B> {
         self.bus.end_command();
     }
 
-    /// Keeps the bus for every inheritance if the module does: it may not be possible to open it twice.
+    /// Lets the bus decide what it keeps: one that cannot be opened twice is kept whatever the inheritance.
     fn after_fork(&mut self, inheritance: Inheritance) {
         self.require_abort();
         self.bus.after_fork(inheritance);
@@ -189,7 +189,8 @@ impl<B: Bus> Transport for Tis<B> {
         B::SHARED_BY_FORK
     }
 
-    /// Another process may have left a command in progress, or relinquished the locality.
+    /// Makes the next command claim the locality and abort: another process may have relinquished the locality, or left a
+    /// command in progress.
     fn resume(&mut self, _last: LastExchange) -> Result<()> {
         self.require_abort();
         Ok(())

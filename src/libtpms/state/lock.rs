@@ -51,7 +51,7 @@ pub(super) fn unlock(file: &File) {
     let _ = fcntl(file, FcntlArg::F_SETLK(&whole(F_UNLCK)));
 }
 
-/// A lock of the whole file. The fields are narrower than the constants of C.
+/// Describes a lock of the whole file. The fields are narrower than the constants of C.
 fn whole(kind: c_int) -> flock {
     flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 }
 }
