@@ -74,7 +74,7 @@ fn show(page: &mut String, table: &Table) -> std::fmt::Result {
     let heads: Vec<&str> = table.columns.iter().map(|module| module.title()).collect();
     writeln!(page, "| | {} |\n|{}", heads.join(" | "), "---|".repeat(heads.len() + 1))?;
     for row in table.rows {
-        let cells = row.cells.iter().map(|cell| match cell {
+        let cells = table.cells(row).map(|(_, cell)| match cell {
             Cell::Ends(promise) => match promise.why {
                 Some(why) => format!("{promise} {}", note(&mut notes, why.to_owned())),
                 None => promise.to_string(),

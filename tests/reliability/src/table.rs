@@ -24,10 +24,31 @@ pub struct Table {
 pub(super) struct Row {
     pub(super) what: &'static str,
     pub(super) fault: Fault,
-    pub(super) cells: &'static [Cell],
+    /// The cell of each module that is not an exception.
+    usual: Cell,
+    exceptions: &'static [Exception],
+}
+
+/// Modules with another cell than the rest of the row.
+type Exception = (&'static [Module], Cell);
+
+/// A row in which all modules have the same cell.
+const fn row(what: &'static str, fault: Fault, usual: Cell) -> Row {
+    Row { what, fault, usual, exceptions: &[] }
 }
 
 impl Row {
+    /// The same row with other cells for some modules.
+    const fn except(self, exceptions: &'static [Exception]) -> Row {
+        Row { exceptions, ..self }
+    }
+
+    /// The cell of `module`.
+    pub(super) fn cell(&self, module: Module) -> &Cell {
+        let exception = self.exceptions.iter().find(|(modules, _)| modules.contains(&module));
+        exception.map_or(&self.usual, |(_, cell)| cell)
+    }
+
     /// Its part of the name of a test.
     pub(super) fn slug(&self) -> String {
         let words = self.what.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
@@ -35,8 +56,22 @@ impl Row {
     }
 }
 
-const fn row(what: &'static str, fault: Fault, cells: &'static [Cell]) -> Row {
-    Row { what, fault, cells }
+impl Table {
+    /// The modules with the cells of `row`, in the order of the columns.
+    pub(super) fn cells<'a>(&'a self, row: &'a Row) -> impl Iterator<Item = (Module, &'a Cell)> {
+        self.columns.iter().map(|&module| (module, row.cell(module)))
+    }
+
+    /// Fails when a row names a module twice, or one that has no column.
+    pub(super) fn check(&self) {
+        for row in self.rows {
+            let named: Vec<Module> = row.exceptions.iter().flat_map(|(modules, _)| *modules).copied().collect();
+            for (at, module) in named.iter().enumerate() {
+                assert!(self.columns.contains(module), "{}: {module:?} has no column in this table", row.what);
+                assert!(!named[..at].contains(module), "{}: {module:?} has two cells", row.what);
+            }
+        }
+    }
 }
 
 /// All tables.

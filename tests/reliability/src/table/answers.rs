@@ -5,7 +5,7 @@ use super::cells::{AGAIN, ANSWERS, IO, NOT_OPENED, SEQUENCE};
 use super::{Table, row};
 use crate::answers::Answer;
 use crate::fault::Fault;
-use crate::module::Module;
+use crate::module::Module::{Cmd, Loader, Mssim, Pcap, Swtpm, SwtpmKept, SwtpmUnix, Terminal};
 use crate::outcome::{After, Cell, Codes, because, ends, goes_on, new_context, when_back};
 
 pub(super) const TABLE: Table = Table {
@@ -13,78 +13,55 @@ pub(super) const TABLE: Table = Table {
     text: "The peer is a scripted one. That of device is a pseudo-terminal, for the kernel's driver sends no such \
            things; that of cmd is a command which hands on what it gets. pcap and tctildr have swtpm behind them. These, \
            mssim and keep=true are on Unix sockets.",
-    columns: &[
-        Module::Swtpm,
-        Module::SwtpmUnix,
-        Module::SwtpmKept,
-        Module::Mssim,
-        Module::Cmd,
-        Module::Terminal,
-        Module::Pcap,
-        Module::Loader,
-    ],
+    columns: &[Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Terminal, Pcap, Loader],
     rows: &[
-        row("It comes byte by byte", Fault::Answer(Answer::Pieces), &[ANSWERS; 8]),
-        row("Its header says 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), &[MALFORMED; 8]),
-        row(
-            "Its header says more than comes, and the connection ends",
-            Fault::Answer(Answer::SizeTooLarge),
-            &[IO, IO, IO, goes_on(&["IO_ERROR", "MALFORMED_RESPONSE"]), IO, TERMINAL_GONE, IO, IO],
-        ),
-        row("Its header says 1 MiB and a byte, or 4 GiB", Fault::Answer(Answer::SizeAboveLimit), &[MALFORMED; 8]),
-        row("There is something behind it", Fault::Answer(Answer::Trailing), &[MALFORMED; 8]),
-        row(
-            "The connection ends at any of its bytes",
-            Fault::Answer(Answer::End),
-            &[IO, IO, IO, IO, IO, TERMINAL_GONE, IO, IO],
-        ),
-        row("Some of it comes, and the rest after the time-out", Fault::Answer(Answer::Late), &[AGAIN; 8]),
+        row("It comes byte by byte", Fault::Answer(Answer::Pieces), ANSWERS),
+        row("Its header says 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), MALFORMED),
+        row("Its header says more than comes, and the connection ends", Fault::Answer(Answer::SizeTooLarge), IO)
+            .except(&[(&[Mssim], goes_on(&["IO_ERROR", "MALFORMED_RESPONSE"])), (&[Terminal], TERMINAL_GONE)]),
+        row("Its header says 1 MiB and a byte, or 4 GiB", Fault::Answer(Answer::SizeAboveLimit), MALFORMED),
+        row("There is something behind it", Fault::Answer(Answer::Trailing), MALFORMED),
+        row("The connection ends at any of its bytes", Fault::Answer(Answer::End), IO)
+            .except(&[(&[Terminal], TERMINAL_GONE)]),
+        row("Some of it comes, and the rest after the time-out", Fault::Answer(Answer::Late), AGAIN),
         row(
             "Half of its header comes, or none or nearly all of it, and nothing more; the caller finalizes",
             Fault::Answer(Answer::Silence),
-            &[GIVEN_UP; 8],
+            GIVEN_UP,
         ),
         row(
             "It comes byte by byte, and 1,000 signals interrupt the receive that waits for it",
             Fault::Answer(Answer::Interrupted),
-            &[ANSWERS; 8],
+            ANSWERS,
         ),
         row(
             "It comes after the time-out, and the clock of the system is set to and fro meanwhile",
             Fault::Answer(Answer::LateByAnotherClock),
-            &[AGAIN; 8],
+            AGAIN,
         ),
         row(
             "It is larger than the buffer of the caller, who tries again with a larger one",
             Fault::Answer(Answer::LargerThanBuffer),
-            &[goes_on(&["INSUFFICIENT_BUFFER"]); 8],
+            goes_on(&["INSUFFICIENT_BUFFER"]),
         ),
-        row(
-            "It has 1 MiB, the most that is taken",
-            Fault::Answer(Answer::Largest),
-            &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ONE_READ, ANSWERS, ANSWERS],
-        ),
-        row(
-            "It has 1 MiB, and malloc(3) gives nothing",
-            Fault::Answer(Answer::LargestWithoutMemory),
-            &[NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_SHELL, ONE_READ, NO_MEMORY, NO_MEMORY],
-        ),
-        row("It is none of a TPM 2.0", Fault::Answer(Answer::NoTpm), &[MALFORMED; 8]),
+        row("It has 1 MiB, the most that is taken", Fault::Answer(Answer::Largest), ANSWERS)
+            .except(&[(&[Terminal], ONE_READ)]),
+        row("It has 1 MiB, and malloc(3) gives nothing", Fault::Answer(Answer::LargestWithoutMemory), NO_MEMORY)
+            .except(&[(&[Cmd], NO_SHELL), (&[Terminal], ONE_READ)]),
+        row("It is none of a TPM 2.0", Fault::Answer(Answer::NoTpm), MALFORMED),
         row(
             "It is none of a TPM 2.0, and the caller asks for it once more",
             Fault::Answer(Answer::NoTpmAgain),
-            &[SEQUENCE; 8],
+            SEQUENCE,
         ),
-        row(
-            "Something comes that nobody asked for, before a command",
-            Fault::Answer(Answer::Unasked),
-            &[NO_LINE, NO_LINE, ANSWERS, ANSWERS, UNASKED_OF_CMD, MESSAGES, NO_LINE, NO_LINE],
-        ),
+        row("Something comes that nobody asked for, before a command", Fault::Answer(Answer::Unasked), NO_LINE)
+            .except(&[(&[SwtpmKept, Mssim], ANSWERS), (&[Cmd], UNASKED_OF_CMD), (&[Terminal], MESSAGES)]),
         row(
             "When a context is opened, the control channel ends at any byte of its replies",
             Fault::Answer(Answer::ControlEnds),
-            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, ONE_CHANNEL, ONE_CHANNEL, NOT_OPENED, NOT_OPENED],
-        ),
+            NOT_OPENED,
+        )
+        .except(&[(&[Cmd, Terminal], ONE_CHANNEL)]),
     ],
 };
 

@@ -5,7 +5,7 @@ use super::cells::{ANSWERS, GONE, IO, IO_WHEN_BACK, NONE_HERE, NOT_OPENED};
 use super::{Table, row};
 use crate::death::Death;
 use crate::fault::Fault;
-use crate::module::Module;
+use crate::module::Module::{Cmd, Device, Loader, Mssim, Pcap, Stick, Swtpm, SwtpmKept, SwtpmUnix};
 use crate::outcome::{After, Cell, Codes, because, ends, goes_on, when_back};
 
 pub(super) const TABLE: Table = Table {
@@ -13,114 +13,52 @@ pub(super) const TABLE: Table = Table {
     text: "swtpm and mssim are killed and started again; so is the command of cmd, by the module itself. The driver of \
            /dev/tpmrm0 is taken from its device and given back to it; the stick is pulled out and plugged in. pcap and \
            tctildr have swtpm behind them.",
-    columns: AWAY,
+    columns: &[Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Pcap, Loader, Device, Stick],
     rows: &[
-        row(
-            "Before a context is opened",
-            Fault::Death(Death::Unopened),
-            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, STARTED, NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED],
-        ),
-        row(
-            "While Init waits for a reply",
-            Fault::Death(Death::Opening),
-            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, STARTED, NOT_OPENED, NOT_OPENED, OPENED, SEE_USB],
-        ),
-        row(
-            "Between two commands",
-            Fault::Death(Death::Idle),
-            &[
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                ANSWERS,
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                GONE,
-            ],
-        ),
-        row(
-            "Between two commands, and is back by then",
-            Fault::Death(Death::IdleAndBack),
-            &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, RESTARTED, RESTARTED_STICK],
-        ),
+        row("Before a context is opened", Fault::Death(Death::Unopened), NOT_OPENED).except(&[(&[Cmd], STARTED)]),
+        row("While Init waits for a reply", Fault::Death(Death::Opening), NOT_OPENED).except(&[
+            (&[Cmd], STARTED),
+            (&[Device], OPENED),
+            (&[Stick], SEE_USB),
+        ]),
+        row("Between two commands", Fault::Death(Death::Idle), IO_WHEN_BACK)
+            .except(&[(&[Cmd], ANSWERS), (&[Stick], GONE)]),
+        row("Between two commands, and is back by then", Fault::Death(Death::IdleAndBack), ANSWERS)
+            .except(&[(&[Device], RESTARTED), (&[Stick], RESTARTED_STICK)]),
         row(
             "While transmit writes a command of 1 MiB, and it does not read",
             Fault::Death(Death::Written),
-            &[ROOM, IO_WHEN_BACK, IO_WHEN_BACK, ROOM, WRITTEN_TO_CMD, IO_WHEN_BACK, IO_WHEN_BACK, TAKEN, SEE_USB],
-        ),
-        row(
-            "Between transmit and receive",
-            Fault::Death(Death::Sent),
-            &[IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO, IO_WHEN_BACK, IO_WHEN_BACK, RACES, GONE],
-        ),
-        row(
-            "While receive waits",
-            Fault::Death(Death::Awaited),
-            &[IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO_WHEN_BACK, IO, IO_WHEN_BACK, IO_WHEN_BACK, WAITS, GONE],
-        ),
-        row(
-            "After receive has told the size",
-            Fault::Death(Death::Sized),
-            &[ARRIVED, ARRIVED, ARRIVED, ARRIVED, ANSWERS, ARRIVED, ARRIVED, ARRIVED, ARRIVED],
-        ),
-        row(
-            "Before Cancel",
-            Fault::Death(Death::Cancel),
-            &[
-                NONE_AND_GONE,
-                NONE_AND_GONE,
-                NONE_AND_GONE,
-                IO_WHEN_BACK,
-                NONE_HERE,
-                NONE_AND_GONE,
-                NONE_AND_GONE,
-                NOTHING,
-                NOTHING,
-            ],
-        ),
-        row(
-            "While Cancel waits for the reply",
-            Fault::Death(Death::Cancelling),
-            &[NOTHING, NOTHING, NOTHING, IO_WHEN_BACK, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING],
-        ),
-        row(
-            "After Cancel",
-            Fault::Death(Death::Cancelled),
-            &[NOTHING, NOTHING, NOTHING, IO_WHEN_BACK, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING],
-        ),
-        row(
-            "Before SetLocality",
-            Fault::Death(Death::Locality),
-            &[
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                LATER,
-                NONE_HERE,
-                IO_WHEN_BACK,
-                IO_WHEN_BACK,
-                NONE_AND_GONE,
-                NONE_AND_GONE,
-            ],
-        ),
-        row("Before Finalize, between two commands", Fault::Death(Death::Finalize), &[ANSWERS; 9]),
-        row("Before Finalize, while a response is due", Fault::Death(Death::FinalizeDue), &[ANSWERS; 9]),
+            IO_WHEN_BACK,
+        )
+        .except(&[(&[Swtpm, Mssim], ROOM), (&[Cmd], WRITTEN_TO_CMD), (&[Device], TAKEN), (&[Stick], SEE_USB)]),
+        row("Between transmit and receive", Fault::Death(Death::Sent), IO_WHEN_BACK).except(&[
+            (&[Cmd], IO),
+            (&[Device], RACES),
+            (&[Stick], GONE),
+        ]),
+        row("While receive waits", Fault::Death(Death::Awaited), IO_WHEN_BACK).except(&[
+            (&[Cmd], IO),
+            (&[Device], WAITS),
+            (&[Stick], GONE),
+        ]),
+        row("After receive has told the size", Fault::Death(Death::Sized), ARRIVED).except(&[(&[Cmd], ANSWERS)]),
+        row("Before Cancel", Fault::Death(Death::Cancel), NONE_AND_GONE).except(&[
+            (&[Mssim], IO_WHEN_BACK),
+            (&[Cmd], NONE_HERE),
+            (&[Device, Stick], NOTHING),
+        ]),
+        row("While Cancel waits for the reply", Fault::Death(Death::Cancelling), NOTHING)
+            .except(&[(&[Mssim], IO_WHEN_BACK)]),
+        row("After Cancel", Fault::Death(Death::Cancelled), NOTHING).except(&[(&[Mssim], IO_WHEN_BACK)]),
+        row("Before SetLocality", Fault::Death(Death::Locality), IO_WHEN_BACK).except(&[
+            (&[Mssim], LATER),
+            (&[Cmd], NONE_HERE),
+            (&[Device, Stick], NONE_AND_GONE),
+        ]),
+        row("Before Finalize, between two commands", Fault::Death(Death::Finalize), ANSWERS),
+        row("Before Finalize, while a response is due", Fault::Death(Death::FinalizeDue), ANSWERS),
     ],
 };
-
-const AWAY: &[Module] = &[
-    Module::Swtpm,
-    Module::SwtpmUnix,
-    Module::SwtpmKept,
-    Module::Mssim,
-    Module::Cmd,
-    Module::Pcap,
-    Module::Loader,
-    Module::Device,
-    Module::Stick,
-];
 
 const STARTED: Cell = Cell::Not("Init starts the command, and does not wait for it.");
 const OPENED: Cell = Cell::Not("Init opens the device, and does not wait for it.");

@@ -5,35 +5,26 @@ use super::cells::{ANSWERS, IO_WHEN_BACK, NOT_OPENED};
 use super::{Table, row};
 use crate::fault::Fault;
 use crate::files::Files;
-use crate::module::Module;
+use crate::module::Module::{Libtpms, Pcap};
 use crate::outcome::{Cell, because};
 
 pub(super) const TABLE: Table = Table {
     title: "Files",
     text: "The state file of libtpms, the capture of pcap. A capture that cannot be written is closed, with a warning; the TPM \
            goes on.",
-    columns: &[Module::Libtpms, Module::Pcap],
+    columns: &[Libtpms, Pcap],
     rows: &[
-        row("The disk is full", Fault::Files(Files::Full), &[HAS_ROOM, ANSWERS]),
-        row("The disk is full when a context is opened", Fault::Files(Files::FullAtInit), &[NOT_OPENED, NOT_OPENED]),
-        row(
-            "The process may write no larger file (RLIMIT_FSIZE)",
-            Fault::Files(Files::Limit),
-            &[IO_WHEN_BACK, ANSWERS],
-        ),
-        row("The file system becomes read-only", Fault::Files(Files::ReadOnly), &[IS_OPEN, OPEN_FOR_WRITING]),
-        row(
-            "The file system is read-only when a context is opened",
-            Fault::Files(Files::ReadOnlyAtInit),
-            &[NOT_OPENED, NOT_OPENED],
-        ),
-        row("The file is damaged", Fault::Files(Files::Damaged), &[IO_WHEN_BACK, ONLY_WRITTEN]),
-        row(
-            "The file is damaged when a context is opened",
-            Fault::Files(Files::DamagedAtInit),
-            &[NOT_OPENED, ONLY_WRITTEN],
-        ),
-        row("The file is removed", Fault::Files(Files::Removed), &[MADE_AGAIN, REMOVED]),
+        row("The disk is full", Fault::Files(Files::Full), ANSWERS).except(&[(&[Libtpms], HAS_ROOM)]),
+        row("The disk is full when a context is opened", Fault::Files(Files::FullAtInit), NOT_OPENED),
+        row("The process may write no larger file (RLIMIT_FSIZE)", Fault::Files(Files::Limit), ANSWERS)
+            .except(&[(&[Libtpms], IO_WHEN_BACK)]),
+        row("The file system becomes read-only", Fault::Files(Files::ReadOnly), IS_OPEN)
+            .except(&[(&[Pcap], OPEN_FOR_WRITING)]),
+        row("The file system is read-only when a context is opened", Fault::Files(Files::ReadOnlyAtInit), NOT_OPENED),
+        row("The file is damaged", Fault::Files(Files::Damaged), IO_WHEN_BACK).except(&[(&[Pcap], ONLY_WRITTEN)]),
+        row("The file is damaged when a context is opened", Fault::Files(Files::DamagedAtInit), NOT_OPENED)
+            .except(&[(&[Pcap], ONLY_WRITTEN)]),
+        row("The file is removed", Fault::Files(Files::Removed), MADE_AGAIN).except(&[(&[Pcap], REMOVED)]),
     ],
 };
 
