@@ -26,21 +26,25 @@ pub(super) struct Row {
     pub(super) fault: Fault,
     /// The cell of each module that is not an exception.
     usual: Cell,
-    exceptions: &'static [Exception],
+    /// Modules with another cell.
+    exceptions: [(&'static [Module], Cell); MAX_EXCEPTIONS],
+    count: usize,
 }
 
-/// Modules with another cell than the rest of the row.
-type Exception = (&'static [Module], Cell);
+/// No row has more.
+const MAX_EXCEPTIONS: usize = 4;
 
 /// A row in which all modules have the same cell.
 const fn row(what: &'static str, fault: Fault, usual: Cell) -> Row {
-    Row { what, fault, usual, exceptions: &[] }
+    Row { what, fault, usual, exceptions: [(&[], usual); MAX_EXCEPTIONS], count: 0 }
 }
 
 impl Row {
-    /// The same row with other cells for some modules.
-    const fn except(self, exceptions: &'static [Exception]) -> Row {
-        Row { exceptions, ..self }
+    /// The same row with another cell for these modules.
+    const fn except(mut self, modules: &'static [Module], cell: Cell) -> Row {
+        self.exceptions[self.count] = (modules, cell);
+        self.count += 1;
+        self
     }
 
     /// The cell of `module`.

@@ -18,11 +18,12 @@ pub(super) const TABLE: Table = Table {
         row("It comes byte by byte", Fault::Answer(Answer::Pieces), ANSWERS),
         row("Its header says 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), MALFORMED),
         row("Its header says more than comes, and the connection ends", Fault::Answer(Answer::SizeTooLarge), IO)
-            .except(&[(&[Mssim], goes_on(&["IO_ERROR", "MALFORMED_RESPONSE"])), (&[Terminal], TERMINAL_GONE)]),
+            .except(&[Mssim], goes_on(&["IO_ERROR", "MALFORMED_RESPONSE"]))
+            .except(&[Terminal], TERMINAL_GONE),
         row("Its header says 1 MiB and a byte, or 4 GiB", Fault::Answer(Answer::SizeAboveLimit), MALFORMED),
         row("There is something behind it", Fault::Answer(Answer::Trailing), MALFORMED),
         row("The connection ends at any of its bytes", Fault::Answer(Answer::End), IO)
-            .except(&[(&[Terminal], TERMINAL_GONE)]),
+            .except(&[Terminal], TERMINAL_GONE),
         row("Some of it comes, and the rest after the time-out", Fault::Answer(Answer::Late), AGAIN),
         row(
             "Half of its header comes, or none or nearly all of it, and nothing more; the caller finalizes",
@@ -45,9 +46,10 @@ pub(super) const TABLE: Table = Table {
             goes_on(&["INSUFFICIENT_BUFFER"]),
         ),
         row("It has 1 MiB, the most that is taken", Fault::Answer(Answer::Largest), ANSWERS)
-            .except(&[(&[Terminal], ONE_READ)]),
+            .except(&[Terminal], ONE_READ),
         row("It has 1 MiB, and malloc(3) gives nothing", Fault::Answer(Answer::LargestWithoutMemory), NO_MEMORY)
-            .except(&[(&[Cmd], NO_SHELL), (&[Terminal], ONE_READ)]),
+            .except(&[Cmd], NO_SHELL)
+            .except(&[Terminal], ONE_READ),
         row("It is none of a TPM 2.0", Fault::Answer(Answer::NoTpm), MALFORMED),
         row(
             "It is none of a TPM 2.0, and the caller asks for it once more",
@@ -55,13 +57,15 @@ pub(super) const TABLE: Table = Table {
             SEQUENCE,
         ),
         row("Something comes that nobody asked for, before a command", Fault::Answer(Answer::Unasked), NO_LINE)
-            .except(&[(&[SwtpmKept, Mssim], ANSWERS), (&[Cmd], UNASKED_OF_CMD), (&[Terminal], MESSAGES)]),
+            .except(&[SwtpmKept, Mssim], ANSWERS)
+            .except(&[Cmd], UNASKED_OF_CMD)
+            .except(&[Terminal], MESSAGES),
         row(
             "When a context is opened, the control channel ends at any byte of its replies",
             Fault::Answer(Answer::ControlEnds),
             NOT_OPENED,
         )
-        .except(&[(&[Cmd, Terminal], ONE_CHANNEL)]),
+        .except(&[Cmd, Terminal], ONE_CHANNEL),
     ],
 };
 

@@ -15,46 +15,46 @@ pub(super) const TABLE: Table = Table {
            tctildr have swtpm behind them.",
     columns: &[Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Pcap, Loader, Device, Stick],
     rows: &[
-        row("Before a context is opened", Fault::Death(Death::Unopened), NOT_OPENED).except(&[(&[Cmd], STARTED)]),
-        row("While Init waits for a reply", Fault::Death(Death::Opening), NOT_OPENED).except(&[
-            (&[Cmd], STARTED),
-            (&[Device], OPENED),
-            (&[Stick], SEE_USB),
-        ]),
+        row("Before a context is opened", Fault::Death(Death::Unopened), NOT_OPENED).except(&[Cmd], STARTED),
+        row("While Init waits for a reply", Fault::Death(Death::Opening), NOT_OPENED)
+            .except(&[Cmd], STARTED)
+            .except(&[Device], OPENED)
+            .except(&[Stick], SEE_USB),
         row("Between two commands", Fault::Death(Death::Idle), IO_WHEN_BACK)
-            .except(&[(&[Cmd], ANSWERS), (&[Stick], GONE)]),
+            .except(&[Cmd], ANSWERS)
+            .except(&[Stick], GONE),
         row("Between two commands, and is back by then", Fault::Death(Death::IdleAndBack), ANSWERS)
-            .except(&[(&[Device], RESTARTED), (&[Stick], RESTARTED_STICK)]),
+            .except(&[Device], RESTARTED)
+            .except(&[Stick], RESTARTED_STICK),
         row(
             "While transmit writes a command of 1 MiB, and it does not read",
             Fault::Death(Death::Written),
             IO_WHEN_BACK,
         )
-        .except(&[(&[Swtpm, Mssim], ROOM), (&[Cmd], WRITTEN_TO_CMD), (&[Device], TAKEN), (&[Stick], SEE_USB)]),
-        row("Between transmit and receive", Fault::Death(Death::Sent), IO_WHEN_BACK).except(&[
-            (&[Cmd], IO),
-            (&[Device], RACES),
-            (&[Stick], GONE),
-        ]),
-        row("While receive waits", Fault::Death(Death::Awaited), IO_WHEN_BACK).except(&[
-            (&[Cmd], IO),
-            (&[Device], WAITS),
-            (&[Stick], GONE),
-        ]),
-        row("After receive has told the size", Fault::Death(Death::Sized), ARRIVED).except(&[(&[Cmd], ANSWERS)]),
-        row("Before Cancel", Fault::Death(Death::Cancel), NONE_AND_GONE).except(&[
-            (&[Mssim], IO_WHEN_BACK),
-            (&[Cmd], NONE_HERE),
-            (&[Device, Stick], NOTHING),
-        ]),
+        .except(&[Swtpm, Mssim], ROOM)
+        .except(&[Cmd], WRITTEN_TO_CMD)
+        .except(&[Device], TAKEN)
+        .except(&[Stick], SEE_USB),
+        row("Between transmit and receive", Fault::Death(Death::Sent), IO_WHEN_BACK)
+            .except(&[Cmd], IO)
+            .except(&[Device], RACES)
+            .except(&[Stick], GONE),
+        row("While receive waits", Fault::Death(Death::Awaited), IO_WHEN_BACK)
+            .except(&[Cmd], IO)
+            .except(&[Device], WAITS)
+            .except(&[Stick], GONE),
+        row("After receive has told the size", Fault::Death(Death::Sized), ARRIVED).except(&[Cmd], ANSWERS),
+        row("Before Cancel", Fault::Death(Death::Cancel), NONE_AND_GONE)
+            .except(&[Mssim], IO_WHEN_BACK)
+            .except(&[Cmd], NONE_HERE)
+            .except(&[Device, Stick], NOTHING),
         row("While Cancel waits for the reply", Fault::Death(Death::Cancelling), NOTHING)
-            .except(&[(&[Mssim], IO_WHEN_BACK)]),
-        row("After Cancel", Fault::Death(Death::Cancelled), NOTHING).except(&[(&[Mssim], IO_WHEN_BACK)]),
-        row("Before SetLocality", Fault::Death(Death::Locality), IO_WHEN_BACK).except(&[
-            (&[Mssim], LATER),
-            (&[Cmd], NONE_HERE),
-            (&[Device, Stick], NONE_AND_GONE),
-        ]),
+            .except(&[Mssim], IO_WHEN_BACK),
+        row("After Cancel", Fault::Death(Death::Cancelled), NOTHING).except(&[Mssim], IO_WHEN_BACK),
+        row("Before SetLocality", Fault::Death(Death::Locality), IO_WHEN_BACK)
+            .except(&[Mssim], LATER)
+            .except(&[Cmd], NONE_HERE)
+            .except(&[Device, Stick], NONE_AND_GONE),
         row("Before Finalize, between two commands", Fault::Death(Death::Finalize), ANSWERS),
         row("Before Finalize, while a response is due", Fault::Death(Death::FinalizeDue), ANSWERS),
     ],

@@ -23,23 +23,29 @@ pub(super) const PROCESS: Table = Table {
             Fault::Process(Process::DescriptorsAtInit),
             NOT_OPENED,
         )
-        .except(&[(&[Pcap, Loader], NOT_LOADED)]),
+        .except(&[Pcap, Loader], NOT_LOADED),
         row("It may open no more descriptors in a command", Fault::Process(Process::Descriptors), ANSWERS)
-            .except(&[(&[SwtpmUnix, Pcap, Loader], IO_WHEN_BACK)]),
+            .except(&[SwtpmUnix, Pcap, Loader], IO_WHEN_BACK),
         row("malloc(3) gives nothing when a context is opened", Fault::Process(Process::MemoryAtInit), NO_MEMORY)
-            .except(&[(&[Libtpms, Cmd, Stick], NOT_OPENED), (&[Pcap, Loader], NO_MEMORY_TO_LOAD)]),
+            .except(&[Libtpms, Cmd, Stick], NOT_OPENED)
+            .except(&[Pcap, Loader], NO_MEMORY_TO_LOAD),
         row("malloc(3) gives nothing in a command", Fault::Process(Process::Memory), ANSWERS)
-            .except(&[(&[Libtpms], TPM_ALLOCATES), (&[Stick], BUS_ALLOCATES)]),
+            .except(&[Libtpms], TPM_ALLOCATES)
+            .except(&[Stick], BUS_ALLOCATES),
         row("malloc(3) gives nothing from transmit on", Fault::Process(Process::MemoryInReceive), ANSWERS)
-            .except(&[(&[Libtpms], TPM_HAS_ANSWERED), (&[Stick], BUS_ALLOCATES)]),
+            .except(&[Libtpms], TPM_HAS_ANSWERED)
+            .except(&[Stick], BUS_ALLOCATES),
         row(
             "malloc(3) gives nothing when it receives without a command, which is the first error that is logged",
             Fault::Process(Process::MemoryInError),
             SEQUENCE,
         )
-        .except(&[(&[Libtpms], TPM_NOT_ASKED), (&[Stick], BUS_NOT_ASKED)]),
+        .except(&[Libtpms], TPM_NOT_ASKED)
+        .except(&[Stick], BUS_NOT_ASKED),
         row("malloc(3) gives nothing when it sets locality 0", Fault::Process(Process::MemoryInLocality), ANSWERS)
-            .except(&[(&[Libtpms], TPM_HAS_ANSWERED), (&[Cmd, Device], NONE_HERE), (&[Stick], NONE_WITHOUT_BUS)]),
+            .except(&[Libtpms], TPM_HAS_ANSWERED)
+            .except(&[Cmd, Device], NONE_HERE)
+            .except(&[Stick], NONE_WITHOUT_BUS),
         row("malloc(3) gives nothing in Finalize", Fault::Process(Process::MemoryInFinalize), ANSWERS),
         row("The clock of the system is set to and fro during 200 commands", Fault::Process(Process::Clock), ANSWERS),
         row(
@@ -66,10 +72,10 @@ pub(super) const REFUSED: Table = Table {
         row("It receives without a command", Fault::Misuse(Misuse::ReceivesNothing), SEQUENCE),
         row("It sends a command while a response is due", Fault::Misuse(Misuse::TransmitsTwice), SEQUENCE),
         row("It sets the locality while a response is due", Fault::Misuse(Misuse::LocalityBetween), SEQUENCE)
-            .except(NO_LOCALITIES),
+            .except(NO_LOCALITY, NONE_HERE),
         row("It sets locality 5, which is reserved", Fault::Misuse(Misuse::ReservedLocality), RESERVED)
-            .except(NO_LOCALITIES),
-        row("It sets locality 0", Fault::Misuse(Misuse::Locality), ANSWERS).except(NO_LOCALITIES),
+            .except(NO_LOCALITY, NONE_HERE),
+        row("It sets locality 0", Fault::Misuse(Misuse::Locality), ANSWERS).except(NO_LOCALITY, NONE_HERE),
     ],
 };
 
@@ -86,10 +92,10 @@ pub(super) const FORKS: Table = Table {
             Fault::Forking(Forking::Commands),
             ANSWERS,
         )
-        .except(&[(&[Stick], NOT_SHARED)]),
+        .except(&[Stick], NOT_SHARED),
         row("The child finalizes while the parent awaits a response", Fault::Forking(Forking::Finalizes), ANSWERS),
         row("The child sends a command between two of the parent", Fault::Forking(Forking::CommandsBetween), ANSWERS)
-            .except(&[(&[Stick], NOT_SHARED)]),
+            .except(&[Stick], NOT_SHARED),
         row(
             "The child sends a command and finalizes; the parent's next command",
             Fault::Forking(Forking::CommandsAndFinalizes),
@@ -101,15 +107,15 @@ pub(super) const FORKS: Table = Table {
             ANSWERS,
         ),
         row("The parent finalizes; the child's next command", Fault::Forking(Forking::ParentFinalizes), ANSWERS)
-            .except(&[(&[Stick], OPENS_IT)]),
+            .except(&[Stick], OPENS_IT),
         row("The parent ends without Finalize; the child's next command", Fault::Forking(Forking::ParentEnds), ANSWERS)
-            .except(&[(&[Stick], NOT_SHARED)]),
+            .except(&[Stick], NOT_SHARED),
         row(
             "The parent is killed while it awaits a response; the child's next command",
             Fault::Forking(Forking::ParentKilled),
             ANSWERS,
         )
-        .except(&[(&[Stick], NOT_SHARED)]),
+        .except(&[Stick], NOT_SHARED),
     ],
 };
 
@@ -130,7 +136,7 @@ const NO_MEMORY_TO_LOAD: Cell = because(
 const NO_MEMORY: Cell = new_context(&["MEMORY"]);
 const ALL: &[Module] = &[Libtpms, Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Pcap, Loader, Device, Stick];
 /// The modules without SetLocality.
-const NO_LOCALITIES: &[(&[Module], Cell)] = &[(&[Cmd, Device, Stick], NONE_HERE)];
+const NO_LOCALITY: &[Module] = &[Cmd, Device, Stick];
 const RESERVED: Cell = goes_on(&["BAD_VALUE"]);
 const LIBTPMS_ALLOCATES: &str =
     "libtpms allocates memory in each command. Without it a command fails, also with `MEMORY`.";

@@ -14,17 +14,17 @@ pub(super) const TABLE: Table = Table {
            goes on.",
     columns: &[Libtpms, Pcap],
     rows: &[
-        row("The disk is full", Fault::Files(Files::Full), ANSWERS).except(&[(&[Libtpms], HAS_ROOM)]),
+        row("The disk is full", Fault::Files(Files::Full), ANSWERS).except(&[Libtpms], HAS_ROOM),
         row("The disk is full when a context is opened", Fault::Files(Files::FullAtInit), NOT_OPENED),
         row("The process may write no larger file (RLIMIT_FSIZE)", Fault::Files(Files::Limit), ANSWERS)
-            .except(&[(&[Libtpms], IO_WHEN_BACK)]),
+            .except(&[Libtpms], IO_WHEN_BACK),
         row("The file system becomes read-only", Fault::Files(Files::ReadOnly), IS_OPEN)
-            .except(&[(&[Pcap], OPEN_FOR_WRITING)]),
+            .except(&[Pcap], OPEN_FOR_WRITING),
         row("The file system is read-only when a context is opened", Fault::Files(Files::ReadOnlyAtInit), NOT_OPENED),
-        row("The file is damaged", Fault::Files(Files::Damaged), IO_WHEN_BACK).except(&[(&[Pcap], ONLY_WRITTEN)]),
+        row("The file is damaged", Fault::Files(Files::Damaged), IO_WHEN_BACK).except(&[Pcap], ONLY_WRITTEN),
         row("The file is damaged when a context is opened", Fault::Files(Files::DamagedAtInit), NOT_OPENED)
-            .except(&[(&[Pcap], ONLY_WRITTEN)]),
-        row("The file is removed", Fault::Files(Files::Removed), MADE_AGAIN).except(&[(&[Pcap], REMOVED)]),
+            .except(&[Pcap], ONLY_WRITTEN),
+        row("The file is removed", Fault::Files(Files::Removed), MADE_AGAIN).except(&[Pcap], REMOVED),
     ],
 };
 
