@@ -20,6 +20,7 @@ mod peer;
 mod process;
 mod program;
 mod relay;
+mod reply;
 mod server;
 mod table;
 mod usb;
