@@ -86,7 +86,7 @@ pub(super) fn command(module: Module, conf: &str) -> Command {
 impl Program {
     /// Initializes a context.
     pub(super) fn init(&mut self) -> Step<'_> {
-        self.step("open")
+        self.step("init")
     }
 
     /// Initializes a context and receives the largest response that is usual here, so that no later response makes a
@@ -116,7 +116,7 @@ impl Program {
 
     /// Transmits the same GetRandom as before.
     pub(super) fn transmit_again(&mut self) -> Step<'_> {
-        self.step("again")
+        self.step("transmit-again")
     }
 
     /// Transmits a command of 1 MiB.
@@ -136,27 +136,27 @@ impl Program {
 
     /// Receives a response of 1 MiB into a buffer of 2 MiB.
     pub(super) fn receive_largest(&mut self, wait: Wait) -> Step<'_> {
-        self.step(format_args!("largest {wait}"))
+        self.step(format_args!("receive-largest {wait}"))
     }
 
     /// Asks for the size of the response.
     pub(super) fn receive_size(&mut self, wait: Wait) -> Step<'_> {
-        self.step(format_args!("size {wait}"))
+        self.step(format_args!("receive-size {wait}"))
     }
 
     /// Transmits a GetRandom and receives its response.
     pub(super) fn get_random(&mut self) -> Step<'_> {
-        self.step("random")
+        self.step("get-random")
     }
 
     /// Does that `count` times.
     pub(super) fn get_random_times(&mut self, count: usize) -> Step<'_> {
-        self.step(format_args!("commands {count}"))
+        self.step(format_args!("get-random-times {count}"))
     }
 
     /// Does that until `count` signals have interrupted it. Their handler is installed without SA_RESTART.
     pub(super) fn get_random_interrupted(&mut self, count: usize) -> Step<'_> {
-        self.step(format_args!("storm {count}"))
+        self.step(format_args!("get-random-interrupted {count}"))
     }
 
     /// Cancels the command.
@@ -175,12 +175,12 @@ impl Program {
 
     /// Loads a key into the TPM.
     pub(super) fn load_key(&mut self) -> Step<'_> {
-        self.step("load")
+        self.step("load-key")
     }
 
     /// Uses the key that was loaded, and another command afterwards.
     pub(super) fn key(&mut self) -> Key {
-        let reply = self.step("key").reply();
+        let reply = self.step("use-key").reply();
         assert_ne!(reply, "WRONG_KEY");
         self.get_random().succeeds();
         if reply.is_success() { Key::Stays } else { Key::Lost }
@@ -224,7 +224,7 @@ impl Program {
     pub(super) fn exhaust(&mut self, resource: Resource) {
         let step = match resource {
             Resource::Descriptors => "limit-files 3",
-            Resource::Memory => "exhaust",
+            Resource::Memory => "exhaust-memory",
             Resource::FileSize => "limit-size 1024",
         };
         self.step(step).succeeds();
@@ -234,7 +234,7 @@ impl Program {
     pub(super) fn replenish(&mut self, resource: Resource) {
         let step = match resource {
             Resource::Descriptors => "limit-files -1",
-            Resource::Memory => "release",
+            Resource::Memory => "release-memory",
             Resource::FileSize => "limit-size -1",
         };
         self.step(step).succeeds();
@@ -262,17 +262,17 @@ impl Program {
 
     /// Marks all files that are open, wherever else the same ones are open, for the parent.
     pub(super) fn mark_files(&mut self) -> Step<'_> {
-        self.step("mark")
+        self.step("mark-files")
     }
 
     /// Counts the open files that a child has marked.
     pub(super) fn marked_files(&mut self) -> u64 {
-        self.step("marked").number()
+        self.step("marked-files").number()
     }
 
     /// Handles the signals of [`Program::interrupt`] from here on.
     pub(super) fn catch_interrupts(&mut self) -> Step<'_> {
-        self.step("catch")
+        self.step("catch-interrupts")
     }
 
     /// Interrupts the step under way, at a random time.

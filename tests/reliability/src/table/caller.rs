@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the caller does, and what its process lacks.
+//! Faults of the caller and of its process.
 
-use super::cells::{BAD_SEQUENCE, INIT_FAILS, IO_ERROR, IO_ERROR_RECOVERS, NOT_IMPLEMENTED, SUCCESS};
+use super::cells::{BAD_SEQUENCE, INIT_FAILS, IO_ERROR, IO_ERROR_RECOVERS, NOT_IMPLEMENTED, SUCCESS, SUCCESS_RECOVERS};
 use super::{Table, row};
 use crate::fault::Fault;
 use crate::forking::Forking;
@@ -11,58 +11,57 @@ use crate::outcome::{Cell, because, continues, meanwhile, new_context, recovers}
 use crate::process::Process;
 use crate::program::Resource;
 
+const ALL: &[Module] = &[Libtpms, Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Pcap, Loader, Device, Stick];
+
 pub(super) const PROCESS: Table = Table {
     title: "The process of the caller",
-    text: "With real TPMs: swtpm (also behind cmd, pcap and tctildr), libtpms with a state file, the simulator of `tests/sim/mssim/`, \
-           the kernel's resource manager, the simulated stick. Thousands of contexts are 10,000, with cmd 1,000, which has \
-           cat(1) behind it then, with spi-ltt2go 100, after a tenth of that which does not count.",
+    text: "The TPMs are real: swtpm (also behind cmd, pcap and tctildr), libtpms with a state file, the simulator of \
+           `tests/sim/mssim/`, the kernel's resource manager, and the simulated stick. Thousands of contexts are 10,000; \
+           1,000 for cmd, whose command is cat(1) here; 100 for spi-ltt2go. A tenth as many are initialized and finalized \
+           before memory and descriptors are counted.",
     columns: ALL,
     rows: &[
         row("1,000 signals interrupt its system calls", Fault::Process(Process::Interrupts), SUCCESS),
         row(
-            "It may open no more descriptors when a context is opened",
+            "No file descriptor is available during Init",
             Fault::Process(Process::ExhaustedInInit(Resource::Descriptors)),
             INIT_FAILS,
         )
         .except(&[Pcap, Loader], NOT_LOADED),
         row(
-            "It may open no more descriptors in a command",
+            "No file descriptor is available during a command",
             Fault::Process(Process::ExhaustedInCommand(Resource::Descriptors)),
             SUCCESS,
         )
         .except(&[SwtpmUnix, Pcap, Loader], IO_ERROR_RECOVERS),
+        row("malloc(3) fails during Init", Fault::Process(Process::ExhaustedInInit(Resource::Memory)), NO_MEMORY)
+            .except(&[Libtpms, Cmd, Stick], INIT_FAILS)
+            .except(&[Pcap, Loader], NO_MEMORY_TO_LOAD),
+        row("malloc(3) fails during a command", Fault::Process(Process::ExhaustedInCommand(Resource::Memory)), SUCCESS)
+            .except(&[Libtpms], IN_LIBTPMS)
+            .except(&[Stick], IN_LIBUSB),
         row(
-            "malloc(3) gives nothing when a context is opened",
-            Fault::Process(Process::ExhaustedInInit(Resource::Memory)),
-            NO_MEMORY,
-        )
-        .except(&[Libtpms, Cmd, Stick], INIT_FAILS)
-        .except(&[Pcap, Loader], NO_MEMORY_TO_LOAD),
-        row(
-            "malloc(3) gives nothing in a command",
-            Fault::Process(Process::ExhaustedInCommand(Resource::Memory)),
+            "malloc(3) fails after transmit, until the response is received",
+            Fault::Process(Process::MemoryInReceive),
             SUCCESS,
         )
-        .except(&[Libtpms], TPM_ALLOCATES)
-        .except(&[Stick], BUS_ALLOCATES),
-        row("malloc(3) gives nothing from transmit on", Fault::Process(Process::MemoryInReceive), SUCCESS)
-            .except(&[Libtpms], TPM_HAS_ANSWERED)
-            .except(&[Stick], BUS_ALLOCATES),
+        .except(&[Libtpms], AFTER_LIBTPMS)
+        .except(&[Stick], IN_LIBUSB),
         row(
-            "malloc(3) gives nothing when it receives without a command, which is the first error that is logged",
+            "malloc(3) fails during a receive without a command, the first error that is logged",
             Fault::Process(Process::MemoryInError),
             BAD_SEQUENCE,
         )
-        .except(&[Libtpms], TPM_NOT_ASKED)
-        .except(&[Stick], BUS_NOT_ASKED),
-        row("malloc(3) gives nothing when it sets locality 0", Fault::Process(Process::MemoryInLocality), SUCCESS)
-            .except(&[Libtpms], TPM_HAS_ANSWERED)
+        .except(&[Libtpms], WITHOUT_LIBTPMS)
+        .except(&[Stick], because(recovers(&["BAD_SEQUENCE"]), LIBUSB_ALLOCATES)),
+        row("malloc(3) fails during SetLocality", Fault::Process(Process::MemoryInLocality), SUCCESS)
+            .except(&[Libtpms], AFTER_LIBTPMS)
             .except(&[Cmd, Device], NOT_IMPLEMENTED)
-            .except(&[Stick], NONE_WITHOUT_BUS),
-        row("malloc(3) gives nothing in Finalize", Fault::Process(Process::MemoryInFinalize), SUCCESS),
-        row("The clock of the system is set to and fro during 200 commands", Fault::Process(Process::Clock), SUCCESS),
+            .except(&[Stick], because(recovers(&["NOT_IMPLEMENTED"]), LIBUSB_ALLOCATES)),
+        row("malloc(3) fails during Finalize", Fault::Process(Process::MemoryInFinalize), SUCCESS),
+        row("The system clock is set back and forth during 200 commands", Fault::Process(Process::Clock), SUCCESS),
         row(
-            "It opens and finalizes thousands of contexts, and keeps neither a byte nor a descriptor of them",
+            "Thousands of contexts are initialized and finalized; no memory and no file descriptor is leaked",
             Fault::Process(Process::Contexts),
             SUCCESS,
         ),
@@ -71,60 +70,80 @@ pub(super) const PROCESS: Table = Table {
             Fault::Process(Process::ClosedStreams),
             SUCCESS,
         ),
-        row("It closes the library, and uses the context", Fault::Process(Process::Dlclose), SUCCESS),
-        row("It ends without Finalize; the next program", Fault::Process(Process::Leaves), SUCCESS),
-        row("It is killed while a response is due; the next program", Fault::Process(Process::Killed), SUCCESS),
+        row(
+            "The library is closed with dlclose(3) before the context is used",
+            Fault::Process(Process::Dlclose),
+            SUCCESS,
+        ),
+        row(
+            "The process ends without Finalize, and another one uses the TPM",
+            Fault::Process(Process::Leaves),
+            SUCCESS,
+        ),
+        row(
+            "The process is killed while a response is due, and another one uses the TPM",
+            Fault::Process(Process::Killed),
+            SUCCESS,
+        ),
     ],
 };
 
 pub(super) const REFUSED: Table = Table {
     title: "The caller makes a call that is refused",
-    text: "A response that is due is received afterwards. Locality 0 is set for comparison.",
+    text: "A response that is due is received afterwards. Locality 0 is valid, and is set for comparison.",
     columns: ALL,
     rows: &[
-        row("It receives without a command", Fault::Misuse(Misuse::ReceiveFirst), BAD_SEQUENCE),
-        row("It sends a command while a response is due", Fault::Misuse(Misuse::TransmitTwice), BAD_SEQUENCE),
-        row("It sets the locality while a response is due", Fault::Misuse(Misuse::LocalityBetween), BAD_SEQUENCE)
+        row("Receive without a command", Fault::Misuse(Misuse::ReceiveFirst), BAD_SEQUENCE),
+        row("Transmit while a response is due", Fault::Misuse(Misuse::TransmitTwice), BAD_SEQUENCE),
+        row("SetLocality while a response is due", Fault::Misuse(Misuse::LocalityBetween), BAD_SEQUENCE)
             .except(NO_LOCALITY, NOT_IMPLEMENTED),
-        row("It sets locality 5, which is reserved", Fault::Misuse(Misuse::ReservedLocality), RESERVED)
+        row("SetLocality with 5, which is reserved", Fault::Misuse(Misuse::ReservedLocality), BAD_VALUE)
             .except(NO_LOCALITY, NOT_IMPLEMENTED),
-        row("It sets locality 0", Fault::Misuse(Misuse::Locality), SUCCESS).except(NO_LOCALITY, NOT_IMPLEMENTED),
+        row("SetLocality with 0", Fault::Misuse(Misuse::Locality), SUCCESS).except(NO_LOCALITY, NOT_IMPLEMENTED),
     ],
 };
 
 pub(super) const FORKS: Table = Table {
     title: "The caller forks",
-    text: "Both processes go on with the context, each with the answers to its own commands. Those of swtpm with keep=true, \
-           mssim, cmd and device share a connection, and a command waits until the exchange of the other process is over; \
-           with the other modules each process has its own. What is loaded stays: `c-tests/forks.c`.",
+    text: "Both processes use the context, and each receives the responses to its own commands. With swtpm and keep=true, \
+           mssim, cmd and device they share a connection, and a command waits until the exchange of the other process is \
+           over; with the other modules each process has its own. Keys and sessions stay loaded: see `c-tests/forks.c`.",
     columns: ALL,
     rows: &[
-        row("The child asks for the response that the parent awaits", Fault::Forking(Forking::Receives), BAD_SEQUENCE),
+        row("The child receives while the parent awaits a response", Fault::Forking(Forking::Receives), BAD_SEQUENCE),
         row(
-            "The child sends a command while the parent awaits a response, which that collects then",
+            "The child sends a command while the parent awaits a response, which the parent receives meanwhile",
             Fault::Forking(Forking::Commands),
             SUCCESS,
         )
         .except(&[Stick], NOT_SHARED),
         row("The child finalizes while the parent awaits a response", Fault::Forking(Forking::Finalizes), SUCCESS),
-        row("The child sends a command between two of the parent", Fault::Forking(Forking::CommandsBetween), SUCCESS)
-            .except(&[Stick], NOT_SHARED),
         row(
-            "The child sends a command and finalizes; the parent's next command",
+            "The child sends a command between two commands of the parent",
+            Fault::Forking(Forking::CommandsBetween),
+            SUCCESS,
+        )
+        .except(&[Stick], NOT_SHARED),
+        row(
+            "The child sends a command and finalizes, then the parent sends a command",
             Fault::Forking(Forking::CommandsAndFinalizes),
             SUCCESS,
         ),
         row(
-            "The child is killed while it awaits a response; the parent's next command",
+            "The child is killed while it awaits a response, then the parent sends a command",
             Fault::Forking(Forking::Killed),
             SUCCESS,
         ),
-        row("The parent finalizes; the child's next command", Fault::Forking(Forking::ParentFinalizes), SUCCESS)
-            .except(&[Stick], OPENS_IT),
-        row("The parent ends without Finalize; the child's next command", Fault::Forking(Forking::ParentEnds), SUCCESS)
-            .except(&[Stick], NOT_SHARED),
+        row("The parent finalizes, then the child sends a command", Fault::Forking(Forking::ParentFinalizes), SUCCESS)
+            .except(&[Stick], OPENED_BY_CHILD),
         row(
-            "The parent is killed while it awaits a response; the child's next command",
+            "The parent ends without Finalize, then the child sends a command",
+            Fault::Forking(Forking::ParentEnds),
+            SUCCESS,
+        )
+        .except(&[Stick], NOT_SHARED),
+        row(
+            "The parent is killed while it awaits a response, then the child sends a command",
             Fault::Forking(Forking::ParentKilled),
             SUCCESS,
         )
@@ -132,31 +151,28 @@ pub(super) const FORKS: Table = Table {
     ],
 };
 
+/// The modules that do not implement SetLocality.
+const NO_LOCALITY: &[Module] = &[Cmd, Device, Stick];
+const BAD_VALUE: Cell = continues(&["BAD_VALUE"]);
+
 const NOT_SHARED: Cell = because(
     IO_ERROR,
-    "The stick is claimed by the process that opened it, until that finalizes or both have ended. The message in the log says to \
-     open it after the fork.",
+    "The stick belongs to the process that opened it, until that process finalizes or both have ended. The log says to open \
+     it after the fork.",
 );
-const OPENS_IT: Cell = because(SUCCESS, "The child opens the stick, which the parent has given back.");
-const NOT_LOADED: Cell = because(
-    new_context(&["IO_ERROR", "NOT_SUPPORTED"]),
-    "`NOT_SUPPORTED` as long as the library of the TCTI behind it is not loaded.",
-);
-const NO_MEMORY_TO_LOAD: Cell = because(
-    new_context(&["MEMORY", "NOT_SUPPORTED"]),
-    "`NOT_SUPPORTED` as long as the library of the TCTI behind it is not loaded.",
-);
+const OPENED_BY_CHILD: Cell = because(SUCCESS, "The child opens the stick, which the parent has released.");
+
+const LIBRARY_FIRST: &str = "`NOT_SUPPORTED` while the library of the underlying TCTI is not loaded.";
+const NOT_LOADED: Cell = because(new_context(&["IO_ERROR", "NOT_SUPPORTED"]), LIBRARY_FIRST);
+const NO_MEMORY_TO_LOAD: Cell = because(new_context(&["MEMORY", "NOT_SUPPORTED"]), LIBRARY_FIRST);
 const NO_MEMORY: Cell = new_context(&["MEMORY"]);
-const ALL: &[Module] = &[Libtpms, Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Pcap, Loader, Device, Stick];
-/// The modules without SetLocality.
-const NO_LOCALITY: &[Module] = &[Cmd, Device, Stick];
-const RESERVED: Cell = continues(&["BAD_VALUE"]);
+
 const LIBTPMS_ALLOCATES: &str =
-    "libtpms allocates memory in each command. Without it a command fails, also with `MEMORY`.";
-const TPM_ALLOCATES: Cell = meanwhile(recovers(&["IO_ERROR"]), &["MEMORY"], LIBTPMS_ALLOCATES);
-const TPM_HAS_ANSWERED: Cell = meanwhile(recovers(&["SUCCESS"]), &["IO_ERROR"], LIBTPMS_ALLOCATES);
-const TPM_NOT_ASKED: Cell = meanwhile(recovers(&["BAD_SEQUENCE"]), &["IO_ERROR", "MEMORY"], LIBTPMS_ALLOCATES);
-const LIBUSB_ALLOCATES: &str = "libusb allocates memory for each transfer. Without it a command fails.";
-const BUS_ALLOCATES: Cell = because(recovers(&["IO_ERROR"]), LIBUSB_ALLOCATES);
-const BUS_NOT_ASKED: Cell = because(recovers(&["BAD_SEQUENCE"]), LIBUSB_ALLOCATES);
-const NONE_WITHOUT_BUS: Cell = because(recovers(&["NOT_IMPLEMENTED"]), LIBUSB_ALLOCATES);
+    "libtpms allocates memory in each command. Without memory a command fails, also with `MEMORY`.";
+const IN_LIBTPMS: Cell = meanwhile(recovers(&["IO_ERROR"]), &["MEMORY"], LIBTPMS_ALLOCATES);
+/// The call itself needs no memory, but commands fail until there is memory again.
+const AFTER_LIBTPMS: Cell = meanwhile(SUCCESS_RECOVERS, &["IO_ERROR"], LIBTPMS_ALLOCATES);
+const WITHOUT_LIBTPMS: Cell = meanwhile(recovers(&["BAD_SEQUENCE"]), &["IO_ERROR", "MEMORY"], LIBTPMS_ALLOCATES);
+
+const LIBUSB_ALLOCATES: &str = "libusb allocates memory for each transfer. Without memory a command fails.";
+const IN_LIBUSB: Cell = because(recovers(&["IO_ERROR"]), LIBUSB_ALLOCATES);
