@@ -7,6 +7,7 @@ use super::module::Module;
 use super::outcome::Outcome;
 use super::peer::{Change, Peer, Script, Then, Wire, answer};
 use super::program::{self, Program, Resource, Wait};
+use super::reply::Code;
 use super::server::Server;
 use std::process::Command;
 use std::sync::Arc;
@@ -103,7 +104,7 @@ impl Answer {
                     |case| {
                         case.server.script(script.clone());
                         case.program.transmit().succeeds();
-                        assert_eq!(case.program.receive(Wait::Forever).reply(), "MALFORMED_RESPONSE");
+                        assert_eq!(case.program.receive(Wait::Forever).reply(), Code::MalformedResponse);
                         case.program.receive(Wait::Forever).reply()
                     },
                     Case::restore,

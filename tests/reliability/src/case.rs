@@ -5,7 +5,7 @@
 use super::module::Module;
 use super::outcome::{After, Outcome};
 use super::program::{self, Program, Wait};
-use super::reply::Reply;
+use super::reply::{Code, Reply};
 use super::server::{self, Server};
 use std::process::Command;
 
@@ -116,11 +116,11 @@ impl<S: Server + ?Sized> Case<S> {
                 return Outcome::new(code, After::Never);
             }
             // The exchange is over, whatever the code is.
-            assert_eq!(case.program.receive(Wait::Not).reply(), "BAD_SEQUENCE", "a receive after {code}");
+            assert_eq!(case.program.receive(Wait::Not).reply(), Code::BadSequence, "a receive after {code}");
             let meanwhile = case.program.get_random().reply();
             restore(case);
             let then = case.program.get_random().reply();
-            assert_eq!(then, "SUCCESS", "a command after {code} and {meanwhile}, when the cause was removed");
+            assert_eq!(then, Code::Success, "a command after {code} and {meanwhile}, when the cause was removed");
             assert_eq!(case.program.descriptors(), case.descriptors, "descriptors");
             match meanwhile.is_success() {
                 true => Outcome::new(code, After::Continues),

@@ -5,7 +5,7 @@ use super::case::{Case, opens_again};
 use super::module::Module;
 use super::outcome::Outcome;
 use super::program::{self, Program, Step, Wait};
-use super::reply::Reply;
+use super::reply::{Code, Reply};
 use super::server::{self, Server};
 
 /// When the TPM is killed.
@@ -87,14 +87,14 @@ impl Death {
                 program.transmit().succeeds();
                 server.kill();
                 let code = program.cancel().reply();
-                assert_eq!(program.receive(Wait::Forever).reply(), "IO_ERROR", "the response that was due");
+                assert_eq!(program.receive(Wait::Forever).reply(), Code::IoError, "the response that was due");
                 code
             }),
             Death::DuringCancel => with_context(module, |server, program| {
                 server.pause();
                 program.transmit().succeeds();
                 let code = dies_during(server, program.cancel());
-                assert_eq!(program.receive(Wait::Forever).reply(), "IO_ERROR", "the response that was due");
+                assert_eq!(program.receive(Wait::Forever).reply(), Code::IoError, "the response that was due");
                 code
             }),
             Death::Cancelled => with_context(module, |server, program| {
@@ -111,8 +111,10 @@ impl Death {
                 |case| {
                     case.server.restore();
                     let code = case.program.set_locality(0).reply();
-                    let is_fine = ["SUCCESS", "NOT_IMPLEMENTED"].contains(&code.as_str());
-                    assert!(is_fine, "SetLocality returns {code}, though the TPM is back");
+                    assert!(
+                        code == Code::Success || code == Code::NotImplemented,
+                        "SetLocality returns {code}, though the TPM is back"
+                    );
                 },
             ),
             Death::BeforeFinalize => finalizing(module, |server, _| server.kill()),

@@ -202,7 +202,7 @@ impl Files {
                     },
                     |_| {
                         let good = good.borrow();
-                        assert_eq!(fs::read(&file).unwrap(), damaged(&good, damage), "{WORTH}");
+                        assert_eq!(fs::read(&file).unwrap(), damaged(&good, damage), "{UNTOUCHED}");
                         fs::write(&file, &*good).unwrap();
                     },
                 )
@@ -219,7 +219,7 @@ impl Files {
                     let bad = damaged(&good, damage);
                     fs::write(&file, &bad).unwrap();
                     let code = program.init().reply();
-                    assert_eq!(fs::read(&file).unwrap(), bad, "{WORTH}");
+                    assert_eq!(fs::read(&file).unwrap(), bad, "{UNTOUCHED}");
                     fs::write(&file, good).unwrap();
                     code
                 })
@@ -245,8 +245,8 @@ impl Files {
     }
 }
 
-/// Why a damaged file must not be written.
-const WORTH: &str = "the file may still be of use to its owner";
+/// The message when a damaged file was written: it may still be of use to its owner.
+const UNTOUCHED: &str = "a damaged file stays as it is";
 
 /// The number of ways to damage a file.
 const DAMAGES: usize = 8;

@@ -5,7 +5,7 @@ use super::case::Case;
 use super::module::Module;
 use super::outcome::{After, Key, Outcome};
 use super::program::{self, Program, Wait};
-use super::reply::Reply;
+use super::reply::{Code, Reply};
 use super::server;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -151,7 +151,7 @@ fn parent_receives(program: &mut Program) -> Reply {
         Some(of_parent) => (of_parent, second),
         None => (second.of_parent().expect("a reply of the parent"), first),
     };
-    assert_eq!(of_parent, "SUCCESS", "the parent's response");
+    assert_eq!(of_parent, Code::Success, "the parent's response");
     of_child
 }
 

@@ -2,7 +2,7 @@
 //! What a fault leads to: the codes that the caller gets, and whether the context works afterwards. The tables promise it
 //! ([`Cell`]), the tests observe it ([`Outcome`]).
 
-use super::reply::Reply;
+use super::reply::{Code, Reply};
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -19,13 +19,21 @@ pub(super) enum After {
     Never,
 }
 
-/// The response codes that the caller gets, in alphabetical order. `SUCCESS` stands for the right response.
+/// The response codes that the caller gets. `SUCCESS` stands for the right response.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Codes {
     /// Each of them is returned in at least one variant of the fault.
-    Each(&'static [&'static str]),
+    Each(&'static [Code]),
     /// A race decides which of them is returned.
-    Any(&'static [&'static str]),
+    Any(&'static [Code]),
+}
+
+impl Codes {
+    fn all(self) -> &'static [Code] {
+        match self {
+            Codes::Each(codes) | Codes::Any(codes) => codes,
+        }
+    }
 }
 
 /// A key that was loaded before the fault.
@@ -41,7 +49,7 @@ pub(super) enum Key {
 pub(super) struct Promise {
     codes: Codes,
     /// Further codes of commands that fail until the cause is removed.
-    meanwhile: &'static [&'static str],
+    meanwhile: &'static [Code],
     after: After,
     /// The reason, where the reader may expect a better outcome.
     pub(super) why: Option<&'static str>,
@@ -57,24 +65,24 @@ pub(super) enum Cell {
     Unit(&'static str, &'static str),
 }
 
-pub(super) const fn continues(codes: &'static [&'static str]) -> Cell {
+pub(super) const fn continues(codes: &'static [Code]) -> Cell {
     ends(Codes::Each(codes), After::Continues)
 }
 
-pub(super) const fn recovers(codes: &'static [&'static str]) -> Cell {
+pub(super) const fn recovers(codes: &'static [Code]) -> Cell {
     ends(Codes::Each(codes), After::Recovers)
 }
 
-pub(super) const fn new_context(codes: &'static [&'static str]) -> Cell {
+pub(super) const fn new_context(codes: &'static [Code]) -> Cell {
     ends(Codes::Each(codes), After::NewContext)
 }
 
 pub(super) const fn ends(codes: Codes, after: After) -> Cell {
-    Cell::Ends(Promise { codes, meanwhile: &["IO_ERROR", "NO_CONNECTION"], after, why: None })
+    Cell::Ends(Promise { codes, meanwhile: &[Code::IoError, Code::NoConnection], after, why: None })
 }
 
 /// Returns `cell` with other codes for the time until the cause is removed, and the reason for them.
-pub(super) const fn meanwhile(cell: Cell, codes: &'static [&'static str], why: &'static str) -> Cell {
+pub(super) const fn meanwhile(cell: Cell, codes: &'static [Code], why: &'static str) -> Cell {
     match because(cell, why) {
         Cell::Ends(promise) => Cell::Ends(Promise { meanwhile: codes, ..promise }),
         other => other,
@@ -105,14 +113,17 @@ impl Outcome {
     /// Whether the outcome is as promised: exactly these codes, the same afterwards, and until the cause is removed no
     /// codes but these and those of a TPM that is gone.
     pub(super) fn keeps(&self, promise: &Promise) -> bool {
-        let mut codes = self.codes.iter().map(Reply::as_str);
-        let (promised, is_right) = match promise.codes {
-            Codes::Each(promised) => (promised, codes.eq(promised.iter().copied())),
-            Codes::Any(promised) => (promised, codes.all(|code| promised.contains(&code))),
+        let is_promised = |reply: &Reply| promise.codes.all().iter().any(|code| reply == code);
+        let is_right = match promise.codes {
+            Codes::Each(codes) => {
+                codes.iter().all(|code| self.codes.iter().any(|reply| reply == code))
+                    && self.codes.iter().all(is_promised)
+            }
+            Codes::Any(_) => self.codes.iter().all(is_promised),
         };
-        let mut meanwhile = self.meanwhile.iter().map(Reply::as_str);
+        let mut meanwhile = self.meanwhile.iter();
         is_right
-            && meanwhile.all(|code| promised.contains(&code) || promise.meanwhile.contains(&code))
+            && meanwhile.all(|reply| is_promised(reply) || promise.meanwhile.iter().any(|code| reply == code))
             && self.after == promise.after
     }
 
@@ -154,8 +165,9 @@ impl Outcome {
 }
 
 fn show<'a>(f: &mut fmt::Formatter<'_>, codes: impl Iterator<Item = &'a str>, race: &str, after: After) -> fmt::Result {
-    let codes: Vec<String> =
-        codes.map(|code| if code == "SUCCESS" { "success".to_owned() } else { format!("`{code}`") }).collect();
+    let codes: Vec<String> = codes
+        .map(|code| if code == Code::Success.name() { "success".to_owned() } else { format!("`{code}`") })
+        .collect();
     f.write_str(&codes.join(" or "))?;
     f.write_str(race)?;
     match after {
@@ -179,10 +191,10 @@ impl fmt::Display for Outcome {
 
 impl fmt::Display for Promise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (codes, race) = match self.codes {
-            Codes::Each(codes) => (codes, ""),
-            Codes::Any(codes) => (codes, " (race)"),
+        let race = match self.codes {
+            Codes::Each(_) => "",
+            Codes::Any(_) => " (race)",
         };
-        show(f, codes.iter().copied(), race, self.after)
+        show(f, self.codes.all().iter().map(|code| code.name()), race, self.after)
     }
 }

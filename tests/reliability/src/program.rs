@@ -4,7 +4,7 @@
 
 use super::module::Module;
 use super::outcome::Key;
-use super::reply::Reply;
+use super::reply::{Code, Reply};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -355,7 +355,7 @@ impl<'a> Step<'a> {
     /// Takes the step, which has to succeed.
     pub(super) fn succeeds(self) {
         let line = self.line.clone();
-        assert_eq!(self.reply(), "SUCCESS", "{line}");
+        assert_eq!(self.reply(), Code::Success, "{line}");
     }
 
     /// Begins the step; [`Program::reply`] returns the reply later.

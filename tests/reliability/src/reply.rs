@@ -10,6 +10,41 @@ use std::str::FromStr;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reply(String);
 
+/// A response code that a promise or a test names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Success,
+    BadSequence,
+    BadValue,
+    InsufficientBuffer,
+    IoError,
+    MalformedResponse,
+    Memory,
+    NoConnection,
+    NotImplemented,
+    NotSupported,
+    TryAgain,
+}
+
+impl Code {
+    /// Returns the name without `TSS2_TCTI_RC_`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Code::Success => "SUCCESS",
+            Code::BadSequence => "BAD_SEQUENCE",
+            Code::BadValue => "BAD_VALUE",
+            Code::InsufficientBuffer => "INSUFFICIENT_BUFFER",
+            Code::IoError => "IO_ERROR",
+            Code::MalformedResponse => "MALFORMED_RESPONSE",
+            Code::Memory => "MEMORY",
+            Code::NoConnection => "NO_CONNECTION",
+            Code::NotImplemented => "NOT_IMPLEMENTED",
+            Code::NotSupported => "NOT_SUPPORTED",
+            Code::TryAgain => "TRY_AGAIN",
+        }
+    }
+}
+
 impl Reply {
     /// The program has exited with status 0.
     pub(super) const EXITED: &str = "EXIT 0";
@@ -23,7 +58,7 @@ impl Reply {
     }
 
     pub(super) fn success() -> Reply {
-        Reply::new("SUCCESS")
+        Reply::new(Code::Success.name())
     }
 
     /// Tells how the program ended.
@@ -36,7 +71,7 @@ impl Reply {
     }
 
     pub(super) fn is_success(&self) -> bool {
-        self == "SUCCESS"
+        *self == Code::Success
     }
 
     /// Whether the program has ended.
@@ -69,9 +104,9 @@ impl Display for Reply {
     }
 }
 
-impl PartialEq<str> for Reply {
-    fn eq(&self, text: &str) -> bool {
-        self.0 == text
+impl PartialEq<Code> for Reply {
+    fn eq(&self, code: &Code) -> bool {
+        self.0 == code.name()
     }
 }
 

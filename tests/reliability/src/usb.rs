@@ -6,6 +6,7 @@ use super::clock;
 use super::module::Module;
 use super::outcome::Outcome;
 use super::program::{self, Wait};
+use super::reply::Code;
 use super::server::Server;
 use super::stick::{NEVER, StickFault, Transfers};
 use std::time::{Duration, Instant};
@@ -51,7 +52,7 @@ impl Usb {
                 let stick = &mut case.server;
                 stick.set("");
                 assert!(stick.ask("unplug") == "ok" && stick.ask("plug").starts_with("ready "));
-                assert_eq!(case.program.get_random().reply(), "NO_CONNECTION");
+                assert_eq!(case.program.get_random().reply(), Code::NoConnection);
             }),
             Usb::DuringInit(faults) => {
                 Outcome::of_all(faults.iter().map(|&fault| during_init(Module::Stick.times(), || fault)))

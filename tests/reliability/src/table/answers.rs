@@ -7,6 +7,7 @@ use crate::answers::Answer;
 use crate::fault::Fault;
 use crate::module::Module::{Cmd, Loader, Mssim, Pcap, Swtpm, SwtpmKept, SwtpmUnix, Terminal};
 use crate::outcome::{After, Cell, Codes, because, continues, ends, new_context, recovers};
+use crate::reply::Code;
 
 pub(super) const TABLE: Table = Table {
     title: "The response is malformed or late",
@@ -16,16 +17,16 @@ pub(super) const TABLE: Table = Table {
     columns: &[Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Terminal, Pcap, Loader],
     rows: &[
         row("The response arrives byte by byte", Fault::Answer(Answer::Pieces), SUCCESS),
-        row("The header gives a size of 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), MALFORMED_RESPONSE),
+        row("The header states a size of 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), MALFORMED_RESPONSE),
         row(
-            "The header gives a larger size than arrives, and the connection ends",
+            "The header states a larger size than arrives, and the connection ends",
             Fault::Answer(Answer::SizeTooLarge),
             IO_ERROR,
         )
-        .except(&[Mssim], continues(&["IO_ERROR", "MALFORMED_RESPONSE"]))
+        .except(&[Mssim], continues(&[Code::IoError, Code::MalformedResponse]))
         .except(&[Terminal], TERMINAL_CLOSED),
         row(
-            "The header gives a size of 1 MiB and a byte, or of 4 GiB",
+            "The header states a size of 1 MiB and a byte, or of 4 GiB",
             Fault::Answer(Answer::SizeAboveLimit),
             MALFORMED_RESPONSE,
         ),
@@ -36,7 +37,7 @@ pub(super) const TABLE: Table = Table {
         row(
             "At most 9 bytes of the response arrive, and the caller finalizes",
             Fault::Answer(Answer::Silence),
-            new_context(&["TRY_AGAIN"]),
+            new_context(&[Code::TryAgain]),
         ),
         row(
             "The response arrives byte by byte, and 1,000 signals interrupt the receive call",
@@ -51,7 +52,7 @@ pub(super) const TABLE: Table = Table {
         row(
             "The response is larger than the caller's buffer, and the caller retries with a larger one",
             Fault::Answer(Answer::LargerThanBuffer),
-            continues(&["INSUFFICIENT_BUFFER"]),
+            continues(&[Code::InsufficientBuffer]),
         ),
         row("The response has 1 MiB, the maximum", Fault::Answer(Answer::Largest), SUCCESS)
             .except(&[Terminal], ONE_PAGE),
@@ -77,11 +78,12 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
-const MALFORMED_RESPONSE: Cell = continues(&["MALFORMED_RESPONSE"]);
-const TERMINAL_CLOSED: Cell = ends(Codes::Any(&["IO_ERROR", "MALFORMED_RESPONSE", "NO_CONNECTION"]), After::Recovers);
-const MEMORY: Cell = continues(&["MEMORY"]);
+const MALFORMED_RESPONSE: Cell = continues(&[Code::MalformedResponse]);
+const TERMINAL_CLOSED: Cell =
+    ends(Codes::Any(&[Code::IoError, Code::MalformedResponse, Code::NoConnection]), After::Recovers);
+const MEMORY: Cell = continues(&[Code::Memory]);
 const NO_MEMORY_TO_RESTART: Cell =
-    because(recovers(&["MEMORY"]), "There is also no memory to start the command again.");
+    because(recovers(&[Code::Memory]), "There is also no memory to start the command again.");
 const NOT_CONNECTED: Cell = Cell::Not("There is no connection between two commands.");
 const ONLY_RESPONSES: Cell = Cell::Not("A driver returns nothing but responses.");
 const UNIT_TEST_OF_CMD: Cell = Cell::Unit("cmd/tests.rs", "what_is_printed_unasked_never_meets_a_command");

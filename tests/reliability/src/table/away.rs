@@ -9,6 +9,7 @@ use crate::death::Death;
 use crate::fault::Fault;
 use crate::module::Module::{Cmd, Device, Loader, Mssim, Pcap, Stick, Swtpm, SwtpmKept, SwtpmUnix};
 use crate::outcome::{After, Cell, Codes, because, continues, ends, recovers};
+use crate::reply::Code;
 
 pub(super) const TABLE: Table = Table {
     title: "The TPM goes away",
@@ -72,18 +73,18 @@ const BUFFERED: Cell = Cell::Not("On TCP the kernel buffers the whole command.")
 const TAKEN_AT_ONCE: Cell = Cell::Not("The driver takes a command at once or refuses it.");
 const NO_CANCEL: Cell = Cell::Not("The module does not implement Cancel.");
 const MAY_FINISH: Cell = because(
-    ends(Codes::Any(&["IO_ERROR", "SUCCESS"]), After::Recovers),
+    ends(Codes::Any(&[Code::IoError, Code::Success]), After::Recovers),
     "The driver finishes a command that it has begun, and drops one that still waits.",
 );
 const UNBOUND_WHEN_IDLE: Cell =
     Cell::Not("The driver is unbound only when no command is under way; see the row above.");
-const NOT_IMPLEMENTED_RECOVERS: Cell = recovers(&["NOT_IMPLEMENTED"]);
+const NOT_IMPLEMENTED_RECOVERS: Cell = recovers(&[Code::NotImplemented]);
 const SENT_LATER: Cell = because(SUCCESS_RECOVERS, "The locality is sent with the next command.");
 const OTHER_DRIVER: Cell = because(
     IO_ERROR,
     "The open file belongs to the driver that was unbound. The error tells the caller that its keys and sessions may be lost.",
 );
 const WITHOUT_POWER: Cell = because(
-    continues(&["NO_CONNECTION"]),
+    continues(&[Code::NoConnection]),
     "The command is not sent. The error tells the caller that the TPM was without power and has to be started up again.",
 );

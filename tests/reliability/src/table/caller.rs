@@ -10,6 +10,7 @@ use crate::module::Module::{self, Cmd, Device, Libtpms, Loader, Mssim, Pcap, Sti
 use crate::outcome::{Cell, because, continues, meanwhile, new_context, recovers};
 use crate::process::Process;
 use crate::program::Resource;
+use crate::reply::Code;
 
 const ALL: &[Module] = &[Libtpms, Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Pcap, Loader, Device, Stick];
 
@@ -53,11 +54,11 @@ pub(super) const PROCESS: Table = Table {
             BAD_SEQUENCE,
         )
         .except(&[Libtpms], WITHOUT_LIBTPMS)
-        .except(&[Stick], because(recovers(&["BAD_SEQUENCE"]), LIBUSB_ALLOCATES)),
+        .except(&[Stick], because(recovers(&[Code::BadSequence]), LIBUSB_ALLOCATES)),
         row("malloc(3) fails during SetLocality", Fault::Process(Process::MemoryInLocality), SUCCESS)
             .except(&[Libtpms], AFTER_LIBTPMS)
             .except(&[Cmd, Device], NOT_IMPLEMENTED)
-            .except(&[Stick], because(recovers(&["NOT_IMPLEMENTED"]), LIBUSB_ALLOCATES)),
+            .except(&[Stick], because(recovers(&[Code::NotImplemented]), LIBUSB_ALLOCATES)),
         row("malloc(3) fails during Finalize", Fault::Process(Process::MemoryInFinalize), SUCCESS),
         row("The system clock is set back and forth during 200 commands", Fault::Process(Process::Clock), SUCCESS),
         row(
@@ -153,7 +154,7 @@ pub(super) const FORKS: Table = Table {
 
 /// The modules that do not implement SetLocality.
 const NO_LOCALITY: &[Module] = &[Cmd, Device, Stick];
-const BAD_VALUE: Cell = continues(&["BAD_VALUE"]);
+const BAD_VALUE: Cell = continues(&[Code::BadValue]);
 
 const NOT_SHARED: Cell = because(
     IO_ERROR,
@@ -163,16 +164,17 @@ const NOT_SHARED: Cell = because(
 const OPENED_BY_CHILD: Cell = because(SUCCESS, "The child opens the stick, which the parent has released.");
 
 const LIBRARY_FIRST: &str = "`NOT_SUPPORTED` while the library of the underlying TCTI is not loaded.";
-const NOT_LOADED: Cell = because(new_context(&["IO_ERROR", "NOT_SUPPORTED"]), LIBRARY_FIRST);
-const NO_MEMORY_TO_LOAD: Cell = because(new_context(&["MEMORY", "NOT_SUPPORTED"]), LIBRARY_FIRST);
-const NO_MEMORY: Cell = new_context(&["MEMORY"]);
+const NOT_LOADED: Cell = because(new_context(&[Code::IoError, Code::NotSupported]), LIBRARY_FIRST);
+const NO_MEMORY_TO_LOAD: Cell = because(new_context(&[Code::Memory, Code::NotSupported]), LIBRARY_FIRST);
+const NO_MEMORY: Cell = new_context(&[Code::Memory]);
 
 const LIBTPMS_ALLOCATES: &str =
     "libtpms allocates memory in each command. Without memory a command fails, also with `MEMORY`.";
-const IN_LIBTPMS: Cell = meanwhile(recovers(&["IO_ERROR"]), &["MEMORY"], LIBTPMS_ALLOCATES);
+const IN_LIBTPMS: Cell = meanwhile(recovers(&[Code::IoError]), &[Code::Memory], LIBTPMS_ALLOCATES);
 /// The call itself needs no memory, but commands fail until there is memory again.
-const AFTER_LIBTPMS: Cell = meanwhile(SUCCESS_RECOVERS, &["IO_ERROR"], LIBTPMS_ALLOCATES);
-const WITHOUT_LIBTPMS: Cell = meanwhile(recovers(&["BAD_SEQUENCE"]), &["IO_ERROR", "MEMORY"], LIBTPMS_ALLOCATES);
+const AFTER_LIBTPMS: Cell = meanwhile(SUCCESS_RECOVERS, &[Code::IoError], LIBTPMS_ALLOCATES);
+const WITHOUT_LIBTPMS: Cell =
+    meanwhile(recovers(&[Code::BadSequence]), &[Code::IoError, Code::Memory], LIBTPMS_ALLOCATES);
 
 const LIBUSB_ALLOCATES: &str = "libusb allocates memory for each transfer. Without memory a command fails.";
-const IN_LIBUSB: Cell = because(recovers(&["IO_ERROR"]), LIBUSB_ALLOCATES);
+const IN_LIBUSB: Cell = because(recovers(&[Code::IoError]), LIBUSB_ALLOCATES);

@@ -6,6 +6,7 @@ use super::{Table, row};
 use crate::fault::Fault;
 use crate::module::Module;
 use crate::outcome::{Cell, because, new_context, recovers};
+use crate::reply::Code;
 use crate::stick::NEVER;
 use crate::stick::StickFault::{ClaimAfter, DeadAfter, From, Once};
 use crate::stick::Transfers::{
@@ -103,9 +104,11 @@ pub(super) const TABLE: Table = Table {
     ],
 };
 
-const UNPLUGGED: Cell =
-    because(recovers(&["NO_CONNECTION", "SUCCESS"]), "The response has arrived before the last three transfers.");
-const NO_STICK: Cell = new_context(&["NO_CONNECTION"]);
+const UNPLUGGED: Cell = because(
+    recovers(&[Code::NoConnection, Code::Success]),
+    "The response has arrived before the last three transfers.",
+);
+const NO_STICK: Cell = new_context(&[Code::NoConnection]);
 const REPLACED: Cell = because(
     IO_ERROR_RECOVERS,
     "One more command is not sent and fails with `NO_CONNECTION`, which tells the caller that the TPM was without power.",
