@@ -135,7 +135,7 @@ impl Transport for Device {
             // Before Linux 5.0 the driver drops the rest of a response that is not read at once, so the buffer has room
             // for the largest response.
             match rx.read_with(|room| watched.read(room))? {
-                // The driver has nothing to read and no command in progress.
+                // Nothing to read and no command in progress: the response is lost.
                 Ok(0) if rx.is_empty() && !watched.is_busy() => {
                     return Err(fail!(
                         ReturnCode::NO_CONNECTION,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The transport [`Pcap`] forwards every call to another TCTI, the child, and records the messages in a capture file.
-//! Return codes are those of the child; the capture never causes one.
+//! Return codes are those of the child; once open, the capture never causes one.
 #![forbid(unsafe_code)]
 
 mod blocks;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The clock of a platform, with a sleep and one timer, and [`Backoff`], which all polling loops use.
+//! The clock of a platform, with a sleep and one timer, and [`Backoff`] for loops that poll a register.
 
 use std::time::Duration;
 use tcti_core::{Deadline, Result, Wait};
