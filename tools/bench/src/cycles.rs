@@ -27,7 +27,7 @@ pub(crate) fn print(cases: &[Case], cycles: usize) -> Result<()> {
     let cells = ["connection", "contexts", "ours"].map(text).into_iter().chain(cell::versions(first.versions()));
     let cells = cells.chain(columns("KiB")).chain(columns("descriptors"));
     println!("{}", cell::head(&cells.collect::<Vec<_>>()));
-    cases.iter().try_for_each(|case| print_both(case, cycles))?;
+    cases.iter().try_for_each(|case| print_cycles(case, cycles))?;
 
     println!("\nFinalize alone, after one command:\n");
     let cells = ["connection", "contexts", "ours"].map(text).into_iter().chain(cell::versions(first.versions()));
@@ -38,7 +38,7 @@ pub(crate) fn print(cases: &[Case], cycles: usize) -> Result<()> {
         .try_for_each(|case| print_finalize(case, cycles.div_ceil(FINALIZE_DIVISOR)))
 }
 
-fn print_both(case: &Case, cycles: usize) -> Result<()> {
+fn print_cycles(case: &Case, cycles: usize) -> Result<()> {
     let mut processes = Processes::start(case)?;
     let turn = cycles.div_ceil(TURNS);
     // Create some contexts before, because libraries allocate memory once on first use.
@@ -76,8 +76,8 @@ impl Processes {
     /// Runs this number of cycles and returns the resources that each process then uses.
     fn usage(&mut self, count: usize) -> Result<Vec<Option<Usage>>> {
         let mut cycle = |process: &mut Option<Process>| {
-            let done = process.as_mut().map(|process| process.cycle(Part::Cycle, count)).transpose()?;
-            Ok(done.map(|(_, holdings)| holdings))
+            let series = process.as_mut().map(|process| process.cycle(Part::Cycle, count)).transpose()?;
+            Ok(series.map(|(_, usage)| usage))
         };
         self.0.iter_mut().map(&mut cycle).collect()
     }

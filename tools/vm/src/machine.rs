@@ -62,8 +62,8 @@ impl Machine {
 
         let mut command = self.qemu(&kernel.image(), &archive, "")?;
         self.share_files(&mut command, &share);
-        let ended = self.power_on(command, &tpm, &log, out)?;
-        let status = result(ended, &share.join(STATUS), &log)?;
+        let status = self.power_on(command, &tpm, &log, out)?;
+        let status = result(status, &share.join(STATUS), &log)?;
         match next::left_in(&share)? {
             Some(next) if status == 0 => self.boot_next(kernel, &next, &tpm, &log, out),
             _ => Ok(status),
@@ -75,8 +75,8 @@ impl Machine {
         let mut command = self.qemu(&kernel.image(), &next.initramfs, &next.words)?;
         command.args(["-drive", &format!("file={},format=raw,if=none,id=disk", next.disk.display())]);
         command.args(["-device", "virtio-blk-pci,drive=disk"]);
-        let ended = self.power_on(command, tpm, log, out)?;
-        next::status(ended, &fs::read_to_string(log).unwrap_or_default())
+        let status = self.power_on(command, tpm, log, out)?;
+        next::status(status, &fs::read_to_string(log).unwrap_or_default())
     }
 
     /// Runs QEMU until it exits, with a TPM whose state is in the directory `tpm`. QEMU's standard error goes to `log`.
@@ -91,12 +91,12 @@ impl Machine {
             .stderr(fs::File::create(log).context("cannot write QEMU's log")?);
         let mut child = command.spawn().context("cannot run setpriv; is util-linux installed?")?;
         let time = OwnTime::of([Some(child.id()), tpm.as_ref().map(Swtpm::id)].into_iter().flatten());
-        let ended = self.watch(&mut child, &time, out);
-        if ended.is_err() {
+        let watched = self.watch(&mut child, &time, out);
+        if watched.is_err() {
             let _ = child.kill(); // it may have exited already
         }
         let status = child.wait().context("cannot wait for QEMU")?;
-        ended?;
+        watched?;
         Ok(status)
     }
 

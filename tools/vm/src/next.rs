@@ -33,11 +33,11 @@ pub(crate) fn left_in(share: &Path) -> Result<Option<Next>> {
 }
 
 /// Returns the byte that the guest has written to the port of isa-debug-exit. QEMU doubles it and adds one.
-pub(crate) fn status(ended: ExitStatus, stderr: &str) -> Result<i32> {
-    match ended.code() {
+pub(crate) fn status(qemu: ExitStatus, stderr: &str) -> Result<i32> {
+    match qemu.code() {
         Some(code) if code & 1 == 1 => Ok(code >> 1),
         Some(0) => bail!("the machine powered off, or its kernel panicked, before it wrote to port {EXIT_PORT:#x}"),
-        _ => bail!("QEMU exited with {ended}. {}", stderr.trim()),
+        _ => bail!("QEMU exited with {qemu}. {}", stderr.trim()),
     }
 }
 

@@ -33,8 +33,8 @@ impl Swtpm {
             if UnixStream::connect(&swtpm.socket).is_ok() {
                 return Ok(swtpm);
             }
-            let ended = swtpm.child.try_wait().context("cannot wait for swtpm")?;
-            ensure!(ended.is_none(), "swtpm exited immediately; is it installed?");
+            let status = swtpm.child.try_wait().context("cannot wait for swtpm")?;
+            ensure!(status.is_none(), "swtpm exited immediately; is it installed?");
             thread::sleep(Duration::from_millis(2)); // polling interval
         }
         bail!("swtpm does not listen at {}", swtpm.socket.display())

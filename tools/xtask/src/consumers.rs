@@ -88,13 +88,13 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         return Ok(());
     }
     let shell = project.shell()?;
-    let here = debian::host_suite(&shell);
+    let host = debian::host_suite(&shell);
     let release = options
         .release
         .as_deref()
-        .or(here.as_deref())
+        .or(host.as_deref())
         .context("cannot determine the release of Debian; use --release")?;
-    let dir_of = |release: &str| deb::directory(project, (Some(release) != here.as_deref()).then_some(release));
+    let dir_of = |release: &str| deb::directory(project, (Some(release) != host.as_deref()).then_some(release));
     let packages = packages(options.packages.clone().unwrap_or_else(|| dir_of(release)))?;
     let contents = if options.upgrade.is_some() { UPGRADE } else { PROGRAMS };
     let root = Debian::of(project, release, contents)?.prepare(project)?;
@@ -128,7 +128,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         tests.env("TSS2_NEXT_SOURCES", sources).env("TSS2_NEXT_PACKAGES", packages).run()?;
     } else {
         tests.run()?;
-        if options.filter.is_none() && Some(release) == here.as_deref() {
+        if options.filter.is_none() && Some(release) == host.as_deref() {
             vm_test::test_package(project, &packages, no_install)?;
         }
     }

@@ -25,17 +25,17 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     vendor::vendor(project, &copy.root.join(vendor::DIR))?;
     fs::copy(project.root.join(vendor::CONFIG), copy.root.join(".cargo/config.toml"))?;
 
-    let (here, there) = (install::stage(project)?, install::stage(&copy)?);
+    let (first, second) = (install::stage(project)?, install::stage(&copy)?);
     let mut different = Vec::new();
     for file in layout::files(project, &Options::at(Path::new("")))? {
         if matches!(file.content, Content::Library(_))
-            && fs::read(here.join(&file.to))? != fs::read(there.join(&file.to))?
+            && fs::read(first.join(&file.to))? != fs::read(second.join(&file.to))?
         {
             different.push(file.to.display().to_string());
         }
     }
     if !different.is_empty() {
-        bail!("these files differ between {} and {}: {}", here.display(), there.display(), different.join(" "));
+        bail!("these files differ between {} and {}: {}", first.display(), second.display(), different.join(" "));
     }
     println!("the second build, from another directory and vendored crates, produced identical libraries");
     Ok(fs::remove_dir_all(&dir)?)

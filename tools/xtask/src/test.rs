@@ -44,10 +44,10 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     for part in parts {
         let name = format!("{part:?}").to_lowercase();
         let since = Instant::now();
-        let ended = part.run(project, no_install);
-        let outcome = ended.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
+        let result = part.run(project, no_install);
+        let outcome = result.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
         println!("test {name}, {:.0} s: {outcome}", since.elapsed().as_secs_f32());
-        failed.extend(ended.is_err().then_some(name));
+        failed.extend(result.is_err().then_some(name));
     }
     match failed.is_empty() {
         true if parts == [Part::Unit] => println!("only the unit tests ran"),

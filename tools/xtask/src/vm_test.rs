@@ -185,11 +185,11 @@ impl Guest {
         };
         machine.environment.push(("TSS2_TOPIC".to_owned(), topic.name.clone()));
         let mut printed = Vec::new();
-        let ended = self.boot(kernel, machine, &[&["--color", "never"], filter.as_slice()].concat(), &mut printed);
+        let status = self.boot(kernel, machine, &[&["--color", "never"], filter.as_slice()].concat(), &mut printed);
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "\n{} in a virtual machine, {:.0} s:", topic.name, since.elapsed().as_secs_f32())?;
         stdout.write_all(&printed)?;
-        match ended? {
+        match status? {
             0 => Ok(()),
             status => bail!("exit status {status}"),
         }

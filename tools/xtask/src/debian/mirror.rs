@@ -33,16 +33,16 @@ impl Mirror {
     /// Returns the configured mirrors of the suite. If there are none, derives them from those of this system's suite, assuming
     /// that each mirror has all suites.
     fn of(listed: &str, suite: &str) -> Vec<Mirror> {
-        let Some(Mirror { suite: here, .. }) = plain(listed) else { return Vec::new() };
+        let Some(Mirror { suite: host, .. }) = plain(listed) else { return Vec::new() };
         let found = Mirror::parse(listed, suite);
         if !found.is_empty() {
             return found;
         }
         let like = |mirror: Mirror| {
-            let kind = mirror.suite.strip_prefix(&here)?;
+            let kind = mirror.suite.strip_prefix(&host)?;
             (kind.is_empty() || suite != UNSTABLE).then(|| Mirror { uri: mirror.uri, suite: format!("{suite}{kind}") })
         };
-        Mirror::parse(listed, &here).into_iter().filter_map(like).collect()
+        Mirror::parse(listed, &host).into_iter().filter_map(like).collect()
     }
 
     /// Returns the mirrors of a suite and its updates; empty if the suite itself is missing.
