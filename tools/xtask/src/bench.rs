@@ -103,14 +103,15 @@ One command and its response, received in two calls as libtss2-sys does: first t
 response.
 Client and server share one core.
 Calls are system calls per command.
-The C modules do not support `keep=true`, so that row compares our kept connection with their
-connection per command.
+The C modules do not support `keep=true`, so the row \"swtpm TCP kept\" compares our kept connection
+with their connection per command.
 Over TCP with mssim's protocol, the C modules wait for a delayed acknowledgement twice per command.
 libtpms runs in the process itself.
 
-On a Unix socket, our modules make two additional calls: they limit the time to connect, and they
-close the connection with shutdown(2), because a forked process may hold a copy of it.
-They save one call by reading a response at once instead of reading its header first.
+With swtpm on a Unix socket, our module makes two additional calls per connection: it limits the
+time to connect, and it closes the connection with shutdown(2), because a forked process may hold a
+copy of it.
+It saves one call by reading a response at once instead of reading its header first.
 pcap makes two additional calls, because it queries the file size limit before each write: exceeding
 a limit that was set in the meantime would kill the program with a signal.
 Our module for libtpms also defers thread cancellation and locks out other threads in each call,
