@@ -46,7 +46,7 @@ pub(crate) fn print(selection: &Selection, pairs: usize) -> Result<()> {
     row("instructions, thousands", &Side::instructions)?;
     row("symbols bound by the dynamic linker", &Side::symbols)?;
     row("files opened", &|side| Ok(side.opened()?.0))?;
-    row("files sought", &|side| Ok(side.opened()?.1))?;
+    row("attempts to open a file", &|side| Ok(side.opened()?.1))?;
     row("page faults until the first response", &|side| side.while_sleeping(|sleeping| sleeping.faults))?;
     row("largest resident memory, KiB", &|side| side.while_sleeping(|sleeping| sleeping.peak))?;
     row("private dirty memory, KiB", &|side| side.while_sleeping(|sleeping| sleeping.private_dirty))

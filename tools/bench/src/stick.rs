@@ -27,7 +27,7 @@ pub(crate) fn print(selection: &Selection, commands: usize, contexts: usize) -> 
     let modules = [("ours".to_owned(), Some(case.ours()))].into_iter().chain(theirs);
     let modules: Vec<(String, Library)> = modules.filter_map(|(name, library)| Some((name, library?))).collect();
     println!(
-        "| spi-ltt2go | latency, us | module | SPI transactions | USB transfers | turns of the bus | microseconds | ratio |"
+        "| spi-ltt2go | latency, us | module | SPI transactions | USB transfers | bus round trips | microseconds | ratio |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     for latency in LATENCIES {
@@ -40,11 +40,11 @@ pub(crate) fn print(selection: &Selection, commands: usize, contexts: usize) -> 
                 let Counters { control, bulk_out, bulk_in, spi } = counted(&mut simulator, &mut connection, command)?;
                 // Our module submits bulk OUT and IN together, the C module one after the other.
                 let bulk = if ours.is_none() { bulk_out.max(bulk_in) } else { bulk_out + bulk_in };
-                let (transfers, turns) = (control + bulk_out + bulk_in, control + bulk);
+                let (transfers, round_trips) = (control + bulk_out + bulk_in, control + bulk);
                 let mut times = Times::default();
                 times.add((0..commands).map(|_| Ok(timed(|| connection(command))?.0)).collect::<Result<Vec<_>>>()?);
                 let ratio = cell::ratio(ours.as_ref().map(|ours| ours.ratio(&times)));
-                println!("| {name} | {latency} | {module} | {spi} | {transfers} | {turns} | {times} | {ratio} |");
+                println!("| {name} | {latency} | {module} | {spi} | {transfers} | {round_trips} | {times} | {ratio} |");
                 ours.get_or_insert(times);
             }
         }

@@ -132,7 +132,7 @@ The C module sends a command when it opens the device.
 
 const STICK: &str = "\
 The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine.
-On a real bus, the turns of the bus take the time.
+On a real bus, the round trips take most of the time.
 The C module makes three transfers for each SPI transaction, one after the other, and sleeps for
 8 ms between two reads of the status register.
 Opening a context means finding the stick, claiming it and starting communication with the TPM.
