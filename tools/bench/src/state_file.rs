@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The least that a TPM with a state file needs: libtpms, a lock, and one write of what has changed, to the disk if that is
-//! the permanent state.
+//! The floor of a TPM with a state file: libtpms, a file lock, and one write of the changed state. If the permanent state has
+//! changed, the file is synced to the disk.
 
-use crate::subject::{COUNTER, Command, STARTUP, Subject};
+use crate::connection::{COUNTER, Command, Connector, STARTUP};
 use anyhow::{Result, anyhow};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use tcti_core::Rc;
 use tcti_libtpms::sys::{Blobs, Chip};
 
-/// A file of that name, and a TPM that is new in each turn.
-pub(crate) fn floor(path: PathBuf) -> Subject {
+/// Returns a connector that starts a new TPM for each connection and writes its state to the file `path`.
+pub(crate) fn floor(path: PathBuf) -> Connector {
     Box::new(move || {
         let failed = |rc: Rc| anyhow!("{rc:?}");
         let mut chip = Chip::take().map_err(failed)?;
