@@ -3,22 +3,20 @@
 //! changed, the file is synced to the disk.
 
 use crate::connection::{COUNTER, Command, Connector, STARTUP};
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use tcti_core::Rc;
 use tcti_libtpms::sys::{Blobs, Chip};
 
 /// Returns a connector that starts a new TPM for each connection and writes its state to the file `path`.
 pub(crate) fn floor(path: PathBuf) -> Connector {
     Box::new(move || {
-        let failed = |rc: Rc| anyhow!("{rc:?}");
-        let mut chip = Chip::take().map_err(failed)?;
-        chip.power_on(Blobs::default()).map_err(failed)?;
+        let mut chip = Chip::take()?;
+        chip.power_on(Blobs::default())?;
         for command in [STARTUP, COUNTER, Command::Increment.bytes()] {
-            chip.process(0, command).map_err(failed)?;
+            chip.process(0, command)?;
         }
         let file = File::options().read(true).write(true).create(true).truncate(false).open(&path)?;
         file.write_all_at(&[0; 16 << 10], 0)?;
@@ -26,8 +24,8 @@ pub(crate) fn floor(path: PathBuf) -> Connector {
         let mut known = chip.permanent(<[u8]>::to_vec);
         Ok(Box::new(move |command| -> Result<usize> {
             flock(&file, FlockOperation::LockExclusive)?;
-            let response = chip.process(0, command).map_err(failed)?;
-            let volatile = chip.volatile().map_err(failed)?;
+            let response = chip.process(0, command)?;
+            let volatile = chip.volatile()?;
             if chip.permanent(|permanent| permanent == known) {
                 file.write_all_at(&volatile, 0)?;
             } else {
