@@ -25,8 +25,8 @@ pub(crate) fn print(selection: &Selection, turns: usize, count: usize) -> Result
     for (name, is_device) in [("device /dev/tpmrm0", true), ("swtpm TCP", false)] {
         for (workers, at_once) in LOADS {
             // Start a new TPM each time, because servers leave their keys loaded and there is room for three.
-            let swtpm = (!is_device).then(|| Swtpm::start(Socket::Tcp));
-            let tcti = swtpm.as_ref().map_or("device:/dev/tpmrm0".to_owned(), Tpm::name_conf);
+            let swtpm = (!is_device).then(|| Swtpm::start(SocketKind::Tcp));
+            let tcti = swtpm.as_ref().map_or("device:/dev/tpmrm0".to_owned(), TestTpm::name_conf);
             let start = |libraries| Server::start(Kind::Nginx(workers), Site::new(libraries, &tcti));
             let servers = [Libraries::Ours, Libraries::Distribution].map(start);
             let mut servers: Vec<Measured> = servers.iter().map(|server| Measured::new(server.client())).collect();

@@ -21,7 +21,7 @@ const SAMPLES: usize = 9;
 
 /// Prints the table.
 pub(crate) fn print(selection: &Selection, pairs: usize) -> Result<()> {
-    let tpm = Swtpm::start(Socket::Unix);
+    let tpm = Swtpm::start(SocketKind::Unix);
     // Separate directories, because the dynamic linker searches them first for every library.
     let [Theirs { version, dir }] = selection.theirs.as_slice() else {
         anyhow::bail!(
