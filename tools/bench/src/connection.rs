@@ -2,7 +2,7 @@
 //! The unit of measurement: a [`Connection`] sends a TPM command and receives the response. [`Library`] opens one through a
 //! TCTI module.
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 use std::ffi::CString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
@@ -51,11 +51,9 @@ impl fmt::Display for Command {
 /// Sends a command and receives the response in two calls, as libtss2-sys does: the first one queries the size. Returns the size
 /// of the response in bytes.
 pub(crate) fn exchange(child: &mut Child, response: &mut [u8], command: &[u8]) -> Result<usize> {
-    let size = child
-        .transmit(command)
-        .and_then(|()| child.response_size(Wait::Forever))
-        .and_then(|_| child.receive(response, Wait::Forever));
-    size.map_err(|rc| anyhow!("{rc:?}"))
+    child.transmit(command)?;
+    child.response_size(Wait::Forever)?;
+    Ok(child.receive(response, Wait::Forever)?)
 }
 
 /// TPM2_Startup with TPM_SU_CLEAR. A TPM that is already started returns an error, which is harmless.
@@ -84,10 +82,8 @@ impl Library {
     pub(crate) fn open(&self) -> Result<Child> {
         let conf = CString::new(self.conf.as_str())?;
         let file = CString::new(self.file.as_os_str().as_bytes())?;
-        let name_conf = NameConf::new(Some(file), Some(&conf)).map_err(|rc| anyhow!("{rc:?}"))?;
-        tcti_loader::open(&name_conf)
-            .map_err(|rc| anyhow!("{rc:?}"))
-            .with_context(|| format!("cannot open {}", self.file.display()))
+        let name_conf = NameConf::new(Some(file), Some(&conf))?;
+        tcti_loader::open(&name_conf).with_context(|| format!("cannot open {}", self.file.display()))
     }
 
     /// Returns a connector that sends commands with [`exchange`].

@@ -5,7 +5,7 @@
 use crate::again;
 use crate::connection::{self, Library};
 use crate::measure::timed;
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -126,7 +126,7 @@ pub(crate) fn serve(library: &Library, child: Option<PathBuf>) -> Result<()> {
     // Keep the library loaded. Otherwise a C library and its dependencies would be mapped and relocated for each context.
     let load = |file: &PathBuf| -> Result<Module> {
         let name = CString::new(file.as_os_str().as_bytes())?;
-        tcti_loader::load(Some(&name)).map_err(|rc| anyhow!("{rc:?}"))
+        Ok(tcti_loader::load(Some(&name))?)
     };
     let _loaded = [Some(&library.file), child.as_ref()].into_iter().flatten().map(load).collect::<Result<Vec<_>>>()?;
     for line in std::io::stdin().lines() {
