@@ -208,5 +208,8 @@ fn stalled_reader() {
     let output = output::run(tool.env("TCTI_PCAP_FILE", &path));
     assert!(output.status.success() && output.stdout.len() == 16, "{}", output::show(&output));
     let said = output::stderr(&output);
-    assert!(said.lines().count() == 1 && said.starts_with("WARNING:tcti:") && said.contains("The capture ends here"), "{said}");
+    assert!(
+        said.lines().count() == 1 && said.starts_with("WARNING:tcti:") && said.contains("The capture ends here"),
+        "{said}"
+    );
 }
