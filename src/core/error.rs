@@ -9,7 +9,7 @@ use crate::return_code::ReturnCode;
 use core::fmt;
 use log::{Level, Record};
 
-/// `Ok` is the only success.
+/// A result whose error is [`Error`].
 pub type Result<T> = core::result::Result<T, Error>;
 
 /// Makes an error: `fail!(ReturnCode::IO_ERROR, "cannot open {path}: {error}")`.
@@ -36,7 +36,7 @@ pub struct Origin {
 /// cannot tell them apart.
 pub struct Error {
     code: ReturnCode,
-    /// Boxed, so that a result stays small: most are successes or `TRY_AGAIN`.
+    /// Boxed to keep results small: most are successes or `TRY_AGAIN`.
     detail: Option<Box<Detail>>,
 }
 
@@ -46,24 +46,25 @@ struct Detail {
 }
 
 impl Error {
-    /// An error with a message. Without memory for the message the code goes alone; [`fail!`](crate::fail) calls this.
+    /// Makes an error with a message; [`fail!`](crate::fail) calls this. If there is no memory for the message, the error has
+    /// none.
     #[cold]
     pub fn new(code: ReturnCode, origin: &'static Origin, message: fmt::Arguments<'_>) -> Error {
         Error { code, detail: Line::of(message).ok().map(|message| Box::new(Detail { message, origin })) }
     }
 
-    /// The return code.
+    /// Returns the return code.
     pub const fn code(&self) -> ReturnCode {
         self.code
     }
 
-    /// The message; empty without one.
+    /// Returns the message; empty if there is none.
     pub fn message(&self) -> &str {
         self.detail.as_ref().map_or("", |detail| &detail.message)
     }
 
-    /// Writes the message to the log, at level error. An error without one leaves no line: it is an ordinary answer such
-    /// as `TRY_AGAIN`, or another library has logged it.
+    /// Writes the message to the log, at level error. Without a message it writes nothing: the code is an ordinary result such
+    /// as `TRY_AGAIN`, or another library has logged the error.
     pub fn log(&self) {
         let Some(Detail { message, origin }) = self.detail.as_deref() else { return };
         log::logger().log(
@@ -93,7 +94,7 @@ impl PartialEq for Error {
 
 impl Eq for Error {}
 
-/// The message, or the name of the code.
+/// Shows the message, or the name of the code if there is none.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message() {
@@ -103,7 +104,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The name of the code, and the message.
+/// Shows the name of the code and the message.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message() {
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_its_code_and_its_message() {
+    fn an_error_has_a_code_and_a_message() {
         let error = fail!(ReturnCode::IO_ERROR, "cannot open {}", "/dev/tpm0");
         assert_eq!(error.code(), ReturnCode::IO_ERROR);
         assert_eq!(error.to_string(), "cannot open /dev/tpm0");
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_alone_names_itself() {
+    fn an_error_without_a_message_shows_its_code() {
         assert_eq!(Error::from(ReturnCode::TRY_AGAIN).to_string(), "TRY_AGAIN");
     }
 }

@@ -135,16 +135,16 @@ pub trait Module: Transport {
     const SIZE_OPTIONAL: bool = false;
     /// The code that `Init` returns when the caller's memory is too small.
     const TOO_SMALL: ReturnCode = ReturnCode::BAD_VALUE;
-    /// Where its contexts show the context of another module that they wrap.
+    /// Where a context exposes the context of another module that it wraps.
     const WRAPPED: Option<Wrapped<Self>> = None;
 }
 
-/// The place in a context for a pointer to the context that it wraps. Programs that know the structure of the C module
-/// look for it there.
+/// The field of a context with a pointer to the context that it wraps. Programs that know the structure of the C module look
+/// for it there.
 pub struct Wrapped<T> {
-    /// In bytes, behind the head and the pointer that follows it; aligned to a pointer, and the last field of the context.
+    /// In bytes from the start of the context: after all other fields, and aligned for a pointer.
     pub offset: usize,
-    /// Returns the pointer to show after each call; NULL when there is none.
+    /// Returns the pointer to store after each call; NULL without a wrapped context.
     pub context: fn(&T) -> *mut TSS2_TCTI_CONTEXT,
 }
 

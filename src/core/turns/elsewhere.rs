@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Another process that shares the connection, as far as this one sees it. For tests.
+//! Simulates another process that shares the connection: [`Elsewhere`]. For tests.
 
 use super::locks::{identity, record};
 use super::*;
@@ -9,69 +9,71 @@ use nix::sys::stat::Mode;
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// The number of that process.
-const ANOTHER: u32 = 1000;
+/// The ID of that process.
+const OTHER_ID: u32 = 1000;
 
-/// One that was forked, too.
+/// A simulated process with the same page and file as this one, as after a fork.
 pub struct Elsewhere {
     page: SharedPage,
     file: File,
 }
 
-/// Its turn, which ends when it is dropped. What this process has locked ends with it, too.
-pub struct ItsTurn<'a> {
+/// A turn of the other process, which ends when this is dropped. The drop also releases all record locks of this process on
+/// the file.
+pub struct OtherTurn<'a> {
     elsewhere: &'a Elsewhere,
     _lock: OwnedFd,
-    left: u32,
+    outcome: u32,
 }
 
 #[expect(clippy::unwrap_used, reason = "for tests")]
 impl Turns {
-    /// `None` where nothing is shared.
+    /// Returns a simulated process that shares this connection; `None` if it is not shared.
     pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
         let Turns::Shared(shared) = self else { return None };
-        Some(Elsewhere { page: shared.page.again(), file: shared.locks.file.try_clone().unwrap() })
+        Some(Elsewhere { page: shared.page.map_again(), file: shared.locks.file.try_clone().unwrap() })
     }
 
-    pub(crate) fn set_patience(&mut self, patience: Duration) {
+    /// Sets how long to wait for a turn.
+    pub(crate) fn set_patience(&mut self, timeout: Duration) {
         if let Turns::Shared(shared) = self {
-            shared.patience = patience;
+            shared.timeout = timeout;
         }
     }
 }
 
 #[expect(clippy::unwrap_used, reason = "for tests")]
 impl Elsewhere {
-    /// Begins a turn there. A lock of another description of the file is in the way of this process's as one of another
-    /// process is (fcntl(2), "Open file description locks").
-    pub fn begin(&self) -> ItsTurn<'_> {
+    /// Begins a turn of that process. An open file description lock conflicts with the record locks of this process as a
+    /// record lock of another process does (fcntl(2), "Open file description locks").
+    pub fn begin(&self) -> OtherTurn<'_> {
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let file = open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
         fcntl(&file, FcntlArg::F_OFD_SETLK(&record(F_WRLCK, Lock::Turn))).unwrap();
         self.page.shared.store(1, SeqCst);
         self.page.exchange.store(exchange::LOCKED, SeqCst);
-        self.page.last.store(ANOTHER, SeqCst);
-        ItsTurn { elsewhere: self, _lock: file, left: exchange::WHOLE }
+        self.page.last_id.store(OTHER_ID, SeqCst);
+        OtherTurn { elsewhere: self, _lock: file, outcome: exchange::COMPLETE }
     }
 
-    /// The turns of that process, before its first one.
+    /// Returns the turns of that process before its first one.
     pub(crate) fn turns(&self) -> Turns {
-        let (page, file) = (self.page.again(), self.file.try_clone().unwrap());
+        let (page, file) = (self.page.map_again(), self.file.try_clone().unwrap());
         let identity = identity(&file).unwrap();
         let locks = Locks { file, identity };
-        Turns::Shared(Shared { page, locks, number: 0, turn: Turn::None, patience: PATIENCE })
+        Turns::Shared(Shared { page, locks, id: 0, turn: Turn::None, timeout: PATIENCE })
     }
 }
 
-impl ItsTurn<'_> {
-    /// The process dies in it.
+impl OtherTurn<'_> {
+    /// Simulates the death of the process during its turn.
     pub fn die(mut self) {
-        self.left = exchange::LOCKED;
+        self.outcome = exchange::LOCKED;
     }
 }
 
-impl Drop for ItsTurn<'_> {
+impl Drop for OtherTurn<'_> {
     fn drop(&mut self) {
-        self.elsewhere.page.exchange.store(self.left, SeqCst);
+        self.elsewhere.page.exchange.store(self.outcome, SeqCst);
     }
 }
