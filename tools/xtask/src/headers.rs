@@ -50,6 +50,6 @@ fn generate(project: &Project, library: &Library) -> Result<String> {
     let mut header = Vec::new();
     bindings.write(&mut header);
     let header = String::from_utf8(header)?;
-    // What Rust calls safety is to C what the pointers are: the sentences stay, the heading goes.
-    Ok(header.replace(" * # Safety\n", ""))
+    // The conditions that Rust requires for safety describe the parameters of the C function.
+    Ok(header.replace(" * # Safety\n", " * # Parameters\n"))
 }
