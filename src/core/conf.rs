@@ -104,7 +104,7 @@ pub fn boolean(key: &str, value: &OsStr) -> Result<bool> {
     trimmed(value).and_then(|value| value.parse().ok()).ok_or_else(|| {
         crate::fail!(
             ReturnCode::BAD_VALUE,
-            "{key}={} in the configuration string: wanted is true or false",
+            "{key}={} in the configuration string: expected true or false",
             visible(value)
         )
     })

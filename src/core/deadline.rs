@@ -21,7 +21,7 @@ impl Wait {
         match u32::try_from(timeout) {
             Ok(millis) => Ok(Wait::Millis(millis)),
             Err(_) if timeout == -1 => Ok(Wait::Forever),
-            Err(_) => Err(crate::fail!(ReturnCode::BAD_VALUE, "time-out of {timeout} ms: -1 blocks, 0 does not wait")),
+            Err(_) => Err(crate::fail!(ReturnCode::BAD_VALUE, "the time-out of {timeout} ms is less than -1")),
         }
     }
 }

@@ -46,8 +46,8 @@ pub fn warn_of_invalid_level() {
     }
     if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| invalid_part(spec.as_bytes()).map(OsStr::to_owned)) {
         log::warn!(
-            "TSS2_LOG: \"{}\" counts for nothing; wanted is module+level, such as tcti+debug or all+none. Levels are \
-             none, error, warning, info, debug and trace",
+            "TSS2_LOG: \"{}\" is ignored: expected module+level, such as tcti+debug or all+none. Levels are none, error, \
+             warning, info, debug and trace",
             part.to_string_lossy().escape_debug()
         );
     }

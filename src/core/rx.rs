@@ -91,11 +91,7 @@ impl RxBuf {
     fn reserve(&mut self, size: usize) -> Result<()> {
         let more = size.saturating_sub(self.bytes.len());
         self.bytes.try_reserve(more).map_err(|_| {
-            crate::fail!(
-                ReturnCode::MEMORY,
-                "there is no memory for a response of more than {} bytes",
-                self.bytes.len()
-            )
+            crate::fail!(ReturnCode::MEMORY, "no memory for a response of more than {} bytes", self.bytes.len())
         })
     }
 

@@ -135,7 +135,7 @@ impl<T: Transport> Session<T> {
             (Progress::Complete, 0) => Ok(()),
             (Progress::Complete, missing) => Err(crate::fail!(
                 ReturnCode::MALFORMED_RESPONSE,
-                "the response broke off after {} bytes, {missing} are missing",
+                "the response is incomplete: {} bytes have arrived, {missing} are missing",
                 self.rx.len()
             )),
         }
@@ -166,8 +166,8 @@ impl<T: Transport> Session<T> {
             ReturnCode::BAD_SEQUENCE,
             "{call} {}",
             match self.state {
-                State::Transmit => "without a command that this process has sent",
-                State::Awaiting | State::Ready => "while the response to the last command is not collected",
+                State::Transmit => "without a command from this process",
+                State::Awaiting | State::Ready => "before the response to the last command was received",
             }
         ))
     }
@@ -190,14 +190,14 @@ impl<'a, T: Transport> Entered<'a, T> {
         let header = Header::parse(command).ok_or_else(|| {
             crate::fail!(
                 ReturnCode::BAD_VALUE,
-                "a command has at least {HEADER_SIZE} bytes, this one {}",
+                "a command has at least {HEADER_SIZE} bytes, but the caller passes {}",
                 command.len()
             )
         })?;
         if !header.says(command.len()) || command.len() > MAX_COMMAND {
             return Err(crate::fail!(
                 ReturnCode::BAD_VALUE,
-                "the header of the command says {} bytes, the caller {}",
+                "the header of the command states a size of {} bytes, but the caller passes {}",
                 header.size,
                 command.len()
             ));
@@ -261,7 +261,7 @@ impl<'a, T: Transport> Entered<'a, T> {
         if (5..32).contains(&locality) {
             return Err(crate::fail!(
                 ReturnCode::BAD_VALUE,
-                "locality {locality} is reserved; there are 0 to 4 and 32 to 255"
+                "locality {locality} is reserved; valid are 0 to 4 and 32 to 255"
             ));
         }
         session.in_turn(|transport| set_locality(transport, locality))

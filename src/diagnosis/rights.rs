@@ -87,7 +87,7 @@ pub(super) fn show(node: Result<Node, Errno>, names: &Names) -> String {
         Ok(Node { mode, user, group }) => {
             format!("mode {:04o}, owner {}, we are {us}", mode & 0o7777, show(user, group))
         }
-        Err(error) => format!("not even its mode can be read: {}; we are {us}", error.desc()),
+        Err(error) => format!("its mode cannot be read: {}; we are {us}", error.desc()),
     }
 }
 
@@ -111,6 +111,6 @@ mod tests {
     #[test]
     fn a_file_whose_mode_cannot_be_read_is_described() {
         let text = show(Err(Errno::EACCES), &names());
-        assert_eq!(text, "not even its mode can be read: Permission denied; we are 1000:tss");
+        assert_eq!(text, "its mode cannot be read: Permission denied; we are 1000:tss");
     }
 }

@@ -98,7 +98,7 @@ impl ContextRef {
         if magic != T::MAGIC {
             return Err(tcti_core::fail!(
                 ReturnCode::BAD_CONTEXT,
-                "a context with magic {magic:#018x} is none of this module, whose magic is {:#018x}",
+                "the context has magic {magic:#018x}, but this module's contexts have {:#018x}",
                 T::MAGIC
             ));
         }
@@ -150,7 +150,7 @@ impl ContextRef {
             ));
         }
         if session == BUSY || slot.compare_exchange(session, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return Err(tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "another call is inside this context"));
+            return Err(tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context"));
         }
         // SAFETY: `install::<T>` made this pointer from a box, and BUSY in its place excludes every other call.
         let session = unsafe { Box::from_raw(session.cast()) };

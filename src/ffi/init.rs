@@ -72,7 +72,10 @@ unsafe fn create<T: Module>(
             // SAFETY: the caller passes a pointer to the size of the memory.
             let size = unsafe { size.read() };
             if size < needed {
-                return Err(tcti_core::fail!(T::TOO_SMALL, "a context needs {needed} bytes, the caller has {size}"));
+                return Err(tcti_core::fail!(
+                    T::TOO_SMALL,
+                    "a context needs {needed} bytes, but the caller passes {size}"
+                ));
             }
         }
         // SAFETY: the caller passes memory of the size that a call with a NULL context returns.

@@ -30,7 +30,7 @@ pub fn without_reserve<T>(create: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = ALLOCATOR.in_use();
     let value = create()?;
     match ALLOCATOR.in_use() > before {
-        true => Err(tcti_core::fail!(ReturnCode::MEMORY, "there is no memory for a context")),
+        true => Err(tcti_core::fail!(ReturnCode::MEMORY, "no memory for a context")),
         false => Ok(value),
     }
 }

@@ -54,7 +54,7 @@ impl Default {
         let module = self.load()?;
         // The library would try the defaults, too, in an endless recursion.
         if module.is_this_library() {
-            return Err(fail!(ReturnCode::IO_ERROR, "{} leads back to itself", self.library.to_string_lossy()));
+            return Err(fail!(ReturnCode::IO_ERROR, "{} is this library itself", self.library.to_string_lossy()));
         }
         let conf = match self.requires {
             Requirement::Device(path) => Some(path),

@@ -20,7 +20,11 @@ impl<'a> NameConf<'a> {
         let bytes = text.to_bytes();
         let limit = usize::try_from(libc::PATH_MAX).unwrap_or_default() - 1;
         if bytes.len() > limit {
-            return Err(fail!(ReturnCode::BAD_VALUE, "a TCTI of {} bytes; at most {limit} are read", bytes.len()));
+            return Err(fail!(
+                ReturnCode::BAD_VALUE,
+                "the name of a TCTI has {} bytes; at most {limit} are allowed",
+                bytes.len()
+            ));
         }
         let colon = bytes.iter().position(|&byte| byte == b':');
         let name = bytes.get(..colon.unwrap_or(bytes.len())).unwrap_or_default();

@@ -39,7 +39,7 @@ impl Module {
         // SAFETY: the specification defines the function without arguments; it returns NULL or a pointer to constant data.
         let info = unsafe { info() };
         let info = NonNull::new(info.cast_mut())
-            .ok_or_else(|| fail!(ReturnCode::GENERAL_FAILURE, "{shown} is no TCTI: its Tss2_Tcti_Info answers NULL"))?;
+            .ok_or_else(|| fail!(ReturnCode::GENERAL_FAILURE, "{shown} is no TCTI: its Tss2_Tcti_Info returns NULL"))?;
         Ok(Some(Module { info, _library: library }))
     }
 
@@ -116,7 +116,7 @@ impl Module {
         if size < size_of::<TSS2_TCTI_CONTEXT_COMMON_V1>() {
             return Err(fail!(
                 ReturnCode::GENERAL_FAILURE,
-                "the TCTI \"{}\" asks for a context of {size} bytes, less than its head has",
+                "the TCTI \"{}\" requests a context of {size} bytes, which is smaller than its head",
                 name.to_string_lossy()
             ));
         }

@@ -137,7 +137,7 @@ unsafe fn open_into<'a>(
 ) -> TSS2_RC {
     guard(|| {
         if context.is_null() {
-            return Err(fail!(ReturnCode::BAD_VALUE, "the place for the context is NULL"));
+            return Err(fail!(ReturnCode::BAD_VALUE, "the pointer to the context is NULL"));
         }
         log::warn_of_invalid_level();
         // SAFETY: the caller passes a writable pointer.
@@ -173,7 +173,7 @@ pub unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c
         if !ctx.is_aligned() || size < size_of::<Context>() {
             return Err(fail!(
                 ReturnCode::BAD_VALUE,
-                "a context needs {} bytes, aligned as malloc does",
+                "a context needs {} bytes, aligned as by malloc",
                 size_of::<Context>()
             ));
         }
@@ -220,7 +220,7 @@ pub unsafe fn finalize(context: *mut *mut TSS2_TCTI_CONTEXT) {
 pub unsafe fn get_info(name: *const c_char, info: *mut *mut TSS2_TCTI_INFO) -> TSS2_RC {
     guard(|| {
         if info.is_null() {
-            return Err(fail!(ReturnCode::BAD_REFERENCE, "the place for the info is NULL"));
+            return Err(fail!(ReturnCode::BAD_REFERENCE, "the pointer to the info is NULL"));
         }
         // SAFETY: the caller passes a writable pointer.
         unsafe { info.write(null_mut()) };
@@ -291,7 +291,9 @@ unsafe fn check(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<*mut Context> {
     // SAFETY: the caller passes NULL or a live context.
     match unsafe { magic(ctx) } {
         Some(MAGIC) => Ok(ctx.cast()),
-        Some(magic) => Err(fail!(ReturnCode::BAD_CONTEXT, "a context with magic {magic:#018x} is none of the loader")),
+        Some(magic) => {
+            Err(fail!(ReturnCode::BAD_CONTEXT, "the context has magic {magic:#018x}, which is not that of the loader"))
+        }
         None => Err(fail!(ReturnCode::BAD_REFERENCE, "the context is NULL")),
     }
 }
@@ -414,7 +416,7 @@ unsafe fn close(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<()> {
     // SAFETY: the magic is that of the loader, and the caller keeps the context alive during the call.
     let exclusive = Inside::enter_exclusive(unsafe { inside(ctx) });
     let _exclusive = exclusive
-        .ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "another call is inside this context: it is not finalized"))?;
+        .ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context, so it is not finalized"))?;
     // SAFETY: the magic is that of the loader, and `Inside` excludes every other call.
     let child = unsafe { (*ctx).child };
     // SAFETY: `Inside` excludes every other call, as above.
