@@ -215,19 +215,19 @@ impl<'a, T: Transport> Entered<'a, T> {
         Ok(())
     }
 
-    /// Receives the response into a buffer of `room` bytes, or with `None` returns its size. Fails with `BAD_SEQUENCE`
+    /// Receives the response into a buffer of `capacity` bytes, or with `None` returns its size. Fails with `BAD_SEQUENCE`
     /// without a command in progress, with `TRY_AGAIN` if the response is not complete in time, and with
     /// `MALFORMED_RESPONSE`. Every error except the first two ends the exchange.
-    pub fn receive(self, room: Option<usize>, wait: Wait) -> Result<Received<'a>> {
+    pub fn receive(self, capacity: Option<usize>, wait: Wait) -> Result<Received<'a>> {
         let Entered(session) = self;
         session.expect(session.state != State::Transmit, "receive")?;
         if session.state == State::Awaiting {
             session.complete(wait)?;
         }
         let size = session.rx.len();
-        match room {
+        match capacity {
             None => Ok(Received::Size(size)),
-            Some(room) if room < size => Ok(Received::TooLarge(size)),
+            Some(capacity) if capacity < size => Ok(Received::TooLarge(size)),
             Some(_) => {
                 session.state = State::Transmit;
                 session.transport.response_taken();
@@ -311,37 +311,37 @@ impl<'a, T: Transport> Entered<'a, T> {
 /// For tests of transports: calls that enter by themselves, and a simulated second process that shares the connection.
 #[cfg(any(test, feature = "testing"))]
 impl<T: Transport> Session<T> {
-    /// [`Entered::transmit`]
+    /// Enters, and calls [`Entered::transmit`].
     pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.enter()?.transmit(command)
     }
 
-    /// [`Entered::receive`]
-    pub fn receive(&mut self, room: Option<usize>, wait: Wait) -> Result<Received<'_>> {
-        self.enter()?.receive(room, wait)
+    /// Enters, and calls [`Entered::receive`].
+    pub fn receive(&mut self, capacity: Option<usize>, wait: Wait) -> Result<Received<'_>> {
+        self.enter()?.receive(capacity, wait)
     }
 
-    /// [`Entered::cancel`]
+    /// Enters, and calls [`Entered::cancel`].
     pub fn cancel(&mut self) -> Result<()> {
         self.enter()?.cancel()
     }
 
-    /// [`Entered::set_locality`]
+    /// Enters, and calls [`Entered::set_locality`].
     pub fn set_locality(&mut self, locality: u8) -> Result<()> {
         self.enter()?.set_locality(locality)
     }
 
-    /// [`Entered::poll_handles`]
+    /// Enters, and calls [`Entered::poll_handles`].
     pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         self.enter()?.poll_handles()
     }
 
-    /// [`Entered::preempt`]
+    /// Enters, and calls [`Entered::preempt`].
     pub fn preempt<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         self.enter()?.preempt(function)
     }
 
-    /// [`Entered::beside`]
+    /// Enters, and calls [`Entered::beside`].
     pub fn beside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         self.enter()?.beside(function)
     }

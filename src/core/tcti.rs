@@ -14,9 +14,9 @@ pub trait Tcti {
     fn transmit(&mut self, command: &[u8]) -> Result<()>;
     /// Returns the size of the response in bytes; the response stays.
     fn response_size(&mut self, wait: Wait) -> Result<usize>;
-    /// Moves the response into `room` and returns its size in bytes. Fails with `INSUFFICIENT_BUFFER` if it does not fit; the
+    /// Moves the response into `buffer` and returns its size in bytes. Fails with `INSUFFICIENT_BUFFER` if it does not fit; the
     /// response stays.
-    fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize>;
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize>;
     /// Cancels the command in progress.
     fn cancel(&mut self) -> Result<()>;
     /// Sets the locality of later commands.
@@ -38,12 +38,12 @@ impl<T: Transport> Tcti for Session<T> {
         }
     }
 
-    fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize> {
-        match self.enter()?.receive(Some(room.len()), wait)? {
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize> {
+        match self.enter()?.receive(Some(buffer.len()), wait)? {
             Received::Size(_) | Received::TooLarge(_) => Err(ReturnCode::INSUFFICIENT_BUFFER.into()),
             Received::Response(response) => {
-                let room = room.get_mut(..response.len()).ok_or(ReturnCode::INSUFFICIENT_BUFFER)?;
-                room.copy_from_slice(response);
+                let buffer = buffer.get_mut(..response.len()).ok_or(ReturnCode::INSUFFICIENT_BUFFER)?;
+                buffer.copy_from_slice(response);
                 Ok(response.len())
             }
         }

@@ -146,7 +146,7 @@ impl<'a> Requested<'a> {
         }
     }
 
-    /// Advice if access is denied.
+    /// Returns advice if access is denied.
     fn is_denied(&self) -> &'static str {
         match self.name {
             _ if self.machine.is_root => {
@@ -169,7 +169,7 @@ impl<'a> Requested<'a> {
         }
     }
 
-    /// Advice if the device node does not exist.
+    /// Returns advice if the device node does not exist.
     fn is_missing(&self) -> &'static str {
         let Some(tpm) = self.tpm else { return self.has_no_tpm() };
         let is_registered = self.device().is_some_and(|device| device.is_registered);
@@ -191,7 +191,7 @@ impl<'a> Requested<'a> {
         self.machine.tpms.iter().find(is_usable).map_or("", |tpm| &tpm.number)
     }
 
-    /// Advice if the kernel does not have the TPM.
+    /// Returns advice if the kernel does not have the TPM.
     fn has_no_tpm(&self) -> &'static str {
         match self.name {
             _ if self.machine.tpms.is_empty() => NO_TPM,
@@ -203,7 +203,7 @@ impl<'a> Requested<'a> {
         }
     }
 
-    /// Advice if the device node has no driver.
+    /// Returns advice if the device node has no driver.
     fn has_no_driver(&self) -> &'static str {
         match self.device() {
             Some(device) if device.is_registered => {

@@ -47,8 +47,8 @@ pub unsafe fn init_with<T: Module, P>(
     unsafe { create(ctx, size, open) }
 }
 
-/// With a NULL context, writes the size of a context in bytes to `size`. Otherwise opens the transport and turns the memory of
-/// the caller into a context. After a failure the memory is zeroed or unchanged.
+/// Writes the size of a context in bytes to `size` if `ctx` is NULL; otherwise opens the transport and turns the memory of the
+/// caller into a context. After a failure the memory is zeroed or unchanged.
 ///
 /// # Safety
 /// `ctx` is NULL or points to as many writable bytes as this function has written to `size`, initialised or not; `size` is NULL

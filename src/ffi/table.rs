@@ -76,14 +76,14 @@ fn calls() -> impl Strategy<Value = Vec<(Context, Call, Behaviour)>> {
         1 => Just(None),
     ];
     let size = prop_oneof![12 => Just(true), 1 => Just(false)];
-    let room = prop_oneof![Just(None), (0..40_usize).prop_map(Some), Just(Some(OK.len()))];
+    let capacity = prop_oneof![Just(None), (0..40_usize).prop_map(Some), Just(Some(OK.len()))];
     let timeout = prop_oneof![8 => Just(0), 1 => Just(5), 1 => Just(-1), 1 => Just(-2), 1 => Just(i32::MIN)];
     let handles = prop_oneof![Just(None), (0..3_usize).prop_map(Some)];
     let call = prop_oneof![
         24 => command.prop_map(Call::Send),
-        48 => (size.clone(), room, timeout).prop_map(|(size, room, timeout)| Call::Receive(size, room, timeout)),
+        48 => (size.clone(), capacity, timeout).prop_map(|(size, capacity, timeout)| Call::Receive(size, capacity, timeout)),
         8 => Just(Call::Cancel),
-        8 => (handles, size).prop_map(|(room, count)| Call::GetPollHandles(room, count)),
+        8 => (handles, size).prop_map(|(capacity, count)| Call::GetPollHandles(capacity, count)),
         8 => prop_oneof![0..40_u8, any::<u8>()].prop_map(Call::SetLocality),
         2 => Just(Call::MakeSticky),
         1 => Just(Call::Finalize),
@@ -105,7 +105,7 @@ struct Row {
     takes_response: bool,
 }
 
-/// The table; the first matching line applies.
+/// Returns the expected result: the first matching line of the table.
 fn table(state: Option<State>, context: Context, call: &Call, behaviour: Behaviour) -> Row {
     use Call::*;
     use State::*;
@@ -141,7 +141,9 @@ fn table(state: Option<State>, context: Context, call: &Call, behaviour: Behavio
         }
         (Some(Awaiting), Receive(..), Behaviour::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
         (_, Receive(_, None, _), _) => row(Ok(()), Some(Ready)),
-        (_, Receive(_, Some(room), _), _) if *room < OK.len() => row(Err(ReturnCode::INSUFFICIENT_BUFFER), Some(Ready)),
+        (_, Receive(_, Some(capacity), _), _) if *capacity < OK.len() => {
+            row(Err(ReturnCode::INSUFFICIENT_BUFFER), Some(Ready))
+        }
         (_, Receive(..), _) => Row { takes_response: true, ..row(Ok(()), Some(Transmit)) },
 
         (Some(Transmit), Cancel, _) => reject(ReturnCode::BAD_SEQUENCE),
@@ -283,25 +285,26 @@ impl Caller {
                     command.resize(40, 0);
                     functions.transmit.unwrap()(ctx, *size, command.as_ptr())
                 }
-                Call::Receive(has_size, room, timeout) => {
-                    let (mut size, mut response) = (room.unwrap_or(77), [0xa5; 40]);
+                Call::Receive(has_size, capacity, timeout) => {
+                    let (mut size, mut response) = (capacity.unwrap_or(77), [0xa5; 40]);
                     let pointer = if *has_size { &raw mut size } else { null_mut() };
-                    let buffer = if room.is_some() { response.as_mut_ptr() } else { null_mut() };
+                    let buffer = if capacity.is_some() { response.as_mut_ptr() } else { null_mut() };
                     let code = functions.receive.unwrap()(ctx, pointer, buffer, *timeout);
                     let tells = code == 0 || code == ReturnCode::INSUFFICIENT_BUFFER.to_c();
-                    assert_eq!(size, if tells { OK.len() } else { room.unwrap_or(77) });
+                    assert_eq!(size, if tells { OK.len() } else { capacity.unwrap_or(77) });
                     let written = if row.takes_response { OK } else { &[] };
                     assert_eq!(response[..written.len()], *written);
                     assert!(response[written.len()..].iter().all(|byte| *byte == 0xa5), "written beyond the response");
                     code
                 }
                 Call::Cancel => functions.cancel.unwrap()(ctx),
-                Call::GetPollHandles(room, has_count) => {
-                    let (mut count, mut handle) = (room.unwrap_or(77), PollHandle { fd: -1, events: 0, revents: 7 });
+                Call::GetPollHandles(capacity, has_count) => {
+                    let (mut count, mut handle) =
+                        (capacity.unwrap_or(77), PollHandle { fd: -1, events: 0, revents: 7 });
                     let pointer = if *has_count { &raw mut count } else { null_mut() };
-                    let handles = if room.is_some() { &raw mut handle } else { null_mut() };
+                    let handles = if capacity.is_some() { &raw mut handle } else { null_mut() };
                     let code = functions.getPollHandles.unwrap()(ctx, handles, pointer);
-                    if code == 0 && room.is_some() {
+                    if code == 0 && capacity.is_some() {
                         let is_due = row.next == Some(State::Awaiting);
                         assert_eq!(handle.events, if is_due { libc::POLLIN } else { libc::POLLOUT });
                         assert_eq!((handle.fd == POLLED, handle.revents, count), (is_due, 0, 1));

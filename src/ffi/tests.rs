@@ -151,7 +151,7 @@ fn null_is_a_bad_reference_and_a_foreign_context_a_bad_context() {
     caller.finalize();
 }
 
-/// Two C modules share a magic, and their contexts have other layouts.
+/// Guards against contexts of C modules: two of those share a magic, and their layouts differ from ours.
 #[test]
 fn a_context_must_have_the_second_magic() {
     let (mut caller, _) = Caller::open(None);

@@ -95,12 +95,12 @@ unsafe extern "C" fn receive<T: Module>(
 ) -> TSS2_RC {
     let body = |session: Entered<'_, T>| {
         let wait = Wait::from_c(timeout)?;
-        let room = match response.is_null() {
+        let capacity = match response.is_null() {
             true => None,
             // SAFETY: the caller passes in `size` how many bytes are writable at `response`.
             false => Some(unsafe { size.read() }),
         };
-        let (length, result) = match session.receive(room, wait)? {
+        let (length, result) = match session.receive(capacity, wait)? {
             Received::Size(length) => (length, Ok(())),
             Received::TooLarge(length) => (length, Err(ReturnCode::INSUFFICIENT_BUFFER.into())),
             Received::Response(bytes) => {
@@ -130,13 +130,13 @@ unsafe extern "C" fn get_poll_handles<T: Module>(
     let body = |session: Entered<'_, T>| {
         let found = session.poll_handles()?;
         // SAFETY: the caller passes in `num_handles` the length of its array.
-        let room = unsafe { num_handles.read() };
+        let capacity = unsafe { num_handles.read() };
         // SAFETY: the caller passes a writable count.
         unsafe { num_handles.write(found.len()) };
         if handles.is_null() {
             return Ok(());
         }
-        if room < found.len() {
+        if capacity < found.len() {
             return Err(ReturnCode::INSUFFICIENT_BUFFER.into());
         }
         // SAFETY: the caller's array has room for `found.len()` handles, as checked, and does not overlap `found`.

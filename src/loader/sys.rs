@@ -232,12 +232,12 @@ impl Tcti for Child {
         Ok(size)
     }
 
-    fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize> {
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize> {
         let receive = self.slot(|head| head.v1.receive)?;
-        let mut size = room.len();
-        // SAFETY: `self` keeps the context open, and `room` is writable for `size` bytes.
-        ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, room.as_mut_ptr(), wait.to_c()) })?;
-        Ok(size.min(room.len()))
+        let mut size = buffer.len();
+        // SAFETY: `self` keeps the context open, and `buffer` is writable for `size` bytes.
+        ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, buffer.as_mut_ptr(), wait.to_c()) })?;
+        Ok(size.min(buffer.len()))
     }
 
     fn cancel(&mut self) -> Result<()> {

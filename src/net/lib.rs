@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Socket connections to TPM simulators: the address to connect to ([`endpoint`]), the two channels of a simulator
-//! ([`channels`]), and the connection itself ([`stream`]), which may be kept open unless a process was forked ([`descendants`]).
+//! ([`channels`]), and the connection itself ([`stream`]), which may be kept open unless a process was forked (`descendants`).
 
 pub mod channels;
 mod descendants;

@@ -207,7 +207,7 @@ impl Stream {
             Deadline::Now | Deadline::At(_) => MsgFlags::MSG_DONTWAIT,
         };
         loop {
-            match rx.read_with(|room| socket::recv(self.fd.as_raw_fd(), room, flags))? {
+            match rx.read_with(|space| socket::recv(self.fd.as_raw_fd(), space, flags))? {
                 Ok(0) => return Ok(Arrival::End),
                 Ok(_) => return Ok(Arrival::Bytes),
                 Err(Errno::EINTR) => {}

@@ -73,8 +73,8 @@ fn the_size_can_be_queried_repeatedly() {
 #[test]
 fn a_short_buffer_keeps_the_response() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
-    for room in 0..OK.len() {
-        assert_eq!(session.receive(Some(room), Wait::Forever), Ok(Received::TooLarge(OK.len())));
+    for capacity in 0..OK.len() {
+        assert_eq!(session.receive(Some(capacity), Wait::Forever), Ok(Received::TooLarge(OK.len())));
         assert_eq!(session.state(), State::Ready);
     }
     assert_eq!(session.receive(Some(OK.len()), Wait::Forever), Ok(Received::Response(OK)));

@@ -57,9 +57,9 @@ pub fn exchanges(largest: usize) -> impl Strategy<Value = Vec<Exchange>> {
     let next = prop_oneof![
         4 => few_or_many(12).prop_map(Action::Arrive),
         2 => wait.clone().prop_map(Action::QuerySize),
-        2 => (few_or_many(40), wait).prop_map(|(room, wait)| Action::Receive(room, wait)),
+        2 => (few_or_many(40), wait).prop_map(|(capacity, wait)| Action::Receive(capacity, wait)),
         1 => (vec(few_or_many(12), 0..4), option::of(few_or_many(40)), long)
-            .prop_map(|(pieces, room, wait)| Action::ReceiveWhileArriving(pieces, room, wait)),
+            .prop_map(|(pieces, capacity, wait)| Action::ReceiveWhileArriving(pieces, capacity, wait)),
         1 => Just(Action::Poll),
         1 => Just(Action::Transmit),
     ];
@@ -116,7 +116,7 @@ impl Ideal<'_> {
         bytes
     }
 
-    fn receive(&mut self, room: Option<usize>) -> Result<Received<'_>> {
+    fn receive(&mut self, capacity: Option<usize>) -> Result<Received<'_>> {
         let response = &self.exchange.response;
         if self.state == State::Transmit {
             return Err(ReturnCode::BAD_SEQUENCE.into());
@@ -126,9 +126,9 @@ impl Ideal<'_> {
             return Err(ReturnCode::TRY_AGAIN.into());
         }
         self.state = State::Ready;
-        match room {
+        match capacity {
             None => Ok(Received::Size(response.len())),
-            Some(room) if room < response.len() => Ok(Received::TooLarge(response.len())),
+            Some(capacity) if capacity < response.len() => Ok(Received::TooLarge(response.len())),
             Some(_) => {
                 self.state = State::Transmit;
                 Ok(Received::Response(response))
@@ -170,17 +170,17 @@ pub fn follow_the_ideal<T: Transport>(session: &mut Session<T>, peer: &mut impl 
 fn step<T: Transport, P: Peer>(session: &mut Session<T>, peer: &mut P, ideal: &mut Ideal<'_>, next: &Action) {
     match next {
         Action::Arrive(count) => arrive(session, peer, &ideal.take(*count)),
-        Action::ReceiveWhileArriving(pieces, room, wait) => {
+        Action::ReceiveWhileArriving(pieces, capacity, wait) => {
             let pieces = pieces.iter().copied().chain([usize::MAX]).map(|count| ideal.take(count)).collect::<Vec<_>>();
-            assert_eq!(receive_in_pieces(session, peer, &pieces, *room, *wait), ideal.receive(*room));
+            assert_eq!(receive_in_pieces(session, peer, &pieces, *capacity, *wait), ideal.receive(*capacity));
         }
         Action::QuerySize(wait) => {
             let wait = ideal.may_wait(*wait);
             assert_eq!(session.receive(None, wait), ideal.receive(None));
         }
-        Action::Receive(room, wait) => {
+        Action::Receive(capacity, wait) => {
             let wait = ideal.may_wait(*wait);
-            assert_eq!(session.receive(Some(*room), wait), ideal.receive(Some(*room)));
+            assert_eq!(session.receive(Some(*capacity), wait), ideal.receive(Some(*capacity)));
         }
         Action::Poll => {
             let mut handles = session.poll_handles().unwrap();
@@ -212,7 +212,7 @@ fn receive_in_pieces<'a, T: Transport>(
     session: &'a mut Session<T>,
     peer: &mut impl Peer,
     pieces: &[Vec<u8>],
-    room: Option<usize>,
+    capacity: Option<usize>,
     wait: Wait,
 ) -> Result<Received<'a>> {
     let polled = polled(session);
@@ -226,7 +226,7 @@ fn receive_in_pieces<'a, T: Transport>(
                 }
             }
         });
-        let result = session.receive(room, wait);
+        let result = session.receive(capacity, wait);
         has_returned.store(true, Ordering::Relaxed);
         result
     })
@@ -267,7 +267,7 @@ impl Transport for SocketTransport {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
-            match rx.read_with(|room| self.0.read(room))? {
+            match rx.read_with(|space| self.0.read(space))? {
                 Ok(0) => return Err(ReturnCode::IO_ERROR.into()),
                 Ok(_) => {}
                 Err(_) if wait_for(self.0.as_fd(), PollFlags::POLLIN, &deadline)? => {}
