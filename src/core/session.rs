@@ -352,7 +352,7 @@ impl<T: Transport> Session<T> {
     }
 
     /// Turns this session into that of the other process.
-    pub fn act_as(&mut self, other: &crate::turns::Elsewhere) {
+    pub fn be(&mut self, other: &crate::turns::Elsewhere) {
         self.turns = other.turns();
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Serialises the exchanges of processes that share a connection after a fork, one exchange per turn: [`Turns`].
+//! Serialises the exchanges of processes that share a connection after a fork, one exchange per turn: `Turns`.
 //!
 //! The processes share two things: a page of memory with the state of the last exchange, and record locks, which the kernel
 //! releases when a process ends for any reason. A process that never forks needs no system call.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Finds the library of a TCTI by its name: [`find`].
+//! Finds the library of a TCTI by its name: `find`; [`candidates`] lists the files that it tries.
 
 use crate::suggestion;
 use crate::sys::Module;

@@ -67,7 +67,7 @@ fn an_exchange_is_a_turn_that_ends_when_the_response_has_arrived() {
     let (mut session, _) = Connection::session(vec![Event::Pending, Event::bytes(OK), Event::bytes(OK)]);
     let elsewhere = session.elsewhere().unwrap();
     let mut other = Connection::session(vec![Event::bytes(OK)]).0;
-    other.act_as(&elsewhere);
+    other.be(&elsewhere);
     session.set_patience(Duration::ZERO);
     let turn = elsewhere.begin();
     assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
