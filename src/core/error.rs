@@ -15,21 +15,14 @@ pub type Result<T> = core::result::Result<T, Error>;
 /// Makes an error: `fail!(ReturnCode::IO_ERROR, "cannot open {path}: {error}")`.
 #[macro_export]
 macro_rules! fail {
-    ($code:expr, $($message:tt)+) => {{
-        const ORIGIN: &$crate::Origin = &$crate::Origin { module: module_path!(), file: file!(), line: line!() };
-        $crate::Error::new($code, ORIGIN, format_args!($($message)+))
-    }};
-}
-
-/// The source line that made an error, for the log.
-#[derive(Debug)]
-pub struct Origin {
-    /// `module_path!()`
-    pub module: &'static str,
-    /// `file!()`
-    pub file: &'static str,
-    /// `line!()`
-    pub line: u32,
+    ($code:expr, $($message:tt)+) => {
+        $crate::Error::new(
+            $code,
+            module_path!(),
+            concat!(file!(), ":", line!()),
+            format_args!($($message)+),
+        )
+    };
 }
 
 /// An error: a return code, and a message unless the code says it all. Two errors with the same code are equal, since C
@@ -42,15 +35,17 @@ pub struct Error {
 
 struct Detail {
     message: String,
-    origin: &'static Origin,
+    module: &'static str,
+    /// The source line that made the error, `file:line`.
+    origin: &'static str,
 }
 
 impl Error {
-    /// Makes an error with a message; [`fail!`](crate::fail) calls this. If there is no memory for the message, the error has
-    /// none.
+    /// Makes an error with a message; [`fail!`](crate::fail) calls this. `origin` is the source line, as `file:line`. If there
+    /// is no memory for the message, the error has none.
     #[cold]
-    pub fn new(code: ReturnCode, origin: &'static Origin, message: fmt::Arguments<'_>) -> Error {
-        Error { code, detail: Line::of(message).ok().map(|message| Box::new(Detail { message, origin })) }
+    pub fn new(code: ReturnCode, module: &'static str, origin: &'static str, message: fmt::Arguments<'_>) -> Error {
+        Error { code, detail: Line::of(message).ok().map(|message| Box::new(Detail { message, module, origin })) }
     }
 
     /// Returns the return code.
@@ -66,14 +61,12 @@ impl Error {
     /// Writes the message to the log, at level error. Without a message it writes nothing: the code is an ordinary result such
     /// as `TRY_AGAIN`, or another library has logged the error.
     pub fn log(&self) {
-        let Some(Detail { message, origin }) = self.detail.as_deref() else { return };
+        let Some(Detail { message, module, origin }) = self.detail.as_deref() else { return };
         log::logger().log(
             &Record::builder()
                 .level(Level::Error)
-                .target(origin.module)
-                .module_path_static(Some(origin.module))
-                .file_static(Some(origin.file))
-                .line(Some(origin.line))
+                .target(module)
+                .file_static(Some(origin))
                 .args(format_args!("{message}"))
                 .build(),
         );

@@ -27,7 +27,7 @@ pub mod visible;
 
 pub use conf::Conf;
 pub use deadline::{Deadline, Wait};
-pub use error::{Error, Origin, Result};
+pub use error::{Error, Result};
 pub use generation::Generation;
 pub use return_code::ReturnCode;
 pub use rx::RxBuf;

@@ -161,8 +161,12 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     };
     let module = record.target().rsplit("::").next().unwrap_or_default();
     let module = module.strip_prefix("tcti_").unwrap_or(module); // the root of a crate
-    let (file, at) = (record.file().unwrap_or_default(), record.line().unwrap_or_default());
-    let mut line = Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args()))?;
+    let file = record.file().unwrap_or_default();
+    // The file of an error has the line number already.
+    let mut line = match record.line() {
+        Some(at) => Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args())),
+        None => Line::of(format_args!("{level}:tcti:{file}:{module}() {}", record.args())),
+    }?;
     escape_controls(&mut line)?;
     line.try_reserve(1).map_err(|_| fmt::Error)?;
     line.push('\n');
@@ -178,7 +182,7 @@ fn escape_controls(line: &mut String) -> fmt::Result {
     let mut escaped = Line(String::new());
     for letter in line.chars() {
         match letter.is_control() {
-            true => write!(escaped, "{}", letter.escape_default())?,
+            true => write!(escaped, "\\x{:02x}", u32::from(letter))?,
             false => escaped.write_char(letter)?,
         }
     }
@@ -268,7 +272,7 @@ mod tests {
     fn control_characters_are_escaped() {
         let mut text = "grün\r\n\u{1b}[2J\u{9b}".to_owned();
         escape_controls(&mut text).unwrap();
-        assert_eq!(text, r"grün\r\n\u{1b}[2J\u{9b}");
+        assert_eq!(text, r"grün\x0d\x0a\x1b[2J\x9b");
     }
 
     #[test]

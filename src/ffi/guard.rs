@@ -25,10 +25,16 @@ fn caught(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
     let _deferred = CancellationDeferred::new();
     tcti_core::log::init();
     report_panics_to_the_log();
-    // Errors are logged only here, where C receives them.
-    let logged = || body().inspect_err(Error::log).map_err(|error| error.code());
-    let result = catch_unwind(AssertUnwindSafe(logged)).unwrap_or(Err(ReturnCode::GENERAL_FAILURE));
-    result.map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
+    let result = catch_unwind(AssertUnwindSafe(|| body().map_err(logged)));
+    result.unwrap_or(Err(ReturnCode::GENERAL_FAILURE)).map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
+}
+
+/// Logs an error and returns its code. Errors are logged only here, where C receives them.
+#[cold]
+#[inline(never)]
+fn logged(error: Error) -> ReturnCode {
+    error.log();
+    error.code()
 }
 
 /// Defers `pthread_cancel(3)` until it is dropped, so that the call completes first. Otherwise glibc would unwind the thread,
