@@ -162,7 +162,7 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     let module = record.target().rsplit("::").next().unwrap_or_default();
     let module = module.strip_prefix("tcti_").unwrap_or(module); // the root of a crate
     let file = record.file().unwrap_or_default();
-    // The file of an error has the line number already.
+    // The file of an error already includes the line number.
     let mut line = match record.line() {
         Some(at) => Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args())),
         None => Line::of(format_args!("{level}:tcti:{file}:{module}() {}", record.args())),
