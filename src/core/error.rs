@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Errors: [`Error`] is a return code for C and a sentence for a person. It is made where the detail is known, with
-//! [`fail!`](crate::fail), and passed on with `?`. The C boundary logs it when C receives the code; whoever recovers
-//! from it drops it, or quotes it in an error of its own.
+//! The error type of all modules: [`Error`] is a return code for C with a message for the user. It is made with
+//! [`fail!`](crate::fail) where the detail is known, and passed on with `?`. The C boundary logs it when C receives the code;
+//! code that recovers from an error drops it, or quotes it in another error.
 #![forbid(unsafe_code)]
 
 use crate::log::Line;
@@ -25,8 +25,8 @@ macro_rules! fail {
     };
 }
 
-/// An error: a return code, and a message unless the code says it all. Two errors with the same code are equal, since C
-/// cannot tell them apart.
+/// A return code, and a message unless the code is sufficient. Errors with the same code are equal, because C cannot
+/// distinguish them.
 pub struct Error {
     code: ReturnCode,
     /// Boxed to keep results small: most are successes or `TRY_AGAIN`.

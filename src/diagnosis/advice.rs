@@ -6,7 +6,7 @@
 //! and the number of another TPM (`&`). Every library that opens a device contains them, and the code of a `format!` for each
 //! would be larger than the sentence.
 
-use super::machine::{Device, Machine, Tpm};
+use super::machine::{Device, KernelTpm, Machine};
 use super::{Cause, Failure};
 use core::slice;
 use nix::errno::Errno;
@@ -81,7 +81,7 @@ struct Requested<'a> {
     name: Name,
     /// The number of its TPM, from the name.
     number: &'a str,
-    tpm: Option<&'a Tpm>,
+    tpm: Option<&'a KernelTpm>,
     /// The name, without the number, of the other device of the same TPM; empty if that does not exist or has failed, too.
     other: &'static str,
     /// Whether the user has chosen this device; otherwise it is one of the defaults.
@@ -187,7 +187,7 @@ impl<'a> Requested<'a> {
 
     /// Returns the number of another TPM that can be used; empty if there is none, or if the user has chosen the missing one.
     fn another(&self) -> &str {
-        let is_usable = |tpm: &&Tpm| !self.is_choice && !tpm.is_tpm12 && tpm.manager.is_in_dev;
+        let is_usable = |tpm: &&KernelTpm| !self.is_choice && !tpm.is_tpm12 && tpm.manager.is_in_dev;
         self.machine.tpms.iter().find(is_usable).map_or("", |tpm| &tpm.number)
     }
 

@@ -9,13 +9,13 @@ use std::path::Path;
 /// The system, as this process sees it.
 #[derive(Default)]
 pub(super) struct Machine {
-    pub(super) tpms: Vec<Tpm>,
+    pub(super) tpms: Vec<KernelTpm>,
     /// Whether this process runs as root.
     pub(super) is_root: bool,
 }
 
 /// A TPM that the kernel has found: /sys/class/tpm/tpmN.
-pub(super) struct Tpm {
+pub(super) struct KernelTpm {
     /// N, in decimal.
     pub(super) number: String,
     /// Whether it is a TPM 1.2.
@@ -42,7 +42,7 @@ impl Machine {
         if let Ok(entries) = fs::read_dir("/sys/class/tpm") {
             for entry in entries.flatten() {
                 if let Some(number) = entry.file_name().to_str().and_then(|name| name.strip_prefix("tpm")) {
-                    tpms.push(Tpm {
+                    tpms.push(KernelTpm {
                         number: number.to_owned(),
                         is_tpm12: is_tpm12(&format!("/sys/class/tpm/tpm{number}")),
                         bare: Device::look("tpm", number),
@@ -55,7 +55,7 @@ impl Machine {
     }
 
     /// Returns the TPM with a number.
-    pub(super) fn tpm(&self, number: &str) -> Option<&Tpm> {
+    pub(super) fn tpm(&self, number: &str) -> Option<&KernelTpm> {
         self.tpms.iter().find(|tpm| tpm.number == number)
     }
 }

@@ -176,22 +176,22 @@ fn table(state: Option<State>, context: Context, call: &Call, behaviour: Behavio
 
 /// What the transport shares with the test: how to behave, and how often it was called.
 #[derive(Default)]
-struct Shared {
+struct Control {
     behaviour: Option<Behaviour>,
     abandoned: usize,
     responses_taken: usize,
     dropped: usize,
 }
 
-struct Controlled(Arc<Mutex<Shared>>);
+struct Controlled(Arc<Mutex<Control>>);
 
 impl Controlled {
-    fn shared(&self) -> MutexGuard<'_, Shared> {
+    fn control(&self) -> MutexGuard<'_, Control> {
         self.0.lock().unwrap()
     }
 
     fn behave(&mut self) -> Result<()> {
-        let behaviour = self.shared().behaviour;
+        let behaviour = self.control().behaviour;
         match behaviour {
             Some(Behaviour::Fail(rc)) => Err(rc.into()),
             Some(Behaviour::Panic) => panic!("the test asks for a panic"),
@@ -202,7 +202,7 @@ impl Controlled {
 
 impl Drop for Controlled {
     fn drop(&mut self) {
-        self.shared().dropped += 1;
+        self.control().dropped += 1;
     }
 }
 
@@ -214,7 +214,7 @@ impl Transport for Controlled {
 
     fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
         self.behave()?;
-        let behaviour = self.shared().behaviour;
+        let behaviour = self.control().behaviour;
         let half = OK.get(rx.len()..OK.len() / 2).unwrap_or_default();
         match behaviour {
             Some(Behaviour::Pend | Behaviour::Truncate) => rx.extend(half),
@@ -225,11 +225,11 @@ impl Transport for Controlled {
     }
 
     fn response_taken(&mut self) {
-        self.shared().responses_taken += 1;
+        self.control().responses_taken += 1;
     }
 
     fn abandon(&mut self) {
-        self.shared().abandoned += 1;
+        self.control().abandoned += 1;
     }
 
     fn after_fork(&mut self, _inheritance: Inheritance) {}
@@ -248,19 +248,19 @@ struct Caller {
     ours: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
     foreign: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
     functions: TSS2_TCTI_CONTEXT_COMMON_V2,
-    shared: Arc<Mutex<Shared>>,
+    control: Arc<Mutex<Control>>,
 }
 
 impl Caller {
     fn new() -> Caller {
-        let (mut ours, shared) = (Box::new([0; CONTEXT_SIZE.div_ceil(8)]), Arc::new(Mutex::new(Shared::default())));
-        let (mut size, transport) = (CONTEXT_SIZE, Controlled(Arc::clone(&shared)));
+        let (mut ours, control) = (Box::new([0; CONTEXT_SIZE.div_ceil(8)]), Arc::new(Mutex::new(Control::default())));
+        let (mut size, transport) = (CONTEXT_SIZE, Controlled(Arc::clone(&control)));
         // SAFETY: `ours` has CONTEXT_SIZE bytes, at the start of which Init writes the head.
         let functions = unsafe {
             assert_eq!(init_with(ours.as_mut_ptr().cast(), &mut size, null::<()>(), |_| Ok(transport)), 0);
             ours.as_ptr().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read()
         };
-        Caller { ours, foreign: Box::new([1; CONTEXT_SIZE.div_ceil(8)]), functions, shared }
+        Caller { ours, foreign: Box::new([1; CONTEXT_SIZE.div_ceil(8)]), functions, control }
     }
 
     fn context(&mut self, context: Context) -> *mut TSS2_TCTI_CONTEXT {
@@ -342,16 +342,16 @@ proptest! {
         let mut caller = Caller::new();
         let (mut state, mut abandoned, mut responses_taken) = (Some(State::Transmit), 0, 0);
         for (context, call, behaviour) in calls {
-            caller.shared.lock().unwrap().behaviour = Some(behaviour);
+            caller.control.lock().unwrap().behaviour = Some(behaviour);
             let row = table(state, context, &call, behaviour);
             assert_eq!(caller.call(context, &call, row), row.code, "{call:?} of {context:?} in {state:?}, {behaviour:?}");
             assert_eq!(caller.state(), row.next, "after {call:?} of {context:?} in {state:?}, {behaviour:?}");
             state = row.next;
             abandoned += usize::from(row.abandons);
             responses_taken += usize::from(row.takes_response);
-            let shared = caller.shared.lock().unwrap();
-            assert_eq!((shared.abandoned, shared.responses_taken), (abandoned, responses_taken), "{call:?}, {behaviour:?}");
-            assert_eq!(shared.dropped, usize::from(state.is_none()), "the transport must be dropped with the context, and not earlier");
+            let control = caller.control.lock().unwrap();
+            assert_eq!((control.abandoned, control.responses_taken), (abandoned, responses_taken), "{call:?}, {behaviour:?}");
+            assert_eq!(control.dropped, usize::from(state.is_none()), "the transport must be dropped with the context, and not earlier");
         }
         caller.call(Context::Ours, &Call::Finalize, table(state, Context::Ours, &Call::Finalize, Behaviour::Succeed));
     }

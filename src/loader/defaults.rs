@@ -16,8 +16,8 @@ use std::path::Path;
 use tcti_core::{Result, ReturnCode, fail};
 use tcti_diagnosis::{self as diagnosis, Failure};
 
-/// One of the defaults.
-struct Default {
+/// One of the defaults to try.
+struct Candidate {
     library: &'static CStr,
     requires: Requirement,
 }
@@ -37,17 +37,17 @@ enum Requirement {
 const DEVICE: &CStr = c"libtss2-tcti-device.so.0";
 
 /// The defaults in the order in which they are tried.
-const DEFAULTS: [Default; 7] = [
-    Default { library: c"libtss2-tcti-default.so", requires: Requirement::Unknown },
-    Default { library: c"libtss2-tcti-tabrmd.so.0", requires: Requirement::SystemBus },
-    Default { library: DEVICE, requires: Requirement::Device(c"/dev/tpmrm0") },
-    Default { library: DEVICE, requires: Requirement::Device(c"/dev/tpm0") },
-    Default { library: DEVICE, requires: Requirement::Device(c"/dev/tcm0") },
-    Default { library: c"libtss2-tcti-swtpm.so.0", requires: Requirement::Simulator },
-    Default { library: c"libtss2-tcti-mssim.so.0", requires: Requirement::Simulator },
+const DEFAULTS: [Candidate; 7] = [
+    Candidate { library: c"libtss2-tcti-default.so", requires: Requirement::Unknown },
+    Candidate { library: c"libtss2-tcti-tabrmd.so.0", requires: Requirement::SystemBus },
+    Candidate { library: DEVICE, requires: Requirement::Device(c"/dev/tpmrm0") },
+    Candidate { library: DEVICE, requires: Requirement::Device(c"/dev/tpm0") },
+    Candidate { library: DEVICE, requires: Requirement::Device(c"/dev/tcm0") },
+    Candidate { library: c"libtss2-tcti-swtpm.so.0", requires: Requirement::Simulator },
+    Candidate { library: c"libtss2-tcti-mssim.so.0", requires: Requirement::Simulator },
 ];
 
-impl Default {
+impl Candidate {
     /// Opens this default. Adds a device that does not open to `devices`, for the advice in the error message.
     fn open(&self, devices: &mut Vec<Failure>) -> Result<Child> {
         self.requires.probe(devices)?;

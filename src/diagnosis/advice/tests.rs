@@ -5,12 +5,12 @@ use super::*;
 use std::path::Path;
 
 /// Returns a TPM 2.0 with the given devices in /dev.
-fn tpm(number: u8, bare: bool, manager: bool) -> Tpm {
+fn tpm(number: u8, bare: bool, manager: bool) -> KernelTpm {
     let device = |is_in_dev| Device { is_registered: true, is_in_dev };
-    Tpm { number: number.to_string(), is_tpm12: false, bare: device(bare), manager: device(manager) }
+    KernelTpm { number: number.to_string(), is_tpm12: false, bare: device(bare), manager: device(manager) }
 }
 
-fn machine(tpms: impl IntoIterator<Item = Tpm>) -> Machine {
+fn machine(tpms: impl IntoIterator<Item = KernelTpm>) -> Machine {
     Machine { tpms: tpms.into_iter().collect(), is_root: false }
 }
 
@@ -97,7 +97,7 @@ fn the_other_device_of_the_same_tpm_is_offered() {
     let manager = machine([tpm(0, false, true)]);
     let text = advice("/dev/tpm0", Errno::ENOENT, &manager);
     assert!(text.contains("/dev. Use /dev/tpmrm0, which leads to the same TPM. In a container"), "{text}");
-    let old = Tpm { manager: Device::default(), ..tpm(0, true, false) };
+    let old = KernelTpm { manager: Device::default(), ..tpm(0, true, false) };
     assert_eq!(
         advice("/dev/tpmrm0", Errno::ENOENT, &machine([old])),
         "This kernel has TPM 0, but no resource manager: use /dev/tpm0, which is for one program at a time"
@@ -143,7 +143,7 @@ fn without_a_chosen_device_a_tpm_with_another_number_is_recommended() {
 fn a_tpm_1_2_is_reported() {
     let text = on(&[Failure { path: "/dev/tpm0".into(), cause: Cause::Tpm12 }], &Machine::default());
     assert!(text.starts_with("A TPM 1.2 does not understand TPM 2.0 commands"), "{text}");
-    let old = Tpm { is_tpm12: true, manager: Device::default(), ..tpm(0, true, false) };
+    let old = KernelTpm { is_tpm12: true, manager: Device::default(), ..tpm(0, true, false) };
     let text = advice("/dev/tpmrm0", Errno::ENOENT, &machine([old]));
     assert!(text.starts_with("TPM 0 of this machine is a TPM 1.2. "), "{text}");
 }
