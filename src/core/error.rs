@@ -12,7 +12,14 @@ use log::{Level, Record};
 /// A result whose error is [`Error`].
 pub type Result<T> = core::result::Result<T, Error>;
 
-/// Makes an error: `fail!(ReturnCode::IO_ERROR, "cannot open {path}: {error}")`.
+/// Makes an error from a code and a format string.
+///
+/// ```
+/// use tcti_core::{ReturnCode, fail};
+///
+/// let error = fail!(ReturnCode::IO_ERROR, "cannot open {}", "/dev/tpm0");
+/// assert_eq!(error.to_string(), "cannot open /dev/tpm0");
+/// ```
 #[macro_export]
 macro_rules! fail {
     ($code:expr, $($message:tt)+) => {
