@@ -124,7 +124,7 @@ fn damaged(damage: &Damage) -> Vec<u8> {
 /// A file with records in which anything may be wrong: the state is that of the real one, or there is none.
 fn check_records(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
-    match StateFile::new(file).lock().expect("nobody else has it").news() {
+    match StateFile::new(file).lock().expect("nobody else has it").read_changes() {
         Ok(News::State(state)) => {
             let (permanent, volatile) = model(&WORLD.real).expect("a state");
             assert!(state == Blobs { permanent, volatile }, "another state");
@@ -142,7 +142,7 @@ fn check(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
     let mut state = StateFile::new(file);
     let mut locked = state.lock().expect("nobody else has it");
-    let news = locked.news().map(|news| match news {
+    let news = locked.read_changes().map(|news| match news {
         News::State(blobs) => Some((blobs.permanent, blobs.volatile)),
         News::None | News::Removed => None,
     });
@@ -160,12 +160,12 @@ fn check(file: &Path, bytes: &[u8]) {
             locked.store(&permanent, &volatile).expect("it is stored");
             assert!(fs::read(file).expect("it is there").starts_with(&encode(&permanent, &volatile, &[])));
             let mut locked = state.lock().expect("nobody else has it");
-            assert!(matches!(locked.news(), Ok(News::None)), "nobody else has changed it");
+            assert!(matches!(locked.read_changes(), Ok(News::None)), "nobody else has changed it");
             locked.keep().expect("it is kept");
             let known = Blobs { permanent, volatile };
             let mut locked = StateFile::new(file);
             let mut locked = locked.lock().expect("nobody else has it");
-            assert!(locked.news().is_ok_and(|news| news == News::State(known)), "the next one finds it");
+            assert!(locked.read_changes().is_ok_and(|news| news == News::State(known)), "the next one finds it");
         }
         (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),
     }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A peer that sends something else than an answer, or less, or more.
 
-use super::case::{Case, opens_anew};
+use super::case::{Case, opens_again};
 use super::clock;
 use super::module::Module;
 use super::outcome::Outcome;
 use super::peer::{Change, Peer, Script, Then, Wire, answer};
-use super::program::{self, Program};
+use super::program::{self, Program, Resource, Wait};
+use super::reply::Code;
 use super::server::Server;
 use std::process::Command;
 use std::sync::Arc;
@@ -64,8 +65,8 @@ impl Answer {
                 open(module).endures(
                     |case| {
                         case.server.script(script.clone());
-                        case.program.succeed("transmit 1");
-                        case.program.step("receive -1")
+                        case.program.transmit_for_one_byte().succeeds();
+                        case.program.receive(Wait::Forever).reply()
                     },
                     Case::restore,
                 )
@@ -102,9 +103,9 @@ impl Answer {
                 open(module).endures(
                     |case| {
                         case.server.script(script.clone());
-                        case.program.succeed("transmit");
-                        assert_eq!(case.program.step("receive -1"), "MALFORMED_RESPONSE");
-                        case.program.step("receive -1")
+                        case.program.transmit().succeeds();
+                        assert_eq!(case.program.receive(Wait::Forever).reply(), Code::MalformedResponse);
+                        case.program.receive(Wait::Forever).reply()
                     },
                     Case::restore,
                 )
@@ -115,9 +116,9 @@ impl Answer {
             Answer::LateByAnotherClock => late_by_another_clock(module),
             Answer::LargerThanBuffer => open(module).endures(
                 |case| {
-                    case.program.succeed("transmit");
-                    let code = case.program.step("receive -1 10");
-                    case.program.succeed("receive -1");
+                    case.program.transmit().succeeds();
+                    let code = case.program.receive_into(10, Wait::Forever).reply();
+                    case.program.receive(Wait::Forever).succeeds();
                     code
                 },
                 Case::restore,
@@ -127,7 +128,7 @@ impl Answer {
             Answer::Unasked => open(module).endures(
                 |case| {
                     case.server.say(b"unasked");
-                    case.program.step("random")
+                    case.program.get_random().reply()
                 },
                 Case::restore,
             ),
@@ -135,9 +136,9 @@ impl Answer {
                 let peer = Peer::start(module);
                 let replies = if wire == Wire::Envelope { 2 } else { 1 };
                 Outcome::of_all((0..4 * replies).map(|at| {
-                    opens_anew(module.times(), command(module, &peer), |program| {
+                    opens_again(module.times(), command(module, &peer), |program| {
                         peer.control_ends_after(Some(at));
-                        let code = program.step("open");
+                        let code = program.init().reply();
                         peer.control_ends_after(None);
                         code
                     })
@@ -194,7 +195,7 @@ fn withhold(server: &Peer, at: usize) -> Receiver<Vec<u8>> {
 /// Sends a command, to which so much of the answer is sent, and gives the rest.
 fn begin(peer: &Peer, program: &mut Program, at: usize) -> Vec<u8> {
     let rest = withhold(peer, at);
-    program.succeed("transmit");
+    program.transmit().succeeds();
     rest.recv().unwrap()
 }
 
@@ -202,10 +203,10 @@ fn late(module: Module, at: usize) -> Outcome {
     open(module).endures(
         |case| {
             let rest = begin(&case.server, &mut case.program, at);
-            let code = case.program.step("receive 50");
-            assert_eq!(case.program.step("receive 0"), code);
+            let code = case.program.receive(Wait::For(50)).reply();
+            assert_eq!(case.program.receive(Wait::Not).reply(), code);
             case.server.say(&rest);
-            case.program.succeed("receive -1");
+            case.program.receive(Wait::Forever).succeeds();
             code
         },
         Case::restore,
@@ -216,9 +217,9 @@ fn late_by_another_clock(module: Module) -> Outcome {
     open(module).times(1).endures(
         |case| {
             let rest = begin(&case.server, &mut case.program, 0);
-            let code = clock::keeps_time(|| case.program.step("receive 400"));
+            let code = clock::keeps_time(|| case.program.receive(Wait::For(400)).reply());
             case.server.say(&rest);
-            case.program.succeed("receive -1");
+            case.program.receive(Wait::Forever).succeeds();
             code
         },
         Case::restore,
@@ -227,10 +228,10 @@ fn late_by_another_clock(module: Module) -> Outcome {
 
 fn silence(module: Module, at: usize) -> Outcome {
     let peer = Peer::start(module);
-    opens_anew(module.times(), command(module, &peer), |program| {
+    opens_again(module.times(), command(module, &peer), |program| {
         program.open();
         begin(&peer, program, at);
-        let code = program.step("receive 50");
+        let code = program.receive(Wait::For(50)).reply();
         program.finalize();
         code
     })
@@ -239,9 +240,9 @@ fn silence(module: Module, at: usize) -> Outcome {
 fn interrupted(module: Module) -> Outcome {
     open(module).times(1).endures(
         |case| {
-            case.program.succeed("catch");
+            case.program.catch_interrupts().succeeds();
             let rest = begin(&case.server, &mut case.program, 0);
-            case.program.begin("receive -1");
+            case.program.receive(Wait::Forever).begin();
             case.program.await_blocked();
             for byte in rest {
                 for _ in 0..SIGNALS.div_ceil(12) {
@@ -249,7 +250,7 @@ fn interrupted(module: Module) -> Outcome {
                 }
                 case.server.say(&[byte]);
             }
-            case.program.code()
+            case.program.reply()
         },
         Case::restore,
     )
@@ -262,11 +263,11 @@ fn largest(module: Module, is_short_of_memory: bool) -> Outcome {
         |case| {
             case.server.script(Script { pieces: Arc::clone(&pieces), then: Then::Serves });
             if is_short_of_memory {
-                case.program.succeed("exhaust");
+                case.program.exhaust(Resource::Memory);
             }
-            case.program.succeed("transmit 1");
-            case.program.step("largest -1")
+            case.program.transmit_for_one_byte().succeeds();
+            case.program.receive_largest(Wait::Forever).reply()
         },
-        |case| case.program.succeed("release"),
+        |case| case.program.replenish(Resource::Memory),
     )
 }
