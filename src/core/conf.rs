@@ -54,14 +54,14 @@ impl<'a> Conf<'a> {
                 let comma = if is_first { "" } else { ". A value cannot have a comma" };
                 crate::fail!(
                     ReturnCode::BAD_VALUE,
-                    "\"{}\" in the configuration string has no '='; wanted is key=value, such as {example}{comma}",
+                    "\"{}\" in the configuration string has no '='; expected key=value, such as {example}{comma}",
                     OsStr::from_bytes(part).to_string_lossy().escape_debug()
                 )
             })?;
             key.to_str().and_then(|key| set(key, value)).unwrap_or_else(|| {
                 Err(crate::fail!(
                     ReturnCode::BAD_VALUE,
-                    "unknown key \"{}\" in the configuration string; there are {}",
+                    "unknown key \"{}\" in the configuration string; valid keys are {}",
                     key.to_string_lossy().escape_debug(),
                     keys.join(", ")
                 ))
@@ -91,7 +91,7 @@ pub fn number(key: &str, value: &OsStr, range: core::ops::RangeInclusive<u32>) -
     digits.and_then(|digits| digits.parse().ok()).filter(|number| range.contains(number)).ok_or_else(|| {
         crate::fail!(
             ReturnCode::BAD_VALUE,
-            "{key}={} in the configuration string: wanted is a number from {} to {}",
+            "{key}={} in the configuration string: expected a number from {} to {}",
             visible(value),
             range.start(),
             range.end()

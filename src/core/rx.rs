@@ -103,7 +103,7 @@ impl RxBuf {
             let start = self.as_slice().get(..QUOTED.min(self.len)).unwrap_or(tag);
             return Err(crate::fail!(
                 ReturnCode::MALFORMED_RESPONSE,
-                "this is no response of a TPM 2.0: \"{}\"{}",
+                "this is not a response of a TPM 2.0: \"{}\"{}",
                 start.escape_ascii(),
                 if self.len > start.len() { " and more" } else { "" }
             ));
@@ -115,7 +115,7 @@ impl RxBuf {
         if !(HEADER_SIZE..=MAX_RESPONSE).contains(&size) {
             return Err(crate::fail!(
                 ReturnCode::MALFORMED_RESPONSE,
-                "the response says it has {} bytes; {HEADER_SIZE} to {MAX_RESPONSE} are possible. Is a TPM 2.0 at the other end?",
+                "the response states a size of {} bytes; {HEADER_SIZE} to {MAX_RESPONSE} are possible. Is a TPM 2.0 at the other end?",
                 header.size
             ));
         }

@@ -299,7 +299,7 @@ impl<'a, T: Transport> Entered<'a, T> {
     }
 
     /// Runs a function that only this module has while the exchange in progress continues.
-    pub fn beside<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    pub fn alongside<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let Entered(session) = self;
         match session.state {
             State::Awaiting => function(&mut session.transport), // in the turn of that exchange
@@ -341,24 +341,24 @@ impl<T: Transport> Session<T> {
         self.enter()?.preempt(function)
     }
 
-    /// Enters, and calls [`Entered::beside`].
-    pub fn beside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        self.enter()?.beside(function)
+    /// Enters, and calls [`Entered::alongside`].
+    pub fn alongside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        self.enter()?.alongside(function)
     }
 
     /// Returns a simulated process that shares the connection of this session; `None` if it is not shared.
-    pub fn elsewhere(&self) -> Option<crate::turns::Elsewhere> {
-        self.turns.elsewhere()
+    pub fn other_process(&self) -> Option<crate::turns::OtherProcess> {
+        self.turns.other_process()
     }
 
     /// Turns this session into that of the other process.
-    pub fn be(&mut self, other: &crate::turns::Elsewhere) {
+    pub fn act_as(&mut self, other: &crate::turns::OtherProcess) {
         self.turns = other.turns();
     }
 
     /// Sets how long to wait for a turn.
-    pub fn set_patience(&mut self, patience: std::time::Duration) {
-        self.turns.set_patience(patience);
+    pub fn set_turn_timeout(&mut self, patience: std::time::Duration) {
+        self.turns.set_turn_timeout(patience);
     }
 
     /// Returns the transport.

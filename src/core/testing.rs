@@ -28,7 +28,7 @@ const EMULATOR: &str = "TSS2_EMULATOR";
 
 /// Returns a command that runs the current program again. Under emulation it starts the emulator, because the kernel cannot
 /// run programs for other architectures.
-pub fn itself() -> Command {
+pub fn this_program() -> Command {
     let program = env::current_exe().unwrap();
     let emulator = env::var(EMULATOR).unwrap_or_default();
     let mut words = emulator.split_whitespace();

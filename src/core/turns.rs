@@ -19,11 +19,11 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 /// How long a command waits for its turn. A TPM may need this long for one command.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a process that has its turn waits for the end of an interrupted exchange. Shorter than [`PATIENCE`], because other
+/// How long a process that has its turn waits for the end of an interrupted exchange. Shorter than [`TURN_TIMEOUT`], because other
 /// processes wait for this one.
-pub const RESUME_PATIENCE: Duration = Duration::from_secs(30);
+pub const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often a waiting process checks whether the process that it waits for has died, since a death wakes nobody.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
@@ -91,7 +91,7 @@ impl Turns {
         shared.flatten().map_or(Turns::Exclusive(Outcome::Complete), Turns::Shared)
     }
 
-    /// Waits for a turn, for at most [`PATIENCE`], and returns how the last exchange ended. Continues a turn that has begun.
+    /// Waits for a turn, for at most [`TURN_TIMEOUT`], and returns how the last exchange ended. Continues a turn that has begun.
     /// Fails with `IO_ERROR` and a message that names the process whose turn it is.
     pub(crate) fn begin(&mut self) -> Result<LastExchange> {
         match self {
@@ -164,7 +164,7 @@ impl Shared {
         }
         page.last_id.store(CREATOR_ID, SeqCst);
         page.highest_id.store(CREATOR_ID, SeqCst);
-        Ok(Shared { page, locks, id: CREATOR_ID, turn: Turn::None, timeout: PATIENCE })
+        Ok(Shared { page, locks, id: CREATOR_ID, turn: Turn::None, timeout: TURN_TIMEOUT })
     }
 
     /// Waits for a turn, or continues the one that has begun.
@@ -368,8 +368,8 @@ fn wait(word: &AtomicU32, seen: u32, deadline: &Deadline) {
 }
 
 #[cfg(any(test, feature = "testing"))]
-mod elsewhere;
+mod other_process;
 #[cfg(any(test, feature = "testing"))]
-pub use elsewhere::{Elsewhere, OtherTurn};
+pub use other_process::{OtherProcess, OtherTurn};
 #[cfg(test)]
 mod tests;

@@ -77,7 +77,7 @@ pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), Failure> {
     let cause = match kind(fd) {
         // Identified by device number, because a container may have the device under another name.
         CHARACTER_DEVICE if registration(fd).is_some_and(|dir| is_tpm12(&dir)) => Cause::Tpm12,
-        CHARACTER_DEVICE if is_memory(fd) => Cause::Kind("a device of the system, such as /dev/null, and no TPM"),
+        CHARACTER_DEVICE if is_memory(fd) => Cause::Kind("a system device, such as /dev/null, and not a TPM"),
         CHARACTER_DEVICE => return Ok(()),
         kind => Cause::Kind(kind),
     };

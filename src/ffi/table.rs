@@ -57,7 +57,7 @@ enum Call {
     /// A function that only this module has, and that abandons the exchange in progress.
     Preempt,
     /// A function that only this module has, during which the exchange continues.
-    Beside,
+    Alongside,
 }
 
 fn calls() -> impl Strategy<Value = Vec<(Context, Call, Behaviour)>> {
@@ -88,7 +88,7 @@ fn calls() -> impl Strategy<Value = Vec<(Context, Call, Behaviour)>> {
         2 => Just(Call::MakeSticky),
         1 => Just(Call::Finalize),
         4 => Just(Call::Preempt),
-        4 => Just(Call::Beside),
+        4 => Just(Call::Alongside),
     ];
     vec((context, call, behaviour), 0..60)
 }
@@ -168,9 +168,9 @@ fn table(state: Option<State>, context: Context, call: &Call, behaviour: Behavio
         }
         (Some(Ready), Preempt, Behaviour::Fail(rc)) => Row { takes_response: true, ..row(Err(rc), Some(Transmit)) },
         (Some(Ready), Preempt, _) => Row { takes_response: true, ..row(Ok(()), Some(Transmit)) },
-        (_, Preempt | Beside, Behaviour::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
-        (_, Preempt | Beside, Behaviour::Fail(rc)) => reject(rc),
-        (_, SetLocality(_) | GetPollHandles(..) | Preempt | Beside, _) => row(Ok(()), state),
+        (_, Preempt | Alongside, Behaviour::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
+        (_, Preempt | Alongside, Behaviour::Fail(rc)) => reject(rc),
+        (_, SetLocality(_) | GetPollHandles(..) | Preempt | Alongside, _) => row(Ok(()), state),
     }
 }
 
@@ -318,7 +318,7 @@ impl Caller {
                     0
                 }
                 Call::Preempt => super::call::<Controlled>(ctx, |session| session.preempt(Controlled::behave)),
-                Call::Beside => super::call::<Controlled>(ctx, |session| session.beside(Controlled::behave)),
+                Call::Alongside => super::call::<Controlled>(ctx, |session| session.alongside(Controlled::behave)),
             }
         }
     }

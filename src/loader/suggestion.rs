@@ -35,7 +35,7 @@ pub(crate) fn for_name(name: &str) -> String {
             "Install the package of tpm2-abrmd: libtss2-tcti-tabrmd0 in Debian, tpm2-abrmd in Fedora".to_owned()
         }
         Some((0, known)) => format!("Install its package: libtss2-tcti-{known}0 in Debian"),
-        Some((_, known)) => format!("Is {known} meant?"),
+        Some((_, known)) => format!("Did you mean {known}?"),
         None => "Is the name right, and its package installed?".to_owned(),
     }
 }
@@ -48,7 +48,7 @@ pub(crate) fn package(reason: &str) -> Option<String> {
     }
     Some(match library {
         "libusb-1.0.so.0" => "its package: libusb-1.0-0 in Debian, libusb1 in Fedora".to_owned(),
-        other => format!("the package that has {other}"),
+        other => format!("the package that contains {other}"),
     })
 }
 
@@ -95,7 +95,7 @@ mod tests {
             ("spi-lt2go", "spi-ltt2go"),
             ("tabrmb", "tabrmd"),
         ] {
-            assert_eq!(for_name(name), format!("Is {meant} meant?"), "{name}");
+            assert_eq!(for_name(name), format!("Did you mean {meant}?"), "{name}");
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
         let missing = |library: &str| format!("{library}: cannot open shared object file: No such file or directory");
         let libusb = package(&missing("libusb-1.0.so.0")).unwrap();
         assert_eq!(libusb, "its package: libusb-1.0-0 in Debian, libusb1 in Fedora");
-        assert_eq!(package(&missing("libx.so.5")).unwrap(), "the package that has libx.so.5");
+        assert_eq!(package(&missing("libx.so.5")).unwrap(), "the package that contains libx.so.5");
         for other in ["/etc/passwd: invalid ELF header", "nonsense", &missing("/lib/libx.so.5")] {
             assert_eq!(package(other), None, "{other}");
         }

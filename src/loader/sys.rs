@@ -34,12 +34,14 @@ impl Module {
             Err(error) => return refusal(&shown, &reason(&error)),
         };
         // SAFETY: a TCTI library exports a symbol of this name with this type (TCG "TSS 2.0 TCTI API", section 3.5).
-        let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }
-            .map_err(|_| fail!(ReturnCode::BAD_REFERENCE, "{shown} is no TCTI: it has no function Tss2_Tcti_Info"))?;
+        let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }.map_err(|_| {
+            fail!(ReturnCode::BAD_REFERENCE, "{shown} is not a TCTI: it has no function Tss2_Tcti_Info")
+        })?;
         // SAFETY: the specification defines the function without arguments; it returns NULL or a pointer to constant data.
         let info = unsafe { info() };
-        let info = NonNull::new(info.cast_mut())
-            .ok_or_else(|| fail!(ReturnCode::GENERAL_FAILURE, "{shown} is no TCTI: its Tss2_Tcti_Info returns NULL"))?;
+        let info = NonNull::new(info.cast_mut()).ok_or_else(|| {
+            fail!(ReturnCode::GENERAL_FAILURE, "{shown} is not a TCTI: its Tss2_Tcti_Info returns NULL")
+        })?;
         Ok(Some(Module { info, _library: library }))
     }
 

@@ -125,7 +125,7 @@ impl<'a> Keys<'a> {
         if let Some(ignored) = self.ignored() {
             let counts = if self.is_path { "path=" } else { "host=" };
             log::warn!(
-                "a simulator has one address: {counts} in the configuration string counts, as the last of host= and \
+                "a simulator has one address: {counts} in the configuration string applies, as the last of host= and \
                  path=, and {ignored} does not"
             );
         }
@@ -185,8 +185,13 @@ fn port(key: &str, value: &OsStr) -> Result<u16> {
 
 /// Returns a host without the brackets around an IPv6 address.
 fn host(value: &OsStr) -> Result<&str> {
-    let invalid =
-        || tcti_core::fail!(ReturnCode::BAD_VALUE, "host={} in the configuration string names no host", visible(value));
+    let invalid = || {
+        tcti_core::fail!(
+            ReturnCode::BAD_VALUE,
+            "host={} in the configuration string is not a valid host",
+            visible(value)
+        )
+    };
     let value = value.to_str().ok_or_else(invalid)?;
     let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
     match bare.is_empty() || bare.contains(['[', ']']) {
@@ -197,7 +202,10 @@ fn host(value: &OsStr) -> Result<&str> {
 
 fn path<'a>(key: &str, value: &'a OsStr) -> Result<&'a OsStr> {
     if value.is_empty() {
-        return Err(tcti_core::fail!(ReturnCode::BAD_VALUE, "{key}= in the configuration string names no socket"));
+        return Err(tcti_core::fail!(
+            ReturnCode::BAD_VALUE,
+            "{key}= in the configuration string does not name a socket"
+        ));
     }
     match UnixAddr::new(value) {
         Ok(_) => Ok(value),

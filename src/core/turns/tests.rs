@@ -25,7 +25,7 @@ fn inherit(shared: &mut Shared) {
 fn begin_soon(shared: &mut Shared) -> Result<LastExchange> {
     shared.timeout = Duration::from_millis(20);
     let begun = shared.begin();
-    shared.timeout = PATIENCE;
+    shared.timeout = TURN_TIMEOUT;
     begun
 }
 
@@ -281,7 +281,7 @@ fn a_process_that_gave_up_is_not_next_despite_spurious_wake_ups() {
     for _ in 0..2000 {
         assert_eq!(turns.begin(), Err(ReturnCode::IO_ERROR.into()));
     }
-    turns.timeout = PATIENCE;
+    turns.timeout = TURN_TIMEOUT;
     noise.kill();
     let asks = Forked::asks(|| turns.locks.holder(Lock::Next) == Ok(None));
     assert_eq!(asks.status(), Some(0));
@@ -332,5 +332,5 @@ fn a_process_killed_at_any_moment_blocks_nobody() {
         assert!(turns.begin().is_ok());
         turns.end(Outcome::Complete);
     }
-    assert!(since.elapsed() < PATIENCE, "no process waits for a dead one");
+    assert!(since.elapsed() < TURN_TIMEOUT, "no process waits for a dead one");
 }

@@ -50,7 +50,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Mssim_Init(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tcti_platform_command(tctiContext: *mut TSS2_TCTI_CONTEXT, cmd: u32) -> TSS2_RC {
     // SAFETY: the caller passes NULL or a live context.
-    unsafe { ffi::call::<Mssim>(tctiContext, |session| session.beside(|mssim| mssim.platform(cmd))) }
+    unsafe { ffi::call::<Mssim>(tctiContext, |session| session.alongside(|mssim| mssim.platform(cmd))) }
 }
 
 /// Returns the description of this module, for loaders.

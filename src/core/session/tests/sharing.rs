@@ -65,11 +65,11 @@ fn exchange(session: &mut Session<Connection>) {
 #[test]
 fn an_exchange_is_a_turn_that_ends_when_the_response_has_arrived() {
     let (mut session, _) = Connection::session(vec![Event::Pending, Event::bytes(OK), Event::bytes(OK)]);
-    let elsewhere = session.elsewhere().unwrap();
+    let other_process = session.other_process().unwrap();
     let mut other = Connection::session(vec![Event::bytes(OK)]).0;
-    other.be(&elsewhere);
-    session.set_patience(Duration::ZERO);
-    let turn = elsewhere.begin();
+    other.act_as(&other_process);
+    session.set_turn_timeout(Duration::ZERO);
+    let turn = other_process.begin();
     assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!((session.state(), session.transport.script.abandoned), (State::Transmit, 0), "nothing was sent");
     assert_eq!(session.set_locality(1), Err(ReturnCode::IO_ERROR.into()), "the connection is not used");
@@ -105,7 +105,7 @@ fn the_next_exchange_learns_of_every_interruption() {
 #[test]
 fn a_process_that_died_during_its_exchange_has_interrupted_it() {
     let (mut session, _) = Connection::session(vec![Event::bytes(OK)]);
-    session.elsewhere().unwrap().begin().die();
+    session.other_process().unwrap().begin().die();
     exchange(&mut session);
     assert_eq!(*session.transport.resumed.lock().unwrap(), [LastExchange::Interrupted]);
 }
@@ -117,15 +117,15 @@ fn close_is_called_only_by_a_user_of_an_idle_connection() {
     assert_eq!(*closed.lock().unwrap(), Some(Sharing::Exclusive));
 
     let (session, closed) = Connection::session(vec![]);
-    let elsewhere = session.elsewhere().unwrap();
-    let turn = elsewhere.begin();
+    let other_process = session.other_process().unwrap();
+    let turn = other_process.begin();
     drop(session);
     assert_eq!(*closed.lock().unwrap(), None, "the other process is using the connection");
     drop(turn);
 
     let (session, closed) = Connection::session(vec![]);
-    let elsewhere = session.elsewhere().unwrap();
-    drop(elsewhere.begin());
+    let other_process = session.other_process().unwrap();
+    drop(other_process.begin());
     drop(session);
     assert_eq!(*closed.lock().unwrap(), Some(Sharing::Shared));
 
@@ -151,7 +151,7 @@ fn a_child_that_cannot_take_turns_does_not_use_the_connection_of_its_parent() {
 fn the_last_call_resumes_after_another_process() {
     let (session, closed) = Connection::session(vec![]);
     let resumed = Arc::clone(&session.transport.resumed);
-    drop(session.elsewhere().unwrap().begin());
+    drop(session.other_process().unwrap().begin());
     drop(session);
     assert_eq!(*resumed.lock().unwrap(), [LastExchange::Theirs]);
     assert_eq!(*closed.lock().unwrap(), Some(Sharing::Shared));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Simulates another process that shares the connection: [`Elsewhere`]. For tests.
+//! Simulates another process that shares the connection: [`OtherProcess`]. For tests.
 
 use super::locks::{identity, record};
 use super::*;
@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 const OTHER_ID: u32 = 1000;
 
 /// A simulated process with the same page and file as this one, as after a fork.
-pub struct Elsewhere {
+pub struct OtherProcess {
     page: SharedPage,
     file: File,
 }
@@ -21,7 +21,7 @@ pub struct Elsewhere {
 /// A turn of the other process, which ends when this is dropped. The drop also releases all record locks of this process on
 /// the file.
 pub struct OtherTurn<'a> {
-    elsewhere: &'a Elsewhere,
+    other_process: &'a OtherProcess,
     _lock: OwnedFd,
     outcome: u32,
 }
@@ -29,13 +29,13 @@ pub struct OtherTurn<'a> {
 #[expect(clippy::unwrap_used, reason = "for tests")]
 impl Turns {
     /// Returns a simulated process that shares this connection; `None` if it is not shared.
-    pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
+    pub(crate) fn other_process(&self) -> Option<OtherProcess> {
         let Turns::Shared(shared) = self else { return None };
-        Some(Elsewhere { page: shared.page.map_again(), file: shared.locks.file.try_clone().unwrap() })
+        Some(OtherProcess { page: shared.page.map_again(), file: shared.locks.file.try_clone().unwrap() })
     }
 
     /// Sets how long to wait for a turn.
-    pub(crate) fn set_patience(&mut self, timeout: Duration) {
+    pub(crate) fn set_turn_timeout(&mut self, timeout: Duration) {
         if let Turns::Shared(shared) = self {
             shared.timeout = timeout;
         }
@@ -43,7 +43,7 @@ impl Turns {
 }
 
 #[expect(clippy::unwrap_used, reason = "for tests")]
-impl Elsewhere {
+impl OtherProcess {
     /// Begins a turn of that process. An open file description lock conflicts with the record locks of this process as a
     /// record lock of another process does (fcntl(2), "Open file description locks").
     pub fn begin(&self) -> OtherTurn<'_> {
@@ -53,7 +53,7 @@ impl Elsewhere {
         self.page.shared.store(1, SeqCst);
         self.page.exchange.store(exchange::LOCKED, SeqCst);
         self.page.last_id.store(OTHER_ID, SeqCst);
-        OtherTurn { elsewhere: self, _lock: file, outcome: exchange::COMPLETE }
+        OtherTurn { other_process: self, _lock: file, outcome: exchange::COMPLETE }
     }
 
     /// Returns the turns of that process before its first one.
@@ -61,7 +61,7 @@ impl Elsewhere {
         let (page, file) = (self.page.map_again(), self.file.try_clone().unwrap());
         let identity = identity(&file).unwrap();
         let locks = Locks { file, identity };
-        Turns::Shared(Shared { page, locks, id: 0, turn: Turn::None, timeout: PATIENCE })
+        Turns::Shared(Shared { page, locks, id: 0, turn: Turn::None, timeout: TURN_TIMEOUT })
     }
 }
 
@@ -74,6 +74,6 @@ impl OtherTurn<'_> {
 
 impl Drop for OtherTurn<'_> {
     fn drop(&mut self) {
-        self.elsewhere.page.exchange.store(self.outcome, SeqCst);
+        self.other_process.page.exchange.store(self.outcome, SeqCst);
     }
 }
