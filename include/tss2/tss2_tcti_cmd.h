@@ -12,14 +12,18 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Starts a command that carries TPM commands on its standard input and responses on its standard output. With a NULL
- * `tctiContext`, writes the size of a context in bytes to `size`.
+ * Starts a shell command that reads TPM commands from its standard input and writes responses to its standard output.
+ * With a NULL `tctiContext`, writes the size of a context in bytes to `size` and does nothing else.
  *
- * `conf` is run by `/bin/sh -c`; without one it is `TSS2_TCTI_RC_BAD_VALUE`. The command's standard error is the
- * caller's.
+ * # Configuration
+ * `conf` is run by `/bin/sh -c`. The command inherits the standard error of the caller.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
- * string.
+ * # Return value
+ * `TSS2_TCTI_RC_BAD_VALUE` if `conf` is NULL or empty.
+ *
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `conf` is NULL or a C string.
  */
 TSS2_RC Tss2_Tcti_Cmd_Init(TSS2_TCTI_CONTEXT *tctiContext,
                            size_t *size,

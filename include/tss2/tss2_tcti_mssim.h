@@ -53,25 +53,33 @@ extern "C" {
 
 /**
  * Connects to a simulator and switches its power and its NV memory on. With a NULL `tctiContext`, writes the size of a
- * context in bytes to `size`.
+ * context in bytes to `size` and does nothing else.
  *
- * `conf` is `host=H,port=P` (default localhost, 2321) or `path=SOCKET`; the platform channel is at port P + 1 or at
- * SOCKET.ctrl, unless `ctrl_port=` or `ctrl_path=` says otherwise. `timeout=` bounds the time to connect and for a
- * platform command, in milliseconds. `TSS2_TCTI_RC_BAD_VALUE` for a wrong `conf`, `TSS2_TCTI_RC_IO_ERROR` when the
- * simulator does not answer.
+ * # Configuration
+ * `conf` is `host=H,port=P` (default localhost, 2321) or `path=SOCKET`. The platform channel is at port P + 1 or at
+ * SOCKET.ctrl, unless `ctrl_port=` or `ctrl_path=` is set. `timeout=` limits the time for a connection attempt and for a
+ * platform command, in milliseconds.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
- * string.
+ * # Return value
+ * `TSS2_TCTI_RC_BAD_VALUE` if `conf` is invalid, `TSS2_TCTI_RC_IO_ERROR` if the simulator does not respond.
+ *
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `conf` is NULL or a C string.
  */
 TSS2_RC Tss2_Tcti_Mssim_Init(TSS2_TCTI_CONTEXT *tctiContext,
                              size_t *size,
                              const char *conf);
 
 /**
- * Sends a command on the platform channel (power, NV, cancel, reset) and waits for its reply; the TPM command under
- * way goes on. `TSS2_TCTI_RC_IO_ERROR` when the simulator refuses it.
+ * Sends a command on the platform channel (power, NV, cancel, reset) and waits for its reply. The TPM command in progress
+ * continues.
  *
- * `tctiContext` is NULL or points to a context.
+ * # Return value
+ * `TSS2_TCTI_RC_IO_ERROR` if the simulator rejects the command.
+ *
+ * # Parameters
+ * `tctiContext` is NULL or points to a live context.
  */
 TSS2_RC tcti_platform_command(TSS2_TCTI_CONTEXT *tctiContext,
                               uint32_t cmd);

@@ -12,11 +12,12 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Makes a context that reaches no TPM: every call on it is `TSS2_TCTI_RC_NOT_IMPLEMENTED`. With a NULL `tctiContext`,
- * writes the size of a context in bytes to `size`. `conf` does not count.
+ * Creates a context without a TPM: every call with it returns `TSS2_TCTI_RC_NOT_IMPLEMENTED`. With a NULL `tctiContext`,
+ * writes the size of a context in bytes to `size` and does nothing else. `conf` is ignored.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
- * string.
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `conf` is NULL or a C string.
  */
 TSS2_RC Tss2_Tcti_Null_Init(TSS2_TCTI_CONTEXT *tctiContext,
                             size_t *size,

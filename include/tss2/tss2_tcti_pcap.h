@@ -12,15 +12,19 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Opens another TCTI and records what goes through it, in the pcapng file that the environment variable
+ * Opens another TCTI, and records its commands and responses in the pcapng file that the environment variable
  * `TCTI_PCAP_FILE` names (default tpm2_log.pcap). With a NULL `tctiContext`, writes the size of a context in bytes to
- * `size`.
+ * `size` and does nothing else.
  *
- * `conf` is `NAME:CONF` of the other TCTI; without one it is the loader's default. Its return codes pass through.
- * `TSS2_TCTI_RC_IO_ERROR` or `TSS2_TCTI_RC_NOT_PERMITTED` when the file cannot be written.
+ * # Configuration
+ * `conf` is `NAME:CONF` of the other TCTI. If it is NULL or empty, the default of the loader is opened.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
- * string.
+ * # Return value
+ * The code of the other TCTI; `TSS2_TCTI_RC_IO_ERROR` or `TSS2_TCTI_RC_NOT_PERMITTED` if the file cannot be written.
+ *
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `conf` is NULL or a C string.
  */
 TSS2_RC Tss2_Tcti_Pcap_Init(TSS2_TCTI_CONTEXT *tctiContext,
                             size_t *size,

@@ -95,15 +95,21 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Opens the TPM on a SPI bus that the functions of `platform_conf` drive. With a NULL `tctiContext`, writes the size
- * of a context in bytes to `size`; `platform_conf` may be NULL then.
+ * Opens the TPM on a SPI bus that the functions in `platform_conf` drive. With a NULL `tctiContext`, writes the size of a
+ * context in bytes to `size` and does nothing else; `platform_conf` may then be NULL.
  *
- * The structure is copied. `TSS2_TCTI_RC_BAD_VALUE` when a function that is required is missing,
- * `TSS2_TCTI_RC_IO_ERROR` when one fails or no TPM answers. After a failure `user_data` is still the caller's:
- * `finalize` is not called.
+ * # Configuration
+ * The structure `platform_conf` is copied. After a failure `user_data` still belongs to the caller: `finalize` is not
+ * called.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `platform_conf` is
- * NULL or points to a structure whose functions may be called until Finalize, from the thread that uses the context.
+ * # Return value
+ * `TSS2_TCTI_RC_BAD_VALUE` if a required function is missing, `TSS2_TCTI_RC_IO_ERROR` if a function fails or no TPM
+ * responds.
+ *
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `platform_conf` is NULL or points to a structure whose functions may be called until Finalize, from the
+ * thread that uses the context.
  */
 TSS2_RC Tss2_Tcti_Spi_Helper_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                   size_t *size,

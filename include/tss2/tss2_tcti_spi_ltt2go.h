@@ -12,15 +12,20 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Opens the TPM on a LetsTrust-TPM2Go. With a NULL `tctiContext`, writes the size of a context in bytes to `size`.
+ * Opens the TPM on a LetsTrust-TPM2Go. With a NULL `tctiContext`, writes the size of a context in bytes to `size` and does
+ * nothing else.
  *
- * `conf` is an extended regular expression (POSIX) that the serial number of the stick matches, in any part; NULL or
- * empty is the first stick that opens. `TSS2_TCTI_RC_BAD_VALUE` when it is none, `TSS2_TCTI_RC_IO_ERROR` when there
- * is no such stick, another program uses it or its TPM does not answer, `TSS2_TCTI_RC_NOT_PERMITTED` when the system
- * denies access.
+ * # Configuration
+ * `conf` is a POSIX extended regular expression that matches any part of the serial number of the stick. If it is NULL or
+ * empty, the first stick that opens is used.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
- * string.
+ * # Return value
+ * `TSS2_TCTI_RC_BAD_VALUE` if `conf` is not a regular expression, `TSS2_TCTI_RC_IO_ERROR` if no stick matches, another
+ * program uses it or its TPM does not respond, `TSS2_TCTI_RC_NOT_PERMITTED` if the system denies access.
+ *
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `conf` is NULL or a C string.
  */
 TSS2_RC Tss2_Tcti_Spi_Ltt2go_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                   size_t *size,

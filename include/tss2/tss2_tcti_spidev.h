@@ -12,13 +12,19 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Opens the TPM behind a spidev device. With a NULL `tctiContext`, writes the size of a context in bytes to `size`.
+ * Opens the TPM behind a spidev device. With a NULL `tctiContext`, writes the size of a context in bytes to `size` and does
+ * nothing else.
  *
- * `conf` is the path of the device; NULL or empty is /dev/spidev0.1. `TSS2_TCTI_RC_IO_ERROR` when it does not open,
- * is no spidev device or no TPM answers, `TSS2_TCTI_RC_NOT_PERMITTED` when the system denies access.
+ * # Configuration
+ * `conf` is the path of the device. If it is NULL or empty, /dev/spidev0.1 is used.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
- * string.
+ * # Return value
+ * `TSS2_TCTI_RC_IO_ERROR` if the device does not open or is not a spidev device, or if no TPM responds.
+ * `TSS2_TCTI_RC_NOT_PERMITTED` if the system denies access.
+ *
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `conf` is NULL or a C string.
  */
 TSS2_RC Tss2_Tcti_Spidev_Init(TSS2_TCTI_CONTEXT *tctiContext,
                               size_t *size,

@@ -12,55 +12,71 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Opens the module that `nameConf` names, as `name` or `name:conf`; NULL or empty opens the first default.
+ * Opens a TCTI module and stores a new context in `*context`, which `Tss2_TctiLdr_Finalize` releases. After a failure
+ * `*context` is NULL.
  *
- * `*context` is a new context, to be released by `Tss2_TctiLdr_Finalize`, or NULL on every failure.
- * `TSS2_TCTI_RC_BAD_VALUE` for a wrong `nameConf` or a NULL `context`, `TSS2_TCTI_RC_NOT_SUPPORTED` when there is no
- * such module, `TSS2_TCTI_RC_IO_ERROR` when no default opens; else the code of the module.
+ * # Configuration
+ * `nameConf` is the name of the module, or `name:conf`. If it is NULL or empty, the first default that opens is used.
  *
+ * # Return value
+ * `TSS2_TCTI_RC_BAD_VALUE` if `nameConf` is invalid or `context` is NULL, `TSS2_TCTI_RC_NOT_SUPPORTED` if the module does
+ * not exist, `TSS2_TCTI_RC_IO_ERROR` if no default opens; otherwise the code of the module.
+ *
+ * # Parameters
  * `nameConf` is NULL or a C string; `context` is NULL or writable.
  */
 TSS2_RC Tss2_TctiLdr_Initialize(const char *nameConf,
                                 TSS2_TCTI_CONTEXT **context);
 
 /**
- * As `Tss2_TctiLdr_Initialize`, with name and configuration string apart.
+ * Opens a TCTI module like `Tss2_TctiLdr_Initialize`, with the name and the configuration string as separate arguments.
  *
+ * # Parameters
  * `name` and `conf` are NULL or C strings; `context` is NULL or writable.
  */
-TSS2_RC Tss2_TctiLdr_Initialize_Ex(const char *name, const char *conf, TSS2_TCTI_CONTEXT **context);
+TSS2_RC Tss2_TctiLdr_Initialize_Ex(const char *name,
+                                   const char *conf,
+                                   TSS2_TCTI_CONTEXT **context);
 
 /**
- * Closes the module's context, lets its library go, frees `*context` and makes it NULL.
+ * Finalizes the context of the module, unloads its library, frees `*context` and sets it to NULL.
  *
+ * # Parameters
  * `context` is NULL or points to NULL or to a context of `Tss2_TctiLdr_Initialize` or `_Ex`.
  */
 void Tss2_TctiLdr_Finalize(TSS2_TCTI_CONTEXT **context);
 
 /**
- * Gives a copy of what the named module says of itself, `init` being NULL; free it with `Tss2_TctiLdr_FreeInfo`.
+ * Stores a copy of the description of a module in `*info`, with a NULL `init`. Free it with `Tss2_TctiLdr_FreeInfo`.
  *
- * A NULL `name` asks for the first default whose library loads. `TSS2_TCTI_RC_BAD_REFERENCE` for a NULL `info`,
- * `TSS2_TCTI_RC_NOT_SUPPORTED` when there is no such module; then `*info` is NULL.
+ * # Configuration
+ * `name` is the name of the module. If it is NULL, the first default whose library loads is described.
  *
+ * # Return value
+ * `TSS2_TCTI_RC_BAD_REFERENCE` if `info` is NULL, `TSS2_TCTI_RC_NOT_SUPPORTED` if the module does not exist; `*info` is
+ * then NULL.
+ *
+ * # Parameters
  * `name` is NULL or a C string; `info` is NULL or writable.
  */
 TSS2_RC Tss2_TctiLdr_GetInfo(const char *name,
                              TSS2_TCTI_INFO **info);
 
 /**
- * Frees `*info` and makes it NULL.
+ * Frees `*info` and sets it to NULL.
  *
- * `info` is NULL or points to NULL or to what `Tss2_TctiLdr_GetInfo` gave.
+ * # Parameters
+ * `info` is NULL or points to NULL or to a description from `Tss2_TctiLdr_GetInfo`.
  */
 void Tss2_TctiLdr_FreeInfo(TSS2_TCTI_INFO **info);
 
 /**
- * As `Tss2_TctiLdr_Initialize`, in memory of the caller; with a NULL `tctiContext`, writes the size of a context in
- * bytes to `size`.
+ * Opens a TCTI module like `Tss2_TctiLdr_Initialize`, and creates the context in the memory of the caller. With a NULL
+ * `tctiContext`, writes the size of a context in bytes to `size` and does nothing else.
  *
- * `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
- * string.
+ * # Parameters
+ * `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+ * writable; `conf` is NULL or a C string.
  */
 TSS2_RC Tss2_Tcti_TctiLdr_Init(TSS2_TCTI_CONTEXT *tctiContext,
                                size_t *size,

@@ -46,7 +46,7 @@ fn find_responses(process: &mut Process) -> Option<()> {
     let counts = counts.map(|byte| 1 + byte % MAX_COUNT);
     let commands = counts.map(command);
     process.write(commands.as_flattened()).ok()?;
-    let mut timeout = turns::RESUME_PATIENCE;
+    let mut timeout = turns::RESUME_TIMEOUT;
     let (mut bytes, mut size) = ([0; CAPACITY], 0);
     while drawn == MARKERS && !bytes.get(..size).is_some_and(|bytes| ends_with(bytes, &counts)) {
         if size == CAPACITY {

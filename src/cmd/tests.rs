@@ -253,7 +253,7 @@ fn dies_after(session: &mut Session<Cmd>, work: impl FnOnce(&mut Cmd)) {
     let child = Forked::asks(|| {
         session.enter().unwrap();
         session
-            .beside(|cmd| -> Result<()> {
+            .alongside(|cmd| -> Result<()> {
                 work(cmd);
                 std::panic::resume_unwind(Box::new(()))
             })
@@ -308,16 +308,16 @@ fn the_command_survives_a_process_that_dies_at_any_point_of_an_exchange() {
 #[test]
 fn a_process_with_its_own_command_does_not_wait_for_turns() {
     let mut session = open(&after_command(&print(OK))); // exits after its first response
-    let elsewhere = session.elsewhere().unwrap();
-    session.set_patience(Duration::from_millis(10));
+    let other_process = session.other_process().unwrap();
+    session.set_turn_timeout(Duration::from_millis(10));
     assert_eq!(run(&mut session).unwrap(), OK);
-    let turn = elsewhere.begin();
+    let turn = other_process.begin();
     assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()));
     drop(turn);
-    session.set_patience(turns::PATIENCE); // a process that another test has forked may still hold the lock
+    session.set_turn_timeout(turns::TURN_TIMEOUT); // a process that another test has forked may still hold the lock
     assert_eq!(run(&mut session).unwrap(), OK, "answered by a new process");
-    session.set_patience(Duration::from_millis(10));
-    let _turn = elsewhere.begin();
+    session.set_turn_timeout(Duration::from_millis(10));
+    let _turn = other_process.begin();
     assert_eq!(run(&mut session).unwrap(), OK);
 }
 

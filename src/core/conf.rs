@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Configuration strings as C passes them: NULL, a path, or `key=value` pairs between commas. A path need not be UTF-8.
+//! Parses configuration strings as C passes them: [`Conf`] is NULL, a path, or `key=value` pairs separated by commas. A
+//! path need not be UTF-8.
 
 use crate::visible::visible;
 use crate::{Result, ReturnCode};
@@ -8,27 +9,27 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The configuration string of a module. Empty counts as absent.
+/// The configuration string of a module. An empty one is treated as absent.
 #[derive(Clone, Copy)]
 pub struct Conf<'a>(Option<&'a CStr>);
 
 impl<'a> Conf<'a> {
-    /// From what C passed.
+    /// Wraps the string that C passed; `None` for NULL.
     pub fn new(conf: Option<&'a CStr>) -> Conf<'a> {
         Conf(conf.filter(|text| !text.is_empty()))
     }
 
-    /// The whole string, for another module.
+    /// Returns the whole string, to pass it to another module.
     pub fn c_str(self) -> Option<&'a CStr> {
         self.0
     }
 
-    /// The whole string as a path.
+    /// Returns the whole string as a path.
     pub fn path(self) -> Option<&'a Path> {
         self.0.map(|text| Path::new(OsStr::from_bytes(text.to_bytes())))
     }
 
-    /// The whole string as text; `BAD_VALUE` when it is not UTF-8.
+    /// Returns the whole string as text. Fails with `BAD_VALUE` if it is not UTF-8.
     pub fn text(self) -> Result<Option<&'a str>> {
         self.0
             .map(|text| {
@@ -38,8 +39,8 @@ impl<'a> Conf<'a> {
             .transpose()
     }
 
-    /// Calls `set` for each `key=value`, in order; empty parts between commas do not count. `BAD_VALUE` for a
-    /// part without '='; `set` answers `None` for a key it does not know, which `keys` lacks then.
+    /// Calls `set` for each `key=value`, in order, and ignores empty parts between commas. Fails with `BAD_VALUE` for a
+    /// part without '=' and for a key for which `set` returns `None`; the messages list `keys` and `example`.
     pub fn pairs(
         self,
         keys: &[&str],
@@ -53,14 +54,14 @@ impl<'a> Conf<'a> {
                 let comma = if is_first { "" } else { ". A value cannot have a comma" };
                 crate::fail!(
                     ReturnCode::BAD_VALUE,
-                    "\"{}\" in the configuration string has no '='; wanted is key=value, such as {example}{comma}",
+                    "\"{}\" in the configuration string has no '='; expected key=value, such as {example}{comma}",
                     OsStr::from_bytes(part).to_string_lossy().escape_debug()
                 )
             })?;
             key.to_str().and_then(|key| set(key, value)).unwrap_or_else(|| {
                 Err(crate::fail!(
                     ReturnCode::BAD_VALUE,
-                    "unknown key \"{}\" in the configuration string; there are {}",
+                    "unknown key \"{}\" in the configuration string; valid keys are {}",
                     key.to_string_lossy().escape_debug(),
                     keys.join(", ")
                 ))
@@ -76,20 +77,21 @@ fn split(part: &[u8]) -> Option<(&OsStr, &OsStr)> {
     Some((OsStr::from_bytes(part.get(..at)?), OsStr::from_bytes(part.get(at + 1..)?)))
 }
 
-/// A text without the blanks and line ends around it, which C does not mind either: strtol(3), and files for variables.
+/// Strips white space from both ends, as the C modules do with strtol(3). Variables that are read from a file often end in a
+/// line feed.
 fn trimmed(value: &OsStr) -> Option<&str> {
     let is_blank = |c: char| c.is_ascii_whitespace() || c == '\x0b';
     Some(value.to_str()?.trim_matches(is_blank))
 }
 
-/// A number in the given range, without sign or trailing characters; blanks around it do not count. `BAD_VALUE` names
-/// `key`.
+/// Parses a decimal number in `range`, without a sign or trailing characters; surrounding white space is ignored. Fails
+/// with `BAD_VALUE` and a message that names `key`.
 pub fn number(key: &str, value: &OsStr, range: core::ops::RangeInclusive<u32>) -> Result<u32> {
     let digits = trimmed(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).filter(|number| range.contains(number)).ok_or_else(|| {
         crate::fail!(
             ReturnCode::BAD_VALUE,
-            "{key}={} in the configuration string: wanted is a number from {} to {}",
+            "{key}={} in the configuration string: expected a number from {} to {}",
             visible(value),
             range.start(),
             range.end()
@@ -97,12 +99,12 @@ pub fn number(key: &str, value: &OsStr, range: core::ops::RangeInclusive<u32>) -
     })
 }
 
-/// `true` or `false`, with blanks around it or not; `BAD_VALUE` names `key`.
+/// Parses `true` or `false`; surrounding white space is ignored. Fails with `BAD_VALUE` and a message that names `key`.
 pub fn boolean(key: &str, value: &OsStr) -> Result<bool> {
     trimmed(value).and_then(|value| value.parse().ok()).ok_or_else(|| {
         crate::fail!(
             ReturnCode::BAD_VALUE,
-            "{key}={} in the configuration string: wanted is true or false",
+            "{key}={} in the configuration string: expected true or false",
             visible(value)
         )
     })
@@ -124,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn pairs_come_in_order() {
+    fn pairs_are_passed_in_order() {
         assert_eq!(pairs(c"host=::1,port=2321"), Ok(vec![("host", "::1"), ("port", "2321")]));
         assert_eq!(pairs(c"path=a=b"), Ok(vec![("path", "a=b")]));
         assert_eq!(pairs(c",port=1,,"), Ok(vec![("port", "1")]));
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pair_is_a_bad_value() {
+    fn an_invalid_pair_is_a_bad_value() {
         assert_eq!(pairs(c"localhost:2321"), Err(ReturnCode::BAD_VALUE.into()));
         assert_eq!(pairs(c"port=1,host"), Err(ReturnCode::BAD_VALUE.into()));
         assert_eq!(pairs(c"unknown=1"), Err(ReturnCode::BAD_VALUE.into()));
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_nothing_but_digits_and_blanks_around_them() {
+    fn numbers_have_only_digits_and_surrounding_white_space() {
         for bad in ["", " ", "0", "65536", "4294967296", "-1", "+1", "1x", "1 x", "1 1", "0x1", "١"] {
             assert_eq!(number("port", bad.as_ref(), 1..=65535), Err(ReturnCode::BAD_VALUE.into()), "{bad:?}");
         }
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_need_not_be_text() {
+    fn a_path_need_not_be_utf8() {
         let conf = Conf::new(Some(c"/dev/\xff"));
         assert_eq!(conf.path().map(Path::as_os_str).map(OsStr::len), Some(6));
         assert_eq!(conf.text(), Err(ReturnCode::BAD_VALUE.into()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How long a call may take: [`Wait`] is what the caller asked for, [`Deadline`] the point on the
-//! monotonic clock that all waiting of one call runs against.
+//! How long a call may take: [`Wait`] is the time-out that the caller passed, [`Deadline`] the point on the monotonic clock
+//! that limits all waiting in that call.
 
 use crate::{Result, ReturnCode};
 use nix::poll::PollTimeout;
@@ -9,25 +9,25 @@ use std::time::{Duration, Instant};
 /// The time-out of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Until there is an answer (`TSS2_TCTI_TIMEOUT_BLOCK`, -1).
+    /// Waits until the response has arrived (`TSS2_TCTI_TIMEOUT_BLOCK`, -1).
     Forever,
-    /// At most so many milliseconds; 0 does not wait.
+    /// Waits for at most this many milliseconds; 0 returns at once.
     Millis(u32),
 }
 
 impl Wait {
-    /// From the time-out of the C interface, in milliseconds; below -1 is `BAD_VALUE`.
+    /// Converts the time-out of the C interface, in milliseconds. Fails with `BAD_VALUE` below -1.
     pub fn from_c(timeout: i32) -> Result<Wait> {
         match u32::try_from(timeout) {
             Ok(millis) => Ok(Wait::Millis(millis)),
             Err(_) if timeout == -1 => Ok(Wait::Forever),
-            Err(_) => Err(crate::fail!(ReturnCode::BAD_VALUE, "time-out of {timeout} ms: -1 blocks, 0 does not wait")),
+            Err(_) => Err(crate::fail!(ReturnCode::BAD_VALUE, "the time-out of {timeout} ms is less than -1")),
         }
     }
 }
 
 impl Wait {
-    /// For the C interface, in milliseconds.
+    /// Returns the time-out for the C interface, in milliseconds; longer ones become `i32::MAX`.
     pub fn to_c(self) -> i32 {
         match self {
             Wait::Forever => -1,
@@ -36,19 +36,19 @@ impl Wait {
     }
 }
 
-/// When to give up waiting.
+/// When to stop waiting.
 #[derive(Clone, Copy, Debug)]
 pub enum Deadline {
     /// Never.
     Never,
-    /// At once: look, but do not wait.
+    /// At once: check, but do not wait.
     Now,
     /// At this point of the monotonic clock.
     At(Instant),
 }
 
 impl Deadline {
-    /// The deadline of a call that starts now.
+    /// Returns the deadline of a call that starts now.
     pub fn after(wait: Wait) -> Deadline {
         match wait {
             Wait::Forever => Deadline::Never,
@@ -57,12 +57,12 @@ impl Deadline {
         }
     }
 
-    /// So much time from now.
+    /// Returns the deadline that is `duration` from now.
     pub fn within(duration: Duration) -> Deadline {
         Instant::now().checked_add(duration).map_or(Deadline::Never, Deadline::At)
     }
 
-    /// Time left; `None` without a limit, zero when it has passed.
+    /// Returns the time left: `None` without a limit, zero once the deadline has passed.
     pub fn remaining(&self) -> Option<Duration> {
         match self {
             Deadline::Never => None,
@@ -71,12 +71,12 @@ impl Deadline {
         }
     }
 
-    /// Whether the time is over.
+    /// Returns whether the deadline has passed.
     pub fn has_passed(&self) -> bool {
         self.remaining().is_some_and(|left| left.is_zero())
     }
 
-    /// For `poll(2)`: milliseconds, rounded up so that a wait never ends early.
+    /// Returns the time left for `poll(2)`, in milliseconds, rounded up so that a wait never ends early.
     pub fn poll_timeout(&self) -> PollTimeout {
         match self.remaining() {
             None => PollTimeout::NONE,
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn below_minus_one_is_no_timeout() {
+    fn timeouts_below_minus_one_are_bad_values() {
         assert_eq!(Wait::from_c(-1), Ok(Wait::Forever));
         assert_eq!(Wait::from_c(0), Ok(Wait::Millis(0)));
         assert_eq!(Wait::from_c(i32::MAX), Ok(Wait::Millis(0x7fff_ffff)));
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_started_wait_is_rounded_up() {
+    fn poll_timeouts_are_rounded_up() {
         let deadline = Deadline::within(Duration::from_micros(1_500_900));
         assert!(deadline.poll_timeout().as_millis().unwrap() >= 1500);
         assert!(!deadline.has_passed());

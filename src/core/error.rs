@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Errors: [`Error`] is a return code for C and a sentence for a person. It is made where the detail is known, with
-//! [`fail!`](crate::fail), and passed on with `?`. The C boundary logs it when C receives the code; whoever recovers
-//! from it drops it, or quotes it in an error of its own.
+//! The error type of all modules: [`Error`] is a return code for C with a message for the user. It is made with
+//! [`fail!`](crate::fail) where the detail is known, and passed on with `?`. The C boundary logs it when C receives the code;
+//! code that recovers from an error drops it, or quotes it in another error.
 #![forbid(unsafe_code)]
 
 use crate::log::Line;
@@ -9,10 +9,17 @@ use crate::return_code::ReturnCode;
 use core::fmt;
 use log::{Level, Record};
 
-/// `Ok` is the only success.
+/// A result whose error is [`Error`].
 pub type Result<T> = core::result::Result<T, Error>;
 
-/// Makes an error: `fail!(ReturnCode::IO_ERROR, "cannot open {path}: {error}")`.
+/// Makes an error from a code and a format string.
+///
+/// ```
+/// use tcti_core::{ReturnCode, fail};
+///
+/// let error = fail!(ReturnCode::IO_ERROR, "cannot open {}", "/dev/tpm0");
+/// assert_eq!(error.to_string(), "cannot open /dev/tpm0");
+/// ```
 #[macro_export]
 macro_rules! fail {
     ($code:expr, $($message:tt)+) => {
@@ -25,11 +32,11 @@ macro_rules! fail {
     };
 }
 
-/// An error: a return code, and a message unless the code says it all. Two errors with the same code are equal, since C
-/// cannot tell them apart.
+/// A return code, and a message unless the code is sufficient. Errors with the same code are equal, because C cannot
+/// distinguish them.
 pub struct Error {
     code: ReturnCode,
-    /// Boxed, so that a result stays small: most are successes or `TRY_AGAIN`.
+    /// Boxed to keep results small: most are successes or `TRY_AGAIN`.
     detail: Option<Box<Detail>>,
 }
 
@@ -41,25 +48,25 @@ struct Detail {
 }
 
 impl Error {
-    /// An error with a message; [`fail!`](crate::fail) calls this. `origin` is the source line, `file:line`. Without memory
-    /// for the message the code goes alone.
+    /// Makes an error with a message; [`fail!`](crate::fail) calls this. `origin` is the source line, as `file:line`. If there
+    /// is no memory for the message, the error has none.
     #[cold]
     pub fn new(code: ReturnCode, module: &'static str, origin: &'static str, message: fmt::Arguments<'_>) -> Error {
         Error { code, detail: Line::of(message).ok().map(|message| Box::new(Detail { message, module, origin })) }
     }
 
-    /// The return code.
+    /// Returns the return code.
     pub const fn code(&self) -> ReturnCode {
         self.code
     }
 
-    /// The message; empty without one.
+    /// Returns the message; empty if there is none.
     pub fn message(&self) -> &str {
         self.detail.as_ref().map_or("", |detail| &detail.message)
     }
 
-    /// Writes the message to the log, at level error. An error without one leaves no line: it is an ordinary answer such
-    /// as `TRY_AGAIN`, or another library has logged it.
+    /// Writes the message to the log, at level error. Without a message it writes nothing: the code is an ordinary result such
+    /// as `TRY_AGAIN`, or another library has logged the error.
     pub fn log(&self) {
         let Some(Detail { message, module, origin }) = self.detail.as_deref() else { return };
         log::logger().log(
@@ -87,7 +94,7 @@ impl PartialEq for Error {
 
 impl Eq for Error {}
 
-/// The message, or the name of the code.
+/// Shows the message, or the name of the code if there is none.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message() {
@@ -97,7 +104,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// The name of the code, and the message.
+/// Shows the name of the code and the message.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.message() {
@@ -114,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_is_its_code_and_its_message() {
+    fn an_error_has_a_code_and_a_message() {
         let error = fail!(ReturnCode::IO_ERROR, "cannot open {}", "/dev/tpm0");
         assert_eq!(error.code(), ReturnCode::IO_ERROR);
         assert_eq!(error.to_string(), "cannot open /dev/tpm0");
@@ -123,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_code_alone_names_itself() {
+    fn an_error_without_a_message_shows_its_code() {
         assert_eq!(Error::from(ReturnCode::TRY_AGAIN).to_string(), "TRY_AGAIN");
     }
 }

@@ -1,45 +1,46 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Whether this process was forked from the one that something was made in: [`Generation::current`]. Asked in every
-//! call, so without a system call.
+//! Detects a fork: [`Generation::current`] differs between a process and those that it was forked from. Every call of a
+//! module checks it, so it makes no system call.
 
 use crate::sys;
 use once_cell::race::OnceBox;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Tells a process from those that it was forked from. Two that were forked from the same one are alike.
+/// Distinguishes a process from its ancestors. Two children of the same process may have the same generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation(u32);
 
-/// Memory that the kernel clears in a child; `None` where it does not, and the number of the process has to do. Nobody
-/// waits here for another thread: in a child there is none that could finish. One that came second leaves a page.
+/// A word that the kernel clears in a child process; `None` if the kernel cannot, in which case the process ID is used
+/// instead. The cell never blocks: after a fork the thread that holds a lock may not exist. When two threads initialise it at
+/// once, the page of the second one is leaked.
 static WITNESS: OnceBox<Option<&'static AtomicU32>> = OnceBox::new();
 
-/// The last generation from the first process with this library down to this one.
+/// The last generation that this process or an ancestor with this library has taken.
 static LAST: AtomicU32 = AtomicU32::new(0);
 
 impl Generation {
-    /// That of this process.
+    /// Returns the generation of this process.
     pub fn current() -> Generation {
         match WITNESS.get_or_init(|| Box::new(sys::cleared_in_child().ok())) {
-            Some(witness) => Generation(said_by(witness)),
+            Some(witness) => Generation(generation_of(witness)),
             None => Generation(process::id()),
         }
     }
 
-    /// That of a process that this one was forked from.
+    /// Returns the generation of a parent process, which this process never has. For tests.
     #[cfg(any(test, feature = "testing"))]
     pub const fn parent() -> Generation {
         Generation(0)
     }
 }
 
-/// What `witness` says, or the next generation when nobody has asked yet in this process.
-fn said_by(witness: &AtomicU32) -> u32 {
+/// Returns the generation in `witness`, or takes the next one if this process has none yet.
+fn generation_of(witness: &AtomicU32) -> u32 {
     match witness.load(Ordering::Relaxed) {
         0 => {
             let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-            // Another thread may have been faster.
+            // Another thread may have stored its number first.
             witness.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed).err().unwrap_or(next)
         }
         generation => generation,
@@ -52,22 +53,22 @@ mod tests {
     use crate::testing::emulator_lacks;
 
     #[test]
-    fn a_process_stays_the_same() {
+    fn the_generation_of_a_process_is_constant() {
         assert_eq!(Generation::current(), Generation::current());
         assert_ne!(Generation::current(), Generation::parent());
     }
 
     #[test]
-    fn memory_that_was_cleared_is_another_generation() {
+    fn cleared_memory_is_a_new_generation() {
         let witness = AtomicU32::new(0);
-        let here = said_by(&witness);
-        assert_eq!(said_by(&witness), here);
-        witness.store(0, Ordering::Relaxed); // as the kernel does it
-        assert!(said_by(&witness) > here);
+        let here = generation_of(&witness);
+        assert_eq!(generation_of(&witness), here);
+        witness.store(0, Ordering::Relaxed); // as the kernel does in a child
+        assert!(generation_of(&witness) > here);
     }
 
     #[test]
-    fn the_kernel_clears_it_in_a_child() {
+    fn the_kernel_clears_the_witness_in_a_child() {
         let Ok(witness) = sys::cleared_in_child() else {
             return emulator_lacks("memory that is cleared in a child (MADV_WIPEONFORK)");
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Descriptors in somebody else's process: waiting for them, writing to them without SIGPIPE, and keeping them off the
-//! standard streams.
+//! Handles file descriptors in a host process: waits for them, writes to them without raising SIGPIPE, and keeps them away
+//! from the numbers of the standard streams.
 
 use crate::deadline::Deadline;
 use crate::{Result, ReturnCode};
@@ -17,18 +17,18 @@ use std::time::Duration;
 
 pub use crate::sys::runs_with_foreign_rights;
 
-/// What one read gives.
+/// The result of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrival {
-    /// Bytes came, and are in the buffer.
+    /// Bytes have arrived and are in the buffer.
     Bytes,
-    /// Nothing came in time.
+    /// No byte arrived before the deadline.
     Nothing,
     /// The peer has closed the connection.
     End,
 }
 
-/// Waits until `fd` is ready for `events`, has failed or was hung up; `false` when the deadline came first.
+/// Waits until `fd` is ready for `events`, or reports an error or a hang-up. Returns `false` if the deadline passes first.
 pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: &Deadline) -> Result<bool> {
     loop {
         match poll(&mut [PollFd::new(fd, events)], deadline.poll_timeout()) {
@@ -40,26 +40,26 @@ pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: &Deadline) -> R
     }
 }
 
-/// Moves a new descriptor above the standard streams. In a program that closed one of them the next descriptor takes
-/// its number, and what the program then prints would go to the TPM.
+/// Moves a new file descriptor above the standard streams. In a program that has closed one of those, the next descriptor
+/// gets its number, and the output of the program would be sent to the TPM.
 pub fn above_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
-    fd.try_clone() // std promises a number of 3 or more
+    fd.try_clone() // std guarantees a number of 3 or more
 }
 
-/// A file in memory that has no name elsewhere and that nobody executes (memfd_create(2)); `name` is for people.
+/// Creates an anonymous file in memory that cannot be executed (memfd_create(2)). `name` only appears in /proc.
 pub fn file_in_memory(name: &CStr) -> io::Result<OwnedFd> {
-    // Linux 6.3 wants to be told what older ones refuse to hear.
+    // Linux 6.3 and later warn without this flag; older kernels reject it.
     let never_executed = MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
     let made = memfd_create(name, MFdFlags::MFD_CLOEXEC | never_executed);
     let made = made.or_else(|_| memfd_create(name, MFdFlags::MFD_CLOEXEC));
     above_stdio(made?)
 }
 
-/// Takes the numbers of standard streams that are closed, for as long as the value lives: what another library opens
-/// meanwhile lands above them.
+/// Occupies the numbers of closed standard streams until the returned value is dropped, so that files that another library
+/// opens in the meantime get higher numbers.
 pub fn hold_stdio() -> Vec<OwnedFd> {
     let mut held = Vec::new();
     while let Ok(null) = std::fs::File::open("/dev/null") {
@@ -71,20 +71,20 @@ pub fn hold_stdio() -> Vec<OwnedFd> {
     held
 }
 
-/// A descriptor to write to again and again.
+/// A file descriptor that is written to repeatedly.
 pub struct Outlet {
     fd: OwnedFd,
     kind: Kind,
 }
 
-/// What a write may do to us.
+/// How a write may disturb the host process.
 #[derive(Clone, Copy)]
 enum Kind {
-    /// Raise a signal when its size has a limit: a regular file.
+    /// It may raise a signal if file sizes are limited: a regular file.
     File,
-    /// Raise a signal.
+    /// It may raise a signal.
     NonBlocking,
-    /// Block, and raise a signal: a pipe, a socket, a terminal.
+    /// It may block and raise a signal: a pipe, a socket, a terminal.
     Blocking,
 }
 
@@ -99,24 +99,25 @@ impl Kind {
 }
 
 impl Outlet {
-    /// Looks once what the descriptor is.
+    /// Takes over `fd` and determines its kind once.
     pub fn new(fd: OwnedFd) -> Outlet {
         let kind = Kind::of(fd.as_fd());
         Outlet { fd, kind }
     }
 
-    /// As [`write_all`], within so much time.
+    /// Writes like [`write_all`], with a deadline `patience` from now.
     pub fn write_all(&self, bytes: &[u8], patience: Duration) -> io::Result<()> {
         let deadline = match self.kind {
-            Kind::File => Deadline::Now, // it is never waited for, and needs no look at the clock
+            Kind::File => Deadline::Now, // never waits, so the clock need not be read
             Kind::NonBlocking | Kind::Blocking => Deadline::within(patience),
         };
         write_as(self.kind, self.fd.as_fd(), bytes, &deadline)
     }
 }
 
-/// Writes all bytes; to a file in one `write(2)`, to a pipe in as few as never block. Raises no signal: a reader that is
-/// gone is EPIPE, a limit EFBIG. One that does not read is waited for until `deadline`, then it is EAGAIN.
+/// Writes all bytes: to a file in one `write(2)`, to a pipe in the fewest writes that never block. Raises no signal: fails
+/// with EPIPE if the reader is gone and with EFBIG beyond a file size limit. Waits for a reader that does not read until
+/// `deadline`, then fails with EAGAIN.
 pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
     write_as(Kind::of(fd), fd, bytes, deadline)
 }
@@ -124,14 +125,14 @@ pub fn write_all(fd: BorrowedFd<'_>, bytes: &[u8], deadline: &Deadline) -> io::R
 fn write_as(kind: Kind, fd: BorrowedFd<'_>, mut bytes: &[u8], deadline: &Deadline) -> io::Result<()> {
     while !bytes.is_empty() {
         let written = match kind {
-            // Asked each time: the limit may have come since.
+            // Checked each time, because the limit may have been set since.
             Kind::File if crate::sys::files_are_unlimited() => write(fd, bytes).map_err(io::Error::from),
             Kind::File | Kind::NonBlocking => crate::sys::write_without_signal(fd, bytes),
             Kind::Blocking => {
                 if !wait_for(fd, PollFlags::POLLOUT, deadline).is_ok_and(|ready| ready) {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                // A pipe that polls writable takes so much without blocking (pipe(7)).
+                // A writable pipe accepts PIPE_BUF bytes without blocking (pipe(7)).
                 crate::sys::write_without_signal(fd, bytes.get(..libc::PIPE_BUF).unwrap_or(bytes))
             }
         };
@@ -157,7 +158,7 @@ mod tests {
     use std::io::{Read, Seek};
     use std::os::unix::net::UnixStream;
 
-    /// A stream that does not block and takes no more, and its other end.
+    /// Returns a non-blocking stream whose buffer is full, and its other end.
     fn full() -> (UnixStream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_does_not_read_is_waited_for_and_no_longer() {
+    fn a_write_to_a_full_stream_times_out() {
         let (ours, _theirs) = full();
         for deadline in [Deadline::Now, Deadline::after(crate::Wait::Millis(1))] {
             let error = write_all(ours.as_fd(), b"x", &deadline).unwrap_err();
@@ -175,8 +176,8 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_came_after_the_file_was_opened_is_an_error_and_no_signal() {
-        const LIMIT: u64 = 1 << 40; // beyond what any other test writes
+    fn a_file_size_limit_set_after_opening_is_an_error_and_raises_no_signal() {
+        const LIMIT: u64 = 1 << 40; // larger than any file of another test
         let mut file = tempfile::tempfile().unwrap();
         file.seek(io::SeekFrom::Start(LIMIT)).unwrap();
         let outlet = Outlet::new(file.into());
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_reads_late_gets_all() {
+    fn a_late_reader_receives_all_bytes() {
         let (ours, mut theirs) = full();
         let reader = std::thread::spawn(move || {
             let mut seen = Vec::new();

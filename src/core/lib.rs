@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What every TCTI module is made of. A transport (`transport`) sends one command and collects one
-//! response; `session` turns it into a TCTI; `ffi` turns a session into C memory and a vtable.
+//! The code that all TCTI modules share. A [`Transport`] sends one command and receives one response; a [`Session`] adds
+//! the states and checks of a TCTI; the crate `tcti-ffi` adds C memory and the table of functions.
 
 #[cfg(panic = "abort")]
 compile_error!("build with panic = \"unwind\": a panic must be caught at the C boundary, not end the host process");

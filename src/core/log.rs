@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the `log` crate's records go: the stack's own knobs `TSS2_LOG` and `TSS2_LOGFILE` and its line format.
-//! Every line is made in [`line`], where control characters are escaped.
+//! Writes the records of the `log` crate in the line format of tpm2-tss, controlled by its environment variables `TSS2_LOG`
+//! and `TSS2_LOGFILE`. [`init`] connects it; [`line`] formats every line and escapes control characters.
 
 use crate::deadline::Deadline;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -16,7 +16,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Bytes as hexadecimal digits, in records of level debug: they can hold secrets.
+/// Formats bytes as hexadecimal digits. Only for records of level debug, because commands and responses can hold secrets.
 pub struct Hex<'a>(pub &'a [u8]);
 
 impl fmt::Display for Hex<'_> {
@@ -25,9 +25,9 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
-/// Connects the `log` crate, once in the life of the library.
+/// Connects the `log` crate, once in the lifetime of the library.
 pub fn init() {
-    // Nobody waits for the thread that was first: a child process may be without it.
+    // Never waits for the thread that came first: in a forked process it may not exist.
     static CONNECTED: AtomicBool = AtomicBool::new(false);
     if !CONNECTED.load(Ordering::Relaxed) && !CONNECTED.swap(true, Ordering::Relaxed) {
         let level = env::var_os("TSS2_LOG").map_or(DEFAULT_LEVEL, |spec| level(spec.as_bytes()));
@@ -37,7 +37,8 @@ pub fn init() {
     }
 }
 
-/// Warns once of parts of `TSS2_LOG` that count for nothing. For the loader: each module would say the same.
+/// Warns once about the first invalid part of `TSS2_LOG`. Only the loader calls this; otherwise each module would print the
+/// same warning.
 pub fn warn_of_invalid_level() {
     static CHECKED: AtomicBool = AtomicBool::new(false);
     if CHECKED.swap(true, Ordering::Relaxed) {
@@ -45,29 +46,30 @@ pub fn warn_of_invalid_level() {
     }
     if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| invalid_part(spec.as_bytes()).map(OsStr::to_owned)) {
         log::warn!(
-            "TSS2_LOG: \"{}\" counts for nothing; wanted is module+level, such as tcti+debug or all+none. Levels are \
-             none, error, warning, info, debug and trace",
+            "TSS2_LOG: \"{}\" is ignored: expected module+level, such as tcti+debug or all+none. Levels are none, error, \
+             warning, info, debug and trace",
             part.to_string_lossy().escape_debug()
         );
     }
 }
 
-/// The first part that has no module or no level, of whatever library of the stack.
+/// Returns the first part that lacks a module or a valid level. The module may be any library of the stack.
 fn invalid_part(spec: &[u8]) -> Option<&OsStr> {
     let is_level = |level: &[u8]| LEVELS.iter().any(|(name, _)| level.eq_ignore_ascii_case(name));
-    let is_right = |part: &&[u8]| match part.iter().position(|&byte| byte == b'+') {
+    let is_valid = |part: &&[u8]| match part.iter().position(|&byte| byte == b'+') {
         Some(at @ 1..) => part.get(at + 1..).is_some_and(is_level),
         _ => part.is_empty(),
     };
-    spec.split(|&byte| byte == b',').find(|part| !is_right(part)).map(OsStr::from_bytes)
+    spec.split(|&byte| byte == b',').find(|part| !is_valid(part)).map(OsStr::from_bytes)
 }
 
-/// How long a reader of the log may keep the program waiting; then the line is lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a write may block on a reader that does not read; then the line is dropped.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 const DEFAULT_LEVEL: LevelFilter = LevelFilter::Warn;
 
-/// The level that `TSS2_LOG` sets for us: `module+LEVEL` parts between commas, the last one that names us counts.
+/// Returns the level that `TSS2_LOG` sets for TCTIs: `module+LEVEL` parts separated by commas, of which the last one that
+/// names `tcti` or `all` applies.
 fn level(spec: &[u8]) -> LevelFilter {
     let ours = |part: &[u8]| {
         let (module, level) = part.split_at(part.iter().position(|&byte| byte == b'+')?);
@@ -88,7 +90,7 @@ const LEVELS: [(&[u8], LevelFilter); 6] = [
     (b"TRACE", LevelFilter::Trace),
 ];
 
-/// Where the lines go.
+/// The destination of the log.
 enum Target {
     Stdout,
     Stderr,
@@ -96,14 +98,14 @@ enum Target {
 }
 
 impl Target {
-    /// From `TSS2_LOGFILE`; a file that cannot be opened leaves the lines to stderr.
+    /// Opens the destination that `TSS2_LOGFILE` names; stderr if the file cannot be opened.
     fn new(name: Option<&OsStr>) -> Target {
         match name.map(OsStr::as_bytes) {
             None | Some(b"" | b"stderr") => Target::Stderr,
             Some(b"-" | b"stdout") => Target::Stdout,
             Some(path) => {
                 let mut options = OpenOptions::new();
-                // A pipe that nobody reads must not stop the program: it is refused, or the line is lost.
+                // A FIFO without a reader must not block the program: opening it fails, or lines are dropped.
                 options.append(true).create(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
                 options
                     .open(OsStr::from_bytes(path))
@@ -120,7 +122,7 @@ struct Sink {
 
 static SINK: Sink = Sink { target: OnceBox::new() };
 
-/// Where this program has its log.
+/// Returns the destination of this process. Ignores `TSS2_LOGFILE` in a program with elevated privileges.
 fn target() -> Box<Target> {
     let name = env::var_os("TSS2_LOGFILE").filter(|_| !crate::io::runs_with_foreign_rights());
     Box::new(Target::new(name.as_deref()))
@@ -135,7 +137,7 @@ impl Log for Sink {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // Nothing to be done when the log itself fails, or when there is no memory for a long line.
+        // An error of the log itself is ignored, and a line for which there is no memory is dropped.
         let Ok(line) = line(record) else { return };
         let _ = match self.target.get_or_init(target) {
             Target::Stdout => write(io::stdout().as_fd(), &line),
@@ -147,7 +149,8 @@ impl Log for Sink {
     fn flush(&self) {}
 }
 
-/// `LEVEL:tcti:file:line:func() text`. Rust has no function name at hand; the innermost module stands for it.
+/// Formats `LEVEL:tcti:file:line:func() text`. Rust does not know the name of the function; the innermost module takes its
+/// place.
 fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     let level = match record.level() {
         Level::Error => "ERROR",
@@ -159,7 +162,7 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     let module = record.target().rsplit("::").next().unwrap_or_default();
     let module = module.strip_prefix("tcti_").unwrap_or(module); // the root of a crate
     let file = record.file().unwrap_or_default();
-    // The file of an error has the line number already.
+    // The file of an error already includes the line number.
     let mut line = match record.line() {
         Some(at) => Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args())),
         None => Line::of(format_args!("{level}:tcti:{file}:{module}() {}", record.args())),
@@ -170,8 +173,8 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     Ok(line)
 }
 
-/// Escapes control characters, which a peer, a file or a configuration string may have put into a message: a line stays a
-/// line, and a terminal shows it as it is.
+/// Escapes control characters, which a peer, a file or a configuration string may have put into a message, so that a record
+/// stays one line and cannot control a terminal.
 fn escape_controls(line: &mut String) -> fmt::Result {
     if !line.contains(char::is_control) {
         return Ok(());
@@ -187,11 +190,11 @@ fn escape_controls(line: &mut String) -> fmt::Result {
     Ok(())
 }
 
-/// Text that fails to grow where there is no memory: a command in a record of level debug has up to 2 MiB.
+/// A string that reports an error if it cannot grow: a command in a record of level debug has up to 2 MiB of digits.
 pub(crate) struct Line(String);
 
 impl Line {
-    /// The text, or an error without memory for it.
+    /// Formats `text`; fails if there is no memory for it.
     pub(crate) fn of(text: fmt::Arguments<'_>) -> core::result::Result<String, fmt::Error> {
         let mut line = Line(String::new());
         line.write_fmt(text)?;
@@ -208,7 +211,7 @@ impl Write for Line {
 }
 
 fn write(fd: BorrowedFd<'_>, line: &str) -> io::Result<()> {
-    crate::io::write_all(fd, line.as_bytes(), &Deadline::within(PATIENCE))
+    crate::io::write_all(fd, line.as_bytes(), &Deadline::within(WRITE_TIMEOUT))
 }
 
 #[cfg(test)]
@@ -216,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_match_wins() {
+    fn the_last_matching_part_sets_the_level() {
         assert_eq!(level(b"all+ERROR"), LevelFilter::Error);
         assert_eq!(level(b"all+error,tcti+Debug"), LevelFilter::Debug);
         assert_eq!(level(b"tcti+debug,ALL+none"), LevelFilter::Off);
@@ -225,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_level_counts_for_nothing() {
+    fn invalid_parts_are_ignored() {
         for spec in [&b""[..], b"debug", b"tcti", b"tcti+", b"+debug", b"tcti+loud", b",,", b"\xff+debug"] {
             assert_eq!(level(spec), DEFAULT_LEVEL);
         }
@@ -233,9 +236,9 @@ mod tests {
     }
 
     #[test]
-    fn rubbish_is_found() {
-        for right in [&b""[..], b"tcti+debug", b"all+NONE,esys+Trace", b",tcti+info,"] {
-            assert_eq!(invalid_part(right), None);
+    fn the_first_invalid_part_is_found() {
+        for valid in [&b""[..], b"tcti+debug", b"all+NONE,esys+Trace", b",tcti+info,"] {
+            assert_eq!(invalid_part(valid), None);
         }
         for (spec, part) in [
             (&b"debug"[..], "debug"),
@@ -248,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_looks_as_those_of_the_stack() {
+    fn lines_have_the_format_of_tpm2_tss() {
         let make = |level| {
             line(
                 &Record::builder()
@@ -273,11 +276,11 @@ mod tests {
     }
 
     #[test]
-    fn a_log_file_is_appended_to() {
+    fn log_lines_are_appended_to_the_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "old\n").unwrap();
-        let Target::File(file) = Target::new(Some(path.as_os_str())) else { panic!("a file") };
+        let Target::File(file) = Target::new(Some(path.as_os_str())) else { panic!("not a file") };
         write(file.as_fd(), "new\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What there is to poll while nothing has to be waited for: [`Ready::handle`].
+//! A file descriptor that is always ready, for callers that poll while no response is due: [`Ready::handle`].
 
 use crate::io::above_stdio;
 use crate::transport::PollHandle;
@@ -10,7 +10,7 @@ use once_cell::unsync::OnceCell;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// A descriptor that poll always finds ready, made when it is first asked for.
+/// A file descriptor that is always ready for `poll(2)`, opened on first use.
 pub(crate) struct Ready(OnceCell<OwnedFd>);
 
 impl Ready {
@@ -18,7 +18,8 @@ impl Ready {
         Ready(OnceCell::new())
     }
 
-    /// Poll returns at once. `IO_ERROR` when the process has no descriptor left.
+    /// Returns a handle for which `poll(2)` returns at once. Fails with `IO_ERROR` if the process cannot open another file
+    /// descriptor.
     pub(crate) fn handle(&self) -> Result<PollHandle> {
         let fd = self.0.get_or_try_init(eventfd);
         let fd = fd.map_err(|error| crate::fail!(ReturnCode::IO_ERROR, "eventfd: {error}"))?;
@@ -26,8 +27,8 @@ impl Ready {
     }
 }
 
-/// One that nobody reads or writes can be written to, and this one, which is not zero, can be read from (eventfd(2)): a
-/// TCTI around this one asks for that.
+/// Creates an eventfd that stays readable and writable: its counter is 1, and nobody reads or writes it (eventfd(2)). A TCTI
+/// that wraps this one polls for POLLIN.
 fn eventfd() -> io::Result<OwnedFd> {
     above_stdio(EventFd::from_value_and_flags(1, EfdFlags::EFD_CLOEXEC)?.into())
 }
@@ -39,7 +40,7 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn poll_returns_at_once_and_makes_one_descriptor() {
+    fn poll_returns_at_once_and_one_descriptor_is_opened() {
         let ready = Ready::new();
         let handle = ready.handle().unwrap();
         assert_eq!(ready.handle(), Ok(handle));

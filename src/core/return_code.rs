@@ -10,7 +10,7 @@ use core::num::NonZeroU32;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ReturnCode(NonZeroU32);
 
-/// The layer of a TCTI in a return code.
+/// The TCTI layer in a return code.
 const TCTI_LAYER: u32 = 10 << 16;
 
 macro_rules! codes {
@@ -31,33 +31,33 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Anything without a code of its own.
+    /// An error without a code of its own.
     GENERAL_FAILURE = 0x1;
-    /// This module has no such function.
+    /// The module does not have this function.
     NOT_IMPLEMENTED = 0x2;
-    /// Not a context of this module.
+    /// The context belongs to another module.
     BAD_CONTEXT = 0x3;
-    /// The context is of a version we do not know.
+    /// The version of the context is not supported.
     ABI_MISMATCH = 0x4;
-    /// A NULL where none may be.
+    /// A pointer is NULL that must not be.
     BAD_REFERENCE = 0x5;
-    /// The response does not fit; it is kept.
+    /// The response does not fit into the buffer; it is kept.
     INSUFFICIENT_BUFFER = 0x6;
-    /// Not in this state of the context.
+    /// The call is not allowed in this state of the context.
     BAD_SEQUENCE = 0x7;
-    /// The TPM went away.
+    /// The TPM is no longer reachable.
     NO_CONNECTION = 0x8;
-    /// No response yet; ask again.
+    /// The response has not arrived yet; call again.
     TRY_AGAIN = 0x9;
-    /// The system refused or the peer broke off.
+    /// The system reported an error, or the peer closed the connection.
     IO_ERROR = 0xa;
-    /// A parameter or a configuration string is wrong.
+    /// A parameter or a configuration string is invalid.
     BAD_VALUE = 0xb;
-    /// The system denies access.
+    /// The system denied access.
     NOT_PERMITTED = 0xc;
-    /// The response is not one.
+    /// The response is malformed.
     MALFORMED_RESPONSE = 0x11;
-    /// There is no such module.
+    /// The module does not exist.
     NOT_SUPPORTED = 0x15;
     /// Out of memory.
     MEMORY = 0x17;
@@ -71,7 +71,7 @@ impl ReturnCode {
         }
     }
 
-    /// The result that another library returned. An error has no message: the other library has logged one, or nobody.
+    /// Converts the return code of another library. The error has no message: if any library logged one, it was that one.
     pub fn from_c(rc: TSS2_RC) -> Result<()> {
         match NonZeroU32::new(rc) {
             Some(code) => Err(ReturnCode(code).into()),
@@ -79,7 +79,7 @@ impl ReturnCode {
         }
     }
 
-    /// The number that C receives; never 0.
+    /// Returns the number that C receives; never 0.
     pub const fn to_c(self) -> TSS2_RC {
         self.0.get()
     }
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_of_others_pass_through() {
+    fn codes_of_other_layers_pass_through() {
         assert_eq!(ReturnCode::from_c(0), Ok(()));
         assert_eq!(ReturnCode::from_c(0x0007_000b).map_err(|error| error.code().to_c()), Err(0x0007_000b));
     }

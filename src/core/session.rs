@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The state machine of a TCTI over any transport (TCG "TSS 2.0 TCTI API" v1.0, section 3.3). Does no I/O of
-//! its own and knows no pointer; `ffi` maps each call of C to one method here.
+//! The state machine of a TCTI over any transport (TCG "TSS 2.0 TCTI API" v1.0, section 3.3). Every call begins with
+//! [`Session::enter`]. Does no I/O itself and handles no pointers; `tcti-ffi` maps each C function to one method here.
 
 use crate::deadline::Wait;
 use crate::generation::Generation;
@@ -8,48 +8,48 @@ use crate::header::{HEADER_SIZE, Header};
 use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
 use crate::transport::{LastExchange, PollHandle, Progress, Transport};
-use crate::turns::{Left, Turns};
+use crate::turns::{Outcome, Turns};
 use crate::{Result, ReturnCode};
 use nix::libc::POLLIN;
 
-/// Largest command we send, in bytes.
+/// The largest command that is sent, in bytes.
 pub const MAX_COMMAND: usize = MAX_RESPONSE;
 
-/// Where a session stands.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// A command may be sent. C calls it TRANSMIT.
+    /// A command may be sent. The specification calls this TRANSMIT.
     Transmit,
-    /// A command was sent and its response is not whole yet. C calls it RECEIVE.
+    /// A command was sent, and its response is not complete yet. The specification calls this RECEIVE.
     Awaiting,
-    /// The response is whole, checked and not collected yet. C calls it RECEIVE too.
+    /// The response is complete and valid, and the caller has not taken it yet. The specification calls this RECEIVE, too.
     Ready,
 }
 
-/// What a receive gives.
+/// The result of a receive.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received<'a> {
-    /// The size that was asked for, in bytes; the response stays.
+    /// The caller asked for the size of the response, in bytes; the response stays.
     Size(usize),
-    /// The response has so many bytes, more than there is room; it stays.
+    /// The response has this many bytes, more than the buffer of the caller; it stays.
     TooLarge(usize),
-    /// The response; the session is in TRANSMIT.
+    /// The response; the session is back in TRANSMIT.
     Response(&'a [u8]),
 }
 
-/// A transport with the states of a TCTI.
+/// A transport, with the states of a TCTI.
 pub struct Session<T: Transport> {
     transport: T,
     state: State,
     rx: RxBuf,
     ready: Ready,
-    /// Of the process that the exchange belongs to.
+    /// The process that the exchange in progress belongs to.
     owner: Generation,
     turns: Turns,
 }
 
 impl<T: Transport> Session<T> {
-    /// A session that is ready for a command.
+    /// Creates a session that is ready for a command.
     pub fn new(transport: T) -> Session<T> {
         Session {
             turns: Turns::new(transport.is_shared()),
@@ -61,30 +61,30 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// What it is made of.
+    /// Returns the transport.
     pub fn transport(&self) -> &T {
         &self.transport
     }
 
-    /// Where the session stands.
+    /// Returns the state.
     pub const fn state(&self) -> State {
         self.state
     }
 
-    /// Begins a call: the only way to use a session, one call at a time. In a process that was forked the session is its
-    /// own from here on, in TRANSMIT: the command in progress, if there was one, and its response are the parent's. An
-    /// error is the answer of the call.
+    /// Begins a call: the only way to use a session, one call at a time. In a forked process the first call takes the
+    /// session over, in TRANSMIT: a command in progress and its response belong to the parent. An error is the result of the
+    /// call.
     pub fn enter(&mut self) -> Result<Entered<'_, T>> {
         self.claim();
         self.transport.available()?;
         Ok(Entered(self))
     }
 
-    /// Makes this process the owner.
+    /// Makes this process the owner, if it was forked from the owner.
     fn claim(&mut self) {
         let current = Generation::current();
         if current != self.owner {
-            log::debug!("this process was forked from the one that the context was used in");
+            log::debug!("the context is used for the first time in this forked process");
             self.owner = current;
             self.transport.after_fork(self.turns.after_fork());
             self.rx.clear();
@@ -92,30 +92,30 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Begins a turn, in which nothing is left of earlier exchanges.
+    /// Begins a turn and removes what an earlier exchange may have left on the connection.
     fn begin(&mut self) -> Result<()> {
         let resumed = match self.turns.begin()? {
             LastExchange::Ours => Ok(()),
-            before => self.transport.resume(before),
+            last => self.transport.resume(last),
         };
         resumed.inspect_err(|_| self.abandon())
     }
 
-    /// Goes on with a connection of its own, if that is so.
-    fn part(&mut self) {
+    /// Takes turns on the new connection if the transport has replaced the shared one.
+    fn follow_connection(&mut self) {
         if self.transport.took_own_connection() {
-            self.turns.part();
+            self.turns.renew();
         }
     }
 
-    /// Goes from `Awaiting` to `Ready`, or to `Transmit` on an error.
+    /// Receives the response: changes from `Awaiting` to `Ready`, or to `Transmit` after an error.
     fn complete(&mut self, wait: Wait) -> Result<()> {
         let received = self.transport.recv(&mut self.rx, wait);
-        self.part();
+        self.follow_connection();
         match received.and_then(|progress| self.check(progress)) {
             Ok(()) => {
                 self.state = State::Ready;
-                self.turns.end(Left::Nothing);
+                self.turns.end(Outcome::Complete);
                 Ok(())
             }
             Err(error) => {
@@ -127,34 +127,37 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// The one check that every response passes: its header says as many bytes as arrived.
+    /// Checks that the header of a complete response states the number of bytes that arrived. Every response passes this
+    /// check, and no other.
     fn check(&self, progress: Progress) -> Result<()> {
         match (progress, self.rx.missing()?) {
             (Progress::Pending, _) => Err(ReturnCode::TRY_AGAIN.into()),
             (Progress::Complete, 0) => Ok(()),
             (Progress::Complete, missing) => Err(crate::fail!(
                 ReturnCode::MALFORMED_RESPONSE,
-                "the response broke off after {} bytes, {missing} are missing",
+                "the response is incomplete: {} bytes have arrived, {missing} are missing",
                 self.rx.len()
             )),
         }
     }
 
-    /// Runs a function in a turn of its own. It leaves the connection as good as it was, or none.
-    fn between<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    /// Runs a function in a turn of its own. The function must leave no bytes in flight on the connection.
+    fn in_turn<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         self.begin()?;
         let result = function(&mut self.transport);
-        self.turns.end(Left::Nothing);
+        self.turns.end(Outcome::Complete);
         result
     }
 
+    /// Ends the exchange after an error.
     fn abandon(&mut self) {
         self.transport.abandon();
-        self.turns.end(Left::Something);
+        self.turns.end(Outcome::Interrupted);
         self.rx.clear();
         self.state = State::Transmit;
     }
 
+    /// Fails with `BAD_SEQUENCE` unless `call` is allowed.
     fn expect(&self, in_order: bool, call: &str) -> Result<()> {
         if in_order {
             return Ok(());
@@ -163,38 +166,38 @@ impl<T: Transport> Session<T> {
             ReturnCode::BAD_SEQUENCE,
             "{call} {}",
             match self.state {
-                State::Transmit => "without a command that this process has sent",
-                State::Awaiting | State::Ready => "while the response to the last command is not collected",
+                State::Transmit => "without a command from this process",
+                State::Awaiting | State::Ready => "before the response to the last command was received",
             }
         ))
     }
 }
 
-/// A session in the middle of a call.
+/// A session during a call; see [`Session::enter`].
 pub struct Entered<'a, T: Transport>(&'a mut Session<T>);
 
 impl<'a, T: Transport> Entered<'a, T> {
-    /// The state of the session.
+    /// Returns the state of the session.
     pub const fn state(&self) -> State {
         self.0.state()
     }
 
-    /// Sends a command. `BAD_SEQUENCE` while a response is due; `BAD_VALUE`, before any byte leaves, when the
-    /// header does not say the size of the buffer.
+    /// Sends a command. Fails with `BAD_SEQUENCE` while a response is due, and with `BAD_VALUE`, before any byte is sent, if
+    /// the header does not state the size of the buffer.
     pub fn transmit(self, command: &[u8]) -> Result<()> {
         let Entered(session) = self;
         session.expect(session.state == State::Transmit, "transmit")?;
         let header = Header::parse(command).ok_or_else(|| {
             crate::fail!(
                 ReturnCode::BAD_VALUE,
-                "a command has at least {HEADER_SIZE} bytes, this one {}",
+                "a command has at least {HEADER_SIZE} bytes, but the caller passes {}",
                 command.len()
             )
         })?;
         if !header.says(command.len()) || command.len() > MAX_COMMAND {
             return Err(crate::fail!(
                 ReturnCode::BAD_VALUE,
-                "the header of the command says {} bytes, the caller {}",
+                "the header of the command states a size of {} bytes, but the caller passes {}",
                 header.size,
                 command.len()
             ));
@@ -203,28 +206,28 @@ impl<'a, T: Transport> Entered<'a, T> {
         session.begin()?;
         session.rx.clear();
         let sent = session.transport.send(command);
-        session.part();
-        if let Err(rc) = sent {
+        session.follow_connection();
+        if let Err(error) = sent {
             session.abandon();
-            return Err(rc);
+            return Err(error);
         }
         session.state = State::Awaiting;
         Ok(())
     }
 
-    /// Collects the response into `room` bytes, or with `None` asks for its size. `BAD_SEQUENCE` without a
-    /// command, `TRY_AGAIN` when the response is not whole in time, `MALFORMED_RESPONSE` when it is not one; any
-    /// error but the first two ends the exchange.
-    pub fn receive(self, room: Option<usize>, wait: Wait) -> Result<Received<'a>> {
+    /// Receives the response into a buffer of `capacity` bytes, or with `None` returns its size. Fails with `BAD_SEQUENCE`
+    /// without a command in progress, with `TRY_AGAIN` if the response is not complete in time, and with
+    /// `MALFORMED_RESPONSE`. Every error except the first two ends the exchange.
+    pub fn receive(self, capacity: Option<usize>, wait: Wait) -> Result<Received<'a>> {
         let Entered(session) = self;
         session.expect(session.state != State::Transmit, "receive")?;
         if session.state == State::Awaiting {
             session.complete(wait)?;
         }
         let size = session.rx.len();
-        match room {
+        match capacity {
             None => Ok(Received::Size(size)),
-            Some(room) if room < size => Ok(Received::TooLarge(size)),
+            Some(capacity) if capacity < size => Ok(Received::TooLarge(size)),
             Some(_) => {
                 session.state = State::Transmit;
                 session.transport.response_taken();
@@ -234,23 +237,23 @@ impl<'a, T: Transport> Entered<'a, T> {
         }
     }
 
-    /// Cancels the command under way; its response is lost and the session in TRANSMIT.
+    /// Cancels the command in progress; its response is lost, and the session is back in TRANSMIT.
     pub fn cancel(self) -> Result<()> {
         let Entered(session) = self;
         let cancel = T::CANCEL.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
         session.expect(session.state != State::Transmit, "cancel")?;
         match session.state {
-            State::Ready => session.transport.response_taken(), // too late to cancel: the response is here, and dropped
+            State::Ready => session.transport.response_taken(), // too late to cancel: the response has arrived and is dropped
             State::Transmit | State::Awaiting => cancel(&mut session.transport)?,
         }
-        session.turns.end(Left::Something);
+        session.turns.end(Outcome::Interrupted);
         session.rx.clear();
         session.state = State::Transmit;
         Ok(())
     }
 
-    /// Sets the locality of later commands; not while a response is due. 5 to 31 are reserved (TPM 2.0 Library Part 2,
-    /// TPMA_LOCALITY) and `BAD_VALUE`.
+    /// Sets the locality of later commands. Fails with `BAD_SEQUENCE` while a response is due, and with `BAD_VALUE` for 5 to
+    /// 31, which are reserved (TPM 2.0 Library Part 2, TPMA_LOCALITY).
     pub fn set_locality(self, locality: u8) -> Result<()> {
         let Entered(session) = self;
         let set_locality = T::SET_LOCALITY.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
@@ -258,14 +261,14 @@ impl<'a, T: Transport> Entered<'a, T> {
         if (5..32).contains(&locality) {
             return Err(crate::fail!(
                 ReturnCode::BAD_VALUE,
-                "locality {locality} is reserved; there are 0 to 4 and 32 to 255"
+                "locality {locality} is reserved; valid are 0 to 4 and 32 to 255"
             ));
         }
-        session.between(|transport| set_locality(transport, locality))
+        session.in_turn(|transport| set_locality(transport, locality))
     }
 
-    /// What to poll for the response. While none is awaited, or receive would not wait for it, poll returns at once:
-    /// libtss2-fapi has its callers poll between two commands, too, and they would never come back.
+    /// Returns the entries for `poll(2)`. While no response is due, or receive would not wait for it, `poll(2)` returns at
+    /// once: callers of libtss2-fapi also poll between two commands and would otherwise block for ever.
     pub fn poll_handles(self) -> Result<Vec<PollHandle>> {
         let Entered(session) = self;
         let poll_handles = T::POLL_HANDLES.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
@@ -278,8 +281,9 @@ impl<'a, T: Transport> Entered<'a, T> {
         }
     }
 
-    /// Runs a module's own function (a reset, say), giving up whatever is under way. A response that is here is dropped
-    /// alone: its turn is over, and another process may have the connection.
+    /// Runs a function that only this module has, such as a reset, and abandons the exchange in progress. If the response has
+    /// arrived, only that is dropped and nothing is abandoned: the turn is over, and another process may be using the
+    /// connection.
     pub fn preempt<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let Entered(session) = self;
         match session.state {
@@ -291,95 +295,95 @@ impl<'a, T: Transport> Entered<'a, T> {
                 session.state = State::Transmit;
             }
         }
-        session.between(function)
+        session.in_turn(function)
     }
 
-    /// Runs a module's own function beside the exchange under way, which goes on.
-    pub fn beside<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+    /// Runs a function that only this module has while the exchange in progress continues.
+    pub fn alongside<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let Entered(session) = self;
         match session.state {
-            State::Awaiting => function(&mut session.transport), // the turn is ours
-            State::Transmit | State::Ready => session.between(function),
+            State::Awaiting => function(&mut session.transport), // in the turn of that exchange
+            State::Transmit | State::Ready => session.in_turn(function),
         }
     }
 }
 
-/// What tests of transports need: calls that enter by themselves, and a second process to share a session with.
+/// For tests of transports: calls that enter by themselves, and a simulated second process that shares the connection.
 #[cfg(any(test, feature = "testing"))]
 impl<T: Transport> Session<T> {
-    /// [`Entered::transmit`]
+    /// Enters, and calls [`Entered::transmit`].
     pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.enter()?.transmit(command)
     }
 
-    /// [`Entered::receive`]
-    pub fn receive(&mut self, room: Option<usize>, wait: Wait) -> Result<Received<'_>> {
-        self.enter()?.receive(room, wait)
+    /// Enters, and calls [`Entered::receive`].
+    pub fn receive(&mut self, capacity: Option<usize>, wait: Wait) -> Result<Received<'_>> {
+        self.enter()?.receive(capacity, wait)
     }
 
-    /// [`Entered::cancel`]
+    /// Enters, and calls [`Entered::cancel`].
     pub fn cancel(&mut self) -> Result<()> {
         self.enter()?.cancel()
     }
 
-    /// [`Entered::set_locality`]
+    /// Enters, and calls [`Entered::set_locality`].
     pub fn set_locality(&mut self, locality: u8) -> Result<()> {
         self.enter()?.set_locality(locality)
     }
 
-    /// [`Entered::poll_handles`]
+    /// Enters, and calls [`Entered::poll_handles`].
     pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         self.enter()?.poll_handles()
     }
 
-    /// [`Entered::preempt`]
+    /// Enters, and calls [`Entered::preempt`].
     pub fn preempt<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         self.enter()?.preempt(function)
     }
 
-    /// [`Entered::beside`]
-    pub fn beside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        self.enter()?.beside(function)
+    /// Enters, and calls [`Entered::alongside`].
+    pub fn alongside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        self.enter()?.alongside(function)
     }
 
-    /// The process that this session's connection is shared with; `None` when it is not shared.
-    pub fn elsewhere(&self) -> Option<crate::turns::Elsewhere> {
-        self.turns.elsewhere()
+    /// Returns a simulated process that shares the connection of this session; `None` if it is not shared.
+    pub fn other_process(&self) -> Option<crate::turns::OtherProcess> {
+        self.turns.other_process()
     }
 
-    /// Makes this session the one that the other process has.
-    pub fn be(&mut self, other: &crate::turns::Elsewhere) {
+    /// Turns this session into that of the other process.
+    pub fn act_as(&mut self, other: &crate::turns::OtherProcess) {
         self.turns = other.turns();
     }
 
-    /// How long to wait for a turn.
-    pub fn set_patience(&mut self, patience: std::time::Duration) {
-        self.turns.set_patience(patience);
+    /// Sets how long to wait for a turn.
+    pub fn set_turn_timeout(&mut self, patience: std::time::Duration) {
+        self.turns.set_turn_timeout(patience);
     }
 
-    /// The transport.
+    /// Returns the transport.
     pub fn transport_mut(&mut self) -> &mut T {
         &mut self.transport
     }
 }
 
-/// The end of a context. What other processes share goes on.
+/// Finalizes the context. A connection that other processes share stays usable for them.
 impl<T: Transport> Drop for Session<T> {
     fn drop(&mut self) {
         self.claim();
-        let Some((company, before)) = self.turns.last() else { return };
-        let left = match before {
-            LastExchange::Ours => Left::Nothing,
+        let Some((sharing, last)) = self.turns.begin_last() else { return };
+        let outcome = match last {
+            LastExchange::Ours => Outcome::Complete,
             LastExchange::Theirs => {
-                if let Err(error) = self.transport.resume(before) {
+                if let Err(error) = self.transport.resume(last) {
                     log::warn!("{error}");
                 }
-                Left::Nothing
+                Outcome::Complete
             }
-            LastExchange::Interrupted => Left::Something,
+            LastExchange::Interrupted => Outcome::Interrupted,
         };
-        self.transport.close(company);
-        self.turns.end(left);
+        self.transport.close(sharing);
+        self.turns.end(outcome);
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An open TCTI as its caller sees it: [`Tcti`].
+//! The interface of an open TCTI to its caller: [`Tcti`].
 #![forbid(unsafe_code)]
 
 use crate::deadline::Wait;
@@ -7,24 +7,25 @@ use crate::session::{Received, Session};
 use crate::transport::{PollHandle, Transport};
 use crate::{Result, ReturnCode};
 
-/// The calls of a TCTI (TCG "TSS 2.0 TCTI API", section 3.3), with its own states and its own codes. Dropping it is
-/// Finalize.
+/// The calls of a TCTI (TCG "TSS 2.0 TCTI API", section 3.3). The TCTI checks its own states and returns its own codes.
+/// Dropping it finalizes it.
 pub trait Tcti {
     /// Sends a command.
     fn transmit(&mut self, command: &[u8]) -> Result<()>;
     /// Returns the size of the response in bytes; the response stays.
     fn response_size(&mut self, wait: Wait) -> Result<usize>;
-    /// Moves the response into `room` and returns its size in bytes.
-    fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize>;
+    /// Moves the response into `buffer` and returns its size in bytes. Fails with `INSUFFICIENT_BUFFER` if it does not fit; the
+    /// response stays.
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize>;
     /// Cancels the command in progress.
     fn cancel(&mut self) -> Result<()>;
     /// Sets the locality of later commands.
     fn set_locality(&mut self, locality: u8) -> Result<()>;
-    /// Returns what to pass to `poll(2)` to wait for the response.
+    /// Returns the entries for `poll(2)` that wait for the response.
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>>;
 }
 
-/// As the C boundary calls it.
+/// Makes the same calls as the C boundary.
 impl<T: Transport> Tcti for Session<T> {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         self.enter()?.transmit(command)
@@ -37,12 +38,12 @@ impl<T: Transport> Tcti for Session<T> {
         }
     }
 
-    fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize> {
-        match self.enter()?.receive(Some(room.len()), wait)? {
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize> {
+        match self.enter()?.receive(Some(buffer.len()), wait)? {
             Received::Size(_) | Received::TooLarge(_) => Err(ReturnCode::INSUFFICIENT_BUFFER.into()),
             Received::Response(response) => {
-                let room = room.get_mut(..response.len()).ok_or(ReturnCode::INSUFFICIENT_BUFFER)?;
-                room.copy_from_slice(response);
+                let buffer = buffer.get_mut(..response.len()).ok_or(ReturnCode::INSUFFICIENT_BUFFER)?;
+                buffer.copy_from_slice(response);
                 Ok(response.len())
             }
         }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! For unit tests: messages, a transport that follows a script, and peers that do.
+//! Helpers for unit tests: messages, a transport that follows a script ([`Scripted`]), and scripted peers ([`play`]).
 #![expect(clippy::unwrap_used, reason = "only tests call this")]
 
 use crate::deadline::Wait;
@@ -20,14 +20,15 @@ pub mod exchange;
 
 /// TPM2_GetRandom of 8 bytes.
 pub const GET_RANDOM: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8];
-/// A response to it.
+/// A response to [`GET_RANDOM`].
 pub const OK: &[u8] = &[0x80, 0x01, 0, 0, 0, 20, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8];
 
-/// The environment variable by which `cargo xtask arch` says what emulates this machine: a program and its arguments.
+/// The environment variable in which `cargo xtask arch` passes the emulator of this system: a program and its arguments.
 const EMULATOR: &str = "TSS2_EMULATOR";
 
-/// This very program once more. An emulator starts itself with it, since the kernel runs no programs of other machines.
-pub fn itself() -> Command {
+/// Returns a command that runs the current program again. Under emulation it starts the emulator, because the kernel cannot
+/// run programs for other architectures.
+pub fn this_program() -> Command {
     let program = env::current_exe().unwrap();
     let emulator = env::var(EMULATOR).unwrap_or_default();
     let mut words = emulator.split_whitespace();
@@ -37,18 +38,18 @@ pub fn itself() -> Command {
     command
 }
 
-/// Whether an emulator runs this, where a test that repeats itself has to do with less.
+/// Returns whether this program runs under emulation, where tests with many repetitions do fewer.
 pub fn is_emulated() -> bool {
     env::var_os(EMULATOR).is_some()
 }
 
-/// Says what of a test an emulator lacks. On a real machine that is a failure.
+/// Reports that a test is skipped because the emulator lacks a feature. On a real system it panics.
 pub fn emulator_lacks(what: &str) {
     assert!(is_emulated(), "this machine lacks {what}");
-    println!("not tested, because the emulator lacks it: {what}");
+    println!("skipped: the emulator lacks {what}");
 }
 
-/// Responses that are none, each MALFORMED_RESPONSE: impossible sizes, more bytes than said, other tags.
+/// Returns malformed responses: impossible sizes, more bytes than the header states, unknown tags.
 pub fn malformed() -> Vec<Vec<u8>> {
     let with_size = |size: u32| [&[0x80, 0x01], &size.to_be_bytes()[..], &[0; 4]].concat();
     let sizes = (0..10).chain([(1 << 20) + 1, u32::MAX]);
@@ -61,16 +62,16 @@ pub fn malformed() -> Vec<Vec<u8>> {
     responses
 }
 
-/// A process that was forked from this one and has all that it had, until [`ForkedChild::end`].
+/// A forked process that keeps copies of all file descriptors open until [`ForkedChild::end`].
 pub struct ForkedChild(Forked, UnixStream);
 
 impl ForkedChild {
-    /// One that does nothing.
+    /// Forks a process that only waits for its end.
     pub fn idle() -> ForkedChild {
         ForkedChild::after(|| {})
     }
 
-    /// One that has done this, and then does nothing.
+    /// Forks a process, and waits until it has done `work`.
     pub fn after(work: impl FnOnce()) -> ForkedChild {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let process = Forked::asks(|| {
@@ -81,24 +82,24 @@ impl ForkedChild {
         ForkedChild(process, here)
     }
 
-    /// Ends it.
+    /// Lets the process exit, and waits for it.
     pub fn end(mut self) {
         self.1.write_all(&[0]).unwrap();
         assert_eq!(self.0.status(), Some(0));
     }
 }
 
-/// What a [`Scripted`] transport has to poll. It has no descriptor: only the number counts.
+/// The number that a [`Scripted`] transport returns as its poll handle; it has no file descriptor.
 pub const POLLED: std::os::fd::RawFd = 1234;
 
-/// What a [`Scripted`] transport does next in `recv`.
+/// An event in the script of a [`Scripted`] transport, which `recv` executes.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// These bytes arrive.
+    /// Bytes arrive.
     Bytes(Vec<u8>),
-    /// Time passes without a byte.
+    /// No byte arrives before the time-out.
     Pending,
-    /// The transport holds the response for whole.
+    /// The transport reports the response as complete.
     Complete,
     /// The transport fails.
     Fail(ReturnCode),
@@ -107,50 +108,50 @@ pub enum Event {
 }
 
 impl Event {
-    /// These bytes arrive.
+    /// Returns the event that these bytes arrive.
     pub fn bytes(bytes: &[u8]) -> Event {
         Event::Bytes(bytes.to_vec())
     }
 }
 
-/// A transport that follows a script and notes what was asked of it.
+/// A transport that follows a script and records how it is called.
 pub struct Scripted {
     script: VecDeque<Event>,
     /// The commands sent.
     pub sent: Vec<Vec<u8>>,
-    /// How often an exchange was abandoned.
+    /// How often `abandon` was called.
     pub abandoned: usize,
-    /// How often it was found to be inherited.
+    /// How often `after_fork` was called.
     pub after_fork: usize,
-    /// How many responses were collected.
-    pub collected: usize,
-    /// How often a command was cancelled.
+    /// How often `response_taken` was called.
+    pub responses_taken: usize,
+    /// How often `CANCEL` was called.
     pub cancelled: usize,
-    /// The locality set last.
+    /// The last locality that was set.
     pub locality: u8,
-    /// Whether the next send fails.
-    pub refuse_send: bool,
+    /// Makes the next send fail.
+    pub fail_next_send: bool,
 }
 
 impl Scripted {
-    /// Follows `script`, one event after the other.
+    /// Creates a transport that executes `script` in order.
     pub fn new(script: Vec<Event>) -> Scripted {
         Scripted {
             script: script.into(),
             sent: Vec::new(),
             abandoned: 0,
             after_fork: 0,
-            collected: 0,
+            responses_taken: 0,
             cancelled: 0,
             locality: 0,
-            refuse_send: false,
+            fail_next_send: false,
         }
     }
 }
 
 impl Transport for Scripted {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        if core::mem::take(&mut self.refuse_send) {
+        if core::mem::take(&mut self.fail_next_send) {
             return Err(ReturnCode::IO_ERROR.into());
         }
         self.sent.push(command.to_vec());
@@ -174,7 +175,7 @@ impl Transport for Scripted {
     }
 
     fn response_taken(&mut self) {
-        self.collected += 1;
+        self.responses_taken += 1;
     }
 
     fn abandon(&mut self) {
@@ -196,47 +197,48 @@ impl Transport for Scripted {
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(vec![POLLED]));
 }
 
-/// Opened without a conf string it answers each GetRandom; with `panic` the first receive panics;
-/// any other conf string is `BAD_VALUE`.
 impl Module for Scripted {
     const MAGIC: u64 = 0x7465_7374_7465_7374;
 }
 
 impl Open for Scripted {
+    /// Without a configuration string three commands get the response [`OK`]; with `panic` the first receive panics; any
+    /// other string is `BAD_VALUE`.
     fn open(conf: crate::Conf<'_>) -> Result<Scripted> {
         match conf.text()? {
             None => Ok(Scripted::new(vec![Event::bytes(OK); 3])),
             Some("panic") => Ok(Scripted::new(vec![Event::Panic])),
-            Some(other) => Err(crate::fail!(ReturnCode::BAD_VALUE, "\"{other}\" is no script")),
+            Some(other) => Err(crate::fail!(ReturnCode::BAD_VALUE, "unknown script \"{other}\"")),
         }
     }
 }
 
-/// What a scripted peer does next.
+/// A step in the script of a peer.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Reads so many bytes.
+    /// Reads this many bytes.
     Read(usize),
-    /// Writes these bytes.
+    /// Writes bytes.
     Write(Vec<u8>),
-    /// Waits until the test drops or uses the other end of this channel.
+    /// Waits at a barrier for the test.
     Await(std::sync::Arc<std::sync::Barrier>),
 }
 
 impl Step {
-    /// Reads one whole command of this length.
+    /// Returns the step that reads a command of the same length.
     pub fn command(command: &[u8]) -> Step {
         Step::Read(command.len())
     }
 
-    /// Writes these bytes.
+    /// Returns the step that writes these bytes.
     pub fn write(bytes: &[u8]) -> Step {
         Step::Write(bytes.to_vec())
     }
 }
 
-/// Plays `steps` on a connection, in a thread of the test; returns what it read. Ends early when the other
-/// side hangs up. Then it hangs up itself, for all: a process that another test has forked may have the socket, too.
+/// Executes `steps` on a connection in a thread, which returns the bytes that it has read. Stops early if the other side closes
+/// the connection. Finally it shuts the connection down, because a process that another test has forked may have a copy of the
+/// socket.
 pub fn play<S>(mut peer: S, steps: Vec<Step>) -> std::thread::JoinHandle<Vec<u8>>
 where
     S: Read + Write + AsFd + Send + 'static,
@@ -260,12 +262,12 @@ where
                 break;
             }
         }
-        let _ = shutdown(peer.as_fd().as_raw_fd(), Shutdown::Both); // the other side may have been faster
+        let _ = shutdown(peer.as_fd().as_raw_fd(), Shutdown::Both); // fails if the other side has closed the connection
         seen
     })
 }
 
-/// A listener on a free port of the loopback, and its port.
+/// Listens on a free port of the loopback interface; returns the listener and the port.
 pub fn listen() -> (std::net::TcpListener, u16) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

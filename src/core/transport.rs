@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The traits that a TCTI implements: [`Transport`] sends one command and receives one response, [`Module`] names its
-//! contexts in C, and [`Open`] makes one from a configuration string. Everything else of a TCTI is `session` and the C
-//! boundary, `tcti-ffi`.
+//! The traits that a TCTI implements: [`Transport`] sends one command and receives one response, [`Module`] identifies its
+//! contexts in C, and [`Open`] opens it with a configuration string. `session` and the crate `tcti-ffi` add the rest of a TCTI.
 #![forbid(unsafe_code)]
 
 use crate::abi::TSS2_TCTI_CONTEXT;
@@ -15,11 +14,11 @@ use std::os::fd::RawFd;
 /// An entry for `poll(2)`.
 pub type PollHandle = libc::pollfd;
 
-/// A transport's cancel.
+/// The type of [`Transport::CANCEL`].
 pub type Cancel<T> = fn(&mut T) -> Result<()>;
-/// A transport's setLocality.
+/// The type of [`Transport::SET_LOCALITY`].
 pub type SetLocality<T> = fn(&mut T, locality: u8) -> Result<()>;
-/// A transport's getPollHandles.
+/// The type of [`Transport::POLL_HANDLES`].
 pub type GetPollHandles<T> = fn(&mut T) -> Result<Vec<RawFd>>;
 
 /// How much of a response has arrived.
@@ -49,7 +48,7 @@ pub enum Inheritance {
     /// The connection itself, which the processes use in turns.
     Shared,
     /// Copies of file descriptors that belong to the parent: the connection is not shared, or the system denied what
-    /// taking turns needs. They are closed without a word to the peer, and the next `send` connects again.
+    /// taking turns needs. They are closed without sending anything to the peer, and the next `send` connects again.
     Copies,
     /// Nothing: the host has closed the file descriptors, and their numbers may belong to other files by now. They are
     /// neither used nor closed.
@@ -61,11 +60,11 @@ pub enum Inheritance {
 pub enum Sharing {
     /// Only this process has.
     Exclusive,
-    /// Other processes have, and may go on using it.
+    /// Other processes have, and may continue to use it.
     Shared,
 }
 
-/// A way to a TPM. The functions that are optional in a TCTI are optional constants here: `None` returns
+/// Exchanges commands and responses with a TPM. The functions that are optional in a TCTI are optional constants here: `None` returns
 /// `NOT_IMPLEMENTED` in every state, as in the C modules. Dropping a transport closes its file descriptors.
 pub trait Transport: Send + Sized + 'static {
     /// Sends one whole command, whose header is valid. A transport that has lost its connection connects again here.
@@ -107,7 +106,7 @@ pub trait Transport: Send + Sized + 'static {
     }
 
     /// Called by Finalize, before the drop. Not called while another process has its turn, nor in a forked process that
-    /// has never used the connection: then the peer must not be told anything.
+    /// has never used the connection: nothing may be sent to the peer then.
     fn close(&mut self, _sharing: Sharing) {}
 
     /// Called first in every call but Finalize; an error is the result of that call, in every state.
@@ -115,7 +114,7 @@ pub trait Transport: Send + Sized + 'static {
         Ok(())
     }
 
-    /// Cancels the command in progress and makes sure that its response reaches nobody.
+    /// Cancels the command in progress and makes sure that its response is never delivered.
     const CANCEL: Option<Cancel<Self>> = None;
 
     /// Sets the locality of later commands: 0 to 4, or 32 to 255 (TPM 2.0 Library Part 2, TPMA_LOCALITY).
@@ -125,32 +124,32 @@ pub trait Transport: Send + Sized + 'static {
     const POLL_HANDLES: Option<GetPollHandles<Self>> = None;
 }
 
-/// A transport that has contexts in C.
+/// A transport that C programs use through contexts.
 pub trait Module: Transport {
     /// Identifies the module in every context (`TSS2_TCTI_MAGIC`).
     const MAGIC: u64;
-    /// Distinguishes its contexts from those of our other modules. Must be set where those share the magic.
+    /// Distinguishes its contexts from those of this project's other modules. Must be set if another one has the same magic.
     const IDENTITY: u64 = Self::MAGIC;
     /// Whether `Init(ctx, NULL, ...)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
     /// The code that `Init` returns when the caller's memory is too small.
     const TOO_SMALL: ReturnCode = ReturnCode::BAD_VALUE;
-    /// Where its contexts show the context of another module that they wrap.
+    /// Where a context exposes the context of another module that it wraps.
     const WRAPPED: Option<Wrapped<Self>> = None;
 }
 
-/// The place in a context for a pointer to the context that it wraps. Programs that know the structure of the C module
-/// look for it there.
+/// The field of a context with a pointer to the context that it wraps. Programs that know the structure of the C module look
+/// for it there.
 pub struct Wrapped<T> {
-    /// In bytes, behind the head and the pointer that follows it; aligned to a pointer, and the last field of the context.
+    /// In bytes from the start of the context: after all other fields, and aligned for a pointer.
     pub offset: usize,
-    /// Returns the pointer to show after each call; NULL when there is none.
+    /// Returns the pointer to store after each call; NULL without a wrapped context.
     pub context: fn(&T) -> *mut TSS2_TCTI_CONTEXT,
 }
 
-/// A module that is opened with a configuration string. One that a structure of the caller opens implements [`Module`]
-/// alone, see `src/spi-helper`.
+/// A module that is opened with a configuration string. A module that is opened with a structure of the caller implements only
+/// [`Module`], see `src/spi-helper`.
 pub trait Open: Module {
-    /// Parses the whole configuration string, then does its I/O.
+    /// Opens the module. Parses the whole configuration string before any I/O.
     fn open(conf: Conf<'_>) -> Result<Self>;
 }

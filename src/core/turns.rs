@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One exchange at a time among the processes that share a connection because one was forked from the other: [`Turns`].
+//! Serialises the exchanges of processes that share a connection after a fork, one exchange per turn: `Turns`.
 //!
-//! Two things are shared. A page of memory says what is under way, and whether there is anybody to take turns with; a
-//! process that never forked needs no system call. Locks end with their process, however it ends.
+//! The processes share two things: a page of memory with the state of the last exchange, and record locks, which the kernel
+//! releases when a process ends for any reason. A process that never forks needs no system call.
 #![forbid(unsafe_code)]
 
 mod locks;
 
 use crate::deadline::Deadline;
-use crate::sys::{SharedPage, Words};
+use crate::sys::{SharedPage, SharedState};
 use crate::transport::{Inheritance, LastExchange, Sharing};
 use crate::{Error, Result, ReturnCode};
 use locks::{Lock, Locks};
@@ -18,132 +18,140 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-/// How long a command waits for its turn. A TPM may work on one command that long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a command waits for its turn. A TPM may need this long for one command.
+pub const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a process that has its turn waits for the end of an exchange that broke off. Less, since others wait for it.
-pub const RESUME_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a process that has its turn waits for the end of an interrupted exchange. Shorter than [`TURN_TIMEOUT`], because other
+/// processes wait for this one.
+pub const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often who waits looks whether the process that it waits for has died, which wakes nobody.
-const LOOK: Duration = Duration::from_millis(50);
+/// How often a waiting process checks whether the process that it waits for has died, since a death wakes nobody.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The number of the process that opened the connection. Each other one takes the next with its first turn.
-const OPENER: u32 = 1;
+/// The ID of the process that opened the connection. Every other process takes the next ID with its first turn.
+const CREATOR_ID: u32 = 1;
 
-/// What the page says of the last exchange.
+/// The states of the last exchange in the shared page.
 mod exchange {
-    /// It is over, and nothing is left of it.
-    pub(super) const WHOLE: u32 = 0;
-    /// It is under way, and its process has locked `Lock::Turn`. Without that lock, the process has died.
+    /// It is complete, and none of its bytes is in flight.
+    pub(super) const COMPLETE: u32 = 0;
+    /// It is in progress, and its process holds `Lock::Turn`. If nobody holds that lock, the process has died.
     pub(super) const LOCKED: u32 = 1;
-    /// It is under way in the process that opened the connection, which did not know of another one.
+    /// It is in progress in the process that opened the connection, which found that no other process had joined.
     pub(super) const UNLOCKED: u32 = 2;
-    /// It failed, or was given up; something may be left of it.
-    pub(super) const BROKEN_OFF: u32 = 3;
+    /// It failed or was abandoned; some of its bytes may be in flight.
+    pub(super) const INTERRUPTED: u32 = 3;
 }
 
 /// The turns of one process.
 pub(crate) enum Turns {
-    /// On a connection that is not shared.
-    Alone(Left),
+    /// On a connection that is not shared; says how the last exchange ended.
+    Exclusive(Outcome),
+    /// On a connection that forked processes share.
     Shared(Shared),
 }
 
+/// One of the processes that share a connection.
 pub(crate) struct Shared {
     page: SharedPage,
     locks: Locks,
     /// 0 before the first turn in a forked process.
-    number: u32,
+    id: u32,
     turn: Turn,
-    patience: Duration,
+    timeout: Duration,
 }
 
 /// The turn of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
     None,
-    /// There is nobody to share with, as far as is known.
+    /// In progress without a lock: no other process has joined.
     Unlocked,
     Locked,
 }
 
-/// What is left of an exchange at the end of a turn.
+/// How the exchange of a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
-    Nothing,
-    Something,
+pub(crate) enum Outcome {
+    /// None of its bytes is in flight.
+    Complete,
+    /// It failed or was abandoned; some of its bytes may be in flight.
+    Interrupted,
 }
 
 impl Turns {
-    /// For a connection that no other process has yet. A system that denies what sharing takes (seccomp(2), no
-    /// descriptor left) leaves it to forked processes to agree among themselves, as with the C modules.
+    /// Creates the turns of a connection that no other process has yet. If the system denies what sharing needs (seccomp(2),
+    /// too many open files), forked processes have to coordinate among themselves, as with the C modules.
     pub(crate) fn new(is_shared: bool) -> Turns {
         let shared = is_shared.then(|| {
             let made = Shared::new();
-            made.inspect_err(|error| log::debug!("processes that are forked from here on take no turns: {error}")).ok()
+            made.inspect_err(|error| log::debug!("forked processes cannot share this connection in turns: {error}"))
+                .ok()
         });
-        shared.flatten().map_or(Turns::Alone(Left::Nothing), Turns::Shared)
+        shared.flatten().map_or(Turns::Exclusive(Outcome::Complete), Turns::Shared)
     }
 
-    /// Waits for a turn, [`PATIENCE`] at most. `IO_ERROR` names the process that has it.
+    /// Waits for a turn, for at most [`TURN_TIMEOUT`], and returns how the last exchange ended. Continues a turn that has begun.
+    /// Fails with `IO_ERROR` and a message that names the process whose turn it is.
     pub(crate) fn begin(&mut self) -> Result<LastExchange> {
         match self {
-            Turns::Alone(Left::Nothing) => Ok(LastExchange::Ours),
-            Turns::Alone(Left::Something) => Ok(LastExchange::Interrupted),
+            Turns::Exclusive(Outcome::Complete) => Ok(LastExchange::Ours),
+            Turns::Exclusive(Outcome::Interrupted) => Ok(LastExchange::Interrupted),
             Turns::Shared(shared) => shared.begin(),
         }
     }
 
-    /// In a turn, the connection is another one, which nobody shares yet.
-    pub(crate) fn part(&mut self) {
+    /// Starts over, within a turn, for a new connection that no other process has yet.
+    pub(crate) fn renew(&mut self) {
         if let Turns::Shared(_) = self {
-            *self = Turns::new(true); // whoever has the turn before is told that something may be left
-            let _ = self.begin(); // of nobody else
+            *self = Turns::new(true); // dropping the old one marks its exchange as interrupted
+            let _ = self.begin(); // no other process can have the turn
         }
     }
 
-    /// Ends the turn, if there is one.
-    pub(crate) fn end(&mut self, now: Left) {
+    /// Ends the turn, if it has begun.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         match self {
-            Turns::Alone(left) => *left = now,
-            Turns::Shared(shared) => shared.end(now),
+            Turns::Exclusive(last) => *last = outcome,
+            Turns::Shared(shared) => shared.end(outcome),
         }
     }
 
-    /// The last turn, at the end of the context: whether others have used the connection, and what was before. `None`
-    /// while another process has the connection, and for one that never used it.
-    pub(crate) fn last(&mut self) -> Option<(Sharing, LastExchange)> {
+    /// Begins the last turn, in which the context is finalized. Returns whether other processes have used the connection, and
+    /// how the last exchange ended; `None` while it is the turn of another process, and if this one never used the
+    /// connection.
+    pub(crate) fn begin_last(&mut self) -> Option<(Sharing, LastExchange)> {
         match self {
-            Turns::Alone(Left::Nothing) => Some((Sharing::Exclusive, LastExchange::Ours)),
-            Turns::Alone(Left::Something) => Some((Sharing::Exclusive, LastExchange::Interrupted)),
-            Turns::Shared(shared) => shared.last(),
+            Turns::Exclusive(Outcome::Complete) => Some((Sharing::Exclusive, LastExchange::Ours)),
+            Turns::Exclusive(Outcome::Interrupted) => Some((Sharing::Exclusive, LastExchange::Interrupted)),
+            Turns::Shared(shared) => shared.begin_last(),
         }
     }
 
-    /// This process was forked from the one that this belonged to, and had no turn yet.
+    /// Called in a forked process before its first turn. Returns what it inherits.
     pub(crate) fn after_fork(&mut self) -> Inheritance {
         match self {
-            Turns::Shared(shared) if shared.locks.are_there() => {
-                (shared.number, shared.turn) = (0, Turn::None);
+            Turns::Shared(shared) if shared.locks.are_open() => {
+                (shared.id, shared.turn) = (0, Turn::None);
                 Inheritance::Shared
             }
             Turns::Shared(_) => {
-                log::warn!("the descriptors of this context were closed; it is opened again");
-                std::mem::forget(std::mem::replace(self, Turns::Alone(Left::Nothing)));
+                log::warn!("the host has closed the file descriptors of this context; it connects again");
+                std::mem::forget(std::mem::replace(self, Turns::Exclusive(Outcome::Complete)));
                 Inheritance::Nothing
             }
-            Turns::Alone(left) => {
-                *left = Left::Nothing;
+            Turns::Exclusive(last) => {
+                *last = Outcome::Complete;
                 Inheritance::Copies
             }
         }
     }
 }
 
-/// Whoever comes next is told that something may be left.
+/// Marks an unfinished exchange as interrupted.
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.end(Left::Something);
+        self.end(Outcome::Interrupted);
     }
 }
 
@@ -151,46 +159,47 @@ impl Shared {
     fn new() -> io::Result<Shared> {
         let page = SharedPage::new()?;
         let locks = Locks::new()?;
-        if !locks.lock(Lock::Opener).is_ok_and(|locked| locked) {
+        if !locks.lock(Lock::Creator).is_ok_and(|locked| locked) {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        page.last.store(OPENER, SeqCst);
-        page.numbers.store(OPENER, SeqCst);
-        Ok(Shared { page, locks, number: OPENER, turn: Turn::None, patience: PATIENCE })
+        page.last_id.store(CREATOR_ID, SeqCst);
+        page.highest_id.store(CREATOR_ID, SeqCst);
+        Ok(Shared { page, locks, id: CREATOR_ID, turn: Turn::None, timeout: TURN_TIMEOUT })
     }
 
-    /// In a turn it goes on with that.
+    /// Waits for a turn, or continues the one that has begun.
     fn begin(&mut self) -> Result<LastExchange> {
         if self.turn != Turn::None {
             return Ok(LastExchange::Ours);
         }
-        if let Some(before) = self.begin_alone() {
-            return Ok(before);
+        if let Some(last) = self.begin_unlocked() {
+            return Ok(last);
         }
         self.join();
-        // Where nobody waits this takes one system call, and the end of the turn another.
+        // While no process waits, a turn takes one system call here and one at its end.
         if self.page.waiting.load(SeqCst) == 0 {
-            if let Some(before) = self.try_lock()? {
-                return Ok(before);
+            if let Some(last) = self.try_lock()? {
+                return Ok(last);
             }
         }
-        self.queue(&Deadline::within(self.patience))
+        self.wait_for_turn(&Deadline::within(self.timeout))
     }
 
-    /// Begins a turn that is free.
+    /// Begins a turn if it is free.
     fn try_begin(&mut self) -> Result<Option<LastExchange>> {
-        if let Some(before) = self.begin_alone() {
-            return Ok(Some(before));
+        if let Some(last) = self.begin_unlocked() {
+            return Ok(Some(last));
         }
         self.join();
         self.try_lock()
     }
 
-    /// Begins a turn without a lock, which only the opener does, and only while nobody has joined it. It says so before
-    /// it looks, and who joins says so before it looks (`join`, `take`): one of the two sees the other.
-    fn begin_alone(&mut self) -> Option<LastExchange> {
-        let Words { shared, exchange, .. } = &*self.page;
-        if self.number != OPENER || shared.load(SeqCst) != 0 {
+    /// Begins a turn without a lock. Only the process that opened the connection does so, and only while no other process has
+    /// joined. It stores `UNLOCKED` before it reads `shared`, and a process that joins stores `shared` before it reads
+    /// `exchange` (`join`, `mark_locked`), so one of the two sees the store of the other.
+    fn begin_unlocked(&mut self) -> Option<LastExchange> {
+        let SharedState { shared, exchange, .. } = &*self.page;
+        if self.id != CREATOR_ID || shared.load(SeqCst) != 0 {
             return None;
         }
         let before = exchange.load(SeqCst);
@@ -200,166 +209,167 @@ impl Shared {
         }
         if shared.load(SeqCst) != 0 {
             exchange.store(before, SeqCst);
-            self.ring();
+            self.wake_next();
             return None;
         }
         self.turn = Turn::Unlocked;
-        Some(self.begun(before, OPENER))
+        Some(self.last_exchange(before, CREATOR_ID))
     }
 
-    /// From here on the connection is shared.
+    /// Marks the connection as shared, and takes an ID.
     fn join(&mut self) {
-        if self.number == 0 {
-            self.number = self.page.numbers.fetch_add(1, SeqCst).wrapping_add(1);
+        if self.id == 0 {
+            self.id = self.page.highest_id.fetch_add(1, SeqCst).wrapping_add(1);
         }
         self.page.shared.store(1, SeqCst);
     }
 
-    /// Waits in the line of those that wait for a turn. The end of a turn wakes the next one of them, not all.
-    fn queue(&mut self, deadline: &Deadline) -> Result<LastExchange> {
-        let begun = self.wait_in_line(deadline);
+    /// Waits in the queue for a turn. The end of a turn wakes only the next process.
+    fn wait_for_turn(&mut self, deadline: &Deadline) -> Result<LastExchange> {
+        let begun = self.wait_in_queue(deadline);
         self.locks.unlock(Lock::Next);
-        // Who still waits says so again, once awake.
+        // Processes that still wait set this again when they wake up.
         self.page.waiting.store(0, SeqCst);
-        for bell in [&self.page.bell, &self.page.line] {
-            bell.fetch_add(1, SeqCst);
-            wake(bell);
+        for word in [&self.page.turn_futex, &self.page.queue_futex] {
+            word.fetch_add(1, SeqCst);
+            wake(word);
         }
         begun
     }
 
-    fn wait_in_line(&mut self, deadline: &Deadline) -> Result<LastExchange> {
+    fn wait_in_queue(&mut self, deadline: &Deadline) -> Result<LastExchange> {
         let mut is_next = false;
         loop {
-            // The bells are read first: who clears `waiting` rings after that, and this one does not fall asleep then.
-            let (bell, line) = (self.page.bell.load(SeqCst), self.page.line.load(SeqCst));
+            // The futexes are read before `waiting` is set: a process that clears it changes them afterwards, and then the
+            // wait below returns at once.
+            let (turn, queue) = (self.page.turn_futex.load(SeqCst), self.page.queue_futex.load(SeqCst));
             self.page.waiting.store(1, SeqCst);
             is_next = is_next || self.locks.lock(Lock::Next)?;
             if is_next {
-                if let Some(before) = self.try_lock()? {
-                    return Ok(before);
+                if let Some(last) = self.try_lock()? {
+                    return Ok(last);
                 }
             }
             if deadline.has_passed() {
-                return Err(self.too_late());
+                return Err(self.timed_out());
             }
             match is_next {
-                true => wait(&self.page.bell, bell, deadline),
-                false => wait(&self.page.line, line, deadline),
+                true => wait(&self.page.turn_futex, turn, deadline),
+                false => wait(&self.page.queue_futex, queue, deadline),
             }
         }
     }
 
-    /// Locks the turn if it is free, and takes it.
+    /// Locks the turn if it is free, and begins it.
     fn try_lock(&mut self) -> Result<Option<LastExchange>> {
         if !self.locks.lock(Lock::Turn)? {
             return Ok(None);
         }
-        let taken = self.take();
-        if !matches!(taken, Ok(Some(_))) {
+        let begun = self.mark_locked();
+        if !matches!(begun, Ok(Some(_))) {
             self.locks.unlock(Lock::Turn);
-            // The opener may have ended its turn in between, and somebody have found this lock.
+            // The creator may have ended its turn in the meantime, and another process may have found the turn locked.
             if self.page.exchange.load(SeqCst) != exchange::UNLOCKED {
-                self.ring();
+                self.wake_next();
             }
         }
-        taken
+        begun
     }
 
-    /// Takes the turn that is locked, unless the opener has one without a lock.
-    fn take(&mut self) -> Result<Option<LastExchange>> {
+    /// Marks the exchange as locked by this process, unless the creator has an unlocked turn.
+    fn mark_locked(&mut self) -> Result<Option<LastExchange>> {
         loop {
             let before = self.page.exchange.load(SeqCst);
-            if before == exchange::UNLOCKED && self.number != OPENER && self.locks.holder(Lock::Opener)?.is_some() {
+            if before == exchange::UNLOCKED && self.id != CREATOR_ID && self.locks.holder(Lock::Creator)?.is_some() {
                 return Ok(None);
             }
             if self.page.exchange.compare_exchange(before, exchange::LOCKED, SeqCst, SeqCst).is_ok() {
                 self.turn = Turn::Locked;
-                let last = self.page.last.swap(self.number, SeqCst);
-                return Ok(Some(self.begun(before, last)));
+                let last_id = self.page.last_id.swap(self.id, SeqCst);
+                return Ok(Some(self.last_exchange(before, last_id)));
             }
         }
     }
 
-    /// From here on an exchange of this process is under way.
-    fn begun(&self, before: u32, last: u32) -> LastExchange {
-        match before {
-            exchange::WHOLE if last == self.number => LastExchange::Ours,
-            exchange::WHOLE => LastExchange::Theirs,
+    /// Returns how the last exchange ended, from its state and the ID of its process.
+    fn last_exchange(&self, state: u32, last_id: u32) -> LastExchange {
+        match state {
+            exchange::COMPLETE if last_id == self.id => LastExchange::Ours,
+            exchange::COMPLETE => LastExchange::Theirs,
             _ => LastExchange::Interrupted,
         }
     }
 
-    fn last(&mut self) -> Option<(Sharing, LastExchange)> {
-        let before = match self.turn {
+    fn begin_last(&mut self) -> Option<(Sharing, LastExchange)> {
+        let last = match self.turn {
             Turn::Unlocked | Turn::Locked => LastExchange::Interrupted,
-            Turn::None if self.number == 0 => return None,
+            Turn::None if self.id == 0 => return None,
             Turn::None => self.try_begin().ok()??,
         };
-        let company = if self.page.shared.load(SeqCst) == 0 { Sharing::Exclusive } else { Sharing::Shared };
-        Some((company, before))
+        let sharing = if self.page.shared.load(SeqCst) == 0 { Sharing::Exclusive } else { Sharing::Shared };
+        Some((sharing, last))
     }
 
-    fn end(&mut self, left: Left) {
-        let left = match left {
-            Left::Nothing => exchange::WHOLE,
-            Left::Something => exchange::BROKEN_OFF,
+    fn end(&mut self, outcome: Outcome) {
+        let state = match outcome {
+            Outcome::Complete => exchange::COMPLETE,
+            Outcome::Interrupted => exchange::INTERRUPTED,
         };
         match std::mem::replace(&mut self.turn, Turn::None) {
             Turn::None => return,
-            Turn::Unlocked => self.page.exchange.store(left, SeqCst),
+            Turn::Unlocked => self.page.exchange.store(state, SeqCst),
             Turn::Locked => {
-                self.page.exchange.store(left, SeqCst);
+                self.page.exchange.store(state, SeqCst);
                 self.locks.unlock(Lock::Turn);
             }
         }
         if self.page.shared.load(SeqCst) != 0 {
-            self.ring();
+            self.wake_next();
         }
     }
 
-    /// Wakes the one that is next.
-    fn ring(&self) {
-        self.page.bell.fetch_add(1, SeqCst);
+    /// Wakes the next process.
+    fn wake_next(&self) {
+        self.page.turn_futex.fetch_add(1, SeqCst);
         if self.page.waiting.load(SeqCst) != 0 {
-            wake(&self.page.bell);
+            wake(&self.page.turn_futex);
         }
     }
 
-    /// The error of a wait that was too long.
-    fn too_late(&self) -> Error {
-        let opener = self.page.exchange.load(SeqCst) == exchange::UNLOCKED;
-        let place = if opener { Lock::Opener } else { Lock::Turn };
-        let process = match self.locks.holder(place) {
+    /// Returns the error of a wait that has timed out.
+    fn timed_out(&self) -> Error {
+        let is_unlocked = self.page.exchange.load(SeqCst) == exchange::UNLOCKED;
+        let lock = if is_unlocked { Lock::Creator } else { Lock::Turn };
+        let process = match self.locks.holder(lock) {
             Ok(Some(process @ 1..)) => format!("process {process}"),
-            // One of another PID namespace, or none between two turns.
+            // A process of another PID namespace, or no process: the turn has just ended.
             _ => "another process".to_owned(),
         };
         crate::fail!(
             ReturnCode::IO_ERROR,
             "the TPM is at work for {process}, which shares the connection with this one since one was forked from the \
              other. This command has waited {} s for its turn. Try again when that process has its response",
-            self.patience.as_secs()
+            self.timeout.as_secs()
         )
     }
 }
 
-/// Wakes one process, if one waits for this bell.
-fn wake(bell: &AtomicU32) {
-    let _ = futex::wake(bell, futex::Flags::empty(), 1);
+/// Wakes one of the processes that wait on a futex.
+fn wake(word: &AtomicU32) {
+    let _ = futex::wake(word, futex::Flags::empty(), 1);
 }
 
-/// Waits for the bell, but not for long: no bell rings when a process dies.
-fn wait(bell: &AtomicU32, rung: u32, deadline: &Deadline) {
-    let patience = deadline.remaining().map_or(LOOK, |left| left.min(LOOK));
-    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: patience.subsec_nanos() as _ };
-    // Whatever ends the wait, the caller looks again.
-    let _ = futex::wait(bell, futex::Flags::empty(), rung, Some(&timeout));
+/// Waits until a futex no longer has the value `seen`, for at most [`CHECK_INTERVAL`].
+fn wait(word: &AtomicU32, seen: u32, deadline: &Deadline) {
+    let time = deadline.remaining().map_or(CHECK_INTERVAL, |left| left.min(CHECK_INTERVAL));
+    let timeout = futex::Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos() as _ };
+    // The caller checks again, whatever has ended the wait.
+    let _ = futex::wait(word, futex::Flags::empty(), seen, Some(&timeout));
 }
 
 #[cfg(any(test, feature = "testing"))]
-mod elsewhere;
+mod other_process;
 #[cfg(any(test, feature = "testing"))]
-pub use elsewhere::{Elsewhere, ItsTurn};
+pub use other_process::{OtherProcess, OtherTurn};
 #[cfg(test)]
 mod tests;

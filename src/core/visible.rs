@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What somebody wrote, in a message: [`visible`].
+//! Quotes text from outside in messages: [`visible`].
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
 
-/// A text as it is; in quotes and with escapes when there is something in it that cannot be seen, such as the CR of a file
-/// with DOS line ends.
+/// Returns the text unchanged, or quoted and escaped if it contains invisible characters, such as the CR of a file with DOS
+/// line endings.
 pub fn visible(text: impl AsRef<OsStr>) -> String {
     let text = text.as_ref();
     match text.to_str() {
@@ -20,7 +20,7 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     #[test]
-    fn what_cannot_be_seen_is_escaped() {
+    fn invisible_characters_are_escaped() {
         for plain in ["", "/dev/tpm0", "two words", "gr\u{fc}n", "\"quoted\""] {
             assert_eq!(visible(plain), plain);
         }

@@ -101,7 +101,7 @@ impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let watched = self.watched()?;
         watched.drop_reported();
-        let deadline = Deadline::within(turns::RESUME_PATIENCE);
+        let deadline = Deadline::within(turns::RESUME_TIMEOUT);
         let sent = loop {
             match watched.write(command) {
                 // An interrupted exchange, of any process that shares the device, has left its response or is in progress.

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a person can do about a device that does not open. No advice names a device that just failed, nor another TPM
-//! than the one that was asked for.
+//! Advice to the user about a device that does not open: [`on`]. Advice never recommends a device that has just failed, nor a
+//! TPM other than the requested one.
 //!
-//! Sentences have room for the path (`@`), the other device of the same TPM (`#%`), the number of the TPM (`%`) and that
-//! of another one (`&`): they are in every library that opens a device, and to format each would take more room than the
-//! sentence itself.
+//! The sentences contain placeholders for the path (`@`), the other device of the same TPM (`#%`), the number of the TPM (`%`)
+//! and the number of another TPM (`&`). Every library that opens a device contains them, and the code of a `format!` for each
+//! would be larger than the sentence.
 
-use super::machine::{Device, Machine, Tpm};
+use super::machine::{Device, KernelTpm, Machine};
 use super::{Cause, Failure};
 use core::slice;
 use nix::errno::Errno;
@@ -21,7 +21,7 @@ macro_rules! tpm12 {
     };
 }
 
-/// What comes between is the other way to the TPM.
+/// The argument recommends the other device of the same TPM.
 macro_rules! pass_it {
     ($other:literal) => {
         concat!(
@@ -33,26 +33,27 @@ macro_rules! pass_it {
     };
 }
 
-/// For the failure that is nearest to success, the first of them.
+/// Returns advice about the failure that is easiest to resolve; the first one if several are.
 pub(super) fn on(failures: &[Failure], machine: &Machine) -> String {
-    let Some(nearest) = failures.iter().min_by_key(|failure| distance(failure.cause)) else {
+    let Some(easiest) = failures.iter().min_by_key(|failure| effort(failure.cause)) else {
         return "Without a TPM, use a simulator: TCTI swtpm or libtpms".to_owned();
     };
-    let asked = Asked::of(nearest, failures, machine);
+    let requested = Requested::of(easiest, failures, machine);
     let mut advice = Vec::new();
-    for byte in asked.sentence(nearest.cause).as_bytes() {
+    for byte in requested.sentence(easiest.cause).as_bytes() {
         advice.extend_from_slice(match byte {
-            b'@' => asked.path.as_bytes(),
-            b'#' => asked.other.as_bytes(),
-            b'%' => asked.number.as_bytes(),
-            b'&' => asked.another().as_bytes(),
+            b'@' => requested.path.as_bytes(),
+            b'#' => requested.other.as_bytes(),
+            b'%' => requested.number.as_bytes(),
+            b'&' => requested.another().as_bytes(),
             other => slice::from_ref(other),
         });
     }
     String::from_utf8(advice).unwrap_or_default()
 }
 
-fn distance(cause: Cause) -> u8 {
+/// Ranks how hard it is to make a device usable.
+fn effort(cause: Cause) -> u8 {
     match cause {
         Cause::System(Errno::EBUSY) => 0,
         Cause::System(Errno::EACCES | Errno::EPERM) => 1,
@@ -64,33 +65,32 @@ fn distance(cause: Cause) -> u8 {
     }
 }
 
-/// What the name of a device stands for.
+/// The meaning of a device name.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Name {
-    /// The resource manager of a TPM.
+    /// The resource manager of a TPM: /dev/tpmrmN.
     Manager,
-    /// A TPM itself.
+    /// The TPM itself: /dev/tpmN.
     Bare,
     Other,
 }
 
 /// The device that the advice is about.
-struct Asked<'a> {
+struct Requested<'a> {
     path: &'a str,
     name: Name,
-    /// Of its TPM, from the name.
+    /// The number of its TPM, from the name.
     number: &'a str,
-    tpm: Option<&'a Tpm>,
-    /// What the number follows in the name of the other device of the same TPM, where that is there and did not fail; else
-    /// empty.
+    tpm: Option<&'a KernelTpm>,
+    /// The name, without the number, of the other device of the same TPM; empty if that does not exist or has failed, too.
     other: &'static str,
-    /// Whether it was named by a person, or is one of those that are tried.
+    /// Whether the user has chosen this device; otherwise it is one of the defaults.
     is_choice: bool,
     machine: &'a Machine,
 }
 
-impl<'a> Asked<'a> {
-    fn of(failure: &'a Failure, failures: &[Failure], machine: &'a Machine) -> Asked<'a> {
+impl<'a> Requested<'a> {
+    fn of(failure: &'a Failure, failures: &[Failure], machine: &'a Machine) -> Requested<'a> {
         let path = failure.path.to_str().unwrap_or("PATH");
         let (name, number) = match (path.strip_prefix("/dev/tpmrm"), path.strip_prefix("/dev/tpm")) {
             (Some(number), _) if is_number(number) => (Name::Manager, number),
@@ -98,17 +98,17 @@ impl<'a> Asked<'a> {
             _ => (Name::Other, ""),
         };
         let tpm = machine.tpm(number);
-        let (mut other, is_there) = match (name, tpm) {
+        let (mut other, exists) = match (name, tpm) {
             (Name::Manager, Some(tpm)) => ("/dev/tpm", tpm.bare.is_in_dev),
             (Name::Bare, Some(tpm)) => ("/dev/tpmrm", tpm.manager.is_in_dev),
             _ => ("", false),
         };
         let is_other =
             |failure: &Failure| failure.path.to_str().and_then(|path| path.strip_prefix(other)) == Some(number);
-        if !is_there || failures.iter().any(is_other) {
+        if !exists || failures.iter().any(is_other) {
             other = "";
         }
-        Asked { path, name, number, tpm, other, is_choice: failures.len() == 1, machine }
+        Requested { path, name, number, tpm, other, is_choice: failures.len() == 1, machine }
     }
 
     fn device(&self) -> Option<Device> {
@@ -123,13 +123,13 @@ impl<'a> Asked<'a> {
                 "End the program that holds the device (fuser @ tells which)"
             }
             Cause::System(Errno::EBUSY) => "Use #%, which programs can share, or end the program that holds the device",
-            // The kernel has this error for the device cgroup, and no other module of its security.
+            // In the kernel only the device cgroup denies access with this error.
             Cause::System(Errno::EPERM) => {
                 "The device cgroup denies it, even to root: start the container with --device @ (docker, podman), or set \
                  DeviceAllow=@ rw for the service (systemd)"
             }
             Cause::System(Errno::EACCES) => self.is_denied(),
-            // Nor can anybody look at /sys now.
+            // In this state /sys cannot be read either.
             Cause::System(Errno::EMFILE | Errno::ENFILE) => {
                 "Close files, or raise the limit of those that are open (ulimit -n)"
             }
@@ -146,6 +146,7 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Returns advice if access is denied.
     fn is_denied(&self) -> &'static str {
         match self.name {
             _ if self.machine.is_root => {
@@ -168,6 +169,7 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Returns advice if the device node does not exist.
     fn is_missing(&self) -> &'static str {
         let Some(tpm) = self.tpm else { return self.has_no_tpm() };
         let is_registered = self.device().is_some_and(|device| device.is_registered);
@@ -183,13 +185,13 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// The number of another TPM, where nobody chose the one that is missing; else empty.
+    /// Returns the number of another TPM that can be used; empty if there is none, or if the user has chosen the missing one.
     fn another(&self) -> &str {
-        let is_way = |tpm: &&Tpm| !self.is_choice && !tpm.is_tpm12 && tpm.manager.is_in_dev;
-        self.machine.tpms.iter().find(is_way).map_or("", |tpm| &tpm.number)
+        let is_usable = |tpm: &&KernelTpm| !self.is_choice && !tpm.is_tpm12 && tpm.manager.is_in_dev;
+        self.machine.tpms.iter().find(is_usable).map_or("", |tpm| &tpm.number)
     }
 
-    /// The kernel does not have the TPM.
+    /// Returns advice if the kernel does not have the TPM.
     fn has_no_tpm(&self) -> &'static str {
         match self.name {
             _ if self.machine.tpms.is_empty() => NO_TPM,
@@ -201,6 +203,7 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// Returns advice if the device node has no driver.
     fn has_no_driver(&self) -> &'static str {
         match self.device() {
             Some(device) if device.is_registered => {

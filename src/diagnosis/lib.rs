@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Why a TPM device does not open, and what a person can do about it: [`Failure::reason`] and [`remedy`]. What the machine
-//! shows is looked up here; the sentences of `advice` and `rights` follow from that alone.
+//! Explains why a TPM device cannot be used, and what the user can do about it: [`Failure::reason`] and [`remedy`]. The state of
+//! the system is read here and in `machine`; `advice` derives its sentences from that state alone.
 
 mod advice;
 mod machine;
@@ -14,10 +14,10 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use tcti_core::visible::visible;
 
-/// What [`kind`] says of a device such as /dev/tpmrm0.
+/// The result of [`kind`] for a device such as /dev/tpmrm0.
 pub const CHARACTER_DEVICE: &str = "a character device";
 
-/// A device that was tried in vain.
+/// A device that cannot be used.
 #[derive(Debug)]
 pub struct Failure {
     path: PathBuf,
@@ -26,21 +26,21 @@ pub struct Failure {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// It does not open.
+    /// `open(2)` failed.
     System(Errno),
-    /// It is a file of this kind.
+    /// It is another kind of file.
     Kind(&'static str),
-    /// It opens, and the TPM behind it is a TPM 1.2.
+    /// It opens, but its TPM is a TPM 1.2.
     Tpm12,
 }
 
 impl Failure {
-    /// `open(2)` failed.
+    /// Records that `open(2)` failed.
     pub fn system(path: &Path, error: Errno) -> Failure {
         Failure { path: path.to_owned(), cause: Cause::System(error) }
     }
 
-    /// The path, and why it is of no use.
+    /// Returns the path and the reason for which it cannot be used.
     pub fn reason(&self) -> String {
         match self.cause {
             Cause::System(error) => reason(&self.path, error),
@@ -49,20 +49,20 @@ impl Failure {
         }
     }
 
-    /// Whether the system denied access.
+    /// Returns whether the system denied access.
     pub fn is_denial(&self) -> bool {
         matches!(self.cause, Cause::System(error) if is_denial(error))
     }
 }
 
-/// Whether the system denied access.
+/// Returns whether an error means that the system denied access.
 pub fn is_denial(error: Errno) -> bool {
     matches!(error, Errno::EACCES | Errno::EPERM)
 }
 
-/// What kind of file is open.
+/// Returns the kind of an open file, for messages.
 pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
-    // Not libc's fstat: on 32 bits it refuses files with times after 2038.
+    // libc's fstat fails on 32-bit systems for files with time stamps after 2038.
     match fstat(fd).map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)) {
         FileType::CharacterDevice => CHARACTER_DEVICE,
         FileType::RegularFile => "a regular file",
@@ -72,38 +72,39 @@ pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
     }
 }
 
-/// Whether what opened can be a TPM 2.0.
+/// Checks whether an open file can be a TPM 2.0.
 pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), Failure> {
     let cause = match kind(fd) {
-        // By its number, for a container may have it under the name of another.
+        // Identified by device number, because a container may have the device under another name.
         CHARACTER_DEVICE if registration(fd).is_some_and(|dir| is_tpm12(&dir)) => Cause::Tpm12,
-        CHARACTER_DEVICE if is_memory(fd) => Cause::Kind("a device of the system, such as /dev/null, and no TPM"),
+        CHARACTER_DEVICE if is_memory(fd) => Cause::Kind("a system device, such as /dev/null, and not a TPM"),
         CHARACTER_DEVICE => return Ok(()),
         kind => Cause::Kind(kind),
     };
     Err(Failure { path: path.to_owned(), cause })
 }
 
-/// Whether it is one of /dev/null and its like, whose driver is the one for memory (Linux, admin-guide/devices.txt: 1).
+/// Returns whether the device belongs to the memory driver, such as /dev/null (major number 1, Linux
+/// admin-guide/devices.txt).
 fn is_memory(fd: BorrowedFd<'_>) -> bool {
     fstat(fd).is_ok_and(|stat| major(stat.st_rdev) == 1)
 }
 
-/// Whether the kernel still has a driver for the device that is open; `true` where that cannot be seen.
+/// Returns whether the kernel still has a driver for an open device; `true` if sysfs is not available.
 pub fn is_registered(fd: BorrowedFd<'_>) -> bool {
     registration(fd).is_none_or(|dir| Path::new(&dir).exists() || !Path::new(DEVICES).exists())
 }
 
-/// Where sysfs has the character devices, by number.
+/// The directory of sysfs with the character devices by number.
 const DEVICES: &str = "/sys/dev/char/";
 
-/// Where it has this one.
+/// Returns the directory of sysfs for an open device.
 fn registration(fd: BorrowedFd<'_>) -> Option<String> {
     let number = fstat(fd).ok()?.st_rdev;
     Some(format!("{DEVICES}{}:{}", major(number), minor(number)))
 }
 
-/// Why a path does not open.
+/// Returns the path and the reason for which it does not open.
 pub fn reason(path: &Path, error: Errno) -> String {
     let reason = format!("{}: {}", visible(path), error.desc());
     match error {
@@ -113,7 +114,7 @@ pub fn reason(path: &Path, error: Errno) -> String {
     }
 }
 
-/// What to do about failures to open devices: for the one that is nearest to success.
+/// Returns advice about the failure that is easiest to resolve.
 pub fn remedy(failures: &[Failure]) -> String {
     advice::on(failures, &Machine::look())
 }
@@ -126,7 +127,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     #[test]
-    fn a_file_of_the_year_2040_is_looked_at() {
+    fn a_file_with_time_stamps_after_2038_is_examined() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let in_2040 = SystemTime::UNIX_EPOCH + Duration::from_secs(2_208_988_800);
         file.as_file().set_times(FileTimes::new().set_accessed(in_2040).set_modified(in_2040)).unwrap();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Who may open a file, and who asks. Names are those of /etc/passwd and /etc/group: the name service of the C library
-//! would load libraries into the program and ask servers, in the middle of an error.
+//! Describes the permissions of a file and the user of this process: [`show`]. Names are read from /etc/passwd and /etc/group,
+//! because the name service of the C library would load libraries into the program and query servers while it reports an error.
 
 use nix::errno::Errno;
 use nix::unistd::{getegid, geteuid};
@@ -9,10 +9,10 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// How much is read of the files with the names, in bytes. They are smaller; what comes after that stays a number.
+/// How much of the files with the names is read, in bytes. Names after that are shown as numbers.
 const LARGEST: usize = 256 << 10;
 
-/// Mode, owner and group of a file.
+/// The mode, owner and group of a file.
 #[derive(Clone, Copy)]
 pub(super) struct Node {
     pub(super) mode: u32,
@@ -21,23 +21,25 @@ pub(super) struct Node {
 }
 
 impl Node {
+    /// Reads them for a path.
     pub(super) fn at(path: &Path) -> Result<Node, Errno> {
         let found = metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
         Ok(Node { mode: found.mode(), user: found.uid(), group: found.gid() })
     }
 }
 
-/// Who asks, and what users and groups are called.
+/// The user and group of this process, and the names of all users and groups.
 pub(super) struct Names {
     pub(super) user: u32,
     pub(super) group: u32,
-    /// As in passwd(5).
+    /// In the format of passwd(5).
     pub(super) users: Vec<u8>,
-    /// As in group(5).
+    /// In the format of group(5).
     pub(super) groups: Vec<u8>,
 }
 
 impl Names {
+    /// Reads them from the system.
     pub(super) fn of_this_system() -> Names {
         Names {
             user: geteuid().as_raw(),
@@ -48,7 +50,7 @@ impl Names {
     }
 }
 
-/// What is in a file; nothing where it cannot be read, or where there is no memory for it.
+/// Reads the first [`LARGEST`] bytes of a file; returns nothing if it cannot be read or memory is not available.
 fn text(path: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     let Ok(mut file) = File::open(path) else { return bytes };
@@ -63,7 +65,7 @@ fn text(path: &str) -> Vec<u8> {
     bytes
 }
 
-/// The first name of a line whose third field is this number, or the number.
+/// Returns the name in the first line whose third field is `id`; without one, the number.
 fn name(lines: &[u8], id: u32) -> String {
     let id = id.to_string();
     for line in lines.split(|byte| *byte == b'\n') {
@@ -77,7 +79,7 @@ fn name(lines: &[u8], id: u32) -> String {
     id
 }
 
-/// For a message.
+/// Formats the permissions of a file and the user of this process for a message.
 pub(super) fn show(node: Result<Node, Errno>, names: &Names) -> String {
     let show = |user, group| format!("{}:{}", name(&names.users, user), name(&names.groups, group));
     let us = show(names.user, names.group);
@@ -85,7 +87,7 @@ pub(super) fn show(node: Result<Node, Errno>, names: &Names) -> String {
         Ok(Node { mode, user, group }) => {
             format!("mode {:04o}, owner {}, we are {us}", mode & 0o7777, show(user, group))
         }
-        Err(error) => format!("not even its mode can be read: {}; we are {us}", error.desc()),
+        Err(error) => format!("its mode cannot be read: {}; we are {us}", error.desc()),
     }
 }
 
@@ -99,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_those_of_the_files_and_else_numbers() {
+    fn users_and_groups_without_a_name_are_numbers() {
         let node = Node { mode: 0o20_660, user: 104, group: 0 };
         assert_eq!(show(Ok(node), &names()), "mode 0660, owner tss:root, we are 1000:tss");
         let node = Node { mode: 0o20_600, user: 10, group: 4_294_967_294 };
@@ -107,8 +109,8 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_looked_at_is_no_obstacle() {
+    fn a_file_whose_mode_cannot_be_read_is_described() {
         let text = show(Err(Errno::EACCES), &names());
-        assert_eq!(text, "not even its mode can be read: Permission denied; we are 1000:tss");
+        assert_eq!(text, "its mode cannot be read: Permission denied; we are 1000:tss");
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The memory of a context: the vtable that C reads, then one pointer to our session. That pointer is also the lock
-//! and the state: null before Init and after Finalize, [`BUSY`] while a call is inside, else a boxed session. Behind it is
-//! a second magic, which no C module writes. A module that wraps another one has a pointer to that context behind them,
-//! see [`Wrapped`](tcti_core::transport::Wrapped).
+//! The memory of a context: the head that C reads, then a pointer to the session, then a second magic, which no C module
+//! writes. The pointer is also the lock and the state: null before Init and after Finalize, [`BUSY`] during a call, otherwise a
+//! boxed session. A module that wraps another context ends with a pointer to that, see
+//! [`Wrapped`](tcti_core::transport::Wrapped). A call uses [`ContextRef::check`], then [`ContextRef::enter`].
 
 use core::mem::offset_of;
 use core::ptr::null_mut;
@@ -12,7 +12,7 @@ use tcti_core::session::Session;
 use tcti_core::transport::Module;
 use tcti_core::{Result, ReturnCode};
 
-/// What the caller allocates.
+/// The structure that the caller allocates.
 #[repr(C)]
 pub(super) struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
@@ -20,10 +20,10 @@ pub(super) struct Context {
     identity: u64,
 }
 
-/// Bytes of a context of every module that wraps no other.
+/// The size in bytes of a context that wraps no other one.
 pub const CONTEXT_SIZE: usize = size_of::<Context>();
 
-/// Bytes of a context of `T`.
+/// Returns the size in bytes of a context of `T`.
 pub(super) const fn size<T: Module>() -> usize {
     match &T::WRAPPED {
         None => CONTEXT_SIZE,
@@ -34,23 +34,23 @@ pub(super) const fn size<T: Module>() -> usize {
     }
 }
 
-/// What contexts of `T` have as their identity. Another number here for each layout of [`Context`].
+/// Returns the second magic of the contexts of `T`. Change the constant whenever the layout of [`Context`] changes.
 const fn identity<T: Module>() -> u64 {
     T::IDENTITY ^ 0x3e0d_97c2_61b8_4af5
 }
 
-/// Stands in the pointer while a call is inside; no box has this address.
+/// The value of the session pointer during a call; no box has this address.
 const BUSY: *mut () = core::ptr::without_provenance_mut(1);
 
-/// A context that passed its checks.
+/// A context that has passed the checks.
 #[derive(Clone, Copy)]
 pub(super) struct ContextRef(*mut Context);
 
 impl ContextRef {
-    /// Memory for a new context: `BAD_VALUE` unless it is aligned as malloc aligns.
+    /// Clears the memory for a new context. Fails with `BAD_VALUE` unless the memory is aligned as by malloc.
     ///
     /// # Safety
-    /// `ctx` is NULL or points to as many writable bytes as [`size`] says, which may be uninitialised.
+    /// `ctx` points to as many writable bytes as [`size`] returns; they may be uninitialised.
     pub(super) unsafe fn prepare<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
         let ctx: *mut Context = ctx.cast();
         if !ctx.is_aligned() {
@@ -60,48 +60,49 @@ impl ContextRef {
                 align_of::<Context>()
             ));
         }
-        // SAFETY: the caller owns this memory and no other thread knows it yet.
+        // SAFETY: the caller guarantees that the memory is writable and has this size.
         unsafe { ctx.cast::<u8>().write_bytes(0, const { size::<T>() }) };
         Ok(ContextRef(ctx))
     }
 
-    /// Fills prepared memory; the head last, which makes it a context.
+    /// Fills prepared memory. Writes the head last, which makes the memory a context.
     ///
     /// # Safety
-    /// `self` comes from `prepare::<T>` and the memory is still the caller's.
+    /// `self` comes from `prepare::<T>`, and the memory is still valid.
     pub(super) unsafe fn install<T: Module>(self, session: Box<Session<T>>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
-        // SAFETY: the caller says that the memory is valid and of this size.
-        unsafe { self.show(Some(&session)) };
+        // SAFETY: the caller guarantees that the memory is valid and was prepared for `T`.
+        unsafe { self.expose_wrapped(Some(&session)) };
         let boxed: *mut () = Box::into_raw(session).cast();
-        // SAFETY: the caller says the memory is valid; nobody else reads it before Init returns.
+        // SAFETY: the caller guarantees that the memory is valid; no other thread reads it before Init returns.
         unsafe { self.slot().write(boxed) };
-        // SAFETY: as above.
+        // SAFETY: the caller guarantees this, as above.
         unsafe { self.identity().write(const { identity::<T>() }) };
-        // SAFETY: as above; the head comes first.
+        // SAFETY: the caller guarantees this, as above; the head is the first field.
         unsafe { self.0.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().write(head) };
     }
 
-    /// A context of `T` from C. NULL is `BAD_REFERENCE`, a context of another module `BAD_CONTEXT`, also where that has
-    /// the same magic: the C modules mssim and cmd share theirs, and a program may load a C module together with ours.
+    /// Checks that C has passed a context of `T`. Fails with `BAD_REFERENCE` for NULL, and with `BAD_CONTEXT` for a context of
+    /// another module, even if that has the same magic: the C modules mssim and cmd share one, and a program may load a C
+    /// module together with ours.
     ///
     /// # Safety
-    /// `ctx` is NULL or points to a live context, of whatever module; with the magic of `T` it has the size of a context
-    /// of that module, ours or the one in C, and the latter is not smaller.
+    /// `ctx` is NULL or points to a live context of any module. A context with the magic of `T` was made by that module, ours
+    /// or the one in C, whose contexts are at least as large as [`Context`].
     pub(super) unsafe fn check<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
         let ctx: *mut Context = ctx.cast();
         if ctx.is_null() {
             return Err(tcti_core::fail!(ReturnCode::BAD_REFERENCE, "the context is NULL"));
         }
-        // SAFETY: every context of every module opens with its magic.
+        // SAFETY: the caller passes a context, and the magic is the first field of every context.
         let magic = unsafe { ctx.cast::<u64>().read() };
         if magic != T::MAGIC {
             return Err(tcti_core::fail!(
                 ReturnCode::BAD_CONTEXT,
-                "a context with magic {magic:#018x} is none of this module, whose magic is {:#018x}",
+                "the context has magic {magic:#018x}, but this module's contexts have {:#018x}",
                 T::MAGIC
             ));
         }
-        // SAFETY: the caller says that the memory reaches so far; it may be of another module, for which any value is one.
+        // SAFETY: the caller guarantees that a context with this magic is large enough; in a C module's, any value may be there.
         if unsafe { ContextRef(ctx).identity().read() } != const { identity::<T>() } {
             return Err(tcti_core::fail!(
                 ReturnCode::BAD_CONTEXT,
@@ -111,34 +112,35 @@ impl ContextRef {
         Ok(ContextRef(ctx))
     }
 
-    /// Where the second magic is.
+    /// Returns the address of the second magic.
     const fn identity(self) -> *mut u64 {
         self.0.wrapping_byte_add(offset_of!(Context, identity)).cast()
     }
 
-    /// Where the pointer to the session is.
+    /// Returns the address of the pointer to the session.
     const fn slot(self) -> *mut *mut () {
         self.0.wrapping_byte_add(offset_of!(Context, session)).cast()
     }
 
-    /// Shows what the session wraps, or NULL, where C looks for it.
+    /// Stores the address of the context that the session wraps, or NULL, in the field where C looks for it.
     ///
     /// # Safety
-    /// `self` points to memory of the size of a context of `T`, and no other call is inside.
-    unsafe fn show<T: Module>(self, session: Option<&Session<T>>) {
+    /// `self` points to memory of the size of a context of `T`, and no other call is using it.
+    unsafe fn expose_wrapped<T: Module>(self, session: Option<&Session<T>>) {
         if let Some(wrapped) = &T::WRAPPED {
             let context = session.map_or(null_mut(), |session| (wrapped.context)(session.transport()));
-            // SAFETY: `size` has room for a pointer at this offset, which it has checked.
+            // SAFETY: the caller guarantees the size; `size` includes a pointer at this offset and has checked its alignment.
             unsafe { self.0.wrapping_byte_add(wrapped.offset).cast::<*mut TSS2_TCTI_CONTEXT>().write(context) };
         }
     }
 
-    /// Takes the session out while a call is inside. `BAD_SEQUENCE` when another call is, and after Finalize.
+    /// Takes the session out of the context for the duration of a call. Fails with `BAD_SEQUENCE` during another call and
+    /// after Finalize.
     ///
     /// # Safety
     /// `self` is a live context that `install::<T>` filled.
     pub(super) unsafe fn enter<'a, T: Module>(self) -> Result<Taken<'a, T>> {
-        // SAFETY: the field is aligned and lives as long as the context.
+        // SAFETY: the caller passes a live context, whose field is aligned and accessed only atomically during its life.
         let slot = unsafe { AtomicPtr::from_ptr(self.slot()) };
         let session = slot.load(Ordering::Acquire);
         if session.is_null() {
@@ -148,15 +150,15 @@ impl ContextRef {
             ));
         }
         if session == BUSY || slot.compare_exchange(session, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return Err(tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "another call is inside this context"));
+            return Err(tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context"));
         }
-        // SAFETY: install made this box from a Session<T>, and BUSY in its place keeps every other call out.
+        // SAFETY: `install::<T>` made this pointer from a box, and BUSY in its place excludes every other call.
         let session = unsafe { Box::from_raw(session.cast()) };
         Ok(Taken { context: self, slot, session: Some(session) })
     }
 }
 
-/// A session taken out of its context; whoever drops it leaves null there.
+/// A session that was taken out of its context. Dropping it leaves null there.
 pub(super) struct Taken<'a, T: Module> {
     context: ContextRef,
     slot: &'a AtomicPtr<()>,
@@ -164,16 +166,16 @@ pub(super) struct Taken<'a, T: Module> {
 }
 
 impl<T: Module> Taken<'_, T> {
-    /// The session.
+    /// Returns the session.
     pub(super) fn session(&mut self) -> Result<&mut Session<T>> {
         self.session.as_deref_mut().ok_or(ReturnCode::BAD_SEQUENCE.into())
     }
 
-    /// Puts the session back. Dropping instead ends it: in Finalize, and when a panic unwinds.
+    /// Puts the session back. Without this call the session is dropped: in Finalize, and when a panic unwinds.
     pub(super) fn leave(mut self) {
         if let Some(session) = self.session.take() {
-            // SAFETY: the context is live, for this call is inside, and no other one is.
-            unsafe { self.context.show(Some(&session)) };
+            // SAFETY: the caller of `enter` keeps the context alive during the call, and BUSY excludes every other call.
+            unsafe { self.context.expose_wrapped(Some(&session)) };
             self.slot.store(Box::into_raw(session).cast(), Ordering::Release);
         }
     }
@@ -182,15 +184,15 @@ impl<T: Module> Taken<'_, T> {
 impl<T: Module> Drop for Taken<'_, T> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            let _finalized = Finalized(self.slot); // even when the transport's own drop panics
-            // SAFETY: the context is live, for this call is inside, and no other one is.
-            unsafe { self.context.show::<T>(None) };
+            let _finalized = Finalized(self.slot); // even if the drop of the transport panics
+            // SAFETY: the caller of `enter` keeps the context alive during the call, and BUSY excludes every other call.
+            unsafe { self.context.expose_wrapped::<T>(None) };
             drop(session);
         }
     }
 }
 
-/// Leaves null in a context.
+/// Stores null in a context when dropped.
 struct Finalized<'a>(&'a AtomicPtr<()>);
 
 impl Drop for Finalized<'_> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What no exported function lets through: a panic into C, and the end of its thread into Rust; and what none begins
-//! without.
+//! Wraps every exported function: catches panics, defers thread cancellation, logs the error that C receives, and checks the
+//! memory reserve. The entries are [`guard`] and [`guard_end`].
 
 use super::reserve;
 use core::ffi::c_int;
@@ -10,26 +10,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tcti_core::abi::{TSS2_RC, TSS2_RC_SUCCESS};
 use tcti_core::{Error, Result, ReturnCode};
 
-/// Runs the body of an exported function; a panic becomes `GENERAL_FAILURE`. What the body owned is dropped by then.
-/// `MEMORY` where the body might run out of it.
+/// Runs the body of an exported function and returns its code. A panic becomes `GENERAL_FAILURE`, after everything that the body
+/// owned was dropped. Returns `MEMORY`, without running the body, if the reserve is low.
 pub fn guard(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
     caught(|| reserve::check().and_then(|()| body()))
 }
 
-/// The same for one that ends something, and has to.
+/// Runs the body of an exported function that releases something, even if the reserve is low.
 pub fn guard_end(body: impl FnOnce() -> Result<()>) {
     caught(body);
 }
 
 fn caught(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
-    let _whole = Uncancelled::new();
+    let _deferred = CancellationDeferred::new();
     tcti_core::log::init();
     report_panics_to_the_log();
     let result = catch_unwind(AssertUnwindSafe(|| body().map_err(logged)));
     result.unwrap_or(Err(ReturnCode::GENERAL_FAILURE)).map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
 }
 
-/// The one place where errors are logged: C receives this one.
+/// Logs an error and returns its code. Errors are logged only here, where C receives them.
 #[cold]
 #[inline(never)]
 fn logged(error: Error) -> ReturnCode {
@@ -37,39 +37,40 @@ fn logged(error: Error) -> ReturnCode {
     error.code()
 }
 
-/// Until dropped, `pthread_cancel(3)` waits, and the call is completed first. glibc unwinds the thread, which Rust takes
-/// for a foreign exception and ends the process; musl ends it where it is, which leaves the context busy for ever.
-struct Uncancelled(c_int);
+/// Defers `pthread_cancel(3)` until it is dropped, so that the call completes first. Otherwise glibc would unwind the thread,
+/// which Rust treats as a foreign exception and aborts the process, and musl would end the thread at once, which would leave
+/// the context busy for ever.
+struct CancellationDeferred(c_int);
 
-// The crate libc does not have them on Linux.
+// The crate libc does not declare it for Linux.
 unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
 }
-/// `PTHREAD_CANCEL_DISABLE` of pthread.h, in glibc and in musl.
+/// `PTHREAD_CANCEL_DISABLE` in the pthread.h of glibc and of musl.
 const DISABLE: c_int = 1;
 
-impl Uncancelled {
-    fn new() -> Uncancelled {
+impl CancellationDeferred {
+    fn new() -> CancellationDeferred {
         let mut before = DISABLE;
-        // SAFETY: the state is a valid one, and the place for the old one lives during the call.
+        // SAFETY: DISABLE is a valid state, and `before` outlives the call.
         unsafe { pthread_setcancelstate(DISABLE, &mut before) };
-        Uncancelled(before)
+        CancellationDeferred(before)
     }
 }
 
-impl Drop for Uncancelled {
+impl Drop for CancellationDeferred {
     fn drop(&mut self) {
-        // SAFETY: the state is the one that was there before; glibc takes NULL, and so does musl.
+        // SAFETY: pthread_setcancelstate has returned this state in `new`; glibc and musl accept NULL for the old one.
         unsafe { pthread_setcancelstate(self.0, ptr::null_mut()) };
     }
 }
 
-/// Each of our libraries carries its own standard library, so this hook is nobody else's.
+/// Installs a panic hook that writes to the log. Each library contains its own copy of std, so the hook affects no other code.
 fn report_panics_to_the_log() {
-    // Nobody waits for the thread that was first: a child process may be without it.
+    // Never waits for the thread that came first: in a forked process it may not exist.
     static HOOKED: AtomicBool = AtomicBool::new(false);
     if cfg!(test) {
-        return; // the test harness has a hook of its own
+        return; // the test harness has its own hook
     }
     if !HOOKED.load(Ordering::Relaxed) && !HOOKED.swap(true, Ordering::Relaxed) {
         std::panic::set_hook(Box::new(|panic| {

@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a module says of itself.
+//! The description of a module for loaders: [`Info`].
 
 use core::ffi::{CStr, c_char};
 use tcti_core::abi::{TCTI_VERSION, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO};
 
-/// The information structure of a module, for the lifetime of the library.
+/// The information structure of a module; it lives as long as the library.
 #[repr(transparent)]
 pub struct Info(TSS2_TCTI_INFO);
 
-// SAFETY: the structure and the strings it points to are constant.
+// SAFETY: `Info::new` takes only static strings, and nothing modifies the structure.
 unsafe impl Sync for Info {}
 
 /// An `Init` function.
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
 
 impl Info {
-    /// Name, one sentence on what the module reaches, form of the configuration string, and `Init`, which is absent
-    /// in modules that no string can configure.
+    /// Describes a module: its name, one sentence about what it connects to, the form of its configuration string, and its
+    /// `Init`, which is absent if a string cannot configure the module.
     pub const fn new(
         name: &'static CStr,
         description: &'static CStr,
@@ -32,7 +32,7 @@ impl Info {
         })
     }
 
-    /// For C.
+    /// Returns the structure for C.
     pub const fn as_ptr(&'static self) -> *const TSS2_TCTI_INFO {
         &self.0
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C boundary: the only place where pointers from C are touched. [`init`] and [`init_with`] make a context,
-//! [`call`] enters one for a module's own functions, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] stops panics,
-//! and `reserve` has memory where malloc has none.
+//! The C boundary, where all pointers from C are handled: [`init`] and [`init_with`] create a context, [`call`] enters one for
+//! the functions that only one module has, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] catches panics, and `reserve`
+//! provides memory when malloc fails.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 mod context;
@@ -19,5 +19,5 @@ pub use context::CONTEXT_SIZE;
 pub use guard::{guard, guard_end};
 pub use info::Info;
 pub use init::{init, init_with};
-pub use reserve::lasting;
+pub use reserve::without_reserve;
 pub use thunks::call;

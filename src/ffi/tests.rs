@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The boundary as C sees it: every pointer wrong once, every moment of a context's life.
+//! Tests the boundary as a C program uses it: every invalid pointer, and every stage in the life of a context.
 
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "many calls with one justification")]
 
@@ -12,7 +12,7 @@ use tcti_core::testing::{GET_RANDOM, OK, Scripted};
 
 const GARBAGE: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 
-/// Memory of a caller, filled with garbage.
+/// The memory of a caller, initially filled with garbage.
 struct Caller(Box<[u64; CONTEXT_SIZE.div_ceil(8)]>);
 
 impl Caller {
@@ -23,7 +23,7 @@ impl Caller {
     fn open(conf: Option<&CStr>) -> (Caller, TSS2_RC) {
         let mut caller = Caller::memory();
         let mut size = CONTEXT_SIZE;
-        // SAFETY: the memory has CONTEXT_SIZE bytes.
+        // SAFETY: `caller` has CONTEXT_SIZE bytes.
         let rc = unsafe { init::<Scripted>(caller.ctx(), &mut size, conf.map_or(null(), CStr::as_ptr)) };
         (caller, rc)
     }
@@ -33,25 +33,25 @@ impl Caller {
     }
 
     fn head(&mut self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
-        // SAFETY: a context opens with its head; all-zero is a valid head too.
+        // SAFETY: Init has written a head at the start of the memory, or has zeroed it, which is a valid head, too.
         unsafe { self.ctx().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }
     }
 
     fn transmit(&mut self, size: usize, command: *const u8) -> TSS2_RC {
         let transmit = self.head().v1.transmit.unwrap();
-        // SAFETY: as a C caller would.
+        // SAFETY: the test passes a context that Init has filled, and valid pointers or NULL.
         unsafe { transmit(self.ctx(), size, command) }
     }
 
     fn receive(&mut self, size: *mut usize, response: *mut u8, timeout: i32) -> TSS2_RC {
         let receive = self.head().v1.receive.unwrap();
-        // SAFETY: as a C caller would.
+        // SAFETY: the test passes a context that Init has filled, and valid pointers or NULL.
         unsafe { receive(self.ctx(), size, response, timeout) }
     }
 
     fn finalize(&mut self) {
         let finalize = self.head().v1.finalize.unwrap();
-        // SAFETY: as a C caller would.
+        // SAFETY: the test passes a context that Init has filled, and valid pointers or NULL.
         unsafe { finalize(self.ctx()) }
     }
 }
@@ -61,9 +61,9 @@ fn code(rc: ReturnCode) -> TSS2_RC {
 }
 
 #[test]
-fn init_gives_the_size_first() {
+fn init_without_a_context_returns_the_size() {
     let mut size = 0;
-    // SAFETY: no memory is passed.
+    // SAFETY: the test passes no memory.
     assert_eq!(unsafe { init::<Scripted>(null_mut(), &mut size, null()) }, 0);
     let expected = match (size_of::<usize>(), align_of::<u64>()) {
         (8, _) => 88,
@@ -71,34 +71,34 @@ fn init_gives_the_size_first() {
         _ => 52,
     };
     assert_eq!(size, expected);
-    // SAFETY: no memory is passed.
+    // SAFETY: the test passes no memory.
     assert_eq!(unsafe { init::<Scripted>(null_mut(), null_mut(), null()) }, code(ReturnCode::BAD_VALUE));
 }
 
 #[test]
-fn init_refuses_memory_that_cannot_hold_a_context() {
+fn init_rejects_memory_that_cannot_hold_a_context() {
     let mut caller = Caller::memory();
     let mut size = CONTEXT_SIZE - 1;
-    // SAFETY: the memory has more bytes than we say.
+    // SAFETY: `caller` has more bytes than `size` states.
     assert_eq!(unsafe { init::<Scripted>(caller.ctx(), &mut size, null()) }, code(ReturnCode::BAD_VALUE));
-    // SAFETY: the memory has CONTEXT_SIZE bytes.
+    // SAFETY: `caller` has CONTEXT_SIZE bytes.
     assert_eq!(unsafe { init::<Scripted>(caller.ctx(), null_mut(), null()) }, code(ReturnCode::BAD_VALUE));
     size = CONTEXT_SIZE;
-    // SAFETY: nothing is written to misaligned memory.
+    // SAFETY: Init does not write to misaligned memory.
     let rc = unsafe { init::<Scripted>(caller.ctx().byte_add(1), &mut size, null()) };
     assert_eq!(rc, code(ReturnCode::BAD_VALUE));
-    assert!(caller.0.iter().all(|word| *word == GARBAGE), "untouched");
+    assert!(caller.0.iter().all(|word| *word == GARBAGE), "unchanged");
 }
 
 #[test]
-fn a_failed_init_leaves_zeroes() {
+fn a_failed_init_leaves_zeroed_memory() {
     let (caller, rc) = Caller::open(Some(c"nonsense"));
     assert_eq!(rc, code(ReturnCode::BAD_VALUE));
     assert!(caller.0.iter().flat_map(|word| word.to_ne_bytes()).take(CONTEXT_SIZE).all(|byte| byte == 0));
 }
 
 #[test]
-fn a_command_goes_through_the_vtable() {
+fn the_functions_in_the_context_exchange_a_command() {
     let (mut caller, rc) = Caller::open(None);
     assert_eq!(rc, 0);
     assert_eq!(caller.head().v1.version, 2);
@@ -119,14 +119,14 @@ fn a_command_goes_through_the_vtable() {
 }
 
 #[test]
-fn null_is_a_bad_reference_and_foreign_memory_a_bad_context() {
+fn null_is_a_bad_reference_and_a_foreign_context_a_bad_context() {
     let (mut caller, _) = Caller::open(None);
     let head = caller.head();
     let mut size = 64;
     let mut response = [0; 64];
     assert_eq!(caller.transmit(12, null()), code(ReturnCode::BAD_REFERENCE));
     assert_eq!(caller.receive(null_mut(), response.as_mut_ptr(), 0), code(ReturnCode::BAD_REFERENCE));
-    // SAFETY: NULL contexts are answered.
+    // SAFETY: the functions accept NULL.
     unsafe {
         assert_eq!(head.v1.transmit.unwrap()(null_mut(), 12, GET_RANDOM.as_ptr()), code(ReturnCode::BAD_REFERENCE));
         assert_eq!(head.v1.receive.unwrap()(null_mut(), &mut size, null_mut(), 0), code(ReturnCode::BAD_REFERENCE));
@@ -141,19 +141,19 @@ fn null_is_a_bad_reference_and_foreign_memory_a_bad_context() {
         head.v1.finalize.unwrap()(null_mut());
     }
     let mut foreign = Caller::memory();
-    // SAFETY: a foreign context opens with another magic.
+    // SAFETY: the functions read only the magic, which is another one.
     unsafe {
         assert_eq!(head.v1.transmit.unwrap()(foreign.ctx(), 12, GET_RANDOM.as_ptr()), code(ReturnCode::BAD_CONTEXT));
         assert_eq!(head.v1.receive.unwrap()(foreign.ctx(), &mut size, null_mut(), 0), code(ReturnCode::BAD_CONTEXT));
         head.v1.finalize.unwrap()(foreign.ctx());
     }
-    assert!(foreign.0.iter().all(|word| *word == GARBAGE), "untouched");
+    assert!(foreign.0.iter().all(|word| *word == GARBAGE), "unchanged");
     caller.finalize();
 }
 
-/// Modules in C share magics, and have the structures that they have.
+/// Guards against contexts of C modules: two of those share a magic, and their layouts differ from ours.
 #[test]
-fn the_magic_alone_makes_no_context() {
+fn a_context_must_have_the_second_magic() {
     let (mut caller, _) = Caller::open(None);
     *caller.0.last_mut().unwrap() ^= 1;
     assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(ReturnCode::BAD_CONTEXT));
@@ -180,7 +180,7 @@ fn poll_handles_follow_the_count_protocol() {
     let get = caller.head().v1.getPollHandles.unwrap();
     let mut handle = libc::pollfd { fd: 7, events: 7, revents: 7 };
     let mut count = 0;
-    // SAFETY: `count` says how many handles there is room for.
+    // SAFETY: the test passes in `count` the number of handles that fit.
     unsafe {
         assert_eq!(get(caller.ctx(), null_mut(), &mut count), 0);
         assert_eq!(count, 1);
@@ -195,7 +195,7 @@ fn poll_handles_follow_the_count_protocol() {
 }
 
 #[test]
-fn a_finalized_context_is_out_of_sequence() {
+fn calls_after_finalize_are_bad_sequences() {
     let (mut caller, _) = Caller::open(None);
     caller.finalize();
     caller.finalize();
@@ -205,7 +205,7 @@ fn a_finalized_context_is_out_of_sequence() {
 }
 
 #[test]
-fn a_panic_ends_the_session_and_not_the_process() {
+fn a_panic_ends_the_context_and_not_the_process() {
     let (mut caller, rc) = Caller::open(Some(c"panic"));
     assert_eq!(rc, 0);
     assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
@@ -217,10 +217,10 @@ fn a_panic_ends_the_session_and_not_the_process() {
 }
 
 #[test]
-fn a_second_call_inside_is_out_of_sequence() {
+fn a_nested_call_is_a_bad_sequence() {
     let (mut caller, _) = Caller::open(None);
     let ctx = caller.ctx();
-    // SAFETY: the context lives during both calls.
+    // SAFETY: `caller` keeps the context alive during both calls.
     let outer = unsafe {
         call::<Scripted>(ctx, |_| {
             let inner = call::<Scripted>(ctx, |_| Ok(()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One C function per slot of the vtable, the same for every transport. Each turns pointers into safe values and
-//! calls the session; none decides anything.
+//! The C functions of the table in a context, generic over the transport: [`head`] returns the table. Each function converts
+//! pointers into safe values and calls the session, which makes all decisions.
 
 use super::context::ContextRef;
 use super::guard::{guard, guard_end};
@@ -14,7 +14,7 @@ use tcti_core::session::{Entered, MAX_COMMAND, Received};
 use tcti_core::transport::Module;
 use tcti_core::{Result, ReturnCode};
 
-/// The vtable of the module of `T`.
+/// Returns the head of a context of `T`, with its functions.
 pub(super) const fn head<T: Module>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
     TSS2_TCTI_CONTEXT_COMMON_V2 {
         v1: TSS2_TCTI_CONTEXT_COMMON_V1 {
@@ -34,13 +34,13 @@ pub(super) const fn head<T: Module>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
 /// Enters a context from C and runs `body` on its session.
 ///
 /// # Safety
-/// `ctx` is NULL or points to a live context of some module.
+/// `ctx` is NULL or points to a live context of any module.
 pub unsafe fn call<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, body: impl FnOnce(Entered<'_, T>) -> Result<()>) -> TSS2_RC {
-    // SAFETY: the caller keeps the promise.
+    // SAFETY: the caller guarantees what `call_with` requires.
     unsafe { call_with(ctx, || Ok(()), body) }
 }
 
-/// The same, after a check of the other arguments.
+/// Checks the other arguments, then enters a context like [`call`].
 ///
 /// # Safety
 /// As for [`call`].
@@ -51,9 +51,9 @@ unsafe fn call_with<T: Module>(
 ) -> TSS2_RC {
     guard(|| {
         arguments()?;
-        // SAFETY: the caller passes a context or NULL.
+        // SAFETY: the caller passes NULL or a live context.
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
-        // SAFETY: its magic says that our Init made it.
+        // SAFETY: `check` has established that the Init of `T` made this context.
         let mut entered = unsafe { context.enter::<T>() }?;
         let result = entered.session().and_then(|session| body(session.enter()?));
         entered.leave();
@@ -61,7 +61,7 @@ unsafe fn call_with<T: Module>(
     })
 }
 
-/// NULL where C may not pass it.
+/// Fails with `BAD_REFERENCE` if a pointer is NULL.
 fn not_null<P>(pointer: *const P, what: &str) -> Result<()> {
     match pointer.is_null() {
         true => Err(tcti_core::fail!(ReturnCode::BAD_REFERENCE, "the pointer to the {what} is NULL")),
@@ -72,18 +72,18 @@ fn not_null<P>(pointer: *const P, what: &str) -> Result<()> {
 unsafe extern "C" fn transmit<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, command: *const u8) -> TSS2_RC {
     let body = |session: Entered<'_, T>| {
         let command: &[u8] = match size <= MAX_COMMAND {
-            // SAFETY: the caller passes `size` readable bytes.
+            // SAFETY: the caller passes `size` readable bytes at `command`.
             true => unsafe { core::slice::from_raw_parts(command, size) },
             false => {
                 return Err(tcti_core::fail!(
                     ReturnCode::BAD_VALUE,
-                    "a command of {size} bytes; at most {MAX_COMMAND} go"
+                    "the command has {size} bytes, more than the maximum of {MAX_COMMAND}"
                 ));
             }
         };
         session.transmit(command)
     };
-    // SAFETY: C passes the context that Init filled.
+    // SAFETY: C passes NULL or a live context.
     unsafe { call_with::<T>(ctx, || not_null(command, "command"), body) }
 }
 
@@ -95,16 +95,16 @@ unsafe extern "C" fn receive<T: Module>(
 ) -> TSS2_RC {
     let body = |session: Entered<'_, T>| {
         let wait = Wait::from_c(timeout)?;
-        let room = match response.is_null() {
+        let capacity = match response.is_null() {
             true => None,
-            // SAFETY: the caller passes how many bytes are writable at `response`.
+            // SAFETY: the caller passes in `size` how many bytes are writable at `response`.
             false => Some(unsafe { size.read() }),
         };
-        let (length, result) = match session.receive(room, wait)? {
+        let (length, result) = match session.receive(capacity, wait)? {
             Received::Size(length) => (length, Ok(())),
             Received::TooLarge(length) => (length, Err(ReturnCode::INSUFFICIENT_BUFFER.into())),
             Received::Response(bytes) => {
-                // SAFETY: the session checked that the caller's buffer holds as many bytes; it is not ours.
+                // SAFETY: the session has checked that the buffer of the caller has room; it does not overlap the session's.
                 unsafe { copy_nonoverlapping(bytes.as_ptr(), response, bytes.len()) };
                 (bytes.len(), Ok(()))
             }
@@ -113,12 +113,12 @@ unsafe extern "C" fn receive<T: Module>(
         unsafe { size.write(length) };
         result
     };
-    // SAFETY: C passes the context that Init filled.
+    // SAFETY: C passes NULL or a live context.
     unsafe { call_with::<T>(ctx, || not_null(size, "size of the response"), body) }
 }
 
 unsafe extern "C" fn cancel<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
-    // SAFETY: C passes the context that Init filled.
+    // SAFETY: C passes NULL or a live context.
     unsafe { call::<T>(ctx, |session| session.cancel()) }
 }
 
@@ -129,32 +129,32 @@ unsafe extern "C" fn get_poll_handles<T: Module>(
 ) -> TSS2_RC {
     let body = |session: Entered<'_, T>| {
         let found = session.poll_handles()?;
-        // SAFETY: the caller passes how many handles there is room for.
-        let room = unsafe { num_handles.read() };
+        // SAFETY: the caller passes in `num_handles` the length of its array.
+        let capacity = unsafe { num_handles.read() };
         // SAFETY: the caller passes a writable count.
         unsafe { num_handles.write(found.len()) };
         if handles.is_null() {
             return Ok(());
         }
-        if room < found.len() {
+        if capacity < found.len() {
             return Err(ReturnCode::INSUFFICIENT_BUFFER.into());
         }
-        // SAFETY: there is room for `found.len()` handles in the caller's array, which is not ours.
+        // SAFETY: the caller's array has room for `found.len()` handles, as checked, and does not overlap `found`.
         unsafe { copy_nonoverlapping(found.as_ptr(), handles, found.len()) };
         Ok(())
     };
-    // SAFETY: C passes the context that Init filled.
+    // SAFETY: C passes NULL or a live context.
     unsafe { call_with::<T>(ctx, || not_null(num_handles, "number of handles"), body) }
 }
 
 unsafe extern "C" fn set_locality<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, locality: u8) -> TSS2_RC {
-    // SAFETY: C passes the context that Init filled.
+    // SAFETY: C passes NULL or a live context.
     unsafe { call::<T>(ctx, |session| session.set_locality(locality)) }
 }
 
 unsafe extern "C" fn make_sticky<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, _handle: *mut u32, _sticky: u8) -> TSS2_RC {
     // No transport here is a resource manager.
-    // SAFETY: C passes the context that Init filled.
+    // SAFETY: C passes NULL or a live context.
     unsafe { call::<T>(ctx, |_| Err(ReturnCode::NOT_IMPLEMENTED.into())) }
 }
 
@@ -163,9 +163,9 @@ unsafe extern "C" fn finalize<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) {
         return;
     }
     guard_end(|| {
-        // SAFETY: C passes the context that Init filled.
+        // SAFETY: C passes NULL or a live context.
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
-        // SAFETY: its magic says that our Init made it.
+        // SAFETY: `check` has established that the Init of `T` made this context.
         drop(unsafe { context.enter::<T>() }?);
         Ok(())
     });

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 use tcti_core::Session;
-use tcti_core::testing::{is_emulated, itself};
+use tcti_core::testing::{is_emulated, this_program};
 
 const ROUNDS: u64 = 120;
 
@@ -76,7 +76,7 @@ fn counts_until_it_is_killed() {
 }
 
 fn start(path: &Path, number: u8) -> Child {
-    let mut command = itself();
+    let mut command = this_program();
     command.args(["--exact", "killed::counts_until_it_is_killed", "--nocapture"]);
     command.env(STATE, path).env(NUMBER, number.to_string()).stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().unwrap()

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tcti_core::session::Received;
-use tcti_core::testing::{GET_RANDOM, itself};
+use tcti_core::testing::{GET_RANDOM, this_program};
 use tcti_core::{ReturnCode, Session};
 
 pub(super) fn turn() -> MutexGuard<'static, ()> {
@@ -24,7 +24,7 @@ fn is_alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
     }
-    let mut alone = itself();
+    let mut alone = this_program();
     alone.args(["--exact", &format!("tests::{test}")]).env(ALONE, "1");
     let output = alone.output().unwrap();
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is tried when nothing is named. Nothing is printed while it goes; if all fail, one error says why each did.
+//! The defaults that are tried without a name: [`open`]. Nothing is logged in between; if all fail, one error states the reason
+//! for each.
 
 use crate::local;
 use crate::sys::{Child, Module};
@@ -12,20 +13,19 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use tcti_diagnosis::{self as diagnosis, Failure as Unfit};
-
 use tcti_core::{Result, ReturnCode, fail};
+use tcti_diagnosis::{self as diagnosis, Failure};
 
-/// One candidate.
-struct Default {
+/// One of the defaults to try.
+struct Candidate {
     library: &'static CStr,
-    reach: Reach,
+    requires: Requirement,
 }
 
-/// What a candidate needs. Looked at before its library is loaded, because the library would print that it is absent.
-enum Reach {
-    /// Only the library can tell.
-    Library,
+/// What a default needs. It is checked before the library is loaded, because the library would print an error.
+enum Requirement {
+    /// Unknown: only the library can check it.
+    Unknown,
     /// The D-Bus system bus.
     SystemBus,
     /// A character device.
@@ -36,29 +36,29 @@ enum Reach {
 
 const DEVICE: &CStr = c"libtss2-tcti-device.so.0";
 
-/// In this order.
-const DEFAULTS: [Default; 7] = [
-    Default { library: c"libtss2-tcti-default.so", reach: Reach::Library },
-    Default { library: c"libtss2-tcti-tabrmd.so.0", reach: Reach::SystemBus },
-    Default { library: DEVICE, reach: Reach::Device(c"/dev/tpmrm0") },
-    Default { library: DEVICE, reach: Reach::Device(c"/dev/tpm0") },
-    Default { library: DEVICE, reach: Reach::Device(c"/dev/tcm0") },
-    Default { library: c"libtss2-tcti-swtpm.so.0", reach: Reach::Simulator },
-    Default { library: c"libtss2-tcti-mssim.so.0", reach: Reach::Simulator },
+/// The defaults in the order in which they are tried.
+const DEFAULTS: [Candidate; 7] = [
+    Candidate { library: c"libtss2-tcti-default.so", requires: Requirement::Unknown },
+    Candidate { library: c"libtss2-tcti-tabrmd.so.0", requires: Requirement::SystemBus },
+    Candidate { library: DEVICE, requires: Requirement::Device(c"/dev/tpmrm0") },
+    Candidate { library: DEVICE, requires: Requirement::Device(c"/dev/tpm0") },
+    Candidate { library: DEVICE, requires: Requirement::Device(c"/dev/tcm0") },
+    Candidate { library: c"libtss2-tcti-swtpm.so.0", requires: Requirement::Simulator },
+    Candidate { library: c"libtss2-tcti-mssim.so.0", requires: Requirement::Simulator },
 ];
 
-impl Default {
-    /// Opens it. A device that does not open is added to `devices`, for the remedy.
-    fn open(&self, devices: &mut Vec<Unfit>) -> Result<Child> {
-        self.reach.probe(devices)?;
+impl Candidate {
+    /// Opens this default. Adds a device that does not open to `devices`, for the advice in the error message.
+    fn open(&self, devices: &mut Vec<Failure>) -> Result<Child> {
+        self.requires.probe(devices)?;
         let module = self.load()?;
-        // It would try the defaults, too, and so on without end.
+        // The library would try the defaults, too, in an endless recursion.
         if module.is_this_library() {
-            return Err(fail!(ReturnCode::IO_ERROR, "{} leads back to itself", self.library.to_string_lossy()));
+            return Err(fail!(ReturnCode::IO_ERROR, "{} is this library itself", self.library.to_string_lossy()));
         }
-        let conf = match self.reach {
-            Reach::Device(path) => Some(path),
-            Reach::Library | Reach::SystemBus | Reach::Simulator => None,
+        let conf = match self.requires {
+            Requirement::Device(path) => Some(path),
+            Requirement::Unknown | Requirement::SystemBus | Requirement::Simulator => None,
         };
         module.open(conf).map_err(|error| {
             fail!(ReturnCode::IO_ERROR, "{} does not open ({:?})", self.library.to_string_lossy(), error.code())
@@ -71,22 +71,24 @@ impl Default {
     }
 }
 
-impl Reach {
-    fn probe(&self, devices: &mut Vec<Unfit>) -> Result<()> {
+impl Requirement {
+    fn probe(&self, devices: &mut Vec<Failure>) -> Result<()> {
         match self {
-            Reach::Library => Ok(()),
-            Reach::SystemBus => probe_system_bus(),
-            Reach::Device(path) => probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))).map_err(|unfit| {
-                let error = fail!(ReturnCode::IO_ERROR, "{}", unfit.reason());
-                devices.push(unfit);
-                error
-            }),
-            Reach::Simulator => local::reach_simulator(),
+            Requirement::Unknown => Ok(()),
+            Requirement::SystemBus => probe_system_bus(),
+            Requirement::Device(path) => {
+                probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))).map_err(|failure| {
+                    let error = fail!(ReturnCode::IO_ERROR, "{}", failure.reason());
+                    devices.push(failure);
+                    error
+                })
+            }
+            Requirement::Simulator => local::probe_simulator(),
         }
     }
 }
 
-/// Where the bus listens unless the environment says otherwise (D-Bus specification, "Well-known Message Bus Instances").
+/// The default address of the system bus (D-Bus specification, "Well-known Message Bus Instances").
 const SYSTEM_BUS: &str = "/var/run/dbus/system_bus_socket";
 
 fn probe_system_bus() -> Result<()> {
@@ -96,15 +98,15 @@ fn probe_system_bus() -> Result<()> {
     }
 }
 
-fn probe_device(path: &Path) -> core::result::Result<(), Unfit> {
+fn probe_device(path: &Path) -> core::result::Result<(), Failure> {
     let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     match opened {
         Ok(device) => diagnosis::check(path, device.as_fd()),
-        Err(error) => Err(Unfit::system(path, Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
+        Err(error) => Err(Failure::system(path, Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
     }
 }
 
-/// The first default that opens; `IO_ERROR` when none does.
+/// Opens the first default that opens. Fails with `IO_ERROR` if none does.
 pub(crate) fn open() -> Result<Child> {
     let mut reasons: Vec<String> = Vec::new();
     let mut devices = Vec::new();
@@ -127,7 +129,7 @@ pub(crate) fn open() -> Result<Child> {
     ))
 }
 
-/// The first default whose library loads; `NOT_SUPPORTED` when none does.
+/// Loads the first default whose library loads. Fails with `NOT_SUPPORTED` if none does.
 pub(crate) fn load() -> Result<Module> {
     let mut reasons = Vec::new();
     for candidate in &DEFAULTS {
@@ -137,7 +139,7 @@ pub(crate) fn load() -> Result<Module> {
         }
     }
     reasons.dedup();
-    // Who asks for this looks around and opens nothing.
+    // The caller only queries information, so this is not worth an error in the log.
     log::info!("no library of a default TCTI loads: {}", reasons.join("; "));
     Err(ReturnCode::NOT_SUPPORTED.into())
 }

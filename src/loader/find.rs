@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! From a name to a library.
+//! Finds the library of a TCTI by its name: `find`; [`candidates`] lists the files that it tries.
 
-use crate::nearest;
+use crate::suggestion;
 use crate::sys::Module;
 use core::ffi::CStr;
 use std::ffi::CString;
 use tcti_core::visible::visible;
 use tcti_core::{Result, ReturnCode, fail};
 
-/// The files that a name stands for, in the order they are tried; a path stands for itself.
+/// Returns the files for a name, in the order in which they are tried; for a path, only that.
 pub fn candidates(name: &CStr) -> Vec<CString> {
     let name = match name.to_bytes() {
-        b"abrmd" => b"tabrmd", // as people call it after the daemon
+        b"abrmd" => b"tabrmd", // users name it after the daemon
         other => other,
     };
     if name.contains(&b'/') {
@@ -23,7 +23,8 @@ pub fn candidates(name: &CStr) -> Vec<CString> {
     forms.iter().filter_map(|(before, after)| file(before, after)).collect()
 }
 
-/// Loads the first candidate that is there. `NOT_SUPPORTED` when none loads.
+/// Loads the first candidate that exists and loads. Fails with `NOT_SUPPORTED` if none does, and with the code of
+/// [`Module::load`] for a library without a TCTI.
 pub(crate) fn find(name: &CStr) -> Result<Module> {
     let candidates = candidates(name);
     let mut found = Vec::new();
@@ -32,7 +33,7 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
             Ok(Some(module)) => return Ok(module),
             Ok(None) => {}
             Err(error) if error.code() != ReturnCode::NOT_SUPPORTED => return Err(error),
-            // Two names of one file have the same reason.
+            // Two names of the same file fail for the same reason.
             Err(error) if found.iter().any(|reason: &String| reason == error.message()) => {}
             Err(error) => found.push(error.to_string()),
         }
@@ -44,10 +45,10 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
             ReturnCode::NOT_SUPPORTED,
             "no TCTI \"{}\": there is no library {tried}. {}",
             visible(&*name),
-            nearest::advice(&name)
+            suggestion::for_name(&name)
         ),
         false => {
-            let package = found.iter().find_map(|reason| nearest::package(reason));
+            let package = found.iter().find_map(|reason| suggestion::package(reason));
             let advice = package.map(|package| format!(". Install {package}")).unwrap_or_default();
             let reasons = found.join("; ");
             fail!(ReturnCode::NOT_SUPPORTED, "the library of the TCTI \"{name}\" does not load: {reasons}{advice}")
@@ -60,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_stands_for_five_files() {
+    fn a_name_has_five_candidates() {
         assert_eq!(
             candidates(c"swtpm"),
             [
@@ -82,12 +83,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_library_is_not_supported() {
+    fn a_file_that_is_not_a_library_is_not_supported() {
         assert_eq!(find(c"/etc/passwd").err(), Some(ReturnCode::NOT_SUPPORTED.into()));
     }
 
     #[test]
-    fn a_library_that_is_no_tcti_is_an_error_of_ours() {
+    fn a_library_without_a_tcti_is_a_bad_reference() {
         assert_eq!(find(c"libc.so.6").err(), Some(ReturnCode::BAD_REFERENCE.into()));
     }
 }

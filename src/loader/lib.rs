@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How a TCTI module is found and opened: [`NameConf`] reads what a person wrote, [`Module`] is a library that holds a
-//! TCTI, [`Child`] an open context of it, [`open`] does it all.
+//! Finds and opens TCTI modules by name: [`open`]. [`NameConf`] is a parsed `name:conf`, [`Module`] a loaded library with a
+//! TCTI, [`Child`] an open context of such a module.
 
 mod defaults;
 pub mod find;
 mod local;
 mod name_conf;
-mod nearest;
+mod suggestion;
 mod sys;
 
 pub use name_conf::NameConf;
@@ -16,16 +16,16 @@ use core::ffi::CStr;
 use tcti_core::visible::visible;
 use tcti_core::{Result, fail};
 
-/// Opens what is named; without a name, the first default that opens. At level info the log says which it is.
-pub fn open(what: &NameConf<'_>) -> Result<Child> {
-    let Some(name) = what.name() else { return defaults::open() };
+/// Opens the TCTI with the given name; without a name, the first default that opens. Logs at level info which one was opened.
+pub fn open(name_conf: &NameConf<'_>) -> Result<Child> {
+    let Some(name) = name_conf.name() else { return defaults::open() };
     let module = find::find(name)?;
-    let is_known = module.is_of_the_stack();
-    let shown = what.conf().map_or_else(|| "no conf".to_owned(), |conf| format!("conf {}", show(conf)));
-    let child = module.open(what.conf()).map_err(|error| {
+    let logs_errors = module.logs_errors();
+    let shown = name_conf.conf().map_or_else(|| "no conf".to_owned(), |conf| format!("conf {}", show(conf)));
+    let child = module.open(name_conf.conf()).map_err(|error| {
         let code = error.code();
-        match error.message().is_empty() && !is_known {
-            // Others may have logged why, or not.
+        match error.message().is_empty() && !logs_errors {
+            // A third-party module may not have logged the reason.
             true => {
                 fail!(code, "the TCTI {} does not open with {shown}: error {:#x} ({code:?})", show(name), code.to_c())
             }
@@ -40,7 +40,7 @@ fn show(text: &CStr) -> String {
     visible(text.to_string_lossy().as_ref())
 }
 
-/// Loads what is named without opening it; without a name, the first default whose library loads.
+/// Loads the module with the given name without opening it; without a name, the first default whose library loads.
 pub fn load(name: Option<&CStr>) -> Result<Module> {
     match name {
         Some(name) => find::find(name),

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `name:conf`, as people write it into `TPM2TOOLS_TCTI` and its likes.
+//! Parses `name:conf`, the form of `TPM2TOOLS_TCTI` and similar variables: [`NameConf::parse`].
 
 use core::ffi::CStr;
 use std::ffi::CString;
 use tcti_core::{Result, ReturnCode, fail};
 
-/// A module's name and its configuration string; empty counts as absent.
+/// The name of a module and its configuration string. Empty parts are treated as absent.
 #[derive(Debug)]
 pub struct NameConf<'a> {
     name: Option<CString>,
@@ -13,13 +13,18 @@ pub struct NameConf<'a> {
 }
 
 impl<'a> NameConf<'a> {
-    /// Splits at the first ':'. `BAD_VALUE` when the text is longer than a path may be, or has a conf without a name.
+    /// Splits the text at the first ':'. Fails with `BAD_VALUE` if the text is longer than a path may be, or if the name is
+    /// missing before a configuration string.
     pub fn parse(text: Option<&'a CStr>) -> Result<NameConf<'a>> {
         let Some(text) = text else { return NameConf::new(None, None) };
         let bytes = text.to_bytes();
         let limit = usize::try_from(libc::PATH_MAX).unwrap_or_default() - 1;
         if bytes.len() > limit {
-            return Err(fail!(ReturnCode::BAD_VALUE, "a TCTI of {} bytes; at most {limit} are read", bytes.len()));
+            return Err(fail!(
+                ReturnCode::BAD_VALUE,
+                "the name of a TCTI has {} bytes; at most {limit} are allowed",
+                bytes.len()
+            ));
         }
         let colon = bytes.iter().position(|&byte| byte == b':');
         let name = bytes.get(..colon.unwrap_or(bytes.len())).unwrap_or_default();
@@ -30,7 +35,7 @@ impl<'a> NameConf<'a> {
         NameConf::new(CString::new(name).ok(), conf)
     }
 
-    /// From both parts. `BAD_VALUE` for a conf without a name.
+    /// Combines both parts. Fails with `BAD_VALUE` for a configuration string without a name.
     pub fn new(name: Option<CString>, conf: Option<&'a CStr>) -> Result<NameConf<'a>> {
         let name = name.filter(|name| !name.is_empty());
         let conf = conf.filter(|conf| !conf.is_empty());
@@ -44,12 +49,12 @@ impl<'a> NameConf<'a> {
         Ok(NameConf { name, conf })
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn name(&self) -> Option<&CStr> {
         self.name.as_deref()
     }
 
-    /// The configuration string.
+    /// Returns the configuration string.
     pub fn conf(&self) -> Option<&'a CStr> {
         self.conf
     }
@@ -64,14 +69,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_colon_splits() {
+    fn the_text_is_split_at_the_first_colon() {
         assert_eq!(parts(c"swtpm:host=::1"), Ok((Some(c"swtpm".to_owned()), Some(c"host=::1"))));
         assert_eq!(parts(c"pcap:device:/dev/tpm0"), Ok((Some(c"pcap".to_owned()), Some(c"device:/dev/tpm0"))));
         assert_eq!(parts(c"cmd:\xff"), Ok((Some(c"cmd".to_owned()), Some(c"\xff"))));
     }
 
     #[test]
-    fn empty_counts_as_absent() {
+    fn empty_parts_are_absent() {
         assert_eq!(parts(c""), Ok((None, None)));
         assert_eq!(parts(c":"), Ok((None, None)));
         assert_eq!(parts(c"swtpm"), Ok((Some(c"swtpm".to_owned()), None)));
@@ -80,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_conf_without_a_name_is_not_dropped() {
+    fn a_conf_without_a_name_is_a_bad_value() {
         assert_eq!(parts(c":/dev/tpm0"), Err(ReturnCode::BAD_VALUE.into()));
         assert_eq!(NameConf::new(None, Some(c"/dev/tpm0")).err(), Some(ReturnCode::BAD_VALUE.into()));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Foreign libraries and the contexts they make.
+//! Loads other libraries and calls their contexts: [`Module`] is a library with a TCTI, [`Child`] an open context.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::{CStr, c_char, c_void};
@@ -15,35 +15,37 @@ use tcti_core::{PollHandle, Result, ReturnCode, Tcti, Wait, fail};
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
 type InfoFn = unsafe extern "C" fn() -> *const TSS2_TCTI_INFO;
 
-/// A loaded library that holds a TCTI.
+/// A loaded library with a TCTI.
 pub struct Module {
     info: NonNull<TSS2_TCTI_INFO>,
-    /// Last, so that it goes last.
+    /// The last field, so that it is dropped last.
     _library: Library,
 }
 
 impl Module {
-    /// Loads one file, which `dlopen(3)` looks for; `None` when the file does not exist. `NOT_SUPPORTED` when the dynamic
-    /// linker refuses it, `BAD_REFERENCE` or `GENERAL_FAILURE` when it is a library without a TCTI.
+    /// Loads a file by `dlopen(3)`; `None` if the file does not exist. Fails with `NOT_SUPPORTED` if the dynamic linker rejects
+    /// the file, and with `BAD_REFERENCE` or `GENERAL_FAILURE` if the library has no TCTI.
     pub(crate) fn load(file: &CStr) -> Result<Option<Module>> {
         let shown = file.to_string_lossy();
         let os_file = std::ffi::OsStr::from_bytes(file.to_bytes());
-        // SAFETY: whoever names a library trusts what it does when it is loaded.
+        // SAFETY: the user who names a library guarantees that its initialisers may run.
         let library = match unsafe { Library::open(Some(os_file), RTLD_NOW | RTLD_LOCAL) } {
             Ok(library) => library,
             Err(error) => return refusal(&shown, &reason(&error)),
         };
-        // SAFETY: in a TCTI library the symbol has this type (TCG "TSS 2.0 TCTI API", section 3.5).
-        let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }
-            .map_err(|_| fail!(ReturnCode::BAD_REFERENCE, "{shown} is no TCTI: it has no function Tss2_Tcti_Info"))?;
-        // SAFETY: the function takes nothing and returns a pointer to constant data, or NULL.
+        // SAFETY: a TCTI library exports a symbol of this name with this type (TCG "TSS 2.0 TCTI API", section 3.5).
+        let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }.map_err(|_| {
+            fail!(ReturnCode::BAD_REFERENCE, "{shown} is not a TCTI: it has no function Tss2_Tcti_Info")
+        })?;
+        // SAFETY: the specification defines the function without arguments; it returns NULL or a pointer to constant data.
         let info = unsafe { info() };
-        let info = NonNull::new(info.cast_mut())
-            .ok_or_else(|| fail!(ReturnCode::GENERAL_FAILURE, "{shown} is no TCTI: its Tss2_Tcti_Info answers NULL"))?;
+        let info = NonNull::new(info.cast_mut()).ok_or_else(|| {
+            fail!(ReturnCode::GENERAL_FAILURE, "{shown} is not a TCTI: its Tss2_Tcti_Info returns NULL")
+        })?;
         Ok(Some(Module { info, _library: library }))
     }
 
-    /// Whether it is the library that this code is in; each that has a loader has its own copy.
+    /// Returns whether this is the library that contains this code. Each library with a loader has its own copy.
     pub(crate) fn is_this_library(&self) -> bool {
         static HERE: u8 = 0;
         let here = base((&raw const HERE).cast());
@@ -51,12 +53,12 @@ impl Module {
     }
 
     fn info(&self) -> &TSS2_TCTI_INFO {
-        // SAFETY: the data is constant and lives as long as the library, which we hold.
+        // SAFETY: the library keeps the data constant until it is unloaded, and `self` keeps it loaded.
         unsafe { self.info.as_ref() }
     }
 
-    /// Whether it is a module of tpm2-tss, ours or its own: those say in the log what is wrong.
-    pub(crate) fn is_of_the_stack(&self) -> bool {
+    /// Returns whether this is a module of tpm2-tss, in C or in Rust: they log the reason for an error.
+    pub(crate) fn logs_errors(&self) -> bool {
         const NAMES: [&CStr; 13] = [
             c"tcti-cmd",
             c"tcti-device",
@@ -76,30 +78,30 @@ impl Module {
         NAMES.contains(&name)
     }
 
-    /// The file that it was loaded from.
+    /// Returns the file from which the library was loaded.
     fn file(&self) -> String {
         found(self.info.as_ptr().cast()).filter(|found| !found.dli_fname.is_null()).map_or_else(String::new, |found| {
-            // SAFETY: the linker's name of a library lives as long as the library, which we hold.
+            // SAFETY: the dynamic linker keeps the name until the library is unloaded, and `self` keeps it loaded.
             visible(unsafe { CStr::from_ptr(found.dli_fname) }.to_string_lossy().as_ref())
         })
     }
 
-    /// Version of the module's contexts.
+    /// Returns the version of the module's contexts.
     pub fn version(&self) -> u32 {
         self.info().version
     }
 
-    /// Name, description and help on the configuration string; empty where the module has NULL.
+    /// Returns the name, the description and the help for the configuration string; empty where the module has NULL.
     pub fn texts(&self) -> [&CStr; 3] {
         let info = self.info();
         [info.name, info.description, info.config_help].map(|text| match text.is_null() {
             true => c"",
-            // SAFETY: the strings are constant and live as long as the library, which we hold.
+            // SAFETY: the library keeps the strings constant until it is unloaded, and `self` keeps it loaded.
             false => unsafe { CStr::from_ptr(text) },
         })
     }
 
-    /// Makes a context. The code of the module passes through, without a message: the module may have logged one.
+    /// Creates a context. Passes on the code of the module, without a message, because the module may have logged one.
     pub fn open(self, conf: Option<&CStr>) -> Result<Child> {
         let [name, ..] = self.texts();
         let init: Init = self.info().init.ok_or_else(|| {
@@ -111,26 +113,26 @@ impl Module {
         })?;
         let conf = conf.map_or(null(), CStr::as_ptr);
         let mut size = 0;
-        // SAFETY: NULL asks for the size.
+        // SAFETY: with a NULL context the module writes only the size, to a local variable.
         ReturnCode::from_c(unsafe { init(null_mut(), &mut size, conf) })?;
         if size < size_of::<TSS2_TCTI_CONTEXT_COMMON_V1>() {
             return Err(fail!(
                 ReturnCode::GENERAL_FAILURE,
-                "the TCTI \"{}\" asks for a context of {size} bytes, less than its head has",
+                "the TCTI \"{}\" requests a context of {size} bytes, which is smaller than its head",
                 name.to_string_lossy()
             ));
         }
         let context = Memory::zeroed(size)?;
-        // SAFETY: the memory has the size that was asked for.
+        // SAFETY: `context` has the size that the module has requested.
         ReturnCode::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) })?;
         Ok(Child { context, module: self })
     }
 }
 
-/// The dynamic linker does not load a file, for this reason: `None` when the file does not exist.
+/// Interprets the reason for which the dynamic linker did not load a file: `None` if the file does not exist.
 fn refusal(file: &str, reason: &str) -> Result<Option<Module>> {
-    // The linker names the file that is missing first, which may be one that the library needs. Its message is in the
-    // language of the program, as is the system's.
+    // The message begins with the name of the missing file, which may be one that the library needs. It may be translated,
+    // as the messages of strerror(3) are.
     let no_such_file = nix::errno::Errno::ENOENT.desc();
     let translated = std::io::Error::from_raw_os_error(libc::ENOENT).to_string();
     let translated = translated.split(" (os error").next().unwrap_or(no_such_file);
@@ -141,26 +143,26 @@ fn refusal(file: &str, reason: &str) -> Result<Option<Module>> {
     }
 }
 
-/// Where the library is that has something at this address.
+/// Returns the base address of the library that contains an address.
 fn base(address: *const c_void) -> Option<*mut c_void> {
     found(address).map(|found| found.dli_fbase)
 }
 
-/// The library that has something at this address.
+/// Returns the library that contains an address.
 fn found(address: *const c_void) -> Option<libc::Dl_info> {
     let mut found =
         libc::Dl_info { dli_fname: null(), dli_fbase: null_mut(), dli_sname: null(), dli_saddr: null_mut() };
-    // SAFETY: any address may be asked for, and the place for the answer lives during the call.
+    // SAFETY: dladdr accepts any address and writes to `found`, which outlives the call.
     let known = unsafe { libc::dladdr(address, &mut found) };
     (known != 0).then_some(found)
 }
 
-/// dlerror's sentence.
+/// Returns the text of dlerror(3).
 fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Memory of a context, from calloc.
+/// The memory of a context, allocated with calloc.
 struct Memory(NonNull<TSS2_TCTI_CONTEXT>);
 
 impl Memory {
@@ -175,90 +177,90 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: the memory is from calloc and nobody else's.
+        // SAFETY: calloc has returned the memory, and `self` owns it.
         unsafe { libc::free(self.0.as_ptr().cast()) };
     }
 }
 
-/// An open context of another module. Dropping it finalizes the context, frees its memory, then lets the library go.
+/// An open context of another module. Dropping it finalizes the context, frees its memory, and then unloads the library.
 pub struct Child {
     context: Memory,
     module: Module,
 }
 
-// SAFETY: a TCTI context may be used from any thread, one at a time.
+// SAFETY: a TCTI allows its context to be used from any thread, one at a time, and `&mut self` excludes the others.
 unsafe impl Send for Child {}
 
 impl Child {
-    /// The file of the library.
+    /// Returns the file of the library.
     pub(crate) fn file(&self) -> String {
         self.module.file()
     }
 
-    /// The context, for calls as C makes them.
+    /// Returns the context, for calls through its C functions.
     pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
         self.context.0.as_ptr()
     }
 
-    /// The functions of the context; those that its version lacks are absent.
+    /// Returns the head of the context; functions that its version lacks are `None`.
     pub fn head(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
         let head: *const TSS2_TCTI_CONTEXT_COMMON_V1 = self.as_ptr().cast();
-        // SAFETY: a context opens with its head, at least of version 1.
+        // SAFETY: Init has written a head of version 1 or later at the start of the context.
         let v1 = unsafe { head.read() };
         #[expect(non_snake_case, reason = "C name")]
         let makeSticky = match v1.version {
             0 | 1 => None,
-            // SAFETY: from version 2 on the head has this slot too.
+            // SAFETY: a module that states version 2 or later has written a head with this field.
             _ => unsafe { head.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }.makeSticky,
         };
         TSS2_TCTI_CONTEXT_COMMON_V2 { v1, makeSticky }
     }
 }
 
-/// Each call answers as the macros of tss2_tcti.h do: `ABI_MISMATCH` for a context that is
-/// too old, `NOT_IMPLEMENTED` for a function that it lacks; else the code of the module passes through.
+/// Each call returns what the macros of tss2_tcti.h return: `ABI_MISMATCH` for a context of version 0, `NOT_IMPLEMENTED` for a
+/// function that the context lacks, otherwise the code of the module.
 impl Tcti for Child {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         let transmit = self.slot(|head| head.v1.transmit)?;
-        // SAFETY: the context is open and `command` readable.
+        // SAFETY: `self` keeps the context open, and `command` is readable for its length.
         ReturnCode::from_c(unsafe { transmit(self.as_ptr(), command.len(), command.as_ptr()) })
     }
 
     fn response_size(&mut self, wait: Wait) -> Result<usize> {
         let receive = self.slot(|head| head.v1.receive)?;
         let mut size = 0;
-        // SAFETY: the context is open; NULL asks for the size.
+        // SAFETY: `self` keeps the context open; with a NULL buffer the module writes only the size.
         ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, null_mut(), wait.to_c()) })?;
         Ok(size)
     }
 
-    fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize> {
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize> {
         let receive = self.slot(|head| head.v1.receive)?;
-        let mut size = room.len();
-        // SAFETY: the context is open and `room` writable for `size` bytes.
-        ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, room.as_mut_ptr(), wait.to_c()) })?;
-        Ok(size.min(room.len()))
+        let mut size = buffer.len();
+        // SAFETY: `self` keeps the context open, and `buffer` is writable for `size` bytes.
+        ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, buffer.as_mut_ptr(), wait.to_c()) })?;
+        Ok(size.min(buffer.len()))
     }
 
     fn cancel(&mut self) -> Result<()> {
         let cancel = self.slot(|head| head.v1.cancel)?;
-        // SAFETY: the context is open.
+        // SAFETY: `self` keeps the context open.
         ReturnCode::from_c(unsafe { cancel(self.as_ptr()) })
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
         let set_locality = self.slot(|head| head.v1.setLocality)?;
-        // SAFETY: the context is open.
+        // SAFETY: `self` keeps the context open.
         ReturnCode::from_c(unsafe { set_locality(self.as_ptr(), locality) })
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let get = self.slot(|head| head.v1.getPollHandles)?;
         let mut count = 0;
-        // SAFETY: the context is open; NULL asks for the count.
+        // SAFETY: `self` keeps the context open; with a NULL array the module writes only the count.
         ReturnCode::from_c(unsafe { get(self.as_ptr(), null_mut(), &mut count) })?;
         let mut handles = vec![PollHandle { fd: -1, events: 0, revents: 0 }; count];
-        // SAFETY: the context is open and there is room for `count` handles.
+        // SAFETY: `self` keeps the context open, and `handles` has room for `count` handles.
         ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
         handles.truncate(count);
         Ok(handles)
@@ -266,6 +268,7 @@ impl Tcti for Child {
 }
 
 impl Child {
+    /// Returns one function of the context.
     fn slot<F>(&self, slot: impl FnOnce(&TSS2_TCTI_CONTEXT_COMMON_V2) -> Option<F>) -> Result<F> {
         let head = self.head();
         match head.v1.version {
@@ -278,7 +281,7 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         if let Some(finalize) = self.head().v1.finalize {
-            // SAFETY: the module made this context, and nobody uses it any more.
+            // SAFETY: the module has made this context, which `self` owns and does not use afterwards.
             unsafe { finalize(self.as_ptr()) };
         }
     }
@@ -290,7 +293,7 @@ mod tests {
     use tcti_ffi::Info;
 
     #[test]
-    fn a_library_knows_itself() {
+    fn a_library_recognises_itself() {
         static INFO: Info = Info::new(c"test", c"", c"", None);
         let module = |info: *const TSS2_TCTI_INFO| Module {
             info: NonNull::new(info.cast_mut()).unwrap(),
@@ -298,7 +301,7 @@ mod tests {
         };
         assert!(module(INFO.as_ptr()).is_this_library());
         let elsewhere = (libc::getpid as unsafe extern "C" fn() -> libc::pid_t) as *const TSS2_TCTI_INFO;
-        assert!(!module(elsewhere).is_this_library(), "only its address counts");
-        assert!(!module(core::ptr::without_provenance(8)).is_this_library(), "nothing is there");
+        assert!(!module(elsewhere).is_this_library(), "a function of libc is in another library");
+        assert!(!module(core::ptr::without_provenance(8)).is_this_library(), "no library is at this address");
     }
 }

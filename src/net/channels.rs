@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The two channels of a simulator and the configuration string that swtpm and mssim share; [`Channels::parse`] reads it.
+//! The two channels of a simulator, and the configuration string that swtpm and mssim share: [`Channels::parse`].
 
 use super::descendants::Descendants;
 use super::endpoint::{Address, Endpoint};
@@ -12,12 +12,12 @@ use tcti_core::transport::Inheritance;
 use tcti_core::visible::visible;
 use tcti_core::{Result, ReturnCode};
 
-/// The host of a simulator unless the configuration says otherwise.
+/// The default host of a simulator.
 pub const DEFAULT_HOST: &str = "localhost";
-/// The port of a simulator's data channel unless the configuration says otherwise.
+/// The default port of a simulator's data channel.
 pub const DEFAULT_PORT: u16 = 2321;
-/// How long a connection may take to be made, and a control command to be answered. A simulator answers between two
-/// TPM commands, and a long one (an RSA key) may be under way for another program.
+/// The default time limit for a connection attempt and for the response to a control command. A simulator responds between two
+/// TPM commands, and a long one, such as the generation of an RSA key, may be in progress for another program.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The keys of [`Channels::parse`].
@@ -30,23 +30,23 @@ const CONTROL_REMEDY: &str = "This is the control channel: start the simulator w
 /// The two channels of a simulator.
 #[derive(Debug)]
 pub struct Channels {
-    /// Commands and responses.
+    /// The channel of TPM commands and responses.
     pub data: Endpoint,
-    /// Control or platform commands.
+    /// The channel of control or platform commands.
     pub control: Endpoint,
     descendants: Descendants,
 }
 
 impl Channels {
-    /// Connects the data channel; the control channel will be that of the same machine.
+    /// Connects the data channel. The control channel will then be that of the same machine.
     pub fn connect_data(&mut self) -> Result<Stream> {
         let stream = self.data.connect()?;
         self.control.follow(&self.data);
         Ok(stream)
     }
 
-    /// Connects the control channel before the data channel, which will be that of the same machine. Where nothing listens
-    /// at all, the error is that of the data channel, whose address people know.
+    /// Connects the control channel before the data channel, which will then be that of the same machine. If neither can be
+    /// reached, the error is that of the data channel, whose address is the one that users configure.
     pub fn connect_control(&mut self) -> Result<Stream> {
         let since = Instant::now();
         match self.control.connect_to_any() {
@@ -63,22 +63,22 @@ impl Channels {
         }
     }
 
-    /// Lets go of what a parent process has, too, see [`Transport::after_fork`](tcti_core::Transport::after_fork).
+    /// Releases what belongs to the parent process, see [`Transport::after_fork`](tcti_core::Transport::after_fork).
     pub fn after_fork(&mut self, inheritance: Inheritance) {
         self.data.after_fork(inheritance);
         self.control.after_fork(inheritance);
         self.descendants.after_fork(inheritance);
     }
 
-    /// Whether the connections that are made next may be kept. Not where a process was forked that has those of before,
-    /// which are of no use any more: a simulator would serve this process alone. To be asked before each.
+    /// Returns whether the next connection may be kept open. Call this before each connection. It may not if a process was forked
+    /// that has a copy of this context: the simulator would serve only this process.
     pub fn may_be_kept(&mut self) -> bool {
         !self.descendants.exist()
     }
 
-    /// Reads `host=`, `port=`, `path=`, `ctrl_port=`, `ctrl_path=` and `timeout=` (milliseconds, see [`Endpoint::timeout`]). Other
-    /// keys, `others`, go to `other`, which answers `None` for one it does not know. The control channel is at port + 1 or at
-    /// SOCKET.ctrl unless the string says otherwise. `BAD_VALUE` names the offending part.
+    /// Parses `host=`, `port=`, `path=`, `ctrl_port=`, `ctrl_path=` and `timeout=` (milliseconds, see [`Endpoint::timeout`]).
+    /// Passes the keys in `others` to `other`, which returns `None` for an unknown key. The default control channel is at port
+    /// + 1 or at SOCKET.ctrl. Fails with `BAD_VALUE` and a message that names the invalid part.
     pub fn parse<'a>(
         conf: Conf<'a>,
         others: &[&str],
@@ -97,7 +97,8 @@ struct Keys<'a> {
     host: Option<&'a str>,
     port: Option<u16>,
     path: Option<&'a OsStr>,
-    /// Whether the last of host and path is a path: it counts, as in C, whose modules say nothing of the other.
+    /// Whether the last of host and path is a path. The last one applies, as in the C modules, which ignore the other one
+    /// silently.
     is_path: bool,
     ctrl_port: Option<u16>,
     ctrl_path: Option<&'a OsStr>,
@@ -121,11 +122,11 @@ impl<'a> Keys<'a> {
     }
 
     fn channels(self) -> Result<Channels> {
-        if let Some(passed_over) = self.passed_over() {
+        if let Some(ignored) = self.ignored() {
             let counts = if self.is_path { "path=" } else { "host=" };
             log::warn!(
-                "a simulator has one address: {counts} in the configuration string counts, as the last of host= and \
-                 path=, and {passed_over} does not"
+                "a simulator has one address: {counts} in the configuration string applies, as the last of host= and \
+                 path=, and {ignored} does not"
             );
         }
         if self.ctrl_path.is_some() && self.ctrl_port.is_some() {
@@ -147,9 +148,9 @@ impl<'a> Keys<'a> {
             (Some(ctrl_path), _, _) => Address::Unix(ctrl_path.into()),
             (None, Some(ctrl_port), _) => tcp(ctrl_port),
             (None, None, Some(data_path)) => {
-                let mut beside = data_path.to_owned();
-                beside.push(".ctrl");
-                Address::Unix(path("path", &beside)?.into())
+                let mut ctrl_path = data_path.to_owned();
+                ctrl_path.push(".ctrl");
+                Address::Unix(path("path", &ctrl_path)?.into())
             }
             (None, None, None) => tcp(data_port.checked_add(1).ok_or_else(|| {
                 tcti_core::fail!(
@@ -161,12 +162,12 @@ impl<'a> Keys<'a> {
         Ok(Channels {
             data: Endpoint::new(data, timeout, DATA_REMEDY),
             control: Endpoint::new(control, timeout, CONTROL_REMEDY),
-            descendants: Descendants::Unasked,
+            descendants: Descendants::Unknown,
         })
     }
 
-    /// What is written beside the address that counts.
-    fn passed_over(&self) -> Option<&'static str> {
+    /// Returns the keys that do not apply because of a later `host=` or `path=`.
+    fn ignored(&self) -> Option<&'static str> {
         match (self.is_path, self.host, self.port, self.path) {
             (true, Some(_), Some(_), _) => Some("what host= and port= say"),
             (true, Some(_), None, _) => Some("host="),
@@ -182,21 +183,29 @@ fn port(key: &str, value: &OsStr) -> Result<u16> {
     Ok(u16::try_from(number).unwrap_or(u16::MAX))
 }
 
-/// A host without the brackets that an IPv6 address may have.
+/// Returns a host without the brackets around an IPv6 address.
 fn host(value: &OsStr) -> Result<&str> {
-    let wrong =
-        || tcti_core::fail!(ReturnCode::BAD_VALUE, "host={} in the configuration string names no host", visible(value));
-    let value = value.to_str().ok_or_else(wrong)?;
+    let invalid = || {
+        tcti_core::fail!(
+            ReturnCode::BAD_VALUE,
+            "host={} in the configuration string is not a valid host",
+            visible(value)
+        )
+    };
+    let value = value.to_str().ok_or_else(invalid)?;
     let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
     match bare.is_empty() || bare.contains(['[', ']']) {
-        true => Err(wrong()),
+        true => Err(invalid()),
         false => Ok(bare),
     }
 }
 
 fn path<'a>(key: &str, value: &'a OsStr) -> Result<&'a OsStr> {
     if value.is_empty() {
-        return Err(tcti_core::fail!(ReturnCode::BAD_VALUE, "{key}= in the configuration string names no socket"));
+        return Err(tcti_core::fail!(
+            ReturnCode::BAD_VALUE,
+            "{key}= in the configuration string does not name a socket"
+        ));
     }
     match UnixAddr::new(value) {
         Ok(_) => Ok(value),
@@ -224,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_in_any_order_and_have_defaults() {
+    fn keys_may_be_in_any_order_and_have_defaults() {
         assert_eq!(parse(""), names("localhost:2321", "localhost:2322"));
         assert_eq!(parse("port=5000"), names("localhost:5000", "localhost:5001"));
         assert_eq!(parse("port=5000,host=tpm.example"), names("tpm.example:5000", "tpm.example:5001"));
@@ -241,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_host_and_path_counts() {
+    fn the_last_of_host_and_path_applies() {
         assert_eq!(parse("path=/a,port=1"), names("/a", "/a.ctrl"));
         assert_eq!(parse("port=1,path=/a"), names("/a", "/a.ctrl"));
         assert_eq!(parse("host=h,port=1,path=/a"), names("/a", "/a.ctrl"));
@@ -251,28 +260,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_passed_over_is_named() {
-        let passed_over = |conf: &str| {
+    fn ignored_keys_are_named() {
+        let ignored = |conf: &str| {
             let (conf, mut keys) = (CString::new(conf).unwrap(), Keys::default());
             Conf::new(Some(&conf)).pairs(&[], "", |key, value| keys.set(key, value)).unwrap();
-            keys.passed_over()
+            keys.ignored()
         };
-        assert_eq!(passed_over("path=/a"), None);
-        assert_eq!(passed_over("host=h,port=1"), None);
-        assert_eq!(passed_over("host=h,path=/a"), Some("host="));
-        assert_eq!(passed_over("path=/a,port=1"), Some("port="));
-        assert_eq!(passed_over("path=/a,host=h"), Some("path="));
+        assert_eq!(ignored("path=/a"), None);
+        assert_eq!(ignored("host=h,port=1"), None);
+        assert_eq!(ignored("host=h,path=/a"), Some("host="));
+        assert_eq!(ignored("path=/a,port=1"), Some("port="));
+        assert_eq!(ignored("path=/a,host=h"), Some("path="));
     }
 
     #[test]
-    fn the_path_of_a_socket_need_not_be_text() {
+    fn the_path_of_a_socket_need_not_be_utf8() {
         let channels = Channels::parse(Conf::new(Some(c"path=/\xff,ctrl_path=/\r")), &[], |_, _| None).unwrap();
         assert_eq!(channels.data.name(), r#""/\xFF""#);
         assert_eq!(channels.control.name(), r#""/\r""#);
     }
 
     #[test]
-    fn what_makes_no_address_is_a_bad_value() {
+    fn an_invalid_address_is_a_bad_value() {
         let long = format!("path=/{}", "x".repeat(107));
         let long_with_ctrl = format!("path=/{}", "x".repeat(105));
         for bad in [

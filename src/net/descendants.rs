@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Whether another process was forked that has what this one has ([`Descendants`]): a server that serves one connection at a
-//! time serves none of them while this process keeps a connection that they do not have.
+//! Detects forked processes that have a copy of the context: [`Descendants::exist`]. A server that serves one connection at a
+//! time serves none of them while this process keeps a connection open that they do not share.
 #![forbid(unsafe_code)]
 
 use rustix::fs::{FlockOperation, flock};
@@ -11,26 +11,28 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use tcti_core::io::{above_stdio, file_in_memory};
 use tcti_core::transport::Inheritance;
 
-/// What tells. A lock of flock(2) belongs to the open file, of which a forked process has a descriptor, too, and ends with
-/// the last of them.
+/// What is known about other processes with a copy of the context. A lock of flock(2) belongs to an open file, and is released
+/// when the last file descriptor for that is closed; a forked process inherits one.
 #[derive(Debug)]
 pub(super) enum Descendants {
-    /// Nobody has asked yet, and there are none that would be kept waiting.
-    Unasked,
-    /// There are none, unless this file, which is locked, is open elsewhere.
+    /// Not checked yet: no connection was kept that could block another process.
+    Unknown,
+    /// No process existed at the last check. One that was forked since has this locked file open.
     Watched(File),
-    /// There are, or may be. A forked process holds the file that another one watches, as long as it has the context.
-    Some(Option<File>),
+    /// Other processes exist, or may exist. A forked process keeps the file open that another process watches, for as long as
+    /// it has the context.
+    Exist(Option<File>),
 }
 
 impl Descendants {
-    /// Whether there may be any. The answer is no the first time, and for good once it is yes.
+    /// Returns whether such processes may exist. The first call returns false; once a call has returned true, all later ones
+    /// do.
     pub(super) fn exist(&mut self) -> bool {
-        let first = matches!(self, Descendants::Unasked);
-        let watched = match mem::replace(self, Descendants::Some(None)) {
-            Descendants::Unasked => file_in_memory(c"tcti-descendants").map(File::from).and_then(lock),
-            Descendants::Watched(file) => alone(file),
-            held @ Descendants::Some(_) => {
+        let first = matches!(self, Descendants::Unknown);
+        let watched = match mem::replace(self, Descendants::Exist(None)) {
+            Descendants::Unknown => file_in_memory(c"tcti-descendants").map(File::from).and_then(lock),
+            Descendants::Watched(file) => lock_again(file),
+            held @ Descendants::Exist(_) => {
                 *self = held;
                 return true;
             }
@@ -38,24 +40,25 @@ impl Descendants {
         if let Ok(file) = watched {
             *self = Descendants::Watched(file);
         }
-        !first && matches!(self, Descendants::Some(_))
+        !first && matches!(self, Descendants::Exist(_))
     }
 
-    /// This process was forked, and has some: the one that it was forked from.
+    /// Called in a forked process. Its parent has a copy of the context.
     pub(super) fn after_fork(&mut self, inheritance: Inheritance) {
-        let held = match mem::replace(self, Descendants::Some(None)) {
-            Descendants::Watched(file) | Descendants::Some(Some(file)) => Some(file),
-            Descendants::Unasked | Descendants::Some(None) => None,
+        let held = match mem::replace(self, Descendants::Exist(None)) {
+            Descendants::Watched(file) | Descendants::Exist(Some(file)) => Some(file),
+            Descendants::Unknown | Descendants::Exist(None) => None,
         };
         match inheritance {
-            Inheritance::Shared | Inheritance::Copies => *self = Descendants::Some(held),
-            Inheritance::Nothing => mem::forget(held), // its number may be that of another file
+            Inheritance::Shared | Inheritance::Copies => *self = Descendants::Exist(held),
+            Inheritance::Nothing => mem::forget(held), // its number may belong to another file by now
         }
     }
 }
 
-/// The same file, opened again and locked, which fails while a process has the open one that we close here.
-fn alone(file: File) -> io::Result<File> {
+/// Opens the same file again, closes the old file descriptor, and locks the new one. Fails while another process has the old
+/// one open.
+fn lock_again(file: File) -> io::Result<File> {
     let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     let again = above_stdio(OwnedFd::from(again))?;
     drop(file);
@@ -72,10 +75,10 @@ mod tests {
     use super::*;
     use tcti_core::testing::{Forked, ForkedChild};
 
-    /// There are none, not even processes that another test has forked in between.
-    fn without() -> Descendants {
+    /// Returns a value without descendants, not even processes that another test has forked in the meantime.
+    fn childless() -> Descendants {
         loop {
-            let mut descendants = Descendants::Unasked;
+            let mut descendants = Descendants::Unknown;
             assert!(!descendants.exist());
             if !descendants.exist() {
                 return descendants;
@@ -84,28 +87,28 @@ mod tests {
     }
 
     #[test]
-    fn there_are_none_until_a_process_is_forked_and_then_there_are_for_good() {
-        let mut descendants = without();
-        let heir = ForkedChild::idle();
+    fn after_a_fork_descendants_are_assumed_for_ever() {
+        let mut descendants = childless();
+        let child = ForkedChild::idle();
         assert!(descendants.exist());
-        heir.end();
+        child.end();
         assert!(descendants.exist());
     }
 
     #[test]
-    fn a_process_that_uses_what_it_has_is_one_until_it_ends() {
-        let mut descendants = without();
-        let heir = ForkedChild::after(|| {
+    fn a_forked_process_that_uses_the_context_is_detected() {
+        let mut descendants = childless();
+        let child = ForkedChild::after(|| {
             descendants.after_fork(Inheritance::Shared);
             assert!(descendants.exist());
         });
         assert!(descendants.exist());
-        heir.end();
+        child.end();
     }
 
     #[test]
-    fn what_the_host_has_closed_is_not_closed_again() {
-        let mut descendants = without();
+    fn a_file_closed_by_the_host_is_not_closed_again() {
+        let mut descendants = childless();
         let Descendants::Watched(file) = &descendants else { panic!("{descendants:?}") };
         let number = file.as_raw_fd();
         descendants.after_fork(Inheritance::Nothing);
@@ -114,17 +117,17 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_has_ended_is_none() {
-        let ends = |mut descendants: Descendants| {
+    fn a_process_that_has_exited_is_not_detected() {
+        let is_alone_after_a_fork = |mut descendants: Descendants| {
             assert_eq!(Forked::asks(|| true).status(), Some(0));
             !descendants.exist()
         };
-        assert!((0..100).any(|_| ends(without())));
+        assert!((0..100).any(|_| is_alone_after_a_fork(childless())));
     }
 
     #[test]
-    fn who_cannot_tell_has_some() {
-        let mut descendants = Descendants::Some(None);
+    fn descendants_are_assumed_if_they_cannot_be_detected() {
+        let mut descendants = Descendants::Exist(None);
         assert!(descendants.exist());
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where a simulator listens. [`Endpoint::connect`] tries every address of a name, which is resolved once per context.
+//! The address of a simulator: [`Endpoint::connect`] tries every address of a host name, which is resolved once per context.
 
 use super::stream::Stream;
 use nix::errno::Errno;
@@ -17,7 +17,7 @@ use tcti_core::transport::Inheritance;
 use tcti_core::visible::visible;
 use tcti_core::{Error, Result, ReturnCode};
 
-/// The address of one channel.
+/// The address of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// Host name or numeric address, and port.
@@ -36,44 +36,45 @@ impl fmt::Display for Address {
     }
 }
 
-/// An address to connect to, again and again.
+/// An address to connect to repeatedly.
 #[derive(Debug)]
 pub struct Endpoint {
     address: Address,
     timeout: Duration,
-    /// What the name resolved to, the address that answered last in front; empty until first needed.
+    /// The addresses of the name, beginning with the one that was connected last; empty until the first connection.
     resolved: Vec<Resolved>,
-    /// A TCP socket that is not connected, from the last connection to the first address.
+    /// A disconnected TCP socket of the last connection to the first address, for the next one.
     spare: Option<Stream>,
-    /// The address as messages name it.
+    /// The address, as shown in messages.
     name: Arc<str>,
-    /// What a person can do when it does not answer.
+    /// Advice to the user for error messages.
     remedy: &'static str,
 }
 
 impl Endpoint {
-    /// Connects to `address`, each attempt within `timeout`; `remedy` is for the message when that fails.
+    /// Creates an endpoint for `address`. Each connection attempt may take `timeout`; error messages end with `remedy`.
     pub fn new(address: Address, timeout: Duration, remedy: &'static str) -> Endpoint {
         let name = address.to_string().into();
         Endpoint { address, timeout, resolved: Vec::new(), spare: None, name, remedy }
     }
 
-    /// The address as messages name it.
+    /// Returns the address, as shown in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is reached over TCP, whose options a Unix socket has not.
+    /// Returns whether connections use TCP; a Unix socket does not have the options of TCP.
     pub fn is_tcp(&self) -> bool {
         matches!(self.address, Address::Tcp(..))
     }
 
-    /// How long a connection may take to be made, and a control command to be answered.
+    /// Returns the time limit for a connection attempt and for the response to a control command.
     pub fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Sends a control command and collects its reply, of at least `least` bytes. `IO_ERROR` when it does not come.
+    /// Sends a control command and receives its reply of at least `least` bytes. Fails with `IO_ERROR` if the reply does not
+    /// arrive within `timeout`.
     pub fn ask(&self, stream: &Stream, parts: &mut [IoSlice<'_>], least: usize, timeout: Duration) -> Result<RxBuf> {
         stream.send(parts)?;
         let deadline = Deadline::within(timeout);
@@ -96,17 +97,17 @@ impl Endpoint {
         Ok(reply)
     }
 
-    /// Connects to the first address that answers. `IO_ERROR` when none does.
+    /// Connects to the first address that accepts a connection. Fails with `IO_ERROR` if none does.
     pub fn connect(&mut self) -> Result<Stream> {
         self.connect_to_any().map_err(|reason| self.refused(&reason))
     }
 
-    /// The error of a connection that was not made.
+    /// Returns the error of a failed connection attempt.
     pub(super) fn refused(&self, reason: &str) -> Error {
         tcti_core::fail!(ReturnCode::IO_ERROR, "cannot connect to {}: {reason}. {}", self.name, self.remedy)
     }
 
-    /// Goes to the host that `other` has connected to, when it is the same name: a name may stand for two machines.
+    /// Uses the address that `other` has connected to, if both have the same host name, which may belong to several machines.
     pub(super) fn follow(&mut self, other: &Endpoint) {
         let (Address::Tcp(host, port), Address::Tcp(other_host, _)) = (&self.address, &other.address) else { return };
         if let (true, Some(Resolved::Tcp(address))) = (host == other_host, other.resolved.first()) {
@@ -114,18 +115,18 @@ impl Endpoint {
             address.set_port(*port);
             let address = Resolved::Tcp(address);
             if self.resolved.first() != Some(&address) {
-                self.spare = None; // it may be of another family
+                self.spare = None; // it may have another address family
                 self.resolved = vec![address];
             }
         }
     }
 
-    /// Ends a connection to here, without TIME_WAIT and without a new socket for the next one, where TCP has it.
+    /// Ends a connection to this endpoint. A TCP connection leaves no TIME_WAIT, and its socket is kept for the next one.
     pub fn release(&mut self, stream: Stream) {
         self.spare = if self.is_tcp() { stream.disconnect() } else { None };
     }
 
-    /// The socket to use again is another process's, too.
+    /// Called in a forked process: drops the spare socket, which the parent also has.
     pub(super) fn after_fork(&mut self, inheritance: Inheritance) {
         let spare = self.spare.take();
         if inheritance == Inheritance::Nothing {
@@ -133,7 +134,7 @@ impl Endpoint {
         }
     }
 
-    /// Connects to the first address that answers; else the reasons, for people.
+    /// Connects to the first address that accepts a connection; returns the reason for each address if none does.
     pub(super) fn connect_to_any(&mut self) -> core::result::Result<Stream, String> {
         if self.resolved.is_empty() {
             self.resolved = resolve(&self.address)?;
@@ -141,10 +142,10 @@ impl Endpoint {
         let mut reason = String::new();
         for index in 0..self.resolved.len() {
             let Some(address) = self.resolved.get(index) else { break };
-            let address_c = address.to_sockaddr();
-            let new = || Stream::connect(&*address_c, self.timeout, &self.name);
+            let sockaddr = address.to_sockaddr();
+            let new = || Stream::connect(&*sockaddr, self.timeout, &self.name);
             let attempt = match self.spare.take() {
-                Some(stream) => match stream.reconnect(&*address_c) {
+                Some(stream) => match stream.reconnect(&*sockaddr) {
                     Err(error) if error != Errno::ECONNREFUSED && error != Errno::ETIMEDOUT => new(),
                     other => other,
                 },
@@ -170,7 +171,7 @@ impl Endpoint {
     }
 }
 
-/// An address as `connect(2)` takes it.
+/// An address for `connect(2)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Resolved {
     Tcp(SocketAddr),
@@ -231,11 +232,11 @@ mod tests {
         endpoint.resolved = vec![at(1), at(port)];
         endpoint.connect().unwrap();
         listener.accept().unwrap();
-        assert_eq!(endpoint.resolved[0], at(port), "first from now on");
+        assert_eq!(endpoint.resolved[0], at(port), "must be first from now on");
     }
 
     #[test]
-    fn a_released_socket_connects_again() {
+    fn a_released_socket_is_reused() {
         let (listener, port) = listen();
         let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
         let mut sockets = Vec::new();
@@ -244,13 +245,17 @@ mod tests {
             let (mut peer, _) = listener.accept().unwrap();
             sockets.push(stream.as_fd().as_raw_fd());
             endpoint.release(stream);
-            assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset, "no TIME_WAIT");
+            assert_eq!(
+                peer.read(&mut [0]).unwrap_err().kind(),
+                io::ErrorKind::ConnectionReset,
+                "the connection must be reset"
+            );
         }
-        assert!(sockets.iter().all(|fd| *fd == sockets[0]), "one socket: {sockets:?}");
+        assert!(sockets.iter().all(|fd| *fd == sockets[0]), "expected one socket: {sockets:?}");
     }
 
     #[test]
-    fn a_released_socket_that_a_caller_waits_for_is_closed() {
+    fn a_released_socket_that_a_caller_polls_is_closed() {
         let (listener, port) = listen();
         let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
         let stream = endpoint.connect().unwrap();
@@ -258,11 +263,15 @@ mod tests {
         let (mut peer, _) = listener.accept().unwrap();
         endpoint.release(stream);
         assert!(endpoint.spare.is_none());
-        assert_eq!(peer.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset, "no TIME_WAIT");
+        assert_eq!(
+            peer.read(&mut [0]).unwrap_err().kind(),
+            io::ErrorKind::ConnectionReset,
+            "the connection must be reset"
+        );
     }
 
     #[test]
-    fn a_child_connects_with_a_socket_of_its_own() {
+    fn a_child_connects_with_its_own_socket() {
         let (listener, port) = listen();
         let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
         let stream = endpoint.connect().unwrap();
@@ -284,13 +293,13 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_nobody_takes_times_out() {
+    fn a_connection_that_is_not_accepted_times_out() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("s");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
         let mut endpoint = Endpoint::new(Address::Unix(path), Duration::from_millis(20), "remedy");
-        let _waiting = endpoint.connect().unwrap(); // fills the backlog, since nobody accepts
+        let _waiting = endpoint.connect().unwrap(); // fills the backlog, because nobody accepts
         let reason = endpoint.connect_to_any().err();
         assert_eq!(reason.as_deref(), Some("no answer within 20 ms"));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Sockets as the simulators use them: where to connect ([`endpoint`]), the two places a simulator has ([`channels`]) and
-//! the connection itself ([`stream`]), which may be kept unless there are [`descendants`].
+//! Socket connections to TPM simulators: the address to connect to ([`endpoint`]), the two channels of a simulator
+//! ([`channels`]), and the connection itself ([`stream`]), which may be kept open unless a process was forked (`descendants`).
 
 pub mod channels;
 mod descendants;

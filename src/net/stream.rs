@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One connection to a simulator: a blocking socket that never raises SIGPIPE and never survives an exec.
+//! A connection to a simulator: [`Stream`] is a blocking socket that never raises SIGPIPE and is closed on exec.
 
 use nix::errno::Errno;
 use nix::poll::PollFlags;
@@ -17,18 +17,18 @@ use tcti_core::rx::RxBuf;
 use tcti_core::transport::Progress;
 use tcti_core::{Error, Result, ReturnCode};
 
-/// A connected stream socket. Dropping it ends the connection, also where a forked process has a copy of the socket,
-/// unless that may go on with it.
+/// A connected stream socket. Dropping it ends the connection, even if a forked process has a copy of the socket, unless the
+/// connection is [`shared`](Stream::shared).
 #[derive(Debug)]
 pub struct Stream {
     fd: OwnedFd,
-    /// The address as messages name it.
+    /// The address, as shown in messages.
     peer: Arc<str>,
-    /// How long the peer may leave what we send unread.
+    /// The time limit for a connection attempt, and for sending to a peer that does not read.
     timeout: Duration,
-    /// The process whose connection it is; `None`: also of those that are forked.
+    /// The process that owns the connection; `None` if forked processes share it.
     owner: Option<Generation>,
-    /// Whether a caller may wait for the descriptor.
+    /// Whether a caller may be polling the file descriptor.
     lent: Cell<bool>,
 }
 
@@ -47,8 +47,8 @@ impl AsFd for Stream {
 }
 
 impl Stream {
-    /// Connects within `timeout`; ETIMEDOUT when that is over. `timeout` also bounds each later send to a peer that
-    /// does not read.
+    /// Connects; fails with ETIMEDOUT after `timeout`. The same limit applies to each later send to a peer that does not
+    /// read.
     pub fn connect(
         address: &dyn SockaddrLike,
         timeout: Duration,
@@ -59,19 +59,19 @@ impl Stream {
         let fd = above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
         set_connect_timeout(&fd, timeout)?;
         if family != AddressFamily::Unix {
-            socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // small writes leave at once
+            socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // sends small writes at once
         }
         Stream { fd, peer: Arc::clone(peer), timeout, owner: Some(Generation::current()), lent: Cell::new(false) }
             .reconnect(address)
     }
 
-    /// Connects a socket that `connect` made and `disconnect` left.
+    /// Connects a socket that `connect` has created or that `disconnect` has returned.
     pub(super) fn reconnect(self, address: &dyn SockaddrLike) -> core::result::Result<Stream, Errno> {
         let deadline = Deadline::within(self.timeout);
         loop {
             match socket::connect(self.fd.as_raw_fd(), address) {
                 Ok(()) => break,
-                // Interrupted, a Unix socket is as before; a TCP socket goes on connecting by itself.
+                // After a signal a Unix socket is unchanged, whereas a TCP socket continues to connect in the background.
                 Err(Errno::EINTR) if address.family() == Some(AddressFamily::Unix) => {
                     let left = deadline.remaining().filter(|left| !left.is_zero()).ok_or(Errno::ETIMEDOUT)?;
                     set_connect_timeout(&self.fd, left)?;
@@ -80,7 +80,7 @@ impl Stream {
                     finish_connecting(self.as_fd(), &deadline)?;
                     break;
                 }
-                // What a time-out of SO_SNDTIMEO looks like on a TCP and on a Unix socket (socket(7), connect(2)).
+                // The errors of SO_SNDTIMEO on a TCP and on a Unix socket (socket(7), connect(2)).
                 Err(Errno::EINPROGRESS | Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
                 Err(error) => return Err(error),
             }
@@ -88,64 +88,66 @@ impl Stream {
         Ok(self)
     }
 
-    /// Resets a TCP connection, so that it leaves no TIME_WAIT behind and a program that connects once per command does
-    /// not run out of ports; gives the socket, for the next connection. Only when nothing is left to be said. A socket
-    /// that the caller may wait for is closed: in an epoll set it would report an error without end.
+    /// Resets a TCP connection, so that it leaves no TIME_WAIT and a program that connects for each command does not run out of
+    /// ports. Returns the socket for the next connection, unless a caller may be polling it: in an epoll set it would report
+    /// an error continuously. Only for a connection on which all data has been exchanged.
     pub(super) fn disconnect(self) -> Option<Stream> {
         crate::sys::disconnect(self.as_fd()).ok()?;
         (!self.lent.get()).then_some(self)
     }
 
-    /// The connection, for this process and those that are forked from it.
+    /// Shares the connection with processes that are forked from this one: a drop in one of them does not end it.
     pub fn shared(mut self) -> Stream {
         self.owner = None;
         self
     }
 
-    /// Ends the connection in every process that has it.
+    /// Ends the connection for every process that has a copy of the socket.
     pub fn end(self) {
         self.shut_down();
     }
 
-    /// Ends the connection in every process that has it; the descriptor stays. It fails when the peer was faster.
+    /// Ends the connection for every process that has a copy of the socket, and keeps the file descriptor open. The system
+    /// call fails if the peer has already ended the connection.
     pub fn shut_down(&self) {
         let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
     }
 
-    /// The descriptor, for a caller who waits for the response.
+    /// Returns the file descriptor for a caller that polls for the response.
     pub fn lend(&self) -> RawFd {
         self.lent.set(true);
         self.fd.as_raw_fd()
     }
 
-    /// Wraps a connected socket; `peer` names it in messages.
+    /// Wraps a connected socket; messages show `peer`.
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
         let (timeout, owner) = (Duration::from_secs(30), Some(Generation::current()));
         Stream { fd, peer: peer.into(), timeout, owner, lent: Cell::new(false) }
     }
 
-    /// Whether nothing waits to be read and the peer is there: a kept connection may carry the next command. What came
-    /// unasked would be taken for its response.
+    /// Returns whether the peer is connected and no byte has arrived, so that the next command may be sent. Unexpected bytes
+    /// would be taken for its response.
     pub fn is_quiet(&self) -> bool {
         let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
         socket::recv(self.fd.as_raw_fd(), &mut [0], peek) == Err(Errno::EAGAIN)
     }
 
-    /// Acknowledges what arrives next at once (`TCP_QUICKACK`), for a peer that writes one message in pieces and waits
-    /// in between (Nagle's algorithm). The kernel forgets this soon, so it is for one exchange. Only for TCP.
+    /// Acknowledges the next data at once (`TCP_QUICKACK`), for a peer that writes one message in several pieces and waits for
+    /// an acknowledgement in between (Nagle's algorithm). The kernel soon resets the option, so set it for each exchange. Only
+    /// for TCP.
     pub fn acknowledge_at_once(&self) -> Result<()> {
         crate::sys::set_quickack(self.as_fd())
             .map_err(|error| tcti_core::fail!(ReturnCode::IO_ERROR, "TCP_QUICKACK: {error}"))
     }
 
-    /// Sends all parts, one after the other, gathered into as few writes as the socket takes.
+    /// Sends all parts in order, with as few system calls as possible.
     pub fn send(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
         self.send_with(MsgFlags::empty(), parts)
     }
 
-    /// Sends a last word and ends the connection as [`end`](Self::end) does: over TCP both go in one packet (`MSG_MORE`, send(2)).
-    /// The descriptor stays, for a caller who waits for it.
+    /// Sends a last message and ends the connection as [`end`](Self::end) does, over TCP in one packet (`MSG_MORE`, send(2)).
+    /// Keeps the file descriptor open for a caller that polls it.
     pub fn end_with(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
         let sent = self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts);
         self.shut_down();
@@ -153,13 +155,13 @@ impl Stream {
     }
 
     fn send_with(&self, flags: MsgFlags, parts: &mut [IoSlice<'_>]) -> Result<()> {
-        let mut deadline = None; // that of a peer which does not read
+        let mut deadline = None; // set once the peer does not read
         let (fd, flags) = (self.fd.as_raw_fd(), flags | MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT);
         let mut rest = parts;
         IoSlice::advance_slices(&mut rest, 0);
         while !rest.is_empty() {
             let sent = match &*rest {
-                [whole] => socket::send(fd, whole, flags), // less for the kernel to read
+                [whole] => socket::send(fd, whole, flags), // faster in the kernel
                 parts => socket::sendmsg::<()>(fd, parts, &[], flags, None),
             };
             match sent {
@@ -175,7 +177,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Collects a response by its header: adds what arrives to `rx` until it is whole or `wait` is over.
+    /// Receives a response: appends bytes to `rx` until the response is complete or `wait` is over.
     pub fn recv(&self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
@@ -188,7 +190,7 @@ impl Stream {
         Ok(Progress::Complete)
     }
 
-    /// The error of a connection that ended before its message did.
+    /// Returns the error of a connection that ended before the message was complete.
     pub fn ended(&self, rx: &RxBuf) -> Error {
         tcti_core::fail!(
             ReturnCode::IO_ERROR,
@@ -198,14 +200,14 @@ impl Stream {
         )
     }
 
-    /// Adds what one read gives to `rx`.
+    /// Appends the bytes of one read to `rx`.
     pub fn recv_some(&self, rx: &mut RxBuf, deadline: &Deadline) -> Result<Arrival> {
         let flags = match deadline {
-            Deadline::Never => MsgFlags::empty(), // the socket itself waits, which saves the poll
+            Deadline::Never => MsgFlags::empty(), // recv itself blocks, which saves a poll
             Deadline::Now | Deadline::At(_) => MsgFlags::MSG_DONTWAIT,
         };
         loop {
-            match rx.read_with(|room| socket::recv(self.fd.as_raw_fd(), room, flags))? {
+            match rx.read_with(|space| socket::recv(self.fd.as_raw_fd(), space, flags))? {
                 Ok(0) => return Ok(Arrival::End),
                 Ok(_) => return Ok(Arrival::Bytes),
                 Err(Errno::EINTR) => {}
@@ -227,13 +229,13 @@ impl Stream {
     }
 }
 
-/// Bounds connect; `send` has a deadline of its own.
+/// Sets the time limit of connect; sends do not block and use a deadline instead.
 fn set_connect_timeout(fd: &OwnedFd, timeout: Duration) -> core::result::Result<(), Errno> {
     let micros = i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX);
     socket::setsockopt(fd, sockopt::SendTimeout, &TimeVal::microseconds(micros.max(1000)))
 }
 
-/// A TCP connect that a signal interrupted goes on by itself; this waits for its end.
+/// Waits for a TCP connect that a signal has interrupted and that continues in the background.
 fn finish_connecting(fd: BorrowedFd<'_>, deadline: &Deadline) -> core::result::Result<(), Errno> {
     match wait_for(fd, PollFlags::POLLOUT, deadline) {
         Ok(true) => match socket::getsockopt(&fd, sockopt::SocketError)? {
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_may_come_one_byte_at_a_time() {
+    fn a_response_may_arrive_one_byte_at_a_time() {
         let (stream, peer) = pair(OK.iter().map(|byte| Step::write(&[*byte])).collect());
         let mut rx = RxBuf::new();
         assert_eq!(stream.recv(&mut rx, Wait::Forever), Ok(Progress::Complete));
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_at_any_offset_is_an_error() {
+    fn a_connection_closed_at_any_offset_is_an_error() {
         for cut in 0..OK.len() {
             let (stream, peer) = pair(vec![Step::write(&OK[..cut])]);
             peer.join().unwrap();
@@ -299,14 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn sending_to_a_closed_peer_is_an_error_and_no_signal() {
+    fn sending_to_a_closed_peer_is_an_error_and_raises_no_signal() {
         let (stream, peer) = pair(vec![]);
         peer.join().unwrap();
         assert_eq!(stream.send(&mut [IoSlice::new(OK)]), Err(ReturnCode::IO_ERROR.into()));
     }
 
     #[test]
-    fn a_connection_with_something_on_it_is_not_quiet() {
+    fn a_connection_with_unread_bytes_or_without_a_peer_is_not_quiet() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let stream = Stream::from_connected(ours.into(), "the peer");
         assert!(stream.is_quiet());
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_reaches_the_peer_whatever_a_forked_process_holds() {
+    fn the_owner_ends_the_connection_despite_copies_in_forked_processes() {
         let (ours, child) = (Some(Generation::current()), Some(Generation::parent()));
         for (owner, ends) in [(ours, true), (child, false), (None, false)] {
             let (ours, theirs) = UnixStream::pair().unwrap();
@@ -328,7 +330,7 @@ mod tests {
             drop(stream);
             assert_eq!(Stream::from_connected(theirs.into(), "us").is_quiet(), !ends);
             Stream::from_connected(copy.into(), "the peer").shared().end();
-            assert!(!Stream::from_connected(theirs_again.into(), "us").is_quiet(), "for everybody");
+            assert!(!Stream::from_connected(theirs_again.into(), "us").is_quiet(), "end must close every copy");
         }
     }
 

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Calls about sockets that no crate wraps.
+//! Socket calls that no crate wraps.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Resets a TCP connection and leaves its socket ready for the next `connect(2)`, which says of this: "may dissolve the
+/// Resets a TCP connection and leaves its socket ready for the next `connect(2)`. That page says that a socket "may dissolve the
 /// association by connecting to an address with sa_family AF_UNSPEC".
 pub(crate) fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let nowhere = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
-    let size = libc::socklen_t::try_from(size_of_val(&nowhere)).unwrap_or_default();
-    // SAFETY: the kernel reads `size` bytes of an address that lives during the call.
-    let result = unsafe { libc::connect(fd.as_raw_fd(), &nowhere, size) };
+    let unspecified = libc::sockaddr { sa_family: libc::AF_UNSPEC as libc::sa_family_t, sa_data: [0; 14] };
+    let size = libc::socklen_t::try_from(size_of_val(&unspecified)).unwrap_or_default();
+    // SAFETY: the kernel reads `size` bytes of `unspecified`, which outlives the call.
+    let result = unsafe { libc::connect(fd.as_raw_fd(), &unspecified, size) };
     match result {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -23,7 +23,7 @@ pub(crate) fn set_quickack(fd: BorrowedFd<'_>) -> io::Result<()> {
     let on: libc::c_int = 1;
     let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
     let value: *const libc::c_int = &on;
-    // SAFETY: the kernel reads `size` bytes of a value that lives during the call.
+    // SAFETY: the kernel reads `size` bytes of `on`, which outlives the call.
     let result = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_QUICKACK, value.cast(), size) };
     match result {
         0 => Ok(()),

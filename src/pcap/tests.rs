@@ -369,7 +369,7 @@ fn a_failed_capture_costs_no_response() {
     let dir = tempfile::tempdir().unwrap();
     let mut session = Session::new(open(&world, &dir.path().join("capture")).unwrap());
     session
-        .beside(|pcap| {
+        .alongside(|pcap| {
             pcap.capture.end();
             Ok(())
         })

@@ -68,7 +68,7 @@ fn init_sets_locality_0_and_each_command_has_its_own_connection() {
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
         session
-            .beside(|swtpm| {
+            .alongside(|swtpm| {
                 assert!(swtpm.data.is_none(), "no connection between commands");
                 Ok(())
             })

@@ -1,29 +1,31 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Who is inside a context: any number of calls, or Finalize alone. [`Inside`] counts them, and nobody waits.
+//! Counts the calls in progress on a context, so that Finalize excludes them: [`Inside`]. A call that cannot enter fails instead
+//! of waiting.
 #![forbid(unsafe_code)]
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// One that is inside, until dropped.
+/// A call in progress; it ends when this is dropped.
 pub(crate) struct Inside<'a> {
     count: &'a AtomicUsize,
+    /// What the call adds to the count.
     weight: usize,
 }
 
-/// What Finalize counts for: no call fits in beside it.
-const ALONE: usize = usize::MAX;
+/// What Finalize adds to the count: the maximum, so that no call can be added.
+const EXCLUSIVE: usize = usize::MAX;
 
 impl Inside<'_> {
-    /// A call. `None` while Finalize is inside.
+    /// Enters a call. `None` during Finalize.
     pub(crate) fn enter(count: &AtomicUsize) -> Option<Inside<'_>> {
         count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |inside| inside.checked_add(1)).ok()?;
         Some(Inside { count, weight: 1 })
     }
 
-    /// Finalize. `None` while anybody is inside.
-    pub(crate) fn alone(count: &AtomicUsize) -> Option<Inside<'_>> {
-        count.compare_exchange(0, ALONE, Ordering::SeqCst, Ordering::SeqCst).ok()?;
-        Some(Inside { count, weight: ALONE })
+    /// Enters Finalize. `None` during any other call.
+    pub(crate) fn enter_exclusive(count: &AtomicUsize) -> Option<Inside<'_>> {
+        count.compare_exchange(0, EXCLUSIVE, Ordering::SeqCst, Ordering::SeqCst).ok()?;
+        Some(Inside { count, weight: EXCLUSIVE })
     }
 }
 
@@ -38,24 +40,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn while_a_call_is_inside_no_finalize_comes_in_and_then_one() {
+    fn finalize_enters_only_after_all_calls_have_ended() {
         let count = AtomicUsize::new(0);
         let calls = [Inside::enter(&count), Inside::enter(&count)];
         assert!(calls.iter().all(Option::is_some));
         for call in calls {
-            assert!(Inside::alone(&count).is_none());
-            assert!(Inside::alone(&count).is_none(), "one that did not come in leaves nothing behind");
+            assert!(Inside::enter_exclusive(&count).is_none());
+            assert!(Inside::enter_exclusive(&count).is_none(), "a failed attempt must not change the count");
             drop(call);
         }
-        assert!(Inside::alone(&count).is_some());
+        assert!(Inside::enter_exclusive(&count).is_some());
     }
 
     #[test]
-    fn finalize_is_alone() {
+    fn nothing_enters_during_finalize() {
         let count = AtomicUsize::new(0);
-        let finalize = Inside::alone(&count);
+        let finalize = Inside::enter_exclusive(&count);
         assert!(finalize.is_some());
-        assert!(Inside::alone(&count).is_none());
+        assert!(Inside::enter_exclusive(&count).is_none());
         assert!(Inside::enter(&count).is_none());
         drop(finalize);
         assert!(Inside::enter(&count).is_some());

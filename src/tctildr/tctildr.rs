@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Contexts of the loader, which forward every call as it came: [`sys`]. How a module is found is in the crate
-//! `tcti-loader`.
+//! The contexts of the loader, which forward every call unchanged to a module: [`sys`]. The crate `tcti-loader` finds and opens
+//! modules.
 
 mod inside;
 pub mod sys;

@@ -135,6 +135,6 @@ fn lacks_a_library() {
     std::fs::remove_file(needed).unwrap();
     let output = output::run(before_the_stage(stage::command(program::link_tctildr()).arg("x"), dir.path()));
     let said = "the library of the TCTI \"x\" does not load: libneeded.so.7: cannot open shared object file: No such file \
-                or directory. Install the package that has libneeded.so.7\n";
+                or directory. Install the package that contains libneeded.so.7\n";
     assert!(output::stderr(&output).ends_with(said), "{}", output::show(&output));
 }

@@ -41,7 +41,7 @@ const CASES: [Case; 16] = [
         NOT_SUPPORTED,
         "find",
         "no TCTI \"devcie\": there is no library devcie, libtss2-tcti-devcie.so.0, libtss2-tcti-devcie.so, \
-         libtss2-devcie.so.0, libtss2-devcie.so. Is device meant?",
+         libtss2-devcie.so.0, libtss2-devcie.so. Did you mean device?",
     ),
     (
         "a_path_without_a_library",
@@ -56,7 +56,7 @@ const CASES: [Case; 16] = [
         "libc.so.6",
         BAD_REFERENCE,
         "sys",
-        "libc.so.6 is no TCTI: it has no function Tss2_Tcti_Info",
+        "libc.so.6 is not a TCTI: it has no function Tss2_Tcti_Info",
     ),
     (
         "a_file_that_is_not_a_library",
@@ -71,7 +71,7 @@ const CASES: [Case; 16] = [
         "swtpm:host=localhost,nonsense",
         BAD_VALUE,
         "conf",
-        "\"nonsense\" in the configuration string has no '='; wanted is key=value, such as port=2321. A value cannot have a \
+        "\"nonsense\" in the configuration string has no '='; expected key=value, such as port=2321. A value cannot have a \
          comma",
     ),
     (
@@ -79,7 +79,7 @@ const CASES: [Case; 16] = [
         "swtpm:prot=2321",
         BAD_VALUE,
         "conf",
-        "unknown key \"prot\" in the configuration string; there are host, port, path, ctrl_port, ctrl_path, timeout, keep, init",
+        "unknown key \"prot\" in the configuration string; valid keys are host, port, path, ctrl_port, ctrl_path, timeout, keep, init",
     ),
     (
         "a_line_end_after_the_path_of_a_socket",
@@ -94,14 +94,14 @@ const CASES: [Case; 16] = [
         "swtpm:port=0",
         BAD_VALUE,
         "conf",
-        "port=0 in the configuration string: wanted is a number from 1 to 65535",
+        "port=0 in the configuration string: expected a number from 1 to 65535",
     ),
     (
         "a_port_followed_by_a_letter",
         "swtpm:port=2321x",
         BAD_VALUE,
         "conf",
-        "port=2321x in the configuration string: wanted is a number from 1 to 65535",
+        "port=2321x in the configuration string: expected a number from 1 to 65535",
     ),
     (
         "no_port_for_the_control_channel",
@@ -130,7 +130,7 @@ const CASES: [Case; 16] = [
         "device:/dev/null",
         IO_ERROR,
         "device",
-        "cannot open /dev/null: this is a device of the system, such as /dev/null, and no TPM. A TPM is a character device \
+        "cannot open /dev/null: this is a system device, such as /dev/null, and not a TPM. A TPM is a character device \
          such as /dev/tpmrm0",
     ),
     (
@@ -216,7 +216,7 @@ fn two_addresses() {
         let output = output::run(&mut open(&[&format!("swtpm:{before}{path}")]));
         let line = normalised(output::stderr(&output).trim_end());
         let text =
-            "a simulator has one address: path= in the configuration string counts, as the last of host= and path=";
+            "a simulator has one address: path= in the configuration string applies, as the last of host= and path=";
         assert_eq!(line, format!("WARNING:tcti:FILE:LINE:channels() {text}, and {ignored} does not"));
         assert!(output.status.success(), "{}", output::show(&output));
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The state table, one sentence a test.
+//! Tests the states of a session, one rule per test.
 
 use super::*;
 use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
@@ -21,7 +21,7 @@ fn awaiting(script: Vec<Event>) -> Session<Scripted> {
 }
 
 #[test]
-fn a_command_and_its_response() {
+fn a_command_returns_its_response() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     assert_eq!(session.receive(Some(OK.len()), Wait::Forever), Ok(Received::Response(OK)));
     assert_eq!(session.state(), State::Transmit);
@@ -29,7 +29,7 @@ fn a_command_and_its_response() {
 }
 
 #[test]
-fn transmit_refuses_what_is_no_command() {
+fn transmit_rejects_malformed_commands() {
     let mut session = Session::new(Scripted::new(vec![]));
     for len in 0..GET_RANDOM.len() {
         assert_eq!(session.transmit(&GET_RANDOM[..len]), Err(ReturnCode::BAD_VALUE.into()));
@@ -38,11 +38,11 @@ fn transmit_refuses_what_is_no_command() {
     longer.push(0);
     assert_eq!(session.transmit(&longer), Err(ReturnCode::BAD_VALUE.into()));
     assert_eq!(session.state(), State::Transmit);
-    assert!(session.transport.sent.is_empty(), "no byte left");
+    assert!(session.transport.sent.is_empty(), "no byte was sent");
 }
 
 #[test]
-fn transmit_while_a_response_is_due_is_out_of_sequence() {
+fn transmit_while_a_response_is_due_is_a_bad_sequence() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::BAD_SEQUENCE.into()));
     session.receive(None, Wait::Forever).unwrap();
@@ -52,7 +52,7 @@ fn transmit_while_a_response_is_due_is_out_of_sequence() {
 }
 
 #[test]
-fn receive_and_cancel_without_a_command_are_out_of_sequence() {
+fn receive_and_cancel_without_a_command_are_bad_sequences() {
     let mut session = Session::new(Scripted::new(vec![]));
     assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::BAD_SEQUENCE.into()));
     assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::BAD_SEQUENCE.into()));
@@ -60,21 +60,21 @@ fn receive_and_cancel_without_a_command_are_out_of_sequence() {
 }
 
 #[test]
-fn the_size_can_be_asked_for_again_and_again() {
+fn the_size_can_be_queried_repeatedly() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     for _ in 0..3 {
         assert_eq!(session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
     }
-    assert_eq!(session.transport.collected, 0);
+    assert_eq!(session.transport.responses_taken, 0);
     assert_eq!(session.receive(Some(OK.len()), Wait::Forever), Ok(Received::Response(OK)));
-    assert_eq!(session.transport.collected, 1);
+    assert_eq!(session.transport.responses_taken, 1);
 }
 
 #[test]
 fn a_short_buffer_keeps_the_response() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
-    for room in 0..OK.len() {
-        assert_eq!(session.receive(Some(room), Wait::Forever), Ok(Received::TooLarge(OK.len())));
+    for capacity in 0..OK.len() {
+        assert_eq!(session.receive(Some(capacity), Wait::Forever), Ok(Received::TooLarge(OK.len())));
         assert_eq!(session.state(), State::Ready);
     }
     assert_eq!(session.receive(Some(OK.len()), Wait::Forever), Ok(Received::Response(OK)));
@@ -91,9 +91,9 @@ fn try_again_loses_nothing() {
 }
 
 #[test]
-fn a_failed_send_leaves_the_session_ready_for_the_next() {
+fn a_command_can_be_sent_after_a_failed_send() {
     let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
-    session.transport.refuse_send = true;
+    session.transport.fail_next_send = true;
     assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
     session.transmit(GET_RANDOM).unwrap();
@@ -101,7 +101,7 @@ fn a_failed_send_leaves_the_session_ready_for_the_next() {
 }
 
 #[test]
-fn any_error_of_the_transport_ends_the_exchange() {
+fn every_error_of_the_transport_ends_the_exchange() {
     for rc in
         [ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION, ReturnCode::GENERAL_FAILURE, ReturnCode::MALFORMED_RESPONSE]
     {
@@ -114,7 +114,7 @@ fn any_error_of_the_transport_ends_the_exchange() {
 }
 
 #[test]
-fn a_response_must_be_as_long_as_it_says() {
+fn a_response_must_have_the_size_in_its_header() {
     let mut longer = OK.to_vec();
     longer.push(0);
     let mut tiny = OK.to_vec();
@@ -134,7 +134,7 @@ fn a_response_must_be_as_long_as_it_says() {
 }
 
 #[test]
-fn cancel_leads_back_to_transmit() {
+fn cancel_returns_to_transmit() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     session.cancel().unwrap();
     assert_eq!((session.state(), session.transport.cancelled), (State::Transmit, 1));
@@ -142,16 +142,16 @@ fn cancel_leads_back_to_transmit() {
 }
 
 #[test]
-fn cancelling_a_response_that_is_here_drops_it() {
+fn cancelling_after_the_response_has_arrived_drops_it() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     session.receive(None, Wait::Forever).unwrap();
     session.cancel().unwrap();
-    assert_eq!((session.state(), session.transport.collected), (State::Transmit, 1));
+    assert_eq!((session.state(), session.transport.responses_taken), (State::Transmit, 1));
     assert_eq!(session.transport.cancelled, 0, "the transport has nothing to cancel");
 }
 
 #[test]
-fn locality_is_set_between_commands_only() {
+fn the_locality_can_be_set_only_between_commands() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     assert_eq!(session.set_locality(3), Err(ReturnCode::BAD_SEQUENCE.into()));
     session.receive(Some(4096), Wait::Forever).unwrap();
@@ -164,22 +164,22 @@ fn locality_is_set_between_commands_only() {
 }
 
 #[test]
-fn poll_waits_only_for_a_response_that_is_due() {
+fn poll_waits_only_while_a_response_is_due() {
     let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
     let at_once = session.ready.handle().unwrap();
-    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "nothing to wait for");
+    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "no response is due");
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(session.poll_handles(), Ok(vec![PollHandle { fd: POLLED, events: POLLIN, revents: 0 }]));
     session.receive(None, Wait::Forever).unwrap();
-    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "already here");
+    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "the response has arrived");
     session.receive(Some(4096), Wait::Forever).unwrap();
     assert_eq!(session.poll_handles(), Ok(vec![at_once]));
 }
 
-/// A transport that lost its connection with the command on it: receive says so at once.
-struct Lost;
+/// A transport that has lost its connection during the exchange, which receive reports at once.
+struct Disconnected;
 
-impl Transport for Lost {
+impl Transport for Disconnected {
     fn send(&mut self, _command: &[u8]) -> Result<()> {
         Ok(())
     }
@@ -196,14 +196,14 @@ impl Transport for Lost {
 }
 
 #[test]
-fn poll_does_not_wait_for_a_response_that_will_not_come() {
-    let mut session = Session::new(Lost);
+fn poll_returns_at_once_when_the_connection_is_lost() {
+    let mut session = Session::new(Disconnected);
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(session.poll_handles(), Ok(vec![session.ready.handle().unwrap()]));
 }
 
 #[test]
-fn preempting_gives_up_what_is_under_way() {
+fn preempting_abandons_the_exchange_in_progress() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     session
         .preempt(|transport| {
@@ -216,17 +216,20 @@ fn preempting_gives_up_what_is_under_way() {
 }
 
 #[test]
-fn preempting_ends_no_connection_for_a_response_that_is_here() {
+fn preempting_after_the_response_has_arrived_keeps_the_connection() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     assert_eq!(session.receive(None, Wait::Forever), Ok(Received::Size(OK.len())));
     session.preempt(|_| Ok(())).unwrap();
-    assert_eq!((session.state(), session.transport.abandoned, session.transport.collected), (State::Transmit, 0, 1));
+    assert_eq!(
+        (session.state(), session.transport.abandoned, session.transport.responses_taken),
+        (State::Transmit, 0, 1)
+    );
 }
 
-/// A transport with nothing optional.
-struct Plain;
+/// A transport without optional functions.
+struct Minimal;
 
-impl Transport for Plain {
+impl Transport for Minimal {
     fn send(&mut self, _command: &[u8]) -> Result<()> {
         Ok(())
     }
@@ -242,8 +245,8 @@ impl Transport for Plain {
 }
 
 #[test]
-fn what_a_transport_lacks_is_not_implemented_in_every_state() {
-    let mut session = Session::new(Plain);
+fn missing_functions_are_not_implemented_in_every_state() {
+    let mut session = Session::new(Minimal);
     for send in [false, true] {
         if send {
             session.transmit(GET_RANDOM).unwrap();
@@ -255,14 +258,14 @@ fn what_a_transport_lacks_is_not_implemented_in_every_state() {
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
-/// As a child process finds a session of its parent.
+/// Returns the session as a child process inherits it.
 fn forked(mut session: Session<Scripted>) -> Session<Scripted> {
     session.owner = Generation::parent();
     session
 }
 
 #[test]
-fn a_child_process_sends_commands_of_its_own() {
+fn a_child_process_starts_its_own_exchange() {
     for ready in [false, true] {
         let mut parent = awaiting(vec![Event::bytes(OK), Event::bytes(OK)]);
         if ready {
@@ -279,16 +282,16 @@ fn a_child_process_sends_commands_of_its_own() {
         session.enter().unwrap();
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
-        assert_eq!(session.transport.after_fork, 1, "once");
+        assert_eq!(session.transport.after_fork, 1, "only the first call");
     }
 }
 
 #[test]
-fn the_end_of_an_inherited_session_is_told_to_the_transport() {
-    /// Notes that it was inherited, and is looked at when it is gone.
-    struct Noted(Arc<AtomicBool>);
+fn dropping_an_inherited_session_calls_after_fork_first() {
+    /// Records in shared memory that `after_fork` was called, so that it is known after the drop.
+    struct Recorder(Arc<AtomicBool>);
 
-    impl Transport for Noted {
+    impl Transport for Recorder {
         fn send(&mut self, _command: &[u8]) -> Result<()> {
             Ok(())
         }
@@ -305,17 +308,17 @@ fn the_end_of_an_inherited_session_is_told_to_the_transport() {
     }
 
     for owner in [Generation::current(), Generation::parent()] {
-        let noted = Arc::new(AtomicBool::new(false));
-        let mut session = Session::new(Noted(Arc::clone(&noted)));
+        let called = Arc::new(AtomicBool::new(false));
+        let mut session = Session::new(Recorder(Arc::clone(&called)));
         session.owner = owner;
         drop(session);
-        assert_eq!(noted.load(Relaxed), owner == Generation::parent());
+        assert_eq!(called.load(Relaxed), owner == Generation::parent());
     }
 }
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+    fn every_exchange_behaves_like_an_ideal_transport(exchanges in exchanges(6000)) {
         let (near, mut far) = pair();
         follow_the_ideal(&mut Session::new(near), &mut far, &exchanges);
     }

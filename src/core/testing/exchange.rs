@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any exchange with a TPM: how the bytes of the response arrive, and what the caller asks meanwhile. [`follow_the_ideal`]
-//! goes through it and holds each answer against those of an ideal transport, which has nothing of a response before it
-//! has all of it.
+//! Random exchanges with a TPM: how the bytes of the response arrive, and which calls are made in the meantime.
+//! [`follow_the_ideal`] executes them and compares each result with that of an ideal transport, which has nothing of a response
+//! until it has all of it.
 
 use crate::deadline::{Deadline, Wait};
 use crate::io::wait_for;
@@ -23,54 +23,57 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-/// What happens next.
+/// A step of an exchange.
 #[derive(Clone, Debug)]
-pub enum Move {
-    /// So many bytes more arrive, as far as there are so many.
+pub enum Action {
+    /// At most this many further bytes arrive.
     Arrive(usize),
-    /// The caller asks for the size.
-    AskSize(Wait),
-    /// The caller offers room for so many bytes.
-    Collect(usize, Wait),
-    /// The caller asks for the size, or offers room, and while it waits the rest arrives: pieces of so many bytes, and what
-    /// is left.
-    Await(Vec<usize>, Option<usize>, Wait),
+    /// The caller queries the size.
+    QuerySize(Wait),
+    /// The caller receives into a buffer of this many bytes.
+    Receive(usize, Wait),
+    /// The caller queries the size or receives into a buffer, and the rest of the response arrives while it waits: pieces of
+    /// these sizes, then the remaining bytes.
+    ReceiveWhileArriving(Vec<usize>, Option<usize>, Wait),
     /// The caller polls.
     Poll,
-    /// The caller sends a command though a response is due.
+    /// The caller sends a command although a response is due.
     Transmit,
 }
 
-/// A command, its response, and what happens between the two. A response that is not collected then is collected.
+/// A command, its response, and the steps in between. If they leave the response in place, it is received at the end.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     command: Vec<u8>,
     response: Vec<u8>,
-    moves: Vec<Move>,
+    actions: Vec<Action>,
 }
 
-/// Some exchanges whose responses have at most so many bytes.
+/// Generates exchanges whose responses have at most `largest` bytes.
 pub fn exchanges(largest: usize) -> impl Strategy<Value = Vec<Exchange>> {
     let wait = prop_oneof![6 => Just(Wait::Millis(0)), 1 => Just(Wait::Millis(1)), 1 => Just(Wait::Forever)];
     let long = prop_oneof![Just(Wait::Forever), Just(Wait::Millis(600_000))];
     let few_or_many = move |few: usize| prop_oneof![3 => 0..=few, 1 => 0..=largest];
     let next = prop_oneof![
-        4 => few_or_many(12).prop_map(Move::Arrive),
-        2 => wait.clone().prop_map(Move::AskSize),
-        2 => (few_or_many(40), wait).prop_map(|(room, wait)| Move::Collect(room, wait)),
+        4 => few_or_many(12).prop_map(Action::Arrive),
+        2 => wait.clone().prop_map(Action::QuerySize),
+        2 => (few_or_many(40), wait).prop_map(|(capacity, wait)| Action::Receive(capacity, wait)),
         1 => (vec(few_or_many(12), 0..4), option::of(few_or_many(40)), long)
-            .prop_map(|(pieces, room, wait)| Move::Await(pieces, room, wait)),
-        1 => Just(Move::Poll),
-        1 => Just(Move::Transmit),
+            .prop_map(|(pieces, capacity, wait)| Action::ReceiveWhileArriving(pieces, capacity, wait)),
+        1 => Just(Action::Poll),
+        1 => Just(Action::Transmit),
     ];
     let size = prop_oneof![3 => 10..=40_usize, 1 => 10..=largest];
-    let exchange = (10..=40_usize, size, any::<u8>(), vec(next, 0..12)).prop_map(|(command, response, mark, moves)| {
-        Exchange { command: message(command, mark), response: message(response, mark), moves }
-    });
+    let exchange =
+        (10..=40_usize, size, any::<u8>(), vec(next, 0..12)).prop_map(|(command, response, mark, actions)| Exchange {
+            command: message(command, mark),
+            response: message(response, mark),
+            actions,
+        });
     vec(exchange, 1..4)
 }
 
-/// So many bytes with a header; `mark` tells them from others.
+/// Returns a message of `size` bytes with a header; `mark` distinguishes its contents from other messages.
 fn message(size: usize, mark: u8) -> Vec<u8> {
     let header = [&[0x80, 0x01][..], &u32::try_from(size).unwrap().to_be_bytes()].concat();
     header.into_iter().chain((mark..=u8::MAX).cycle()).take(size).collect()
@@ -78,54 +81,54 @@ fn message(size: usize, mark: u8) -> Vec<u8> {
 
 /// The other end of a transport.
 pub trait Peer: Send {
-    /// Whether poll may return once more than there is something new.
+    /// Whether poll may return more often than bytes arrive.
     const IS_RESTLESS: bool = false;
-    /// Takes a command that was sent, and gives it.
+    /// Reads a command of `size` bytes and returns it.
     fn command(&mut self, size: usize) -> Vec<u8>;
-    /// Sends these bytes.
+    /// Sends bytes to the transport.
     fn send(&mut self, bytes: &[u8]);
-    /// How many bytes have arrived and are not read, where the caller polls this descriptor.
+    /// Returns how many bytes have arrived that were not read yet. `polled` is the file descriptor that the caller polls.
     fn unread(&self, polled: RawFd) -> usize {
         unread(polled)
     }
-    /// What is sent for a response.
+    /// Returns the bytes that are sent for a response.
     fn wrap(&self, response: &[u8]) -> Vec<u8> {
         response.to_vec()
     }
 }
 
-/// Where an exchange is, for an ideal transport.
+/// The state of an exchange with an ideal transport.
 struct Ideal<'a> {
     exchange: &'a Exchange,
     state: State,
-    /// What is still to arrive.
-    wire: Vec<u8>,
-    /// Whether something arrived since the caller asked last.
-    is_news: bool,
+    /// The bytes that have not arrived yet.
+    in_flight: Vec<u8>,
+    /// Whether bytes have arrived since the last receive.
+    has_new_bytes: bool,
 }
 
 impl Ideal<'_> {
-    /// What arrives next, so many bytes as far as there are so many.
+    /// Lets at most `count` bytes arrive, and returns them.
     fn take(&mut self, count: usize) -> Vec<u8> {
-        let rest = self.wire.split_off(self.wire.len().min(count));
-        let bytes = core::mem::replace(&mut self.wire, rest);
-        self.is_news |= !bytes.is_empty();
+        let rest = self.in_flight.split_off(self.in_flight.len().min(count));
+        let bytes = core::mem::replace(&mut self.in_flight, rest);
+        self.has_new_bytes |= !bytes.is_empty();
         bytes
     }
 
-    fn receive(&mut self, room: Option<usize>) -> Result<Received<'_>> {
+    fn receive(&mut self, capacity: Option<usize>) -> Result<Received<'_>> {
         let response = &self.exchange.response;
         if self.state == State::Transmit {
             return Err(ReturnCode::BAD_SEQUENCE.into());
         }
-        self.is_news = false;
-        if !self.wire.is_empty() {
+        self.has_new_bytes = false;
+        if !self.in_flight.is_empty() {
             return Err(ReturnCode::TRY_AGAIN.into());
         }
         self.state = State::Ready;
-        match room {
+        match capacity {
             None => Ok(Received::Size(response.len())),
-            Some(room) if room < response.len() => Ok(Received::TooLarge(response.len())),
+            Some(capacity) if capacity < response.len() => Ok(Received::TooLarge(response.len())),
             Some(_) => {
                 self.state = State::Transmit;
                 Ok(Received::Response(response))
@@ -133,28 +136,30 @@ impl Ideal<'_> {
         }
     }
 
-    /// As the caller wants it, or without a wait where that would have no end.
+    /// Returns the time-out of the caller, or 0 if the wait would never end.
     fn may_wait(&self, wait: Wait) -> Wait {
-        if self.wire.is_empty() || wait != Wait::Forever { wait } else { Wait::Millis(0) }
+        if self.in_flight.is_empty() || wait != Wait::Forever { wait } else { Wait::Millis(0) }
     }
 
     fn poll_returns(&self) -> bool {
-        self.state != State::Awaiting || self.is_news
+        self.state != State::Awaiting || self.has_new_bytes
     }
 }
 
-/// Goes through exchanges; panics where the session answers otherwise than an ideal transport.
+/// Executes exchanges; panics if a result differs from that of an ideal transport.
 pub fn follow_the_ideal<T: Transport>(session: &mut Session<T>, peer: &mut impl Peer, exchanges: &[Exchange]) {
     for exchange in exchanges {
         assert_eq!(session.transmit(&exchange.command), Ok(()));
         assert_eq!(peer.command(exchange.command.len()), exchange.command);
-        let wire = peer.wrap(&exchange.response);
-        let mut ideal = Ideal { exchange, state: State::Awaiting, wire, is_news: false };
-        for next in &exchange.moves {
+        let in_flight = peer.wrap(&exchange.response);
+        let mut ideal = Ideal { exchange, state: State::Awaiting, in_flight, has_new_bytes: false };
+        for next in &exchange.actions {
             step(session, peer, &mut ideal, next);
         }
         if ideal.state != State::Transmit {
-            for next in [Move::Arrive(usize::MAX), Move::Poll, Move::Collect(exchange.response.len(), Wait::Forever)] {
+            for next in
+                [Action::Arrive(usize::MAX), Action::Poll, Action::Receive(exchange.response.len(), Wait::Forever)]
+            {
                 step(session, peer, &mut ideal, &next);
             }
         }
@@ -162,28 +167,28 @@ pub fn follow_the_ideal<T: Transport>(session: &mut Session<T>, peer: &mut impl 
     }
 }
 
-fn step<T: Transport, P: Peer>(session: &mut Session<T>, peer: &mut P, ideal: &mut Ideal<'_>, next: &Move) {
+fn step<T: Transport, P: Peer>(session: &mut Session<T>, peer: &mut P, ideal: &mut Ideal<'_>, next: &Action) {
     match next {
-        Move::Arrive(count) => arrive(session, peer, &ideal.take(*count)),
-        Move::Await(pieces, room, wait) => {
+        Action::Arrive(count) => arrive(session, peer, &ideal.take(*count)),
+        Action::ReceiveWhileArriving(pieces, capacity, wait) => {
             let pieces = pieces.iter().copied().chain([usize::MAX]).map(|count| ideal.take(count)).collect::<Vec<_>>();
-            assert_eq!(receive_in_pieces(session, peer, &pieces, *room, *wait), ideal.receive(*room));
+            assert_eq!(receive_in_pieces(session, peer, &pieces, *capacity, *wait), ideal.receive(*capacity));
         }
-        Move::AskSize(wait) => {
+        Action::QuerySize(wait) => {
             let wait = ideal.may_wait(*wait);
             assert_eq!(session.receive(None, wait), ideal.receive(None));
         }
-        Move::Collect(room, wait) => {
+        Action::Receive(capacity, wait) => {
             let wait = ideal.may_wait(*wait);
-            assert_eq!(session.receive(Some(*room), wait), ideal.receive(Some(*room)));
+            assert_eq!(session.receive(Some(*capacity), wait), ideal.receive(Some(*capacity)));
         }
-        Move::Poll => {
+        Action::Poll => {
             let mut handles = session.poll_handles().unwrap();
             let (returns, expected) = (is_ready(&mut handles), ideal.poll_returns());
             assert!(returns == expected || returns && P::IS_RESTLESS, "poll returns: {returns}, {handles:?}");
         }
-        Move::Transmit if ideal.state == State::Transmit => {}
-        Move::Transmit => assert_eq!(session.transmit(&ideal.exchange.command), Err(ReturnCode::BAD_SEQUENCE.into())),
+        Action::Transmit if ideal.state == State::Transmit => {}
+        Action::Transmit => assert_eq!(session.transmit(&ideal.exchange.command), Err(ReturnCode::BAD_SEQUENCE.into())),
     }
     assert_eq!(session.state(), ideal.state);
 }
@@ -192,7 +197,7 @@ fn polled<T: Transport>(session: &mut Session<T>) -> RawFd {
     session.poll_handles().unwrap().first().unwrap().fd
 }
 
-/// Sends bytes, and waits until they are where the transport can read them.
+/// Sends bytes, and waits until the transport can read them.
 fn arrive<T: Transport>(session: &mut Session<T>, peer: &mut impl Peer, bytes: &[u8]) {
     let polled = polled(session);
     let before = peer.unread(polled);
@@ -202,12 +207,12 @@ fn arrive<T: Transport>(session: &mut Session<T>, peer: &mut impl Peer, bytes: &
     }
 }
 
-/// Receives while bytes arrive. Each piece is sent once all before it was read, when the caller can only wait for it.
+/// Receives while bytes arrive. Each piece is sent once all earlier ones were read, so that the caller has to wait for it.
 fn receive_in_pieces<'a, T: Transport>(
     session: &'a mut Session<T>,
     peer: &mut impl Peer,
     pieces: &[Vec<u8>],
-    room: Option<usize>,
+    capacity: Option<usize>,
     wait: Wait,
 ) -> Result<Received<'a>> {
     let polled = polled(session);
@@ -221,23 +226,24 @@ fn receive_in_pieces<'a, T: Transport>(
                 }
             }
         });
-        let answer = session.receive(room, wait);
+        let result = session.receive(capacity, wait);
         has_returned.store(true, Ordering::Relaxed);
-        answer
+        result
     })
 }
 
-/// A transport over a socket pair, and its other end.
-pub fn pair() -> (Near, File) {
+/// Returns a transport over a socket pair, and the other end.
+pub fn pair() -> (SocketTransport, File) {
     let (near, far) = UnixStream::pair().unwrap();
     near.set_nonblocking(true).unwrap();
-    (Near(near), OwnedFd::from(far).into())
+    (SocketTransport(near), OwnedFd::from(far).into())
 }
 
-/// Accepts the next connection.
+/// Waits for the next connection and returns it.
 pub type Accept = Box<dyn Fn() -> File + Send>;
 
-/// A server that listens on the loopback, or at a path, and the configuration string that leads there with both channels.
+/// Starts a server on the loopback interface or at a path. Returns it and a configuration string whose two channels both lead
+/// to it.
 pub fn server(tcp: bool, path: &Path) -> (Accept, String) {
     if tcp {
         let (listener, port) = listen();
@@ -250,10 +256,10 @@ pub fn server(tcp: bool, path: &Path) -> (Accept, String) {
     }
 }
 
-/// A transport over a socket, as simple as can be.
-pub struct Near(UnixStream);
+/// A minimal transport over a non-blocking socket.
+pub struct SocketTransport(UnixStream);
 
-impl Transport for Near {
+impl Transport for SocketTransport {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         self.0.write_all(command).map_err(|_| ReturnCode::IO_ERROR.into())
     }
@@ -261,7 +267,7 @@ impl Transport for Near {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
-            match rx.read_with(|room| self.0.read(room))? {
+            match rx.read_with(|space| self.0.read(space))? {
                 Ok(0) => return Err(ReturnCode::IO_ERROR.into()),
                 Ok(_) => {}
                 Err(_) if wait_for(self.0.as_fd(), PollFlags::POLLIN, &deadline)? => {}
@@ -275,7 +281,7 @@ impl Transport for Near {
 
     fn after_fork(&mut self, _inheritance: Inheritance) {}
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|near| Ok(vec![near.0.as_raw_fd()]));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|transport| Ok(vec![transport.0.as_raw_fd()]));
 }
 
 impl Peer for File {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Record locks (fcntl(2)) on a file in memory to which nothing is written: [`Locks`]. Such a lock belongs to one process,
-//! is not inherited, and ends with that process however it ends.
+//! Record locks (fcntl(2)) on an empty file in memory: [`Locks`]. A record lock belongs to one process, is not inherited by a
+//! forked process, and is released when its process ends for any reason.
 #![forbid(unsafe_code)]
 
 use crate::io::file_in_memory;
@@ -12,21 +12,21 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-/// A byte of the file, and what its lock means.
+/// A byte of the file. A process that has locked it has this role.
 #[derive(Clone, Copy)]
 pub(super) enum Lock {
-    /// An exchange is under way.
+    /// Its exchange is in progress.
     Turn = 0,
-    /// The next turn is promised, so that two processes with many commands let each other in.
+    /// It has the next turn, so that two processes with many commands alternate.
     Next = 1,
-    /// The process that opened the connection has not ended, nor finalized its context.
-    Opener = 2,
+    /// It opened the connection, and has neither ended nor finalized its context.
+    Creator = 2,
 }
 
-/// The file, which forked processes have, too.
+/// The locked file, which forked processes inherit.
 pub(super) struct Locks {
     pub(super) file: File,
-    /// Tells the file from another one that has its number since the host closed it.
+    /// Detects that the host has closed the file descriptor and its number refers to another file.
     pub(super) identity: (u64, u64),
 }
 
@@ -37,40 +37,41 @@ impl Locks {
         Ok(Locks { file, identity })
     }
 
-    /// Whether the host has left the file open.
-    pub(super) fn are_there(&self) -> bool {
+    /// Returns whether the file descriptor is still that of the file.
+    pub(super) fn are_open(&self) -> bool {
         identity(&self.file) == Some(self.identity)
     }
 
-    pub(super) fn lock(&self, place: Lock) -> Result<bool> {
-        match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, place))) {
+    /// Takes a lock if it is free. Returns whether it did. `IO_ERROR` if the system does not allow it.
+    pub(super) fn lock(&self, lock: Lock) -> Result<bool> {
+        match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, lock))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN) => Ok(false),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// Fails only for a descriptor that is closed; then nothing is locked.
-    pub(super) fn unlock(&self, place: Lock) {
-        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, place)));
+    /// Releases a lock. This fails only if the file descriptor is closed, in which case nothing is locked.
+    pub(super) fn unlock(&self, lock: Lock) {
+        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, lock)));
     }
 
-    /// The process that has locked this, by its number here; 0 or less for one of another PID namespace.
-    pub(super) fn holder(&self, place: Lock) -> Result<Option<i32>> {
-        let mut asked = record(F_RDLCK, place);
-        fcntl(&self.file, FcntlArg::F_GETLK(&mut asked)).map_err(failed)?;
-        Ok((c_int::from(asked.l_type) != F_UNLCK).then_some(asked.l_pid))
+    /// Returns the ID of the process that holds a lock; 0 or less for a process of another PID namespace.
+    pub(super) fn holder(&self, lock: Lock) -> Result<Option<i32>> {
+        let mut query = record(F_RDLCK, lock);
+        fcntl(&self.file, FcntlArg::F_GETLK(&mut query)).map_err(failed)?;
+        Ok((c_int::from(query.l_type) != F_UNLCK).then_some(query.l_pid))
     }
 }
 
-/// Device and inode.
+/// Returns the device and inode numbers of a file.
 pub(super) fn identity(file: &File) -> Option<(u64, u64)> {
     file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// A lock of one byte. Its types are narrower than those of their values in C.
-pub(super) fn record(kind: c_int, place: Lock) -> flock {
-    flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: place as _, l_len: 1, l_pid: 0 }
+/// Describes a lock of one byte. Some fields have narrower types than their constants.
+pub(super) fn record(kind: c_int, lock: Lock) -> flock {
+    flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: lock as _, l_len: 1, l_pid: 0 }
 }
 
 fn failed(error: Errno) -> Error {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Turns of one process, and of several that were forked.
+//! Tests the turns of one process and of forked processes.
 
 use super::*;
 use crate::sys::Forked;
@@ -12,37 +12,38 @@ use std::time::Instant;
 fn shared() -> Shared {
     match Turns::new(true) {
         Turns::Shared(shared) => shared,
-        Turns::Alone(_) => panic!("the system denies what it takes"),
+        Turns::Exclusive(_) => panic!("the system denies what turns need"),
     }
 }
 
-/// As a forked process has them.
+/// Changes the turns to those of a forked process.
 fn inherit(shared: &mut Shared) {
-    (shared.number, shared.turn) = (0, Turn::None);
+    (shared.id, shared.turn) = (0, Turn::None);
 }
 
-fn short(shared: &mut Shared) -> Result<LastExchange> {
-    shared.patience = Duration::from_millis(20);
+/// Waits for a turn, but only briefly.
+fn begin_soon(shared: &mut Shared) -> Result<LastExchange> {
+    shared.timeout = Duration::from_millis(20);
     let begun = shared.begin();
-    shared.patience = PATIENCE;
+    shared.timeout = TURN_TIMEOUT;
     begun
 }
 
-/// A process that has a turn until it is told to end it, or killed.
+/// A process that has a turn until it is told to end it, or is killed.
 struct Holder {
     process: Forked,
     go: UnixStream,
 }
 
 impl Holder {
-    fn of(turns: &mut Shared, left: Left) -> Holder {
+    fn of(turns: &mut Shared, outcome: Outcome) -> Holder {
         let ((mut wait, go), (mut ready, tell)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
         let process = Forked::asks(|| {
             inherit(turns);
             turns.begin().unwrap();
             (&tell).write_all(&[1]).unwrap();
             wait.read_exact(&mut [0]).unwrap();
-            turns.end(left);
+            turns.end(outcome);
             true
         });
         ready.read_exact(&mut [0]).unwrap();
@@ -56,52 +57,52 @@ impl Holder {
 }
 
 #[test]
-fn who_shares_with_nobody_locks_nothing() {
+fn an_unshared_turn_takes_no_lock() {
     let mut turns = shared();
     for _ in 0..2 {
         assert_eq!(turns.begin(), Ok(LastExchange::Ours));
         assert_eq!(turns.turn, Turn::Unlocked);
-        turns.end(Left::Nothing);
+        turns.end(Outcome::Complete);
     }
 }
 
 #[test]
-fn what_is_not_shared_has_no_turns_and_knows_what_is_left() {
+fn an_exclusive_connection_remembers_how_the_last_exchange_ended() {
     let mut turns = Turns::new(false);
-    assert!(matches!(turns, Turns::Alone(_)));
+    assert!(matches!(turns, Turns::Exclusive(_)));
     assert_eq!(turns.begin(), Ok(LastExchange::Ours));
-    turns.end(Left::Something);
+    turns.end(Outcome::Interrupted);
     assert_eq!(turns.begin(), Ok(LastExchange::Interrupted));
-    turns.end(Left::Nothing);
+    turns.end(Outcome::Complete);
     assert_eq!(turns.begin(), Ok(LastExchange::Ours));
 }
 
 #[test]
-fn a_turn_knows_what_was_before() {
+fn a_turn_begins_with_the_outcome_of_the_last_one() {
     let mut turns = shared();
-    Holder::of(&mut turns, Left::Nothing).end();
+    Holder::of(&mut turns, Outcome::Complete).end();
     assert_eq!(turns.begin(), Ok(LastExchange::Theirs));
-    assert_eq!(turns.begin(), Ok(LastExchange::Ours), "the turn goes on");
-    turns.end(Left::Nothing);
+    assert_eq!(turns.begin(), Ok(LastExchange::Ours), "the turn continues");
+    turns.end(Outcome::Complete);
     assert_eq!(turns.begin(), Ok(LastExchange::Ours));
-    turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "our own");
-    turns.end(Left::Nothing);
-    Holder::of(&mut turns, Left::Something).end();
-    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "the other's");
-    turns.end(Left::Nothing);
+    turns.end(Outcome::Interrupted);
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "by this process");
+    turns.end(Outcome::Complete);
+    Holder::of(&mut turns, Outcome::Interrupted).end();
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "by the other process");
+    turns.end(Outcome::Complete);
 }
 
 #[test]
-fn a_wait_in_vain_names_who_has_the_turn_and_another_process_can_be_next() {
+fn after_a_timed_out_wait_another_process_can_be_next() {
     let mut turns = shared();
-    let holder = Holder::of(&mut turns, Left::Nothing);
+    let holder = Holder::of(&mut turns, Outcome::Complete);
     assert_eq!(turns.locks.holder(Lock::Turn), Ok(Some(holder.process.id())));
     assert_eq!(turns.try_begin(), Ok(None));
-    assert_eq!(short(&mut turns), Err(ReturnCode::IO_ERROR.into()));
+    assert_eq!(begin_soon(&mut turns), Err(ReturnCode::IO_ERROR.into()));
     let asks = Forked::asks(|| {
         inherit(&mut turns);
-        turns.locks.lock(Lock::Next) == Ok(true) // who gave up is not next any more
+        turns.locks.lock(Lock::Next) == Ok(true) // the process that gave up has released it
     });
     assert_eq!(asks.status(), Some(0));
     holder.end();
@@ -109,38 +110,38 @@ fn a_wait_in_vain_names_who_has_the_turn_and_another_process_can_be_next() {
 }
 
 #[test]
-fn a_turn_ends_with_its_process() {
+fn the_death_of_a_process_ends_its_turn() {
     let mut turns = shared();
-    let holder = Holder::of(&mut turns, Left::Nothing);
+    let holder = Holder::of(&mut turns, Outcome::Complete);
     holder.process.kill();
     assert_eq!(turns.begin(), Ok(LastExchange::Interrupted));
-    turns.end(Left::Nothing);
-    assert_eq!(turns.begin(), Ok(LastExchange::Ours), "once");
+    turns.end(Outcome::Complete);
+    assert_eq!(turns.begin(), Ok(LastExchange::Ours), "only once");
 }
 
 #[test]
-fn a_turn_that_was_begun_before_anybody_shared_it_counts() {
+fn an_unlocked_turn_excludes_a_process_that_joins() {
     let mut turns = shared();
     turns.begin().unwrap();
     let (mut told, mut tell) = UnixStream::pair().unwrap();
     let child = Forked::asks(|| {
         inherit(&mut turns);
-        let in_vain = turns.try_begin() == Ok(None) && short(&mut turns) == Err(ReturnCode::IO_ERROR.into());
+        let is_excluded = turns.try_begin() == Ok(None) && begin_soon(&mut turns) == Err(ReturnCode::IO_ERROR.into());
         (&tell).write_all(&[1]).unwrap();
-        in_vain && turns.begin() == Ok(LastExchange::Theirs)
+        is_excluded && turns.begin() == Ok(LastExchange::Theirs)
     });
     told.read_exact(&mut [0]).unwrap();
     tell.flush().unwrap();
-    turns.end(Left::Nothing);
+    turns.end(Outcome::Complete);
     assert_eq!(child.status(), Some(0));
-    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "the child ended in its turn");
-    assert_eq!(turns.turn, Turn::Locked, "from now on");
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "the child ended during its turn");
+    assert_eq!(turns.turn, Turn::Locked, "now that the connection is shared");
 }
 
 #[test]
-fn a_turn_without_a_lock_ends_with_its_process_too() {
+fn the_death_of_a_process_ends_its_unlocked_turn() {
     let (mut told, tell) = UnixStream::pair().unwrap();
-    let opener = Forked::asks(|| {
+    let creator = Forked::asks(|| {
         let mut turns = shared();
         turns.begin().unwrap();
         let (mut wait, go) = UnixStream::pair().unwrap();
@@ -152,10 +153,10 @@ fn a_turn_without_a_lock_ends_with_its_process_too() {
             (&tell).write_all(&[u8::from(begun == Ok(LastExchange::Interrupted))]).unwrap();
             true
         });
-        std::mem::forget((turns, child)); // it dies, it does not finalize
+        std::mem::forget((turns, child)); // it dies without finalizing
         true
     });
-    assert_eq!(opener.status(), Some(0));
+    assert_eq!(creator.status(), Some(0));
     drop(tell);
     let mut said = Vec::new();
     told.read_to_end(&mut said).unwrap();
@@ -163,39 +164,39 @@ fn a_turn_without_a_lock_ends_with_its_process_too() {
 }
 
 #[test]
-fn the_end_of_a_context_has_the_last_turn_unless_another_process_does() {
+fn finalizing_takes_the_last_turn_unless_another_process_has_one() {
     let mut turns = shared();
-    assert_eq!(turns.last(), Some((Sharing::Exclusive, LastExchange::Ours)));
-    turns.end(Left::Nothing);
-    let holder = Holder::of(&mut turns, Left::Something);
-    assert_eq!(turns.last(), None, "it is at work");
+    assert_eq!(turns.begin_last(), Some((Sharing::Exclusive, LastExchange::Ours)));
+    turns.end(Outcome::Complete);
+    let holder = Holder::of(&mut turns, Outcome::Interrupted);
+    assert_eq!(turns.begin_last(), None, "the turn of the holder");
     holder.end();
-    assert_eq!(turns.last(), Some((Sharing::Shared, LastExchange::Interrupted)));
-    turns.end(Left::Nothing);
+    assert_eq!(turns.begin_last(), Some((Sharing::Shared, LastExchange::Interrupted)));
+    turns.end(Outcome::Complete);
     turns.begin().unwrap();
-    assert_eq!(turns.last(), Some((Sharing::Shared, LastExchange::Interrupted)), "in the middle of an exchange");
-    turns.end(Left::Nothing);
+    assert_eq!(turns.begin_last(), Some((Sharing::Shared, LastExchange::Interrupted)), "during an exchange");
+    turns.end(Outcome::Complete);
     inherit(&mut turns);
-    assert_eq!(turns.last(), None, "it never used the connection");
+    assert_eq!(turns.begin_last(), None, "the process never used the connection");
 }
 
-/// Two processes at once would both see it changed.
-fn alone(witness: &AtomicU32) -> bool {
-    let seen = witness.load(SeqCst);
+/// Returns whether no other process changes the counter at the same time.
+fn is_alone(counter: &AtomicU32) -> bool {
+    let seen = counter.load(SeqCst);
     std::hint::spin_loop();
-    witness.compare_exchange(seen, seen.wrapping_add(1), SeqCst, SeqCst).is_ok()
+    counter.compare_exchange(seen, seen.wrapping_add(1), SeqCst, SeqCst).is_ok()
 }
 
 #[test]
-fn processes_never_have_a_turn_at_once_whenever_they_join() {
+fn two_processes_never_have_a_turn_at_the_same_time() {
     const TURNS: u32 = 2000;
     let (mut turns, counts) = (shared(), SharedPage::new().unwrap());
     let take = |turns: &mut Shared| {
         (0..TURNS).all(|_| {
             turns.begin().is_ok_and(|_| {
-                let is_alone = alone(&counts.last) && counts.exchange.swap(1, SeqCst) == 0;
+                let is_alone = is_alone(&counts.last_id) && counts.exchange.swap(1, SeqCst) == 0;
                 counts.exchange.store(0, SeqCst);
-                turns.end(Left::Nothing);
+                turns.end(Outcome::Complete);
                 is_alone
             })
         })
@@ -206,8 +207,8 @@ fn processes_never_have_a_turn_at_once_whenever_they_join() {
                 inherit(&mut turns);
                 take(&mut turns)
             });
-            assert!(turns.begin().is_ok()); // while it joins
-            turns.end(Left::Nothing);
+            assert!(turns.begin().is_ok()); // while the child joins
+            turns.end(Outcome::Complete);
             child
         })
         .collect();
@@ -215,95 +216,95 @@ fn processes_never_have_a_turn_at_once_whenever_they_join() {
     for child in children {
         assert_eq!(child.status(), Some(0));
     }
-    assert_eq!(counts.last.load(SeqCst), 4 * TURNS);
+    assert_eq!(counts.last_id.load(SeqCst), 4 * TURNS);
 }
 
 #[test]
-fn who_waits_has_its_turn_before_one_that_has_just_had_one() {
+fn a_waiting_process_is_next() {
     let mut turns = shared();
     for _ in 0..20 {
         turns.begin().unwrap();
         let waits = Forked::asks(|| {
             inherit(&mut turns);
             let begun = turns.begin().is_ok();
-            turns.end(Left::Nothing);
+            turns.end(Outcome::Complete);
             begun
         });
         while turns.page.waiting.load(SeqCst) == 0 || turns.locks.holder(Lock::Next) != Ok(Some(waits.id())) {
             std::thread::yield_now();
         }
-        turns.end(Left::Nothing);
+        turns.end(Outcome::Complete);
         assert_eq!(turns.begin(), Ok(LastExchange::Theirs));
-        turns.end(Left::Nothing);
+        turns.end(Outcome::Complete);
         assert_eq!(waits.status(), Some(0));
     }
 }
 
 #[test]
-fn processes_with_many_commands_alternate_and_each_is_woken() {
+fn busy_processes_alternate_and_are_woken() {
     const TURNS: u32 = 300;
     let mut turns = shared();
     let other = Forked::asks(|| {
         inherit(&mut turns);
         loop {
             turns.begin().unwrap();
-            turns.end(Left::Nothing);
+            turns.end(Outcome::Complete);
         }
     });
     let (mut slow, mut twice) = (0, 0);
     for _ in 0..TURNS {
         twice += u32::from(turns.begin() == Ok(LastExchange::Ours));
-        // Until the other one is in line. One that slept through the last bell would say so after `LOOK`.
+        // Wait for the other process to queue. If it had missed its last wake-up, it would queue after `CHECK_INTERVAL`.
         let since = Instant::now();
         while turns.page.waiting.load(SeqCst) == 0 {
             std::thread::yield_now();
         }
-        slow += u32::from(since.elapsed() >= LOOK * 9 / 10);
-        turns.end(Left::Nothing);
+        slow += u32::from(since.elapsed() >= CHECK_INTERVAL * 9 / 10);
+        turns.end(Outcome::Complete);
     }
     other.kill();
-    assert!(slow < TURNS / 2, "{slow} turns of {TURNS} were as long as a look");
-    // It says that it waits before it has its place in the line.
-    assert!(twice < TURNS / 2, "{twice} turns of {TURNS} were the second in a row");
+    assert!(slow < TURNS / 2, "in {slow} of {TURNS} turns the other process was not woken");
+    // It sets `waiting` before it holds the lock of the next process.
+    assert!(twice < TURNS / 2, "{twice} of {TURNS} turns were the second in a row");
 }
 
 #[test]
-fn who_gave_up_is_not_next_however_often_the_bell_rings() {
+fn a_process_that_gave_up_is_not_next_despite_spurious_wake_ups() {
     let mut turns = shared();
-    let holder = Holder::of(&mut turns, Left::Nothing);
-    let rings = Forked::asks(|| {
+    let holder = Holder::of(&mut turns, Outcome::Complete);
+    let noise = Forked::asks(|| {
         loop {
-            turns.page.bell.fetch_add(1, SeqCst);
+            turns.page.turn_futex.fetch_add(1, SeqCst);
         }
     });
-    turns.patience = Duration::ZERO;
+    turns.timeout = Duration::ZERO;
     for _ in 0..2000 {
         assert_eq!(turns.begin(), Err(ReturnCode::IO_ERROR.into()));
     }
-    turns.patience = PATIENCE;
-    rings.kill();
+    turns.timeout = TURN_TIMEOUT;
+    noise.kill();
     let asks = Forked::asks(|| turns.locks.holder(Lock::Next) == Ok(None));
     assert_eq!(asks.status(), Some(0));
     holder.end();
 }
 
 #[test]
-fn descriptors_that_the_host_closed_are_left_alone() {
+fn descriptors_closed_by_the_host_are_not_closed_again() {
     let mut turns = Turns::new(true);
     assert_eq!(turns.after_fork(), Inheritance::Shared);
-    let Turns::Shared(shared) = &mut turns else { panic!("the system denies what it takes") };
-    // As when the host has closed it and its number is now that of something else.
+    let Turns::Shared(shared) = &mut turns else { panic!("the system denies what turns need") };
+    // As after the host has closed the descriptor and its number was reused for another file.
     let _closed = std::mem::replace(&mut shared.locks.file, File::open("/dev/null").unwrap());
     let number = shared.locks.file.as_raw_fd();
     assert_eq!(turns.after_fork(), Inheritance::Nothing);
-    assert!(matches!(turns, Turns::Alone(Left::Nothing)));
+    assert!(matches!(turns, Turns::Exclusive(Outcome::Complete)));
     drop(turns);
     let path = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap();
-    assert_eq!(path.to_str(), Some("/dev/null"), "it is the host's");
+    assert_eq!(path.to_str(), Some("/dev/null"), "the file of the host is still open");
 }
 
 #[test]
-fn processes_that_are_killed_at_any_moment_block_nobody() {
+fn a_process_killed_at_any_moment_blocks_nobody() {
     let since = Instant::now();
     let mut turns = shared();
     let (mut told, tell) = UnixStream::pair().unwrap();
@@ -318,18 +319,18 @@ fn processes_that_are_killed_at_any_moment_block_nobody() {
                         if !std::mem::replace(&mut begun, true) {
                             (&tell).write_all(&[1]).unwrap();
                         }
-                        turns.end(Left::Nothing);
+                        turns.end(Outcome::Complete);
                     }
                 })
             })
             .collect();
         told.read_exact(&mut [0; 2]).unwrap();
         for _ in 0..round {
-            std::hint::spin_loop(); // another moment each time
+            std::hint::spin_loop(); // a different moment each time
         }
         doomed.into_iter().for_each(Forked::kill);
         assert!(turns.begin().is_ok());
-        turns.end(Left::Nothing);
+        turns.end(Outcome::Complete);
     }
-    assert!(since.elapsed() < PATIENCE, "nobody waits for one that is dead");
+    assert!(since.elapsed() < TURN_TIMEOUT, "no process waits for a dead one");
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Facts in, sentences out.
+//! Tests the advice for each cause and state of the system.
 
 use super::*;
 use std::path::Path;
 
-/// A TPM 2.0, and which of its devices are in /dev.
-fn tpm(number: u8, bare: bool, manager: bool) -> Tpm {
+/// Returns a TPM 2.0 with the given devices in /dev.
+fn tpm(number: u8, bare: bool, manager: bool) -> KernelTpm {
     let device = |is_in_dev| Device { is_registered: true, is_in_dev };
-    Tpm { number: number.to_string(), is_tpm12: false, bare: device(bare), manager: device(manager) }
+    KernelTpm { number: number.to_string(), is_tpm12: false, bare: device(bare), manager: device(manager) }
 }
 
-fn machine(tpms: impl IntoIterator<Item = Tpm>) -> Machine {
+fn machine(tpms: impl IntoIterator<Item = KernelTpm>) -> Machine {
     Machine { tpms: tpms.into_iter().collect(), is_root: false }
 }
 
@@ -18,19 +18,19 @@ fn failure(path: &str, error: Errno) -> Failure {
     Failure::system(Path::new(path), error)
 }
 
-/// What is said to somebody who asked for one device.
+/// Returns the advice for a user who has chosen a device.
 fn advice(path: &str, error: Errno, machine: &Machine) -> String {
     on(&[failure(path, error)], machine)
 }
 
-/// What is said to somebody who asked for none.
+/// Returns the advice for a user who has chosen no device.
 fn advice_on_defaults(errors: [Errno; 2], machine: &Machine) -> String {
     let [manager, bare] = errors;
     on(&[failure("/dev/tpmrm0", manager), failure("/dev/tpm0", bare), failure("/dev/tcm0", Errno::ENOENT)], machine)
 }
 
 #[test]
-fn a_busy_tpm_can_be_shared_where_the_resource_manager_is_there() {
+fn a_busy_tpm_can_be_shared_by_its_resource_manager() {
     let both = machine([tpm(0, true, true)]);
     assert_eq!(
         advice("/dev/tpm0", Errno::EBUSY, &both),
@@ -42,7 +42,7 @@ fn a_busy_tpm_can_be_shared_where_the_resource_manager_is_there() {
 }
 
 #[test]
-fn the_device_cgroup_is_named_with_the_option_that_opens_it() {
+fn the_option_that_opens_the_device_cgroup_is_named() {
     let text = "The device cgroup denies it, even to root: start the container with --device /dev/tpmrm0 (docker, podman), \
                 or set DeviceAllow=/dev/tpmrm0 rw for the service (systemd)";
     for is_root in [false, true] {
@@ -52,7 +52,7 @@ fn the_device_cgroup_is_named_with_the_option_that_opens_it() {
 }
 
 #[test]
-fn a_user_without_rights_is_led_to_the_group() {
+fn a_user_without_access_is_told_which_group_to_join() {
     let both = machine([tpm(0, true, true)]);
     assert_eq!(
         advice("/dev/tpmrm0", Errno::EACCES, &both),
@@ -70,14 +70,14 @@ fn a_user_without_rights_is_led_to_the_group() {
 }
 
 #[test]
-fn root_that_is_denied_is_in_a_container() {
+fn root_without_access_is_assumed_to_be_in_a_container() {
     let machine = Machine { is_root: true, ..machine([tpm(0, true, true)]) };
     let text = advice("/dev/tpmrm0", Errno::EACCES, &machine);
     assert!(text.contains("--device /dev/tpmrm0") && text.contains("keep-groups") && !text.contains("udev"), "{text}");
 }
 
 #[test]
-fn a_node_that_is_missing_is_passed_to_the_container() {
+fn a_missing_node_can_be_passed_to_the_container() {
     let none = machine([tpm(0, false, false)]);
     let text = "The kernel has TPM 0, but this device is missing from /dev. In a container, pass it: --device /dev/tpmrm0 \
                 (docker, podman), or a device of type unix-char (LXD). Otherwise have udev create it (udevadm trigger)";
@@ -97,7 +97,7 @@ fn the_other_device_of_the_same_tpm_is_offered() {
     let manager = machine([tpm(0, false, true)]);
     let text = advice("/dev/tpm0", Errno::ENOENT, &manager);
     assert!(text.contains("/dev. Use /dev/tpmrm0, which leads to the same TPM. In a container"), "{text}");
-    let old = Tpm { manager: Device::default(), ..tpm(0, true, false) };
+    let old = KernelTpm { manager: Device::default(), ..tpm(0, true, false) };
     assert_eq!(
         advice("/dev/tpmrm0", Errno::ENOENT, &machine([old])),
         "This kernel has TPM 0, but no resource manager: use /dev/tpm0, which is for one program at a time"
@@ -105,7 +105,7 @@ fn the_other_device_of_the_same_tpm_is_offered() {
 }
 
 #[test]
-fn nothing_is_said_of_another_tpm_than_the_one_asked_for() {
+fn a_tpm_other_than_the_requested_one_is_not_mentioned() {
     let first = machine([tpm(0, true, true)]);
     let devices = ["/dev/tpmrm1", "/dev/tpm1"];
     let errors = [Errno::ENOENT, Errno::ENXIO, Errno::EBUSY, Errno::EACCES, Errno::EPERM, Errno::EIO, Errno::ENODEV];
@@ -117,7 +117,7 @@ fn nothing_is_said_of_another_tpm_than_the_one_asked_for() {
 }
 
 #[test]
-fn a_device_that_failed_is_never_the_way_out() {
+fn a_device_that_has_failed_is_never_recommended() {
     let both = machine([tpm(0, true, true)]);
     let errors =
         [Errno::ENOENT, Errno::EBUSY, Errno::EACCES, Errno::EIO, Errno::ENXIO, Errno::ENODEV, Errno::ETIMEDOUT];
@@ -131,7 +131,7 @@ fn a_device_that_failed_is_never_the_way_out() {
 }
 
 #[test]
-fn who_asked_for_no_device_hears_of_the_tpm_that_has_another_number() {
+fn without_a_chosen_device_a_tpm_with_another_number_is_recommended() {
     let second = machine([tpm(1, true, true)]);
     assert_eq!(
         advice_on_defaults([Errno::ENOENT; 2], &second),
@@ -140,16 +140,16 @@ fn who_asked_for_no_device_hears_of_the_tpm_that_has_another_number() {
 }
 
 #[test]
-fn a_tpm_1_2_is_called_one() {
+fn a_tpm_1_2_is_reported() {
     let text = on(&[Failure { path: "/dev/tpm0".into(), cause: Cause::Tpm12 }], &Machine::default());
     assert!(text.starts_with("A TPM 1.2 does not understand TPM 2.0 commands"), "{text}");
-    let old = Tpm { is_tpm12: true, manager: Device::default(), ..tpm(0, true, false) };
+    let old = KernelTpm { is_tpm12: true, manager: Device::default(), ..tpm(0, true, false) };
     let text = advice("/dev/tpmrm0", Errno::ENOENT, &machine([old]));
     assert!(text.starts_with("TPM 0 of this machine is a TPM 1.2. "), "{text}");
 }
 
 #[test]
-fn a_machine_without_a_tpm_has_simulators() {
+fn a_simulator_is_recommended_without_a_tpm() {
     for path in ["/dev/tpmrm0", "/dev/tpm0", "/dev/tpmrm7", "/dev/my-tpm"] {
         for error in [Errno::ENOENT, Errno::ENXIO, Errno::ENODEV] {
             assert_eq!(advice(path, error, &Machine::default()), NO_TPM);
@@ -159,7 +159,7 @@ fn a_machine_without_a_tpm_has_simulators() {
 }
 
 #[test]
-fn a_node_without_a_driver() {
+fn a_node_without_a_driver_is_explained() {
     let first = machine([tpm(0, true, true)]);
     let text = advice("/dev/tpmrm0", Errno::ENXIO, &first);
     assert!(
@@ -170,7 +170,7 @@ fn a_node_without_a_driver() {
 }
 
 #[test]
-fn a_driver_that_does_not_reach_its_tpm_has_messages() {
+fn errors_of_the_driver_refer_to_its_messages() {
     for error in [Errno::EIO, Errno::ETIMEDOUT, Errno::ETIME] {
         let text = advice("/dev/tpmrm0", error, &machine([tpm(0, true, true)]));
         assert!(text.starts_with("The driver cannot reach the TPM") && text.contains("dmesg"), "{text}");
@@ -180,12 +180,12 @@ fn a_driver_that_does_not_reach_its_tpm_has_messages() {
 }
 
 #[test]
-fn who_has_no_descriptors_is_not_told_that_there_is_no_tpm() {
+fn a_lack_of_file_descriptors_is_not_reported_as_a_missing_tpm() {
     assert!(advice_on_defaults([Errno::EMFILE; 2], &Machine::default()).contains("ulimit -n"));
 }
 
 #[test]
-fn a_path_with_another_name_may_be_wrong() {
+fn an_unusual_path_may_be_wrong() {
     let text = advice("/dev/tpm-rm0", Errno::ENOENT, &machine([tpm(0, true, true)]));
     assert!(text.ends_with("check the path"), "{text}");
     assert!(advice("/dev", Errno::EISDIR, &machine([tpm(0, true, true)])).contains("a character device"));

@@ -2,7 +2,7 @@
 //! Tests of where the messages of libtpms go.
 
 use super::*;
-use tcti_core::testing::itself;
+use tcti_core::testing::this_program;
 
 /// Set in a process that runs the test alone, since the chip and stderr belong to the process.
 const ALONE: &str = "TCTI_LIBTPMS_TEST_ALONE";
@@ -18,7 +18,7 @@ fn messages_never_go_to_the_programs_stderr() {
         );
         return;
     }
-    let mut alone = itself();
+    let mut alone = this_program();
     let name = "messages_never_go_to_the_programs_stderr";
     let output = alone.args([name, "--nocapture"]).env(ALONE, "1").env("TSS2_LOG", "all+none").output().unwrap();
     assert!(output.status.success() && String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");

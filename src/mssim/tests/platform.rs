@@ -70,7 +70,7 @@ fn a_closed_platform_channel_costs_no_command() {
 fn a_platform_command_may_be_sent_during_a_tpm_command() {
     let (mut session, _data, _platform) = session(vec![exchange()]);
     session.transmit(GET_RANDOM).unwrap();
-    session.beside(|mssim| mssim.platform(17)).unwrap();
+    session.alongside(|mssim| mssim.platform(17)).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
@@ -82,8 +82,8 @@ fn a_refused_platform_command_does_not_affect_the_tpm_command() {
     let data = spawn(move || play(data.accept().unwrap().0, exchange()).join().unwrap());
     let mut session = Session::new(open(port, platform_port).unwrap());
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.beside(|mssim| mssim.platform(99)), Err(ReturnCode::IO_ERROR.into()));
-    session.beside(|mssim| mssim.platform(17)).unwrap();
+    assert_eq!(session.alongside(|mssim| mssim.platform(99)), Err(ReturnCode::IO_ERROR.into()));
+    session.alongside(|mssim| mssim.platform(17)).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
     data.join().unwrap();
 }
@@ -102,7 +102,7 @@ fn a_lost_platform_channel_fails_the_tpm_command_and_ends_the_cancellation() {
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(session.cancel(), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!(
-        session.beside(|mssim| mssim.platform(17)),
+        session.alongside(|mssim| mssim.platform(17)),
         Err(ReturnCode::IO_ERROR.into()),
         "refused until the loss of the command is reported"
     );

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `libtss2-tcti-spidev.so.0`: a TPM on a SPI bus of Linux. The bus is the crate `tcti-spidev`.
+//! The C functions of `libtss2-tcti-spidev.so.0`, for a TPM on a SPI bus of Linux. The bus is the crate `tcti-spidev`.
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
 use core::ffi::c_char;
@@ -10,30 +10,35 @@ use tcti_tis::Tis;
 
 static INFO: Info = Info::new(
     c"tcti-spidev",
-    c"TCTI module for a TPM on a SPI bus, by the spidev driver of Linux.",
-    c"Path of a spidev device; without one /dev/spidev0.1.",
+    c"TCTI module for a TPM on a SPI bus, through the spidev driver of Linux.",
+    c"Path of a spidev device; by default /dev/spidev0.1.",
     Some(Tss2_Tcti_Spidev_Init),
 );
 
-/// Opens the TPM behind a spidev device. With a NULL `tctiContext`, writes the size of a context in bytes to `size`.
+/// Opens the TPM behind a spidev device. With a NULL `tctiContext`, writes the size of a context in bytes to `size` and does
+/// nothing else.
 ///
-/// `conf` is the path of the device; NULL or empty is /dev/spidev0.1. `TSS2_TCTI_RC_IO_ERROR` when it does not open,
-/// is no spidev device or no TPM answers, `TSS2_TCTI_RC_NOT_PERMITTED` when the system denies access.
+/// # Configuration
+/// `conf` is the path of the device. If it is NULL or empty, /dev/spidev0.1 is used.
+///
+/// # Return value
+/// `TSS2_TCTI_RC_IO_ERROR` if the device does not open or is not a spidev device, or if no TPM responds.
+/// `TSS2_TCTI_RC_NOT_PERMITTED` if the system denies access.
 ///
 /// # Safety
-/// `tctiContext` is NULL or points to memory of the size asked for; `size` is NULL or writable; `conf` is NULL or a C
-/// string.
+/// `tctiContext` is NULL or points to writable memory of the size that a call with NULL returns; `size` is NULL or
+/// writable; `conf` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn Tss2_Tcti_Spidev_Init(
     tctiContext: *mut TSS2_TCTI_CONTEXT,
     size: *mut usize,
     conf: *const c_char,
 ) -> TSS2_RC {
-    // SAFETY: the caller keeps the promises above, which are those of `init`.
+    // SAFETY: the caller guarantees what `init` requires, as stated above.
     unsafe { ffi::init::<Tis<Spidev>>(tctiContext, size, conf) }
 }
 
-/// Describes this module, for loaders.
+/// Returns the description of this module, for loaders.
 #[unsafe(no_mangle)]
 pub extern "C" fn Tss2_Tcti_Info() -> *const TSS2_TCTI_INFO {
     INFO.as_ptr()

@@ -5,7 +5,7 @@ use super::*;
 use crate::locality;
 use sim_tis::Death;
 use std::time::Duration;
-use tcti_core::turns::Elsewhere;
+use tcti_core::turns::OtherProcess;
 
 /// Tries to open; returns the error and the time in milliseconds.
 fn refused(bench: &Bench, chip_select: ChipSelect) -> (Option<ReturnCode>, u64) {
@@ -91,22 +91,22 @@ fn a_response_left_by_a_killed_program_is_dropped() {
 }
 
 /// Opens a session, and returns a stand-in for a process that shares the bus.
-fn shared(bench: &Bench, chip_select: ChipSelect) -> (Session<Tis<OnSim>>, Elsewhere) {
+fn shared(bench: &Bench, chip_select: ChipSelect) -> (Session<Tis<OnSim>>, OtherProcess) {
     let mut session = Session::new(Tis::over(bench.bus(chip_select)).unwrap());
-    session.set_patience(Duration::ZERO);
-    let elsewhere = session.elsewhere().unwrap();
-    (session, elsewhere)
+    session.set_turn_timeout(Duration::ZERO);
+    let other_process = session.other_process().unwrap();
+    (session, other_process)
 }
 
 #[test]
 fn a_command_of_another_process_is_not_aborted() {
     for chip_select in BOTH {
         let bench = Bench::new(Faults::default());
-        let (mut session, elsewhere) = shared(&bench, chip_select);
+        let (mut session, other_process) = shared(&bench, chip_select);
         let mut other = bench.open(chip_select);
         works(&mut session, 1);
         for mark in 2..5 {
-            let turn = elsewhere.begin();
+            let turn = other_process.begin();
             let theirs = command(40, 300, mark);
             other.transmit(&theirs).unwrap();
             assert_eq!(session.transmit(&command(40, 300, 0)), Err(ReturnCode::IO_ERROR.into()));
@@ -123,9 +123,9 @@ fn a_command_of_another_process_is_not_aborted() {
 fn the_command_of_a_dead_process_is_aborted() {
     for through_idle in [false, true] {
         let bench = Bench::new(Faults { through_idle, ..Faults::default() });
-        let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
+        let (mut session, other_process) = shared(&bench, ChipSelect::Held);
         works(&mut session, 1);
-        let turn = elsewhere.begin();
+        let turn = other_process.begin();
         let mut other = bench.open(ChipSelect::Held);
         other.transmit(&command(40, 300, 2)).unwrap();
         std::mem::forget(other);
@@ -140,16 +140,16 @@ fn the_command_of_a_dead_process_is_aborted() {
 #[test]
 fn a_process_that_used_the_tpm_relinquishes_the_locality_and_others_claim_it_again() {
     let bench = Bench::new(Faults::default());
-    let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
-    drop(elsewhere.begin());
+    let (mut session, other_process) = shared(&bench, ChipSelect::Held);
+    drop(other_process.begin());
     locality::release(&mut bench.bus(ChipSelect::Held)).unwrap(); // as the other process does in Finalize
     works(&mut session, 1);
-    let turn = elsewhere.begin();
+    let turn = other_process.begin();
     drop(session);
     assert!(bench.sim().has_locality(), "the other process has a command in progress");
     drop(turn);
-    let (session, elsewhere) = shared(&bench, ChipSelect::Held);
-    drop(elsewhere.begin()); // the other process is killed without Finalize
+    let (session, other_process) = shared(&bench, ChipSelect::Held);
+    drop(other_process.begin()); // the other process is killed without Finalize
     drop(session);
     assert!(!bench.sim().has_locality());
     bench.assert_no_offences();
@@ -158,9 +158,9 @@ fn a_process_that_used_the_tpm_relinquishes_the_locality_and_others_claim_it_aga
 #[test]
 fn finalize_in_one_process_costs_the_other_no_command() {
     let bench = Bench::new(Faults::default());
-    let (mut one, elsewhere) = shared(&bench, ChipSelect::Held);
+    let (mut one, other_process) = shared(&bench, ChipSelect::Held);
     let mut other = bench.open(ChipSelect::Held);
-    other.be(&elsewhere);
+    other.act_as(&other_process);
     works(&mut other, 1);
     works(&mut one, 2);
     drop(other);
@@ -176,7 +176,7 @@ fn a_child_that_did_not_use_the_tpm_does_not_release_it() {
     let bench = Bench::new(Faults::default());
     let mut parent = bench.open(ChipSelect::Held);
     let mut child = bench.open(ChipSelect::Held);
-    child.be(&parent.elsewhere().unwrap());
+    child.act_as(&parent.other_process().unwrap());
     parent.transmit(GET_RANDOM_16).unwrap();
     drop(child);
     assert!(bench.sim().has_locality());
@@ -187,11 +187,11 @@ fn a_child_that_did_not_use_the_tpm_does_not_release_it() {
 #[test]
 fn finalize_does_not_abort_a_command_of_another_process() {
     let bench = Bench::new(Faults::default());
-    let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
+    let (mut session, other_process) = shared(&bench, ChipSelect::Held);
     session.transmit(GET_RANDOM_16).unwrap();
     session.preempt(|_| Ok(())).unwrap();
     let mut other = bench.open(ChipSelect::Held);
-    let turn = elsewhere.begin();
+    let turn = other_process.begin();
     let theirs = command(40, 300, 1);
     other.transmit(&theirs).unwrap();
     drop(session);

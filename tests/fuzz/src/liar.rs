@@ -234,7 +234,7 @@ fn exchange<B: Bus>(session: &mut Session<Tis<B>>, number: u32, waits: &[u16]) -
 /// Milliseconds that passed since the last look.
 fn took<B: Timeless>(session: &mut Session<Tis<B>>) -> u64 {
     let mut now = 0;
-    let _: Result<()> = session.beside(|tis| {
+    let _: Result<()> = session.alongside(|tis| {
         now = mem::take(&mut tis.bus_mut().time().now);
         Ok(())
     });

@@ -308,6 +308,6 @@ impl<T: Simulator> Run<'_, T> {
     /// What the transport holds of its data channel. Between two commands the session lends something else to poll.
     fn connection(&mut self) -> Vec<RawFd> {
         let lend = <T::Transport as Transport>::POLL_HANDLES.expect("a descriptor");
-        self.session.beside(|transport| lend(transport)).expect("its descriptor")
+        self.session.alongside(|transport| lend(transport)).expect("its descriptor")
     }
 }

@@ -154,7 +154,7 @@ fuzz_target!(|exchanges: Vec<Exchange>| {
 });
 
 fn set(session: &mut Session<Peer>, chunks: VecDeque<Option<Vec<u8>>>) {
-    let _: Result<()> = session.beside(|peer| {
+    let _: Result<()> = session.alongside(|peer| {
         peer.chunks = chunks;
         Ok(())
     });

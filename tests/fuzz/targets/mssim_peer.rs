@@ -39,7 +39,7 @@ impl Simulator for Protocol {
     }
 
     fn control(session: &mut Session<Mssim>) -> Result<()> {
-        session.beside(|mssim| mssim.platform(MS_SIM_POWER_OFF))
+        session.alongside(|mssim| mssim.platform(MS_SIM_POWER_OFF))
     }
 }
 

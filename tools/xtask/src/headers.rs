@@ -50,6 +50,6 @@ fn generate(project: &Project, library: &Library) -> Result<String> {
     let mut header = Vec::new();
     bindings.write(&mut header);
     let header = String::from_utf8(header)?;
-    // The `# Safety` heading is a Rust convention. C readers need the sentences about pointers, but not the heading.
-    Ok(header.replace(" * # Safety\n", ""))
+    // The conditions under `# Safety` describe the parameters of the C function.
+    Ok(header.replace(" * # Safety\n", " * # Parameters\n"))
 }

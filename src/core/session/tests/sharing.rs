@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A session whose connection other processes have, too.
+//! Tests sessions whose connection is shared with other processes.
 
 use super::*;
 
-/// Shared by fork; notes how it is resumed and closed.
+/// A transport that forked processes share. Records how it is resumed and closed.
 struct Connection {
     script: Scripted,
     resumed: Arc<Mutex<Vec<LastExchange>>>,
@@ -44,114 +44,114 @@ impl Transport for Connection {
         true
     }
 
-    fn resume(&mut self, before: LastExchange) -> Result<()> {
-        self.resumed.lock().unwrap().push(before);
+    fn resume(&mut self, last: LastExchange) -> Result<()> {
+        self.resumed.lock().unwrap().push(last);
         Ok(())
     }
 
-    fn close(&mut self, company: Sharing) {
-        *self.closed.lock().unwrap() = Some(company);
+    fn close(&mut self, sharing: Sharing) {
+        *self.closed.lock().unwrap() = Some(sharing);
     }
 
     const CANCEL: Option<Cancel<Self>> = Some(|_| Ok(()));
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|_, _| Ok(()));
 }
 
-fn whole(session: &mut Session<Connection>) {
+fn exchange(session: &mut Session<Connection>) {
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
 #[test]
-fn an_exchange_is_a_turn_which_ends_when_the_response_is_here() {
+fn an_exchange_is_a_turn_that_ends_when_the_response_has_arrived() {
     let (mut session, _) = Connection::session(vec![Event::Pending, Event::bytes(OK), Event::bytes(OK)]);
-    let elsewhere = session.elsewhere().unwrap();
+    let other_process = session.other_process().unwrap();
     let mut other = Connection::session(vec![Event::bytes(OK)]).0;
-    other.be(&elsewhere);
-    session.set_patience(Duration::ZERO);
-    let its = elsewhere.begin();
+    other.act_as(&other_process);
+    session.set_turn_timeout(Duration::ZERO);
+    let turn = other_process.begin();
     assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!((session.state(), session.transport.script.abandoned), (State::Transmit, 0), "nothing was sent");
-    assert_eq!(session.set_locality(1), Err(ReturnCode::IO_ERROR.into()), "nor is the connection used");
-    drop(its);
+    assert_eq!(session.set_locality(1), Err(ReturnCode::IO_ERROR.into()), "the connection is not used");
+    drop(turn);
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(*session.transport.resumed.lock().unwrap(), [LastExchange::Theirs]);
     assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
     assert_eq!(session.receive(None, Wait::Millis(0)), Ok(Received::Size(OK.len())));
-    whole(&mut other); // while the first has not collected its own
+    exchange(&mut other); // before the first session takes its response
     assert_eq!(session.receive(Some(4096), Wait::Millis(0)), Ok(Received::Response(OK)));
 }
 
 #[test]
-fn whatever_breaks_an_exchange_off_is_told_to_the_next() {
-    let broken = |end: fn(&mut Session<Connection>)| {
+fn the_next_exchange_learns_of_every_interruption() {
+    let interrupted_by = |end: fn(&mut Session<Connection>)| {
         let (mut session, _) =
             Connection::session(vec![Event::Pending, Event::Fail(ReturnCode::IO_ERROR), Event::bytes(OK)]);
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
         end(&mut session);
         session.transport.script = Scripted::new(vec![Event::bytes(OK); 2]);
-        whole(&mut session);
-        whole(&mut session);
-        assert_eq!(*session.transport.resumed.lock().unwrap(), [LastExchange::Interrupted], "once");
+        exchange(&mut session);
+        exchange(&mut session);
+        assert_eq!(*session.transport.resumed.lock().unwrap(), [LastExchange::Interrupted], "only once");
     };
-    broken(|session| assert_eq!(session.receive(None, Wait::Forever), Err(ReturnCode::IO_ERROR.into())));
-    broken(|session| session.cancel().unwrap());
-    broken(|session| {
+    interrupted_by(|session| assert_eq!(session.receive(None, Wait::Forever), Err(ReturnCode::IO_ERROR.into())));
+    interrupted_by(|session| session.cancel().unwrap());
+    interrupted_by(|session| {
         session.abandon();
     });
 }
 
 #[test]
-fn a_process_that_died_in_its_exchange_left_something() {
+fn a_process_that_died_during_its_exchange_has_interrupted_it() {
     let (mut session, _) = Connection::session(vec![Event::bytes(OK)]);
-    session.elsewhere().unwrap().begin().die();
-    whole(&mut session);
+    session.other_process().unwrap().begin().die();
+    exchange(&mut session);
     assert_eq!(*session.transport.resumed.lock().unwrap(), [LastExchange::Interrupted]);
 }
 
 #[test]
-fn the_transport_is_closed_by_who_used_it_and_not_while_another_process_does() {
+fn close_is_called_only_by_a_user_of_an_idle_connection() {
     let (session, closed) = Connection::session(vec![]);
     drop(session);
     assert_eq!(*closed.lock().unwrap(), Some(Sharing::Exclusive));
 
     let (session, closed) = Connection::session(vec![]);
-    let elsewhere = session.elsewhere().unwrap();
-    let its = elsewhere.begin();
+    let other_process = session.other_process().unwrap();
+    let turn = other_process.begin();
     drop(session);
-    assert_eq!(*closed.lock().unwrap(), None, "it is at work");
-    drop(its);
+    assert_eq!(*closed.lock().unwrap(), None, "the other process is using the connection");
+    drop(turn);
 
     let (session, closed) = Connection::session(vec![]);
-    let elsewhere = session.elsewhere().unwrap();
-    drop(elsewhere.begin());
+    let other_process = session.other_process().unwrap();
+    drop(other_process.begin());
     drop(session);
     assert_eq!(*closed.lock().unwrap(), Some(Sharing::Shared));
 
     let (mut session, closed) = Connection::session(vec![]);
     session.owner = Generation::parent();
     drop(session);
-    assert_eq!(*closed.lock().unwrap(), None, "a child that never used it");
+    assert_eq!(*closed.lock().unwrap(), None, "the child never used the connection");
 }
 
 #[test]
-fn without_turns_a_child_does_not_use_the_connection_of_its_parent() {
+fn a_child_that_cannot_take_turns_does_not_use_the_connection_of_its_parent() {
     let (mut session, closed) = Connection::session(vec![Event::bytes(OK); 2]);
-    session.turns = Turns::new(false); // the system denied what they take
+    session.turns = Turns::new(false); // as when the system denies what turns need
     session.owner = Generation::parent();
     session.enter().unwrap();
     assert_eq!(session.transport.inherited, Some(Inheritance::Copies));
-    whole(&mut session);
+    exchange(&mut session);
     drop(session);
-    assert_eq!(*closed.lock().unwrap(), Some(Sharing::Exclusive), "of its own");
+    assert_eq!(*closed.lock().unwrap(), Some(Sharing::Exclusive), "the connection of the child");
 }
 
 #[test]
-fn what_another_process_did_is_known_at_the_end() {
+fn the_last_call_resumes_after_another_process() {
     let (session, closed) = Connection::session(vec![]);
     let resumed = Arc::clone(&session.transport.resumed);
-    drop(session.elsewhere().unwrap().begin());
+    drop(session.other_process().unwrap().begin());
     drop(session);
     assert_eq!(*resumed.lock().unwrap(), [LastExchange::Theirs]);
     assert_eq!(*closed.lock().unwrap(), Some(Sharing::Shared));
