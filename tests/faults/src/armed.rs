@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The faults that wait for the next exchanges of a channel.
+
+use crate::fault::{Fault, Moment};
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A queue of faults, which one thread fills and the thread of the channel takes from.
+#[derive(Debug, Default)]
+pub struct Armed(Mutex<Queue>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    faults: VecDeque<(Fault, Sender<Vec<u8>>)>,
+    has_struck: bool,
+}
+
+impl Armed {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a fault. A [`crate::Peer`] that has played it sends the bytes of the response that were held back.
+    pub fn arm(&self, fault: Fault) -> Receiver<Vec<u8>> {
+        let (sender, unsent) = channel();
+        self.queue().faults.push_back((fault, sender));
+        unsent
+    }
+
+    /// Removes all faults. Returns whether one has struck since the last call.
+    pub fn disarm(&self) -> bool {
+        std::mem::take(&mut *self.queue()).has_struck
+    }
+
+    /// Takes the next fault when it happens at this moment, and the sender for the bytes that it holds back.
+    pub fn take(&self, moment: Moment) -> Option<(Fault, Sender<Vec<u8>>)> {
+        let mut queue = self.queue();
+        queue.faults.front().filter(|(fault, _)| fault.moment() == moment)?;
+        queue.has_struck = true;
+        queue.faults.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_strikes_once_at_its_moment() {
+        let armed = Armed::default();
+        armed.arm(Fault::DropCommand);
+        assert!(armed.take(Moment::Accept).is_none());
+        assert!(armed.take(Moment::Command).is_some_and(|(fault, _)| fault == Fault::DropCommand));
+        assert!(armed.take(Moment::Command).is_none());
+        assert!(armed.disarm() && !armed.disarm());
+    }
+
+    #[test]
+    fn a_fault_that_was_disarmed_has_not_struck() {
+        let armed = Armed::default();
+        armed.arm(Fault::Refuse);
+        assert!(!armed.disarm());
+        assert!(armed.take(Moment::Accept).is_none());
+    }
+}

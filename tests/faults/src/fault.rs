@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What goes wrong with one exchange ([`Fault`]), and the steps that the other end of the connection takes instead of
+//! sending the response ([`Step`]). [`Response`] turns steps into bytes, pauses and the end of the connection.
+
+use crate::framing::{Framing, SizeField};
+use std::io::{self, Write};
+use std::thread;
+use std::time::Duration;
+
+/// Between two pieces of a response, so that they arrive as pieces.
+const BETWEEN_PIECES: Duration = Duration::from_micros(50);
+
+/// One thing that a peer does while a response is due.
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Sends the next bytes of the response, at most this many.
+    Next(u16),
+    /// Sends the rest of the response.
+    Rest,
+    /// Sends the rest of the response in pieces of this many bytes; 0 counts as 1.
+    Pieces(u16),
+    /// Sends the whole response, whatever was sent before.
+    Whole,
+    /// Sends these bytes.
+    Bytes(Vec<u8>),
+    /// Writes a number into a size field of the response, if the framing has the field. It does not change what was sent.
+    Size(SizeField, u32),
+    /// Sends nothing for this many milliseconds.
+    Pause(u16),
+    /// Ends the connection; no step follows.
+    End(End),
+}
+
+/// How a connection ends.
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It is closed.
+    Close,
+    /// The peer shuts down its sending direction, and closes the connection later. A terminal is closed.
+    HalfClose,
+    /// TCP resets it; a Unix socket or terminal is closed.
+    Reset,
+}
+
+/// What goes wrong with one exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A connection is closed as soon as it is accepted.
+    Refuse,
+    /// The connection is closed when a command arrives; the TPM does not get the command.
+    DropCommand,
+    /// The TPM gets the command, and the peer takes these steps instead of sending the response.
+    Respond(Vec<Step>),
+}
+
+/// When a fault happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// A connection was accepted.
+    Accept,
+    /// A command arrives.
+    Command,
+    /// A response is due.
+    Response,
+}
+
+impl Fault {
+    /// Sends so many bytes of the response and ends the connection.
+    pub fn truncate(at: u16, end: End) -> Fault {
+        Fault::Respond(vec![Step::Next(at), Step::End(end)])
+    }
+
+    /// Sends other bytes instead of the response.
+    pub fn replace(bytes: impl Into<Vec<u8>>) -> Fault {
+        Fault::Respond(vec![Step::Bytes(bytes.into())])
+    }
+
+    /// Sends bytes right behind the response, in the same write.
+    pub fn append(bytes: impl Into<Vec<u8>>) -> Fault {
+        Fault::Respond(vec![Step::Rest, Step::Bytes(bytes.into())])
+    }
+
+    /// When it happens.
+    pub fn moment(&self) -> Moment {
+        match self {
+            Fault::Refuse => Moment::Accept,
+            Fault::DropCommand => Moment::Command,
+            Fault::Respond(_) => Moment::Response,
+        }
+    }
+}
+
+/// What a step comes down to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Sends these bytes; they may be none.
+    Send(Vec<u8>),
+    /// Sends nothing for this long.
+    Pause(Duration),
+    /// Ends the connection.
+    End(End),
+}
+
+/// A response, and how much of it was sent.
+#[derive(Clone, Debug)]
+pub struct Response {
+    framing: Framing,
+    packed: Vec<u8>,
+    sent: usize,
+}
+
+impl Response {
+    /// A response of which nothing was sent; `packed` is as it has to be sent.
+    pub fn new(framing: Framing, packed: Vec<u8>) -> Response {
+        Response { framing, packed, sent: 0 }
+    }
+
+    /// The bytes that were not sent.
+    pub fn unsent(&self) -> &[u8] {
+        &self.packed[self.sent..]
+    }
+
+    /// Takes one step.
+    pub fn actions(&mut self, step: &Step) -> Vec<Action> {
+        match step {
+            Step::Next(count) => vec![Action::Send(self.next(usize::from(*count)))],
+            Step::Rest => vec![Action::Send(self.next(usize::MAX))],
+            Step::Pieces(count) => {
+                let rest = self.next(usize::MAX);
+                let pieces = rest.chunks(usize::from(*count).max(1));
+                pieces.flat_map(|piece| [Action::Send(piece.to_vec()), Action::Pause(BETWEEN_PIECES)]).collect()
+            }
+            Step::Whole => vec![Action::Send(self.packed.clone())],
+            Step::Bytes(bytes) => vec![Action::Send(bytes.clone())],
+            Step::Size(field, size) => {
+                let offset = self.framing.offset(*field);
+                if let Some(bytes) = offset.and_then(|offset| self.packed.get_mut(offset..offset + 4)) {
+                    bytes.copy_from_slice(&size.to_be_bytes());
+                }
+                Vec::new()
+            }
+            Step::Pause(millis) => vec![Action::Pause(Duration::from_millis((*millis).into()))],
+            Step::End(end) => vec![Action::End(*end)],
+        }
+    }
+
+    fn next(&mut self, count: usize) -> Vec<u8> {
+        let bytes = self.unsent()[..count.min(self.unsent().len())].to_vec();
+        self.sent += bytes.len();
+        bytes
+    }
+
+    /// Takes all steps on a connection. All bytes between two pauses are one write. Returns how the connection has to
+    /// end, if it has to.
+    pub fn play(&mut self, steps: &[Step], stream: &mut impl Write) -> io::Result<Option<End>> {
+        let mut bytes = Vec::new();
+        for step in steps {
+            for action in self.actions(step) {
+                match action {
+                    Action::Send(more) => bytes.extend(more),
+                    Action::Pause(time) => {
+                        stream.write_all(&std::mem::take(&mut bytes))?;
+                        thread::sleep(time);
+                    }
+                    Action::End(end) => return stream.write_all(&bytes).map(|()| Some(end)),
+                }
+            }
+        }
+        stream.write_all(&bytes).map(|()| None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts writes.
+    #[derive(Default)]
+    struct Writes(Vec<Vec<u8>>);
+
+    impl Write for Writes {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn play(framing: Framing, steps: &[Step]) -> (Vec<Vec<u8>>, Option<End>, Vec<u8>) {
+        let mut response = Response::new(framing, framing.pack(&[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0]));
+        let mut writes = Writes::default();
+        let end = response.play(steps, &mut writes).unwrap();
+        (writes.0, end, response.unsent().to_vec())
+    }
+
+    #[test]
+    fn bytes_after_the_response_are_in_the_same_write() {
+        let Fault::Respond(steps) = Fault::append([7]) else { unreachable!() };
+        let (writes, end, unsent) = play(Framing::Raw, &steps);
+        assert_eq!(writes, [[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0, 7]]);
+        assert_eq!((end, unsent), (None, Vec::new()));
+    }
+
+    #[test]
+    fn a_truncated_response_keeps_its_rest() {
+        let Fault::Respond(steps) = Fault::truncate(7, End::Reset) else { unreachable!() };
+        let (writes, end, unsent) = play(Framing::Raw, &steps);
+        assert_eq!(writes, [[0x80, 1, 0, 0, 0, 10, 0]]);
+        assert_eq!((end, unsent), (Some(End::Reset), vec![0; 3]));
+    }
+
+    #[test]
+    fn pieces_are_separate_writes() {
+        let (writes, end, _) = play(Framing::Raw, &[Step::Next(1), Step::Pause(0), Step::Pieces(4)]);
+        assert_eq!(writes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 4, 4, 1]);
+        assert_eq!(end, None);
+    }
+
+    #[test]
+    fn each_framing_has_its_size_fields() {
+        let size = |framing, field| play(framing, &[Step::Size(field, 0xaabb_ccdd), Step::Rest]).0.concat();
+        let at = |bytes: Vec<u8>| bytes.windows(4).position(|four| four == [0xaa, 0xbb, 0xcc, 0xdd]);
+        assert_eq!(at(size(Framing::Raw, SizeField::Header)), Some(2));
+        assert_eq!(at(size(Framing::Raw, SizeField::Envelope)), None);
+        assert_eq!(at(size(Framing::Enveloped, SizeField::Envelope)), Some(0));
+        assert_eq!(at(size(Framing::Enveloped, SizeField::Header)), Some(6));
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The server of one channel, which responds properly except where a fault is armed: [`Peer`].
+
+use crate::armed::Armed;
+use crate::fault::{End, Fault, Moment, Response, Step};
+use crate::framing::Framing;
+use crate::stream::{Listener, Stream};
+use socket2::SockAddr;
+use std::io::{self, Write};
+use std::iter;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+/// A thread that serves one channel, one connection after the other, until it is dropped.
+pub struct Peer {
+    shared: Arc<Shared>,
+    /// Where it listens.
+    address: Option<SockAddr>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    armed: Armed,
+    /// The connection that is open.
+    stream: Mutex<Option<Stream>>,
+    is_over: AtomicBool,
+}
+
+impl Peer {
+    /// Serves the connections to a listener. `respond` makes the response to a command, both as the TPM has them; `None`
+    /// closes the connection.
+    pub fn listen(
+        listener: Listener,
+        framing: Framing,
+        respond: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Peer {
+        let address = listener.address();
+        Peer::start(iter::from_fn(move || listener.accept().ok()), Some(address), framing, respond)
+    }
+
+    /// Serves one connection, as [`Peer::listen`] does.
+    pub fn serve(
+        stream: Stream,
+        framing: Framing,
+        respond: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Peer {
+        Peer::start(iter::once(stream), None, framing, respond)
+    }
+
+    fn start(
+        streams: impl Iterator<Item = Stream> + Send + 'static,
+        address: Option<SockAddr>,
+        framing: Framing,
+        respond: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+    ) -> Peer {
+        let shared = Arc::<Shared>::default();
+        let served = Arc::clone(&shared);
+        let thread = thread::spawn(move || {
+            for mut stream in streams.take_while(|_| !served.is_over.load(Ordering::Relaxed)) {
+                *served.stream() = stream.try_clone().ok();
+                let end = served.exchange(&mut stream, framing, &respond);
+                *served.stream() = None;
+                let _ = stream.end(end.unwrap_or(End::Close)); // the client may have been faster
+            }
+        });
+        Peer { shared, address, thread: Some(thread) }
+    }
+
+    /// The faults of the next exchanges.
+    pub fn armed(&self) -> &Armed {
+        &self.shared.armed
+    }
+
+    /// Sends bytes that no command asked for. Fails when no connection is open.
+    pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
+        self.shared.stream().as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(bytes)
+    }
+
+    /// Whether a connection is open.
+    pub fn is_connected(&self) -> bool {
+        self.shared.stream().is_some()
+    }
+}
+
+impl Shared {
+    fn stream(&self) -> MutexGuard<'_, Option<Stream>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves one connection. Returns how it has to end; an error when the client has ended it.
+    fn exchange(
+        &self,
+        stream: &mut Stream,
+        framing: Framing,
+        respond: &impl Fn(&[u8]) -> Option<Vec<u8>>,
+    ) -> io::Result<End> {
+        if self.armed.take(Moment::Accept).is_some() {
+            return Ok(End::Close);
+        }
+        loop {
+            let command = framing.read_command(stream)?;
+            if self.armed.take(Moment::Command).is_some() {
+                return Ok(End::Close);
+            }
+            let Some(response) = respond(&command) else { return Ok(End::Close) };
+            let mut response = Response::new(framing, framing.pack(&response));
+            let (steps, unsent) = match self.armed.take(Moment::Response) {
+                Some((Fault::Respond(steps), unsent)) => (steps, Some(unsent)),
+                _ => (vec![Step::Rest], None),
+            };
+            let end = response.play(&steps, stream)?;
+            // Nobody waits for the bytes held back by most faults.
+            let _ = unsent.map(|unsent| unsent.send(response.unsent().to_vec()));
+            if let Some(end) = end {
+                return Ok(end);
+            }
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.shared.is_over.store(true, Ordering::Relaxed);
+        // Wakes the thread when it waits for the next connection.
+        let _ = self.address.as_ref().map(Stream::connect);
+        let _ = self.thread.take().map(JoinHandle::join); // a thread that panicked has failed the test
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    const COMMAND: [u8; 10] = [0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0x81];
+
+    /// A peer that responds with the command, and a connection to it.
+    fn start(framing: Framing) -> (Peer, Stream) {
+        let listener = Listener::tcp();
+        let address = listener.address();
+        let peer = Peer::listen(listener, framing, |command| Some(command.to_vec()));
+        (peer, Stream::connect(&address).unwrap())
+    }
+
+    fn read_all(stream: &mut Stream) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn a_peer_responds_in_its_framing_until_a_fault_ends_the_connection() {
+        for framing in [Framing::Raw, Framing::Enveloped] {
+            let (peer, mut stream) = start(framing);
+            peer.armed().arm(Fault::Respond(vec![Step::Rest]));
+            let unsent = peer.armed().arm(Fault::truncate(3, End::Close));
+            stream.write_all(&framing.pack_command(&COMMAND).repeat(2)).unwrap();
+            let packed = framing.pack(&COMMAND);
+            assert_eq!(read_all(&mut stream), [&packed, &packed[..3]].concat());
+            assert_eq!(unsent.recv().unwrap(), packed[3..]);
+        }
+    }
+
+    #[test]
+    fn bytes_held_back_can_be_sent_later() {
+        let (peer, mut stream) = start(Framing::Raw);
+        let unsent = peer.armed().arm(Fault::Respond(vec![Step::Next(4)]));
+        stream.write_all(&COMMAND).unwrap();
+        peer.send(&unsent.recv().unwrap()).unwrap();
+        let mut response = [0; 10];
+        stream.read_exact(&mut response).unwrap();
+        assert_eq!(response, COMMAND);
+    }
+
+    #[test]
+    fn a_command_that_is_dropped_ends_the_connection() {
+        let (peer, mut stream) = start(Framing::Word);
+        peer.armed().arm(Fault::DropCommand);
+        stream.write_all(&[0, 0, 0, 1]).unwrap();
+        assert_eq!(read_all(&mut stream), []);
+    }
+}
