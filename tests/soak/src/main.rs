@@ -28,7 +28,6 @@ use places::libtpms::Libtpms;
 use places::network::Network;
 use places::stick::Simulated;
 use places::usb::Usb;
-use proxy::Framing;
 use resources::Resources;
 use std::io::Read;
 use std::path::PathBuf;
@@ -39,6 +38,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use storm::Storm;
 use tools::Tools;
+use tss2_faults::Framing;
 use tss2_soak::Trouble;
 use watchdog::Watchdog;
 
@@ -109,7 +109,7 @@ struct Options {
     #[arg(long, default_value = "0")]
     server: String,
     /// What passes through `proxy`.
-    #[arg(long, default_value = "raw")]
+    #[arg(long, default_value = "Raw", value_parser = proxy::framing)]
     framing: Framing,
     /// What is wrong with `liar`.
     #[arg(long)]
@@ -128,7 +128,7 @@ fn main() -> ExitCode {
     let Some(what) = options.what else { return ExitCode::SUCCESS };
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     if what == What::Proxy {
-        proxy::serve(&proxy::parse(&options.at), &proxy::parse(&options.server), options.framing);
+        proxy::serve(&options.at, &options.server, options.framing);
         return ExitCode::SUCCESS;
     }
     if what != What::LibtpmsBeside {

@@ -6,13 +6,14 @@ use crate::descriptors::Exhausted;
 use crate::place::{
     Abilities, BROKEN, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Reach, Refusals, Strike, TAKEN,
 };
-use crate::proxy::{Framing, Proxy};
+use crate::proxy::Proxy;
 use fastrand::Rng;
 use std::thread;
 use std::time::{Duration, Instant};
 use tcti_core::Result;
 use tcti_core::Tcti;
 use tempfile::TempDir;
+use tss2_faults::Framing;
 use tss2_kit::mssim::{Mssim, MssimServer};
 use tss2_kit::server::{At, Emulator, Program, Socket, Swtpm, SwtpmSocket, Tpm};
 
@@ -148,11 +149,11 @@ impl<P: Program> Place for Network<P> {
             self.exhausted = Exhausted::now();
             return Some(Strike::of_process("no more descriptors", NO_DESCRIPTORS));
         }
-        let wire = match (now.moment, rng.bool()) {
+        let drawn = match (now.moment, rng.bool()) {
             (Moment::Control, _) | (Moment::Open, true) => way.control.arm(rng),
             (Moment::Command | Moment::Due, _) | (Moment::Open, false) => way.data.arm(rng),
         };
-        Some(Strike::of_one(wire.name(), wire.codes()))
+        Some(Strike::of_one(drawn.name, drawn.codes))
     }
 
     fn heal(&mut self, slot: usize) -> bool {
