@@ -152,6 +152,19 @@ impl Response {
         bytes
     }
 
+    /// Takes all steps without pauses. Returns the bytes that they send, and how they end the connection, if they do.
+    pub fn bytes(&mut self, steps: &[Step]) -> (Vec<u8>, Option<End>) {
+        let mut bytes = Vec::new();
+        for action in steps.iter().flat_map(|step| self.actions(step)).collect::<Vec<_>>() {
+            match action {
+                Action::Send(more) => bytes.extend(more),
+                Action::Pause(_) => {}
+                Action::End(end) => return (bytes, Some(end)),
+            }
+        }
+        (bytes, None)
+    }
+
     /// Takes all steps on a connection. All bytes between two pauses are one write. Returns how the connection has to
     /// end, if it has to.
     pub fn play(&mut self, steps: &[Step], stream: &mut impl Write) -> io::Result<Option<End>> {

@@ -12,15 +12,12 @@ use std::sync::LazyLock;
 use tcti_cmd::Cmd;
 use tcti_core::session::{Received, State};
 use tcti_core::{Conf, Open, Rc, Result, Session, Wait};
+use tss2_faults::{Framing, Response, Step};
 use tss2_fuzz::message::{COMMAND_SIZE, command, is_response, response};
 
+/// The size of a response, and the steps that write its file.
 #[derive(Arbitrary, Debug)]
-enum Answer {
-    Right(u16),
-    Cut(u16),
-    Bytes(Vec<u8>),
-    TooMuch(u16),
-}
+struct Answer(u16, Vec<Step>);
 
 static DIR: LazyLock<PathBuf> = LazyLock::new(|| tempfile::tempdir().expect("a directory").keep());
 
@@ -53,11 +50,8 @@ fuzz_target!(|answers: [Answer; 2]| {
     tss2_fuzz::listen_to_log();
     let files: Vec<Vec<u8>> = (0..)
         .zip(&answers)
-        .map(|(number, answer)| match answer {
-            Answer::Right(size) => response(number, *size),
-            Answer::Cut(size) => response(number, *size / 2)[..usize::from(*size / 2)].to_vec(),
-            Answer::Bytes(bytes) => bytes.clone(),
-            Answer::TooMuch(size) => [response(number, *size), vec![0]].concat(),
+        .map(|(number, Answer(size, steps))| {
+            Response::new(Framing::Raw, response(number, *size)).bytes(&steps[..steps.len().min(8)]).0
         })
         .collect();
     for (name, file) in (0..).zip(&files) {

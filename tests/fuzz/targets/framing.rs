@@ -8,27 +8,14 @@ use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
 use tcti_core::session::{Received, State};
 use tcti_core::{Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tss2_faults::{Action, Framing, Response, Step};
 use tss2_fuzz::message::{LARGEST, command, is_tagged, response, said};
-
-#[derive(Arbitrary, Debug)]
-enum Chunk {
-    /// These bytes arrive.
-    Bytes(Vec<u8>),
-    /// So many bytes of the right response arrive.
-    Right(u16),
-    /// The beginning of a response that says this size.
-    Says(u32),
-    /// Time passes.
-    Nothing,
-    /// The peer closes.
-    End,
-}
 
 #[derive(Arbitrary, Debug)]
 struct Exchange {
     size: u16,
-    chunks: Vec<Chunk>,
-    /// Room of the caller, or the size is asked for.
+    steps: Vec<Step>,
+    /// The room of the caller, or `None` to ask for the size.
     rooms: Vec<Option<u16>>,
 }
 
@@ -73,26 +60,16 @@ impl Transport for Peer {
     fn inherited(&mut self, _inheritance: Inheritance) {}
 }
 
-/// The chunks as bytes; an empty one is a time without any, `None` the end.
+/// Returns the bytes of each action; a pause has none, and `None` is the end of the connection.
 fn play(exchange: &Exchange, number: u32) -> VecDeque<Option<Vec<u8>>> {
-    let right = response(number, size(exchange));
-    let mut at = 0;
-    let mut play = VecDeque::new();
-    for chunk in &exchange.chunks {
-        play.push_back(match chunk {
-            Chunk::Bytes(bytes) => Some(bytes.clone()),
-            Chunk::Right(count) => {
-                let end = right.len().min(at + usize::from(*count));
-                let bytes = right[at..end].to_vec();
-                at = end;
-                Some(bytes)
-            }
-            Chunk::Says(size) => Some([&[0x80, 0x02][..], &size.to_be_bytes(), &[0; 4]].concat()),
-            Chunk::Nothing => Some(Vec::new()),
-            Chunk::End => None,
-        });
-    }
-    play
+    let mut response = Response::new(Framing::Raw, response(number, size(exchange)));
+    let actions = exchange.steps.iter().flat_map(|step| response.actions(step));
+    let chunk = |action| match action {
+        Action::Send(bytes) => Some(bytes),
+        Action::Pause(_) => Some(Vec::new()),
+        Action::End(_) => None,
+    };
+    actions.map(chunk).collect()
 }
 
 /// Often small, which is fast, and sometimes large.
