@@ -41,26 +41,3 @@ impl Armed {
         queue.faults.pop_front()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fault_strikes_once_at_its_moment() {
-        let armed = Armed::default();
-        armed.arm(Fault::DropCommand);
-        assert!(armed.take(Moment::Accept).is_none());
-        assert!(armed.take(Moment::Command).is_some_and(|(fault, _)| fault == Fault::DropCommand));
-        assert!(armed.take(Moment::Command).is_none());
-        assert!(armed.disarm() && !armed.disarm());
-    }
-
-    #[test]
-    fn a_fault_that_was_disarmed_has_not_struck() {
-        let armed = Armed::default();
-        armed.arm(Fault::Refuse);
-        assert!(!armed.disarm());
-        assert!(armed.take(Moment::Accept).is_none());
-    }
-}

@@ -155,19 +155,22 @@ impl Response {
     /// Takes all steps without pauses. Returns the bytes that they send, and how they end the connection, if they do.
     pub fn bytes(&mut self, steps: &[Step]) -> (Vec<u8>, Option<End>) {
         let mut bytes = Vec::new();
-        for action in steps.iter().flat_map(|step| self.actions(step)).collect::<Vec<_>>() {
-            match action {
-                Action::Send(more) => bytes.extend(more),
-                Action::Pause(_) => {}
-                Action::End(end) => return (bytes, Some(end)),
-            }
-        }
-        (bytes, None)
+        let end = self.play_with(steps, &mut bytes, |_| {}).unwrap();
+        (bytes, end)
     }
 
     /// Takes all steps on a connection. All bytes between two pauses are one write. Returns how the connection has to
     /// end, if it has to.
     pub fn play(&mut self, steps: &[Step], stream: &mut impl Write) -> io::Result<Option<End>> {
+        self.play_with(steps, stream, thread::sleep)
+    }
+
+    fn play_with(
+        &mut self,
+        steps: &[Step],
+        stream: &mut impl Write,
+        pause: impl Fn(Duration),
+    ) -> io::Result<Option<End>> {
         let mut bytes = Vec::new();
         for step in steps {
             for action in self.actions(step) {
@@ -175,7 +178,7 @@ impl Response {
                     Action::Send(more) => bytes.extend(more),
                     Action::Pause(time) => {
                         stream.write_all(&std::mem::take(&mut bytes))?;
-                        thread::sleep(time);
+                        pause(time);
                     }
                     Action::End(end) => return stream.write_all(&bytes).map(|()| Some(end)),
                 }
@@ -189,58 +192,33 @@ impl Response {
 mod tests {
     use super::*;
 
-    /// Counts writes.
-    #[derive(Default)]
-    struct Writes(Vec<Vec<u8>>);
-
-    impl Write for Writes {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.push(bytes.to_vec());
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn play(framing: Framing, steps: &[Step]) -> (Vec<Vec<u8>>, Option<End>, Vec<u8>) {
-        let mut response = Response::new(framing, framing.pack(&[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0]));
-        let mut writes = Writes::default();
-        let end = response.play(steps, &mut writes).unwrap();
-        (writes.0, end, response.unsent().to_vec())
-    }
-
-    #[test]
-    fn bytes_after_the_response_are_in_the_same_write() {
-        let Fault::Respond(steps) = Fault::append([7]) else { unreachable!() };
-        let (writes, end, unsent) = play(Framing::Raw, &steps);
-        assert_eq!(writes, [[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0, 7]]);
-        assert_eq!((end, unsent), (None, Vec::new()));
+    fn response(framing: Framing) -> Response {
+        Response::new(framing, framing.pack(&[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0]))
     }
 
     #[test]
     fn a_truncated_response_keeps_its_rest() {
         let Fault::Respond(steps) = Fault::truncate(7, End::Reset) else { unreachable!() };
-        let (writes, end, unsent) = play(Framing::Raw, &steps);
-        assert_eq!(writes, [[0x80, 1, 0, 0, 0, 10, 0]]);
-        assert_eq!((end, unsent), (Some(End::Reset), vec![0; 3]));
+        let mut response = response(Framing::Raw);
+        assert_eq!(response.bytes(&steps), (vec![0x80, 1, 0, 0, 0, 10, 0], Some(End::Reset)));
+        assert_eq!(response.unsent(), [0; 3]);
     }
 
     #[test]
-    fn pieces_are_separate_writes() {
-        let (writes, end, _) = play(Framing::Raw, &[Step::Next(1), Step::Pause(0), Step::Pieces(4)]);
-        assert_eq!(writes.iter().map(Vec::len).collect::<Vec<_>>(), [1, 4, 4, 1]);
-        assert_eq!(end, None);
+    fn pieces_are_separated_by_pauses() {
+        let actions = response(Framing::Raw).actions(&Step::Pieces(4));
+        let sizes = actions.iter().map(|action| if let Action::Send(bytes) = action { bytes.len() } else { 0 });
+        assert_eq!(sizes.collect::<Vec<_>>(), [4, 0, 4, 0, 2, 0]);
     }
 
     #[test]
     fn each_framing_has_its_size_fields() {
-        let size = |framing, field| play(framing, &[Step::Size(field, 0xaabb_ccdd), Step::Rest]).0.concat();
-        let at = |bytes: Vec<u8>| bytes.windows(4).position(|four| four == [0xaa, 0xbb, 0xcc, 0xdd]);
-        assert_eq!(at(size(Framing::Raw, SizeField::Header)), Some(2));
-        assert_eq!(at(size(Framing::Raw, SizeField::Envelope)), None);
-        assert_eq!(at(size(Framing::Enveloped, SizeField::Envelope)), Some(0));
-        assert_eq!(at(size(Framing::Enveloped, SizeField::Header)), Some(6));
+        let at = |framing, field| {
+            let (bytes, _) = response(framing).bytes(&[Step::Size(field, 0xaabb_ccdd), Step::Rest]);
+            bytes.windows(4).position(|four| four == [0xaa, 0xbb, 0xcc, 0xdd])
+        };
+        let fields = [SizeField::Envelope, SizeField::Header];
+        assert_eq!(fields.map(|field| at(Framing::Raw, field)), [None, Some(2)]);
+        assert_eq!(fields.map(|field| at(Framing::Enveloped, field)), [Some(0), Some(6)]);
     }
 }

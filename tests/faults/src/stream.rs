@@ -2,15 +2,18 @@
 //! Connections of a peer: TCP, Unix sockets and pseudo-terminals.
 
 use crate::fault::End;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::socket::{MsgFlags, send};
 use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
-use socket2::{Domain, SockAddr, Socket, Type};
-use std::fs::{File, OpenOptions};
+use nix::unistd;
+use socket2::{SockAddr, SockRef, Socket, Type};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -31,66 +34,54 @@ pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: PollTimeout) 
     Ok(fds.each_ref().map(|fd| fd.any().unwrap_or_default()))
 }
 
-/// A connection.
+/// A connection: TCP, a Unix socket, or the master of a pseudo-terminal.
 #[derive(Debug)]
-pub enum Stream {
-    /// TCP or a Unix socket.
-    Socket(Socket),
-    /// The master of a pseudo-terminal.
-    Terminal(File),
-}
+pub struct Stream(OwnedFd);
 
 impl Stream {
     /// Connects to a server.
     pub fn connect(address: &SockAddr) -> io::Result<Stream> {
         let socket = Socket::new(address.domain(), Type::STREAM, None)?;
         socket.connect(address)?;
-        Stream::over(socket)
+        Ok(Stream::over(socket))
     }
 
-    fn over(socket: Socket) -> io::Result<Stream> {
-        if socket.local_addr()?.domain() == Domain::IPV4 {
-            socket.set_tcp_nodelay(true)?;
-        }
-        Ok(Stream::Socket(socket))
+    fn over(socket: Socket) -> Stream {
+        let _ = socket.set_tcp_nodelay(true); // a Unix socket has no such option
+        Stream(socket.into())
     }
 
     /// Returns a second descriptor for the same connection.
     pub fn try_clone(&self) -> io::Result<Stream> {
-        Ok(match self {
-            Stream::Socket(socket) => Stream::Socket(socket.try_clone()?),
-            Stream::Terminal(file) => Stream::Terminal(file.try_clone()?),
-        })
+        self.0.try_clone().map(Stream)
     }
 
-    /// Ends the connection, once there is no clone.
-    pub fn end(self, end: End) -> io::Result<()> {
-        match (&self, end) {
-            (Stream::Socket(socket), End::HalfClose) => {
-                socket.shutdown(Shutdown::Write)?;
+    /// Ends the connection, once it has no clone. The other side may have been faster.
+    pub fn end(self, end: End) {
+        let socket = SockRef::from(&self.0);
+        match end {
+            End::Close => {} // dropping it closes it
+            End::HalfClose => {
+                let _ = socket.shutdown(Shutdown::Write);
                 thread::sleep(HALF_CLOSED);
-                Ok(())
             }
-            (Stream::Socket(socket), End::Reset) => socket.set_linger(Some(Duration::ZERO)),
-            _ => Ok(()), // dropping it closes it
+            End::Reset => drop(socket.set_linger(Some(Duration::ZERO))),
         }
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Stream::Socket(socket) => socket.read(bytes),
-            Stream::Terminal(file) => file.read(bytes),
-        }
+        Ok(unistd::read(&self.0, bytes)?)
     }
 }
 
 impl Write for Stream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Stream::Socket(socket) => socket.write(bytes),
-            Stream::Terminal(file) => file.write(bytes),
+        // A fuzzer does not ignore SIGPIPE.
+        match send(self.0.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
+            Err(Errno::ENOTSOCK) => Ok(unistd::write(&self.0, bytes)?),
+            sent => Ok(sent?),
         }
     }
 
@@ -101,10 +92,7 @@ impl Write for Stream {
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Stream::Socket(socket) => socket.as_fd(),
-            Stream::Terminal(file) => file.as_fd(),
-        }
+        self.0.as_fd()
     }
 }
 
@@ -143,7 +131,7 @@ impl Listener {
 
     /// Waits for the next connection.
     pub fn accept(&self) -> io::Result<Stream> {
-        Stream::over(self.0.accept()?.0)
+        Ok(Stream::over(self.0.accept()?.0))
     }
 }
 
@@ -173,7 +161,7 @@ impl Terminal {
         let mut attributes = tcgetattr(&slave).unwrap();
         cfmakeraw(&mut attributes);
         tcsetattr(&slave, SetArg::TCSANOW, &attributes).unwrap();
-        (Terminal { path, _slave: slave.into() }, Stream::Terminal(File::from(OwnedFd::from(master))))
+        (Terminal { path, _slave: slave.into() }, Stream(master.into()))
     }
 
     /// Returns the path of the device.

@@ -3,7 +3,7 @@
 //! strikes one exchange.
 
 use nix::poll::PollTimeout;
-use socket2::SockAddr;
+use socket2::{SockAddr, SockRef};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -38,9 +38,8 @@ fn forward(mut client: Stream, server: &SockAddr, framing: Framing, armed: &Arme
         return Ok(());
     }
     let mut server = Stream::connect(server)?;
-    if let Stream::Socket(socket) = &server {
-        socket.set_linger(Some(Duration::ZERO))?; // a connection per command would use up all TCP ports
-    }
+    // A connection per command would use up all TCP ports.
+    SockRef::from(&server).set_linger(Some(Duration::ZERO))?;
     let mut buffer = [0; 8192];
     // A fault strikes a whole response, not the rest of one.
     let mut is_response_due = true;
@@ -53,9 +52,7 @@ fn forward(mut client: Stream, server: &SockAddr, framing: Framing, armed: &Arme
             }
             server.write_all(&buffer[..count])?;
             is_response_due = true;
-            if let Stream::Socket(socket) = &server {
-                let _ = socket.set_tcp_quickack(true); // a simulator writes in pieces; Unix sockets have no such option
-            }
+            let _ = SockRef::from(&server).set_tcp_quickack(true); // a simulator writes in pieces; for TCP alone
         }
         if from_server {
             let count = server.read(&mut buffer)?;
@@ -77,7 +74,8 @@ fn forward(mut client: Stream, server: &SockAddr, framing: Framing, armed: &Arme
                 }
             }
             if let Some(end) = Response::new(framing, packed).play(&steps, &mut client)? {
-                return client.end(end);
+                client.end(end);
+                return Ok(());
             }
         }
     }
