@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The faults that wait for the next exchanges of a channel.
 
-use crate::fault::{Fault, Moment};
+use crate::fault::Fault;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,10 +33,10 @@ impl Armed {
         std::mem::take(&mut *self.queue()).has_struck
     }
 
-    /// Takes the next fault when it happens at this moment, and the sender for the bytes that it holds back.
-    pub fn take(&self, moment: Moment) -> Option<(Fault, Sender<Vec<u8>>)> {
+    /// Takes the next fault if it strikes now, and the sender for the bytes that it holds back.
+    pub fn take(&self, strikes: impl FnOnce(&Fault) -> bool) -> Option<(Fault, Sender<Vec<u8>>)> {
         let mut queue = self.queue();
-        queue.faults.front().filter(|(fault, _)| fault.moment() == moment)?;
+        queue.faults.front().filter(|(fault, _)| strikes(fault))?;
         queue.has_struck = true;
         queue.faults.pop_front()
     }

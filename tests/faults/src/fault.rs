@@ -2,10 +2,13 @@
 //! What goes wrong with one exchange ([`Fault`]), and the steps that the other end of the connection takes instead of
 //! sending the response ([`Step`]). [`Response`] turns steps into bytes, pauses and the end of the connection.
 
-use crate::framing::{Framing, SizeField};
+use crate::framing::Framing;
 use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
+
+/// The most pieces of a response. A client that does not read at the same time has room for as many in its socket.
+const PIECES: usize = 64;
 
 /// Between two pieces of a response, so that they arrive as pieces.
 const BETWEEN_PIECES: Duration = Duration::from_micros(50);
@@ -18,14 +21,15 @@ pub enum Step {
     Next(u16),
     /// Sends the rest of the response.
     Rest,
-    /// Sends the rest of the response in pieces of this many bytes; 0 counts as 1.
+    /// Sends the rest of the response in pieces of this many bytes, or of more when they would be too many; 0 counts as 1.
     Pieces(u16),
     /// Sends the whole response, whatever was sent before.
     Whole,
     /// Sends these bytes.
     Bytes(Vec<u8>),
-    /// Writes a number into a size field of the response, if the framing has the field. It does not change what was sent.
-    Size(SizeField, u32),
+    /// Writes a number into the size field of the response with this index, see [`Framing::size_offsets`]. It does not
+    /// change what was sent.
+    Size(u8, u32),
     /// Sends nothing for this many milliseconds.
     Pause(u16),
     /// Ends the connection; no step follows.
@@ -55,17 +59,6 @@ pub enum Fault {
     Respond(Vec<Step>),
 }
 
-/// When a fault happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
-    /// A connection was accepted.
-    Accept,
-    /// A command arrives.
-    Command,
-    /// A response is due.
-    Response,
-}
-
 impl Fault {
     /// Sends so many bytes of the response and ends the connection.
     pub fn truncate(at: u16, end: End) -> Fault {
@@ -80,15 +73,6 @@ impl Fault {
     /// Sends bytes right behind the response, in the same write.
     pub fn append(bytes: impl Into<Vec<u8>>) -> Fault {
         Fault::Respond(vec![Step::Rest, Step::Bytes(bytes.into())])
-    }
-
-    /// When it happens.
-    pub fn moment(&self) -> Moment {
-        match self {
-            Fault::Refuse => Moment::Accept,
-            Fault::DropCommand => Moment::Command,
-            Fault::Respond(_) => Moment::Response,
-        }
     }
 }
 
@@ -129,15 +113,15 @@ impl Response {
             Step::Rest => vec![Action::Send(self.next(usize::MAX))],
             Step::Pieces(count) => {
                 let rest = self.next(usize::MAX);
-                let pieces = rest.chunks(usize::from(*count).max(1));
+                let pieces = rest.chunks(usize::from(*count).max(rest.len().div_ceil(PIECES)).max(1));
                 pieces.flat_map(|piece| [Action::Send(piece.to_vec()), Action::Pause(BETWEEN_PIECES)]).collect()
             }
             Step::Whole => vec![Action::Send(self.packed.clone())],
             Step::Bytes(bytes) => vec![Action::Send(bytes.clone())],
-            Step::Size(field, size) => {
-                let offset = self.framing.offset(*field);
-                if let Some(bytes) = offset.and_then(|offset| self.packed.get_mut(offset..offset + 4)) {
-                    bytes.copy_from_slice(&size.to_be_bytes());
+            Step::Size(index, size) => {
+                let offsets = self.framing.size_offsets();
+                if let Some(at) = offsets.get(usize::from(*index) % offsets.len().max(1)) {
+                    self.packed[*at..at + 4].copy_from_slice(&size.to_be_bytes());
                 }
                 Vec::new()
             }
@@ -213,12 +197,13 @@ mod tests {
 
     #[test]
     fn each_framing_has_its_size_fields() {
-        let at = |framing, field| {
-            let (bytes, _) = response(framing).bytes(&[Step::Size(field, 0xaabb_ccdd), Step::Rest]);
+        let at = |framing, index| {
+            let (bytes, _) = response(framing).bytes(&[Step::Size(index, 0xaabb_ccdd), Step::Rest]);
             bytes.windows(4).position(|four| four == [0xaa, 0xbb, 0xcc, 0xdd])
         };
-        let fields = [SizeField::Envelope, SizeField::Header];
-        assert_eq!(fields.map(|field| at(Framing::Raw, field)), [None, Some(2)]);
-        assert_eq!(fields.map(|field| at(Framing::Enveloped, field)), [Some(0), Some(6)]);
+        let indices = [0, 1];
+        assert_eq!(indices.map(|index| at(Framing::Raw, index)), [Some(2); 2]);
+        assert_eq!(indices.map(|index| at(Framing::Enveloped, index)), [Some(0), Some(6)]);
+        assert_eq!(indices.map(|index| at(Framing::Word, index)), [None; 2]);
     }
 }

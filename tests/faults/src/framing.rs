@@ -21,16 +21,6 @@ pub enum Framing {
     Word,
 }
 
-/// A number on the wire that says how long a response is.
-#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SizeField {
-    /// The one in front of an enveloped response.
-    Envelope,
-    /// The one in the TPM header.
-    Header,
-}
-
 impl Framing {
     /// Returns a TPM response, or a reply of the control channel, as it is sent.
     pub fn pack(self, response: &[u8]) -> Vec<u8> {
@@ -93,22 +83,12 @@ impl Framing {
         size.is_some_and(|size| bytes.len() >= size)
     }
 
-    /// Returns the fields that say the size of a response.
-    pub fn size_fields(self) -> &'static [SizeField] {
+    /// Returns the offsets of the size fields of a packed response, the outermost first.
+    pub fn size_offsets(self) -> &'static [usize] {
         match self {
-            Framing::Raw => &[SizeField::Header],
-            Framing::Enveloped => &[SizeField::Envelope, SizeField::Header],
+            Framing::Raw => &[2],
+            Framing::Enveloped => &[0, 4 + 2],
             Framing::Word => &[],
-        }
-    }
-
-    /// Returns the offset of a field in a packed response; `None` where this framing does not have it.
-    pub(crate) fn offset(self, field: SizeField) -> Option<usize> {
-        match (self, field) {
-            (Framing::Raw, SizeField::Header) => Some(2),
-            (Framing::Enveloped, SizeField::Envelope) => Some(0),
-            (Framing::Enveloped, SizeField::Header) => Some(4 + 2),
-            _ => None,
         }
     }
 }

@@ -12,7 +12,7 @@ mod peer;
 mod stream;
 
 pub use armed::Armed;
-pub use fault::{Action, End, Fault, Moment, Response, Step};
-pub use framing::{Framing, SizeField};
-pub use peer::Peer;
+pub use fault::{Action, End, Fault, Response, Step};
+pub use framing::Framing;
+pub use peer::{Peer, Respond};
 pub use stream::{Listener, Stream, Terminal, loopback, readable};

@@ -2,7 +2,7 @@
 //! The server of one channel, which responds properly except where a fault is armed: [`Peer`].
 
 use crate::armed::Armed;
-use crate::fault::{End, Fault, Moment, Response, Step};
+use crate::fault::{End, Fault, Response, Step};
 use crate::framing::Framing;
 use crate::stream::{Listener, Stream};
 use socket2::SockAddr;
@@ -28,24 +28,18 @@ struct Shared {
     is_over: AtomicBool,
 }
 
+/// Makes the response to a command, both as the TPM has them; `None` closes the connection.
+pub type Respond = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
+
 impl Peer {
-    /// Serves the connections to a listener. `respond` makes the response to a command, both as the TPM has them; `None`
-    /// closes the connection.
-    pub fn listen(
-        listener: Listener,
-        framing: Framing,
-        respond: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
-    ) -> Peer {
+    /// Serves the connections to a listener.
+    pub fn listen(listener: Listener, framing: Framing, respond: Respond) -> Peer {
         let address = listener.address();
         Peer::start(iter::from_fn(move || listener.accept().ok()), Some(address), framing, respond)
     }
 
-    /// Serves one connection, as [`Peer::listen`] does.
-    pub fn serve(
-        stream: Stream,
-        framing: Framing,
-        respond: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
-    ) -> Peer {
+    /// Serves one connection.
+    pub fn serve(stream: Stream, framing: Framing, respond: Respond) -> Peer {
         Peer::start(iter::once(stream), None, framing, respond)
     }
 
@@ -53,7 +47,7 @@ impl Peer {
         streams: impl Iterator<Item = Stream> + Send + 'static,
         address: Option<SockAddr>,
         framing: Framing,
-        respond: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static,
+        respond: Respond,
     ) -> Peer {
         let shared = Arc::<Shared>::default();
         let served = Arc::clone(&shared);
@@ -90,23 +84,18 @@ impl Shared {
     }
 
     /// Serves one connection. Returns how it has to end; an error when the client has ended it.
-    fn exchange(
-        &self,
-        stream: &mut Stream,
-        framing: Framing,
-        respond: &impl Fn(&[u8]) -> Option<Vec<u8>>,
-    ) -> io::Result<End> {
-        if self.armed.take(Moment::Accept).is_some() {
+    fn exchange(&self, stream: &mut Stream, framing: Framing, respond: &Respond) -> io::Result<End> {
+        if self.armed.take(|fault| *fault == Fault::Refuse).is_some() {
             return Ok(End::Close);
         }
         loop {
             let command = framing.read_command(stream)?;
-            if self.armed.take(Moment::Command).is_some() {
+            if self.armed.take(|fault| *fault == Fault::DropCommand).is_some() {
                 return Ok(End::Close);
             }
             let Some(response) = respond(&command) else { return Ok(End::Close) };
             let mut response = Response::new(framing, framing.pack(&response));
-            let (steps, unsent) = match self.armed.take(Moment::Response) {
+            let (steps, unsent) = match self.armed.take(|fault| matches!(fault, Fault::Respond(_))) {
                 Some((Fault::Respond(steps), unsent)) => (steps, Some(unsent)),
                 _ => (vec![Step::Rest], None),
             };
@@ -142,7 +131,7 @@ mod tests {
             let listener = Listener::tcp();
             let mut stream = Stream::connect(&listener.address()).unwrap();
             // It responds with the command.
-            let peer = Peer::listen(listener, framing, |command| Some(command.to_vec()));
+            let peer = Peer::listen(listener, framing, Box::new(|command| Some(command.to_vec())));
             let unsent = peer.armed().arm(Fault::Respond(vec![Step::Next(4)]));
             peer.armed().arm(Fault::append([7]));
             peer.armed().arm(Fault::DropCommand);

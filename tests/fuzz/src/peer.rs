@@ -64,10 +64,11 @@ impl Server {
             let listen = |extension| Listener::unix(&path.with_extension(extension));
             (listen(""), listen("ctrl"), format!("path={}", path.display()))
         };
-        let control = Peer::listen(control, Framing::Word, move |command| {
+        let respond = move |command: &[u8]| {
             let code = command.first_chunk().map(|code| u32::from_be_bytes(*code));
             (farewell.is_none() || code != farewell).then(|| vec![0; 4])
-        });
+        };
+        let control = Peer::listen(control, Framing::Word, Box::new(respond));
         Server { data, current: None, control, address }
     }
 

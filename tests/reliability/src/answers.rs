@@ -140,8 +140,11 @@ fn receive(module: Module, fault: &Fault) -> Outcome {
 
 /// Writes each size into each size field, and then takes these steps.
 fn sizes(framing: Framing, sizes: impl IntoIterator<Item = u32>, then: &[Step]) -> Vec<Fault> {
-    let fault = |field, size| Fault::Respond([&[Step::Size(field, size)], then].concat());
-    sizes.into_iter().flat_map(|size| framing.size_fields().iter().map(move |&field| fault(field, size))).collect()
+    let fault = |index, size| Fault::Respond([&[Step::Size(index, size)], then].concat());
+    sizes
+        .into_iter()
+        .flat_map(|size| (0..).zip(framing.size_offsets()).map(move |(index, _)| fault(index, size)))
+        .collect()
 }
 
 /// Sends a command. The server sends this many bytes of the response; the rest is returned.

@@ -59,11 +59,11 @@ impl FaultyServer {
             _ => {
                 let data = listen("sock");
                 let port = data.port();
-                (None, Peer::listen(data, framing(module), get_random), port)
+                (None, Peer::listen(data, framing(module), Box::new(get_random)), port)
             }
         };
         let ports = [port, control.port()];
-        let control = Peer::listen(control, Framing::Word, |_| Some(vec![0; 4]));
+        let control = Peer::listen(control, Framing::Word, Box::new(|_| Some(vec![0; 4])));
         FaultyServer { module, terminal, data, control, ports, dir }
     }
 
@@ -83,7 +83,7 @@ fn open_terminal(dir: &TempDir) -> (Terminal, Peer) {
     let link = dir.path().join("sock");
     let _ = fs::remove_file(&link); // the first one has no predecessor
     symlink(terminal.path(), link).unwrap();
-    (terminal, Peer::serve(stream, Framing::Raw, get_random))
+    (terminal, Peer::serve(stream, Framing::Raw, Box::new(get_random)))
 }
 
 impl Server for FaultyServer {

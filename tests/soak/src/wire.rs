@@ -45,7 +45,7 @@ pub(crate) fn draw(framing: Framing, rng: &mut Rng) -> Drawn {
         15 => ("bytes after a response", SPOILT, Fault::append(garbage(rng, 40))),
         16 => ("a response sent twice", SPOILT, Fault::Respond(vec![Step::Rest, Step::Whole])),
         _ => {
-            let steps = [&[Step::Size(framing.size_fields()[0], size(framing, rng)), Step::Rest][..], &ends].concat();
+            let steps = [&[Step::Size(0, size(framing, rng)), Step::Rest][..], &ends].concat();
             ("a wrong size field", SPOILT, Fault::Respond(steps))
         }
     };

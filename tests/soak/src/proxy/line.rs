@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
-use tss2_faults::{Armed, Fault, Framing, Listener, Moment, Response, Stream, readable};
+use tss2_faults::{Armed, Fault, Framing, Listener, Response, Stream, readable};
 
 /// What the proxy's thread shares with its control.
 #[derive(Default)]
@@ -34,7 +34,7 @@ pub(super) fn start(listener: Listener, server: SockAddr, framing: Framing, stat
 }
 
 fn forward(mut client: Stream, server: &SockAddr, framing: Framing, armed: &Armed) -> io::Result<()> {
-    if armed.take(Moment::Accept).is_some() {
+    if armed.take(|fault| *fault == Fault::Refuse).is_some() {
         return Ok(());
     }
     let mut server = Stream::connect(server)?;
@@ -47,7 +47,7 @@ fn forward(mut client: Stream, server: &SockAddr, framing: Framing, armed: &Arme
         let [from_client, from_server] = readable([client.as_fd(), server.as_fd()], PollTimeout::NONE)?;
         if from_client {
             let count = client.read(&mut buffer)?;
-            if count == 0 || armed.take(Moment::Command).is_some() {
+            if count == 0 || armed.take(|fault| *fault == Fault::DropCommand).is_some() {
                 return Ok(());
             }
             server.write_all(&buffer[..count])?;
@@ -59,7 +59,7 @@ fn forward(mut client: Stream, server: &SockAddr, framing: Framing, armed: &Arme
             if count == 0 {
                 return Ok(());
             }
-            let fault = if is_response_due { armed.take(Moment::Response) } else { None };
+            let fault = armed.take(|fault| is_response_due && matches!(fault, Fault::Respond(_)));
             let Some((Fault::Respond(steps), _)) = fault else {
                 client.write_all(&buffer[..count])?;
                 is_response_due = false;
