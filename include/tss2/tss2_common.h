@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Base types and return codes of the TSS 2.0 (TCG "TSS 2.0 Overview and Common Structures"). Where
- * libtss2-dev is installed its header of this name is the one to use; both agree.
+ * Base types and return codes of the TSS 2.0 (TCG "TSS 2.0 Overview and Common Structures"). If libtss2-dev is
+ * installed, use its header of the same name; the two are compatible.
  */
 #ifndef TSS2_COMMON_H
 #define TSS2_COMMON_H
@@ -20,7 +20,7 @@ typedef int32_t INT32;
 typedef uint64_t UINT64;
 typedef int64_t INT64;
 
-/* Versions of a library's interface. */
+/* Version of the interface of a library. */
 typedef struct TSS2_ABI_VERSION TSS2_ABI_VERSION;
 struct TSS2_ABI_VERSION {
     uint32_t tssCreator;
@@ -30,7 +30,7 @@ struct TSS2_ABI_VERSION {
 };
 #define TSS2_ABI_VERSION_CURRENT {1, 2, 1, 108}
 
-/* Return code of every function: layer in bits 16 to 23, code in bits 0 to 15; 0 is success. */
+/* Return code: the layer in bits 16 to 23, the code in bits 0 to 15. 0 is success. */
 typedef uint32_t TSS2_RC;
 
 #define TSS2_RC_SUCCESS ((TSS2_RC) 0)
@@ -47,8 +47,7 @@ typedef uint32_t TSS2_RC;
 #define TSS2_RESMGR_RC_LAYER TSS2_RC_LAYER(11)
 #define TSS2_RESMGR_TPM_RC_LAYER TSS2_RC_LAYER(12)
 
-/* Codes, the same in every layer. The first dozen is what a TCTI answers with, beside MALFORMED_RESPONSE,
- * NOT_SUPPORTED and MEMORY. */
+/* Codes, the same in every layer. A TCTI returns the first twelve, MALFORMED_RESPONSE, NOT_SUPPORTED and MEMORY. */
 #define TSS2_BASE_RC_GENERAL_FAILURE 1U
 #define TSS2_BASE_RC_NOT_IMPLEMENTED 2U
 #define TSS2_BASE_RC_BAD_CONTEXT 3U
@@ -104,11 +103,11 @@ typedef uint32_t TSS2_RC;
 #define TSS2_BASE_RC_ALREADY_PROVISIONED 53U
 #define TSS2_BASE_RC_CALLBACK_NULL 54U
 
-/* Codes of one's own begin here. */
+/* The first code that an implementation may define for itself. */
 #define TSS2_LAYER_IMPLEMENTATION_SPECIFIC_OFFSET 0xf800
 #define TSS2_LEVEL_IMPLEMENTATION_SPECIFIC_SHIFT 11
 
-/* A code with its layer. */
+/* The return code of a layer. */
 #define TSS2_RC_OF(layer, code) ((TSS2_RC) (TSS2_##layer##_RC_LAYER | TSS2_BASE_RC_##code))
 
 #define TSS2_TCTI_RC_GENERAL_FAILURE TSS2_RC_OF(TCTI, GENERAL_FAILURE)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The TCTI interface (TCG "TSS 2.0 TPM Command Transmission Interface (TCTI) API" v1.0). Kept by hand, since it
- * holds macros. Where libtss2-dev is installed its header of this name is the one to use; both agree.
+ * The TCTI interface (TCG "TSS 2.0 TPM Command Transmission Interface (TCTI) API" v1.0). If libtss2-dev is installed,
+ * use its header of the same name; the two are compatible. This file is maintained by hand, because cbindgen cannot
+ * generate macros.
  */
 #ifndef TSS2_TCTI_H
 #define TSS2_TCTI_H
@@ -16,7 +17,7 @@
 #error "tss2_common.h is of another version than tss2_tcti.h"
 #endif
 
-/* libtss2-dev's headers of the other layers build on this one. */
+/* The headers of the other layers in libtss2-dev expect these types from this header. */
 #if defined(__has_include)
 #if __has_include("tss2_tpm2_types.h")
 #include "tss2_tpm2_types.h"
@@ -27,7 +28,7 @@
 typedef UINT32 TPM2_HANDLE;
 #endif
 
-/* What poll(2) takes. */
+/* A handle for poll(2). */
 typedef struct pollfd TSS2_TCTI_POLL_HANDLE;
 
 /* Time-outs of Tss2_Tcti_Receive, in milliseconds. */
@@ -47,7 +48,7 @@ typedef TSS2_RC (*TSS2_TCTI_SET_LOCALITY_FCN)(TSS2_TCTI_CONTEXT *tctiContext, ui
 typedef TSS2_RC (*TSS2_TCTI_MAKE_STICKY_FCN)(TSS2_TCTI_CONTEXT *tctiContext, TPM2_HANDLE *handle, uint8_t sticky);
 typedef TSS2_RC (*TSS2_TCTI_INIT_FUNC)(TSS2_TCTI_CONTEXT *tctiContext, size_t *size, const char *config);
 
-/* How every context begins. */
+/* The beginning of every context. */
 typedef struct TSS2_TCTI_CONTEXT_COMMON_V1 TSS2_TCTI_CONTEXT_COMMON_V1;
 struct TSS2_TCTI_CONTEXT_COMMON_V1 {
     uint64_t magic;
@@ -68,7 +69,7 @@ struct TSS2_TCTI_CONTEXT_COMMON_V2 {
 
 typedef TSS2_TCTI_CONTEXT_COMMON_V2 TSS2_TCTI_CONTEXT_COMMON_CURRENT;
 
-/* What a module says of itself; a loader finds it by the name of the function. */
+/* The description of a module. A loader calls the function of this name to get it. */
 #define TSS2_TCTI_INFO_SYMBOL "Tss2_Tcti_Info"
 
 typedef struct TSS2_TCTI_INFO TSS2_TCTI_INFO;
@@ -82,7 +83,7 @@ struct TSS2_TCTI_INFO {
 
 typedef const TSS2_TCTI_INFO *(*TSS2_TCTI_INFO_FUNC)(void);
 
-/* The fields of a context. */
+/* Access to the fields of a context. */
 #define TSS2_TCTI_V1(ctx) ((TSS2_TCTI_CONTEXT_COMMON_V1 *) (ctx))
 #define TSS2_TCTI_V2(ctx) ((TSS2_TCTI_CONTEXT_COMMON_V2 *) (ctx))
 #define TSS2_TCTI_MAGIC(ctx) TSS2_TCTI_V1(ctx)->magic
@@ -95,7 +96,10 @@ typedef const TSS2_TCTI_INFO *(*TSS2_TCTI_INFO_FUNC)(void);
 #define TSS2_TCTI_SET_LOCALITY(ctx) TSS2_TCTI_V1(ctx)->setLocality
 #define TSS2_TCTI_MAKE_STICKY(ctx) TSS2_TCTI_V2(ctx)->makeSticky
 
-/* The calls: NULL is BAD_REFERENCE, an older context ABI_MISMATCH, an absent function NOT_IMPLEMENTED. */
+/*
+ * The calls. They return BAD_REFERENCE for a NULL context, ABI_MISMATCH for a context of a version that is too old, and
+ * NOT_IMPLEMENTED for a function that the module does not have.
+ */
 #define TSS2_TCTI_CALL(ctx, least, FIELD, args)                                                                   \
     ((ctx) == NULL                       ? TSS2_TCTI_RC_BAD_REFERENCE                                             \
      : TSS2_TCTI_VERSION(ctx) < (least)  ? TSS2_TCTI_RC_ABI_MISMATCH                                              \

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::{
-    Before, Company, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait,
-    fail,
+    Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode,
+    RxBuf, Sharing, Transport, Wait, fail,
 };
 
 /// A command, which need not be UTF-8, and its process while it runs.
@@ -22,7 +22,7 @@ pub struct Cmd {
     command: PathBuf,
     process: Option<Process>,
     /// Whether the process was started in place of another one.
-    has_parted: bool,
+    took_own_connection: bool,
 }
 
 impl Cmd {
@@ -43,10 +43,10 @@ impl Cmd {
     fn start(&mut self) -> Result<()> {
         self.end(HASTE);
         let process = Process::spawn(&self.command).map_err(|error| {
-            fail!(Rc::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
+            fail!(ReturnCode::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
         })?;
         self.process = Some(process);
-        self.has_parted = true;
+        self.took_own_connection = true;
         Ok(())
     }
 
@@ -61,18 +61,18 @@ impl Cmd {
     }
 
     fn write(&mut self, command: &[u8]) -> Result<()> {
-        let Some(process) = &mut self.process else { return Err(Rc::IO_ERROR) };
+        let Some(process) = &mut self.process else { return Err(ReturnCode::IO_ERROR.into()) };
         process.write(command).map_err(|error| {
             let reason = match error.kind() {
                 io::ErrorKind::TimedOut => format!("it does not read, for {} s", WRITE_TIMEOUT.as_secs()),
                 _ => error.to_string(),
             };
-            fail!(Rc::IO_ERROR, "cannot send to the command \"{}\": {reason}", self.command.display())
+            fail!(ReturnCode::IO_ERROR, "cannot send to the command \"{}\": {reason}", self.command.display())
         })
     }
 
     /// The error of a command that ended before its answer did.
-    fn died(&mut self, rx: &RxBuf, deadline: &Deadline) -> Rc {
+    fn died(&mut self, rx: &RxBuf, deadline: &Deadline) -> Error {
         let patience = deadline.remaining().map_or(PATIENCE, |left| left.clamp(HASTE, PATIENCE));
         let status = self.process.as_mut().and_then(|process| process.ended(patience));
         let how = match status {
@@ -86,7 +86,7 @@ impl Cmd {
             _ => "",
         };
         fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "the command \"{}\" {how} after {} bytes of the response{hint}",
             self.command.display(),
             rx.len()
@@ -101,18 +101,20 @@ impl Drop for Cmd {
     }
 }
 
-impl Open for Cmd {
+impl Module for Cmd {
     /// That of the C module, which is also mssim's.
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
     const IDENTITY: u64 = 0x8a51_6fd0_2b7c_93e4;
+}
 
+impl Open for Cmd {
     fn open(conf: Conf<'_>) -> Result<Cmd> {
-        let command = conf
-            .path()
-            .ok_or_else(|| fail!(Rc::BAD_VALUE, "the TCTI cmd needs a command, such as \"cmd:ssh HOST tpm2_send\""))?;
-        let mut cmd = Cmd { command: command.into(), process: None, has_parted: false };
+        let command = conf.path().ok_or_else(|| {
+            fail!(ReturnCode::BAD_VALUE, "the TCTI cmd needs a command, such as \"cmd:ssh HOST tpm2_send\"")
+        })?;
+        let mut cmd = Cmd { command: command.into(), process: None, took_own_connection: false };
         cmd.start()?;
-        cmd.has_parted = false;
+        cmd.took_own_connection = false;
         Ok(cmd)
     }
 }
@@ -132,7 +134,7 @@ impl Transport for Cmd {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
-            let Some(process) = &self.process else { return Err(Rc::BAD_SEQUENCE) };
+            let Some(process) = &self.process else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
             match process.read(rx, &deadline)? {
                 Arrival::Bytes => {}
                 Arrival::Nothing => return Ok(Progress::Pending),
@@ -151,7 +153,7 @@ impl Transport for Cmd {
         self.end(HASTE);
     }
 
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         match (inheritance, &mut self.process) {
             (Inheritance::Shared, Some(process)) => process.sent = 0,
             (Inheritance::Shared, None) => {}
@@ -165,14 +167,14 @@ impl Transport for Cmd {
     }
 
     /// Of the processes that shared a command which ended each starts one for itself.
-    fn has_parted(&mut self) -> bool {
-        mem::take(&mut self.has_parted)
+    fn took_own_connection(&mut self) -> bool {
+        mem::take(&mut self.took_own_connection)
     }
 
-    fn resume(&mut self, before: Before) -> Result<()> {
+    fn resume(&mut self, before: LastExchange) -> Result<()> {
         let in_step = match before {
-            Before::Mine | Before::Anothers => true,
-            Before::BrokenOff => self.process.as_mut().is_none_or(place::find),
+            LastExchange::Ours | LastExchange::Theirs => true,
+            LastExchange::Interrupted => self.process.as_mut().is_none_or(place::find),
         };
         if !in_step {
             log::warn!(
@@ -186,8 +188,8 @@ impl Transport for Cmd {
     }
 
     /// A process that is being forked has a copy of its input until its exec.
-    fn close(&mut self, company: Company) {
-        self.leave(if company == Company::Alone { HASTE } else { Duration::ZERO });
+    fn close(&mut self, company: Sharing) {
+        self.leave(if company == Sharing::Exclusive { HASTE } else { Duration::ZERO });
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =

@@ -19,7 +19,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::io::{above_stdio, wait_for};
-use tcti_core::{Deadline, Rc, Result, RxBuf, fail};
+use tcti_core::{Deadline, Result, ReturnCode, RxBuf, fail};
 
 /// How long a command may take to end by itself after its input was closed, and again after SIGTERM.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
@@ -137,7 +137,9 @@ impl Process {
                 Ok(0) => return Ok(Arrival::End),
                 Ok(_) => return Ok(Arrival::Bytes),
                 Err(Errno::EINTR) => {}
-                Err(error) => return Err(fail!(Rc::IO_ERROR, "cannot read from the command: {}", error.desc())),
+                Err(error) => {
+                    return Err(fail!(ReturnCode::IO_ERROR, "cannot read from the command: {}", error.desc()));
+                }
             }
         }
     }

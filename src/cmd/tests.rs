@@ -52,7 +52,7 @@ fn commands_and_responses_go_through_the_streams() {
 
 #[test]
 fn without_a_command_it_is_a_bad_value() {
-    assert_eq!(Cmd::open(Conf::new(None)).err(), Some(Rc::BAD_VALUE));
+    assert_eq!(Cmd::open(Conf::new(None)).err(), Some(ReturnCode::BAD_VALUE.into()));
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_command_that_ends_is_an_error_and_starts_anew() {
         mark = mark.display()
     ));
     let mut session = open(&command);
-    assert_eq!(run(&mut session), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!(run(&mut session).unwrap(), OK);
 }
 
@@ -75,7 +75,7 @@ fn a_command_that_ends_while_it_is_sent_something_is_noticed_at_once() {
     command[..6].copy_from_slice(&[0x80, 0x01, 0, 0x10, 0, 0]);
     let mut session = open("head -c 100000 >/dev/null"); // more than a pipe holds is left
     let since = Instant::now();
-    assert_eq!(session.transmit(&command), Err(Rc::IO_ERROR));
+    assert_eq!(session.transmit(&command), Err(ReturnCode::IO_ERROR.into()));
     assert!(since.elapsed() < WRITE_TIMEOUT / 2);
 }
 
@@ -94,7 +94,7 @@ fn what_a_command_has_read_is_not_sent_again() {
     let once = after_command(&print(OK));
     let mut session = open(&format!("{once}; head -c 3 >> {}", seen.display()));
     assert_eq!(run(&mut session).unwrap(), OK);
-    assert_eq!(run(&mut session), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!(std::fs::read(&seen).unwrap(), &GET_RANDOM[..3]);
     assert_eq!(run(&mut session).unwrap(), OK);
 }
@@ -122,20 +122,20 @@ fn a_receive_that_may_not_wait_does_not() {
     let mut session = open(&after_command("trap '' TERM; exec >&- 2>&-; exec sleep 600"));
     session.transmit(GET_RANDOM).unwrap();
     let start = Instant::now();
-    while session.receive(None, Wait::Millis(0)) == Err(Rc::TRY_AGAIN) {}
+    while session.receive(None, Wait::Millis(0)) == Err(ReturnCode::TRY_AGAIN.into()) {}
     assert!(start.elapsed() < PATIENCE);
 }
 
 #[test]
 fn an_end_at_any_offset_is_an_error() {
     for cut in [0, 1, 9, 10, 19] {
-        assert_eq!(run(&mut open(&after_command(&print(&OK[..cut])))), Err(Rc::IO_ERROR), "{cut}");
+        assert_eq!(run(&mut open(&after_command(&print(&OK[..cut])))), Err(ReturnCode::IO_ERROR.into()), "{cut}");
     }
 }
 
 #[test]
 fn a_missing_program_is_an_error() {
-    assert_eq!(run(&mut open("/nonexistent/program 2>/dev/null")), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut open("/nonexistent/program 2>/dev/null")), Err(ReturnCode::IO_ERROR.into()));
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn what_is_no_response_costs_one_command() {
         let (bad, good) = (print(bytes), print(OK));
         let choice = format!("if [ -e {m} ]; then {good}; else touch {m}; {bad}; fi; exec cat >&2", m = mark.display());
         let mut session = open(&after_command(&choice));
-        assert_eq!(run(&mut session), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
+        assert_eq!(run(&mut session), Err(ReturnCode::MALFORMED_RESPONSE.into()), "{bytes:x?}");
         assert_eq!(run(&mut session).unwrap(), OK);
     }
 }
@@ -155,7 +155,7 @@ fn what_is_no_response_costs_one_command() {
 fn a_banner_is_malformed() {
     assert_eq!(
         run(&mut open(&after_command("echo Password:; exec sleep 600 2>/dev/null"))),
-        Err(Rc::MALFORMED_RESPONSE)
+        Err(ReturnCode::MALFORMED_RESPONSE.into())
     );
 }
 
@@ -167,8 +167,8 @@ fn a_timeout_loses_nothing() {
     let command = format!("{}; cat {}; {}", print(&OK[..7]), fifo.display(), print(&OK[7..]));
     let mut session = open(&after_command(&command));
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
-    assert_eq!(session.receive(None, Wait::Millis(20)), Err(Rc::TRY_AGAIN));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
+    assert_eq!(session.receive(None, Wait::Millis(20)), Err(ReturnCode::TRY_AGAIN.into()));
     std::fs::write(&fifo, "").unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
@@ -311,7 +311,7 @@ fn a_command_of_its_own_waits_for_no_turn_of_another() {
     session.set_patience(Duration::from_millis(10));
     assert_eq!(run(&mut session).unwrap(), OK);
     let turn = elsewhere.begin();
-    assert_eq!(run(&mut session), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()));
     drop(turn);
     session.set_patience(turns::PATIENCE); // a process that another test has forked may have the lock still
     assert_eq!(run(&mut session).unwrap(), OK, "by another process");
@@ -354,7 +354,7 @@ proptest! {
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let mut pipes = Pipes { stdin: reader.try_clone().unwrap().into(), stdout: output.into() };
         let process = Process::over(writer, reader, stdout).unwrap();
-        let cmd = Cmd { command: PathBuf::from("false"), process: Some(process), has_parted: false };
+        let cmd = Cmd { command: PathBuf::from("false"), process: Some(process), took_own_connection: false };
         follow_the_ideal(&mut Session::new(cmd), &mut pipes, &exchanges);
     }
 }

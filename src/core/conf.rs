@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Configuration strings as C passes them: NULL, a path, or `key=value` pairs between commas. A path need not be UTF-8.
 
-use crate::rc::{Rc, Result};
 use crate::visible::visible;
+use crate::{Result, ReturnCode};
 use core::ffi::CStr;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +32,8 @@ impl<'a> Conf<'a> {
     pub fn text(self) -> Result<Option<&'a str>> {
         self.0
             .map(|text| {
-                text.to_str().map_err(|_| crate::fail!(Rc::BAD_VALUE, "the configuration string {text:?} is not UTF-8"))
+                text.to_str()
+                    .map_err(|_| crate::fail!(ReturnCode::BAD_VALUE, "the configuration string {text:?} is not UTF-8"))
             })
             .transpose()
     }
@@ -51,14 +52,14 @@ impl<'a> Conf<'a> {
             let (key, value) = split(part).ok_or_else(|| {
                 let comma = if is_first { "" } else { ". A value cannot have a comma" };
                 crate::fail!(
-                    Rc::BAD_VALUE,
+                    ReturnCode::BAD_VALUE,
                     "\"{}\" in the configuration string has no '='; wanted is key=value, such as {example}{comma}",
                     OsStr::from_bytes(part).to_string_lossy().escape_debug()
                 )
             })?;
             key.to_str().and_then(|key| set(key, value)).unwrap_or_else(|| {
                 Err(crate::fail!(
-                    Rc::BAD_VALUE,
+                    ReturnCode::BAD_VALUE,
                     "unknown key \"{}\" in the configuration string; there are {}",
                     key.to_string_lossy().escape_debug(),
                     keys.join(", ")
@@ -87,7 +88,7 @@ pub fn number(key: &str, value: &OsStr, range: core::ops::RangeInclusive<u32>) -
     let digits = trimmed(value).filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).filter(|number| range.contains(number)).ok_or_else(|| {
         crate::fail!(
-            Rc::BAD_VALUE,
+            ReturnCode::BAD_VALUE,
             "{key}={} in the configuration string: wanted is a number from {} to {}",
             visible(value),
             range.start(),
@@ -99,7 +100,11 @@ pub fn number(key: &str, value: &OsStr, range: core::ops::RangeInclusive<u32>) -
 /// `true` or `false`, with blanks around it or not; `BAD_VALUE` names `key`.
 pub fn boolean(key: &str, value: &OsStr) -> Result<bool> {
     trimmed(value).and_then(|value| value.parse().ok()).ok_or_else(|| {
-        crate::fail!(Rc::BAD_VALUE, "{key}={} in the configuration string: wanted is true or false", visible(value))
+        crate::fail!(
+            ReturnCode::BAD_VALUE,
+            "{key}={} in the configuration string: wanted is true or false",
+            visible(value)
+        )
     })
 }
 
@@ -128,29 +133,29 @@ mod tests {
 
     #[test]
     fn what_is_no_pair_is_a_bad_value() {
-        assert_eq!(pairs(c"localhost:2321"), Err(Rc::BAD_VALUE));
-        assert_eq!(pairs(c"port=1,host"), Err(Rc::BAD_VALUE));
-        assert_eq!(pairs(c"unknown=1"), Err(Rc::BAD_VALUE));
-        assert_eq!(pairs(c"\xff=1"), Err(Rc::BAD_VALUE));
+        assert_eq!(pairs(c"localhost:2321"), Err(ReturnCode::BAD_VALUE.into()));
+        assert_eq!(pairs(c"port=1,host"), Err(ReturnCode::BAD_VALUE.into()));
+        assert_eq!(pairs(c"unknown=1"), Err(ReturnCode::BAD_VALUE.into()));
+        assert_eq!(pairs(c"\xff=1"), Err(ReturnCode::BAD_VALUE.into()));
     }
 
     #[test]
     fn numbers_have_nothing_but_digits_and_blanks_around_them() {
         for bad in ["", " ", "0", "65536", "4294967296", "-1", "+1", "1x", "1 x", "1 1", "0x1", "١"] {
-            assert_eq!(number("port", bad.as_ref(), 1..=65535), Err(Rc::BAD_VALUE), "{bad:?}");
+            assert_eq!(number("port", bad.as_ref(), 1..=65535), Err(ReturnCode::BAD_VALUE.into()), "{bad:?}");
         }
         for (good, is) in [("65535", 65535), ("02321", 2321), (" 7", 7), ("7 ", 7), ("\t7\r\n", 7), ("\x0b7\x0c", 7)] {
             assert_eq!(number("port", good.as_ref(), 1..=65535), Ok(is), "{good:?}");
         }
         assert_eq!(boolean("keep", "true\r\n".as_ref()), Ok(true));
-        assert_eq!(boolean("keep", "yes".as_ref()), Err(Rc::BAD_VALUE));
+        assert_eq!(boolean("keep", "yes".as_ref()), Err(ReturnCode::BAD_VALUE.into()));
     }
 
     #[test]
     fn a_path_need_not_be_text() {
         let conf = Conf::new(Some(c"/dev/\xff"));
         assert_eq!(conf.path().map(Path::as_os_str).map(OsStr::len), Some(6));
-        assert_eq!(conf.text(), Err(Rc::BAD_VALUE));
+        assert_eq!(conf.text(), Err(ReturnCode::BAD_VALUE.into()));
         assert_eq!(Conf::new(Some(c"")).path(), None);
     }
 }

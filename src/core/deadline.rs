@@ -2,7 +2,7 @@
 //! How long a call may take: [`Wait`] is what the caller asked for, [`Deadline`] the point on the
 //! monotonic clock that all waiting of one call runs against.
 
-use crate::rc::{Rc, Result};
+use crate::{Result, ReturnCode};
 use nix::poll::PollTimeout;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ impl Wait {
         match u32::try_from(timeout) {
             Ok(millis) => Ok(Wait::Millis(millis)),
             Err(_) if timeout == -1 => Ok(Wait::Forever),
-            Err(_) => Err(crate::fail!(Rc::BAD_VALUE, "time-out of {timeout} ms: -1 blocks, 0 does not wait")),
+            Err(_) => Err(crate::fail!(ReturnCode::BAD_VALUE, "time-out of {timeout} ms: -1 blocks, 0 does not wait")),
         }
     }
 }
@@ -97,8 +97,8 @@ mod tests {
         assert_eq!(Wait::from_c(-1), Ok(Wait::Forever));
         assert_eq!(Wait::from_c(0), Ok(Wait::Millis(0)));
         assert_eq!(Wait::from_c(i32::MAX), Ok(Wait::Millis(0x7fff_ffff)));
-        assert_eq!(Wait::from_c(-2), Err(Rc::BAD_VALUE));
-        assert_eq!(Wait::from_c(i32::MIN), Err(Rc::BAD_VALUE));
+        assert_eq!(Wait::from_c(-2), Err(ReturnCode::BAD_VALUE.into()));
+        assert_eq!(Wait::from_c(i32::MIN), Err(ReturnCode::BAD_VALUE.into()));
     }
 
     #[test]

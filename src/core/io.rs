@@ -3,7 +3,7 @@
 //! standard streams.
 
 use crate::deadline::Deadline;
-use crate::rc::{Rc, Result};
+use crate::{Result, ReturnCode};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -35,7 +35,7 @@ pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: &Deadline) -> R
             Ok(0) if deadline.has_passed() => return Ok(false),
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(true),
-            Err(error) => return Err(crate::fail!(Rc::IO_ERROR, "poll: {}", error.desc())),
+            Err(error) => return Err(crate::fail!(ReturnCode::IO_ERROR, "poll: {}", error.desc())),
         }
     }
 }

@@ -8,12 +8,13 @@ compile_error!("build with panic = \"unwind\": a panic must be caught at the C b
 pub mod abi;
 pub mod conf;
 pub mod deadline;
+mod error;
 mod generation;
 pub mod header;
 pub mod io;
 pub mod log;
-pub mod rc;
 mod ready;
+pub mod return_code;
 pub mod rx;
 pub mod session;
 mod sys;
@@ -26,12 +27,13 @@ pub mod visible;
 
 pub use conf::Conf;
 pub use deadline::{Deadline, Wait};
+pub use error::{Error, Result};
 pub use generation::Generation;
-pub use rc::{Rc, Result};
+pub use return_code::ReturnCode;
 pub use rx::RxBuf;
 pub use session::Session;
 pub use tcti::Tcti;
 pub use transport::{
-    Before, Cancel, Company, GetPollHandles, Inheritance, Module, Open, PollHandle, Progress, SetLocality, Transport,
-    Wrapped,
+    Cancel, GetPollHandles, Inheritance, LastExchange, Module, Open, PollHandle, Progress, SetLocality, Sharing,
+    Transport, Wrapped,
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Where the `log` crate's records go: the stack's own knobs `TSS2_LOG` and `TSS2_LOGFILE` and its line format.
-//! [`fail!`](crate::fail) logs the detail of an error where it is known.
+//! Every line is made in [`line`], where control characters are escaped.
 
 use crate::deadline::Deadline;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -15,30 +15,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-
-/// Logs an error and gives its return code: `fail!(Rc::IO_ERROR, "cannot open {path}: {error}")`.
-#[macro_export]
-macro_rules! fail {
-    ($rc:expr, $($message:tt)+) => {{
-        $crate::log::error(module_path!(), file!(), line!(), format_args!($($message)+));
-        $rc
-    }};
-}
-
-/// Logs one error record; `fail!` calls it.
-#[cold]
-pub fn error(module: &'static str, file: &'static str, line: u32, message: fmt::Arguments<'_>) {
-    log::logger().log(
-        &Record::builder()
-            .level(Level::Error)
-            .target(module)
-            .module_path_static(Some(module))
-            .file_static(Some(file))
-            .line(Some(line))
-            .args(message)
-            .build(),
-    );
-}
 
 /// Bytes as hexadecimal digits, in records of level debug: they can hold secrets.
 pub struct Hex<'a>(pub &'a [u8]);
@@ -62,12 +38,12 @@ pub fn init() {
 }
 
 /// Warns once of parts of `TSS2_LOG` that count for nothing. For the loader: each module would say the same.
-pub fn check_knob() {
+pub fn warn_of_invalid_level() {
     static CHECKED: AtomicBool = AtomicBool::new(false);
     if CHECKED.swap(true, Ordering::Relaxed) {
         return;
     }
-    if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| rubbish(spec.as_bytes()).map(OsStr::to_owned)) {
+    if let Some(part) = env::var_os("TSS2_LOG").and_then(|spec| invalid_part(spec.as_bytes()).map(OsStr::to_owned)) {
         log::warn!(
             "TSS2_LOG: \"{}\" counts for nothing; wanted is module+level, such as tcti+debug or all+none. Levels are \
              none, error, warning, info, debug and trace",
@@ -77,7 +53,7 @@ pub fn check_knob() {
 }
 
 /// The first part that has no module or no level, of whatever library of the stack.
-fn rubbish(spec: &[u8]) -> Option<&OsStr> {
+fn invalid_part(spec: &[u8]) -> Option<&OsStr> {
     let is_level = |level: &[u8]| LEVELS.iter().any(|(name, _)| level.eq_ignore_ascii_case(name));
     let is_right = |part: &&[u8]| match part.iter().position(|&byte| byte == b'+') {
         Some(at @ 1..) => part.get(at + 1..).is_some_and(is_level),
@@ -181,16 +157,49 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
         Level::Trace => "trace",
     };
     let module = record.target().rsplit("::").next().unwrap_or_default();
-    let (file, at) = (record.file().unwrap_or_default(), record.line().unwrap_or_default());
-    let mut line = Line(String::new());
-    writeln!(line, "{level}:tcti:{file}:{at}:{module}() {}", record.args())?;
-    Ok(line.0)
+    let module = module.strip_prefix("tcti_").unwrap_or(module); // the root of a crate
+    let file = record.file().unwrap_or_default();
+    // The file of an error has the line number already.
+    let mut line = match record.line() {
+        Some(at) => Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args())),
+        None => Line::of(format_args!("{level}:tcti:{file}:{module}() {}", record.args())),
+    }?;
+    escape_controls(&mut line)?;
+    line.try_reserve(1).map_err(|_| fmt::Error)?;
+    line.push('\n');
+    Ok(line)
+}
+
+/// Escapes control characters, which a peer, a file or a configuration string may have put into a message: a line stays a
+/// line, and a terminal shows it as it is.
+fn escape_controls(line: &mut String) -> fmt::Result {
+    if !line.contains(char::is_control) {
+        return Ok(());
+    }
+    let mut escaped = Line(String::new());
+    for letter in line.chars() {
+        match letter.is_control() {
+            true => write!(escaped, "\\x{:02x}", u32::from(letter))?,
+            false => escaped.write_char(letter)?,
+        }
+    }
+    *line = escaped.0;
+    Ok(())
 }
 
 /// Text that fails to grow where there is no memory: a command in a record of level debug has up to 2 MiB.
-struct Line(String);
+pub(crate) struct Line(String);
 
-impl fmt::Write for Line {
+impl Line {
+    /// The text, or an error without memory for it.
+    pub(crate) fn of(text: fmt::Arguments<'_>) -> core::result::Result<String, fmt::Error> {
+        let mut line = Line(String::new());
+        line.write_fmt(text)?;
+        Ok(line.0)
+    }
+}
+
+impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         self.0.try_reserve(text.len()).map_err(|_| fmt::Error)?;
         self.0.push_str(text);
@@ -226,7 +235,7 @@ mod tests {
     #[test]
     fn rubbish_is_found() {
         for right in [&b""[..], b"tcti+debug", b"all+NONE,esys+Trace", b",tcti+info,"] {
-            assert_eq!(rubbish(right), None);
+            assert_eq!(invalid_part(right), None);
         }
         for (spec, part) in [
             (&b"debug"[..], "debug"),
@@ -234,7 +243,7 @@ mod tests {
             (b"+debug", "+debug"),
             (b"tcti+info,tcti+loud", "tcti+loud"),
         ] {
-            assert_eq!(rubbish(spec), Some(OsStr::new(part)));
+            assert_eq!(invalid_part(spec), Some(OsStr::new(part)));
         }
     }
 
@@ -254,6 +263,13 @@ mod tests {
         };
         assert_eq!(make(Level::Warn), "WARNING:tcti:src/x.rs:7:stream() text\n");
         assert_eq!(make(Level::Debug), "debug:tcti:src/x.rs:7:stream() text\n");
+    }
+
+    #[test]
+    fn control_characters_are_escaped() {
+        let mut text = "grün\r\n\u{1b}[2J\u{9b}".to_owned();
+        escape_controls(&mut text).unwrap();
+        assert_eq!(text, r"grün\x0d\x0a\x1b[2J\x9b");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! What there is to poll while nothing has to be waited for: [`Ready::handle`].
 
 use crate::io::above_stdio;
-use crate::rc::{Rc, Result};
 use crate::transport::PollHandle;
+use crate::{Result, ReturnCode};
 use nix::libc::POLLOUT;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use once_cell::unsync::OnceCell;
@@ -21,7 +21,7 @@ impl Ready {
     /// Poll returns at once. `IO_ERROR` when the process has no descriptor left.
     pub(crate) fn handle(&self) -> Result<PollHandle> {
         let fd = self.0.get_or_try_init(eventfd);
-        let fd = fd.map_err(|error| crate::fail!(Rc::IO_ERROR, "eventfd: {error}"))?;
+        let fd = fd.map_err(|error| crate::fail!(ReturnCode::IO_ERROR, "eventfd: {error}"))?;
         Ok(PollHandle { fd: fd.as_raw_fd(), events: POLLOUT, revents: 0 })
     }
 }

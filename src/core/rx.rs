@@ -3,7 +3,7 @@
 //! The buffer grows with bytes received, never with a size that a peer claims.
 
 use crate::header::{HEADER_SIZE, Header};
-use crate::rc::{Rc, Result};
+use crate::{Result, ReturnCode};
 
 /// Largest response we take, in bytes. The largest of a real TPM is 4096.
 pub const MAX_RESPONSE: usize = 1 << 20;
@@ -91,7 +91,11 @@ impl RxBuf {
     fn reserve(&mut self, size: usize) -> Result<()> {
         let more = size.saturating_sub(self.bytes.len());
         self.bytes.try_reserve(more).map_err(|_| {
-            crate::fail!(Rc::MEMORY, "there is no memory for a response of more than {} bytes", self.bytes.len())
+            crate::fail!(
+                ReturnCode::MEMORY,
+                "there is no memory for a response of more than {} bytes",
+                self.bytes.len()
+            )
         })
     }
 
@@ -102,7 +106,7 @@ impl RxBuf {
         if let Some(tag) = self.as_slice().first_chunk().filter(|tag| !TAGS.contains(&u16::from_be_bytes(**tag))) {
             let start = self.as_slice().get(..QUOTED.min(self.len)).unwrap_or(tag);
             return Err(crate::fail!(
-                Rc::MALFORMED_RESPONSE,
+                ReturnCode::MALFORMED_RESPONSE,
                 "this is no response of a TPM 2.0: \"{}\"{}",
                 start.escape_ascii(),
                 if self.len > start.len() { " and more" } else { "" }
@@ -114,13 +118,17 @@ impl RxBuf {
         let size = usize::try_from(header.size).unwrap_or(usize::MAX);
         if !(HEADER_SIZE..=MAX_RESPONSE).contains(&size) {
             return Err(crate::fail!(
-                Rc::MALFORMED_RESPONSE,
+                ReturnCode::MALFORMED_RESPONSE,
                 "the response says it has {} bytes; {HEADER_SIZE} to {MAX_RESPONSE} are possible. Is a TPM 2.0 at the other end?",
                 header.size
             ));
         }
         size.checked_sub(self.len).ok_or_else(|| {
-            crate::fail!(Rc::MALFORMED_RESPONSE, "{} bytes followed a response of {size} bytes", self.len - size)
+            crate::fail!(
+                ReturnCode::MALFORMED_RESPONSE,
+                "{} bytes followed a response of {size} bytes",
+                self.len - size
+            )
         })
     }
 }
@@ -154,22 +162,22 @@ mod tests {
     #[test]
     fn impossible_sizes_are_malformed() {
         for size in [0, 1, 9, MAX_RESPONSE as u32 + 1, u32::MAX] {
-            assert_eq!(with(&response(size, 10)).missing(), Err(Rc::MALFORMED_RESPONSE), "{size}");
+            assert_eq!(with(&response(size, 10)).missing(), Err(ReturnCode::MALFORMED_RESPONSE.into()), "{size}");
         }
         assert_eq!(with(&response(MAX_RESPONSE as u32, 10)).missing(), Ok(MAX_RESPONSE - 10));
     }
 
     #[test]
     fn what_does_not_begin_as_a_response_is_malformed() {
-        assert_eq!(with(b"Password: ").missing(), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!(with(b"Password: ").missing(), Err(ReturnCode::MALFORMED_RESPONSE.into()));
         assert_eq!(with(b"\x80").missing(), Ok(9));
-        assert_eq!(with(&[0x80, 0x03]).missing(), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!(with(&[0x80, 0x03]).missing(), Err(ReturnCode::MALFORMED_RESPONSE.into()));
         assert_eq!(with(&[0x00, 0xc4]).missing(), Ok(8));
     }
 
     #[test]
     fn bytes_after_the_response_are_malformed() {
-        assert_eq!(with(&response(12, 13)).missing(), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!(with(&response(12, 13)).missing(), Err(ReturnCode::MALFORMED_RESPONSE.into()));
     }
 
     #[test]
@@ -205,7 +213,7 @@ mod tests {
     fn without_memory_it_keeps_what_it_has() {
         let mut rx = with(&[1, 2, 3]);
         let never = |_: &mut [u8]| -> core::result::Result<usize, ()> { panic!("there is no room to read into") };
-        assert_eq!(rx.read_into(isize::MAX as usize, never), Err(Rc::MEMORY));
+        assert_eq!(rx.read_into(isize::MAX as usize, never), Err(ReturnCode::MEMORY.into()));
         assert_eq!(rx.as_slice(), &[1, 2, 3]);
     }
 }

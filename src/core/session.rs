@@ -5,11 +5,11 @@
 use crate::deadline::Wait;
 use crate::generation::Generation;
 use crate::header::{HEADER_SIZE, Header};
-use crate::rc::{Rc, Result};
 use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
-use crate::transport::{Before, PollHandle, Progress, Transport};
+use crate::transport::{LastExchange, PollHandle, Progress, Transport};
 use crate::turns::{Left, Turns};
+use crate::{Result, ReturnCode};
 use nix::libc::POLLIN;
 
 /// Largest command we send, in bytes.
@@ -71,11 +71,13 @@ impl<T: Transport> Session<T> {
         self.state
     }
 
-    /// What every call begins with; an error is its answer. In a process that was forked the session is its own from
-    /// here on, in TRANSMIT: the command under way, if there was one, and its response are the parent's.
-    pub fn enter(&mut self) -> Result<()> {
+    /// Begins a call: the only way to use a session, one call at a time. In a process that was forked the session is its
+    /// own from here on, in TRANSMIT: the command in progress, if there was one, and its response are the parent's. An
+    /// error is the answer of the call.
+    pub fn enter(&mut self) -> Result<Entered<'_, T>> {
         self.claim();
-        self.transport.available()
+        self.transport.available()?;
+        Ok(Entered(self))
     }
 
     /// Makes this process the owner.
@@ -84,44 +86,16 @@ impl<T: Transport> Session<T> {
         if current != self.owner {
             log::debug!("this process was forked from the one that the context was used in");
             self.owner = current;
-            self.transport.inherited(self.turns.inherited());
+            self.transport.after_fork(self.turns.after_fork());
             self.rx.clear();
             self.state = State::Transmit;
         }
     }
 
-    /// Sends a command. `BAD_SEQUENCE` while a response is due; `BAD_VALUE`, before any byte leaves, when the
-    /// header does not say the size of the buffer.
-    pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.expect(self.state == State::Transmit, "transmit")?;
-        let header = Header::parse(command).ok_or_else(|| {
-            crate::fail!(Rc::BAD_VALUE, "a command has at least {HEADER_SIZE} bytes, this one {}", command.len())
-        })?;
-        if !header.says(command.len()) || command.len() > MAX_COMMAND {
-            return Err(crate::fail!(
-                Rc::BAD_VALUE,
-                "the header of the command says {} bytes, the caller {}",
-                header.size,
-                command.len()
-            ));
-        }
-        log::debug!("sending command {:#x}: {}", header.code, crate::log::Hex(command));
-        self.begin()?;
-        self.rx.clear();
-        let sent = self.transport.send(command);
-        self.part();
-        if let Err(rc) = sent {
-            self.abandon();
-            return Err(rc);
-        }
-        self.state = State::Awaiting;
-        Ok(())
-    }
-
     /// Begins a turn, in which nothing is left of earlier exchanges.
     fn begin(&mut self) -> Result<()> {
         let resumed = match self.turns.begin()? {
-            Before::Mine => Ok(()),
+            LastExchange::Ours => Ok(()),
             before => self.transport.resume(before),
         };
         resumed.inspect_err(|_| self.abandon())
@@ -129,29 +103,8 @@ impl<T: Transport> Session<T> {
 
     /// Goes on with a connection of its own, if that is so.
     fn part(&mut self) {
-        if self.transport.has_parted() {
+        if self.transport.took_own_connection() {
             self.turns.part();
-        }
-    }
-
-    /// Collects the response into `room` bytes, or with `None` asks for its size. `BAD_SEQUENCE` without a
-    /// command, `TRY_AGAIN` when the response is not whole in time, `MALFORMED_RESPONSE` when it is not one; any
-    /// error but the first two ends the exchange.
-    pub fn receive(&mut self, room: Option<usize>, wait: Wait) -> Result<Received<'_>> {
-        self.expect(self.state != State::Transmit, "receive")?;
-        if self.state == State::Awaiting {
-            self.complete(wait)?;
-        }
-        let size = self.rx.len();
-        match room {
-            None => Ok(Received::Size(size)),
-            Some(room) if room < size => Ok(Received::TooLarge(size)),
-            Some(_) => {
-                self.state = State::Transmit;
-                self.transport.collected();
-                log::debug!("received {}", crate::log::Hex(self.rx.as_slice()));
-                Ok(Received::Response(self.rx.as_slice()))
-            }
         }
     }
 
@@ -165,10 +118,11 @@ impl<T: Transport> Session<T> {
                 self.turns.end(Left::Nothing);
                 Ok(())
             }
-            Err(Rc::TRY_AGAIN) => Err(Rc::TRY_AGAIN),
-            Err(rc) => {
-                self.abandon();
-                Err(rc)
+            Err(error) => {
+                if error.code() != ReturnCode::TRY_AGAIN {
+                    self.abandon();
+                }
+                Err(error)
             }
         }
     }
@@ -176,74 +130,13 @@ impl<T: Transport> Session<T> {
     /// The one check that every response passes: its header says as many bytes as arrived.
     fn check(&self, progress: Progress) -> Result<()> {
         match (progress, self.rx.missing()?) {
-            (Progress::Pending, _) => Err(Rc::TRY_AGAIN),
+            (Progress::Pending, _) => Err(ReturnCode::TRY_AGAIN.into()),
             (Progress::Complete, 0) => Ok(()),
             (Progress::Complete, missing) => Err(crate::fail!(
-                Rc::MALFORMED_RESPONSE,
+                ReturnCode::MALFORMED_RESPONSE,
                 "the response broke off after {} bytes, {missing} are missing",
                 self.rx.len()
             )),
-        }
-    }
-
-    /// Cancels the command under way; its response is lost and the session in TRANSMIT.
-    pub fn cancel(&mut self) -> Result<()> {
-        let cancel = T::CANCEL.ok_or(Rc::NOT_IMPLEMENTED)?;
-        self.expect(self.state != State::Transmit, "cancel")?;
-        match self.state {
-            State::Ready => self.transport.collected(), // too late to cancel: the response is here, and dropped
-            State::Transmit | State::Awaiting => cancel(&mut self.transport)?,
-        }
-        self.turns.end(Left::Something);
-        self.rx.clear();
-        self.state = State::Transmit;
-        Ok(())
-    }
-
-    /// Sets the locality of later commands; not while a response is due. 5 to 31 are reserved (TPM 2.0 Library Part 2,
-    /// TPMA_LOCALITY) and `BAD_VALUE`.
-    pub fn set_locality(&mut self, locality: u8) -> Result<()> {
-        let set_locality = T::SET_LOCALITY.ok_or(Rc::NOT_IMPLEMENTED)?;
-        self.expect(self.state == State::Transmit, "setLocality")?;
-        if (5..32).contains(&locality) {
-            return Err(crate::fail!(Rc::BAD_VALUE, "locality {locality} is reserved; there are 0 to 4 and 32 to 255"));
-        }
-        self.between(|transport| set_locality(transport, locality))
-    }
-
-    /// What to poll for the response. While none is awaited, or receive would not wait for it, poll returns at once:
-    /// libtss2-fapi has its callers poll between two commands, too, and they would never come back.
-    pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
-        let poll_handles = T::POLL_HANDLES.ok_or(Rc::NOT_IMPLEMENTED)?;
-        let fds = poll_handles(&mut self.transport)?;
-        match self.state {
-            State::Awaiting if !fds.is_empty() => {
-                Ok(fds.into_iter().map(|fd| PollHandle { fd, events: POLLIN, revents: 0 }).collect())
-            }
-            State::Transmit | State::Awaiting | State::Ready => Ok(vec![self.ready.handle()?]),
-        }
-    }
-
-    /// Runs a module's own function (a reset, say), giving up whatever is under way. A response that is here is dropped
-    /// alone: its turn is over, and another process may have the connection.
-    pub fn preempt<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        match self.state {
-            State::Transmit => {}
-            State::Awaiting => self.abandon(),
-            State::Ready => {
-                self.transport.collected();
-                self.rx.clear();
-                self.state = State::Transmit;
-            }
-        }
-        self.between(function)
-    }
-
-    /// Runs a module's own function beside the exchange under way, which goes on.
-    pub fn beside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
-        match self.state {
-            State::Awaiting => function(&mut self.transport), // the turn is ours
-            State::Transmit | State::Ready => self.between(function),
         }
     }
 
@@ -267,7 +160,7 @@ impl<T: Transport> Session<T> {
             return Ok(());
         }
         Err(crate::fail!(
-            Rc::BAD_SEQUENCE,
+            ReturnCode::BAD_SEQUENCE,
             "{call} {}",
             match self.state {
                 State::Transmit => "without a command that this process has sent",
@@ -277,9 +170,178 @@ impl<T: Transport> Session<T> {
     }
 }
 
-/// What tests of transports need to share one.
+/// A session in the middle of a call.
+pub struct Entered<'a, T: Transport>(&'a mut Session<T>);
+
+impl<'a, T: Transport> Entered<'a, T> {
+    /// The state of the session.
+    pub const fn state(&self) -> State {
+        self.0.state()
+    }
+
+    /// Sends a command. `BAD_SEQUENCE` while a response is due; `BAD_VALUE`, before any byte leaves, when the
+    /// header does not say the size of the buffer.
+    pub fn transmit(self, command: &[u8]) -> Result<()> {
+        let Entered(session) = self;
+        session.expect(session.state == State::Transmit, "transmit")?;
+        let header = Header::parse(command).ok_or_else(|| {
+            crate::fail!(
+                ReturnCode::BAD_VALUE,
+                "a command has at least {HEADER_SIZE} bytes, this one {}",
+                command.len()
+            )
+        })?;
+        if !header.says(command.len()) || command.len() > MAX_COMMAND {
+            return Err(crate::fail!(
+                ReturnCode::BAD_VALUE,
+                "the header of the command says {} bytes, the caller {}",
+                header.size,
+                command.len()
+            ));
+        }
+        log::debug!("sending command {:#x}: {}", header.code, crate::log::Hex(command));
+        session.begin()?;
+        session.rx.clear();
+        let sent = session.transport.send(command);
+        session.part();
+        if let Err(rc) = sent {
+            session.abandon();
+            return Err(rc);
+        }
+        session.state = State::Awaiting;
+        Ok(())
+    }
+
+    /// Collects the response into `room` bytes, or with `None` asks for its size. `BAD_SEQUENCE` without a
+    /// command, `TRY_AGAIN` when the response is not whole in time, `MALFORMED_RESPONSE` when it is not one; any
+    /// error but the first two ends the exchange.
+    pub fn receive(self, room: Option<usize>, wait: Wait) -> Result<Received<'a>> {
+        let Entered(session) = self;
+        session.expect(session.state != State::Transmit, "receive")?;
+        if session.state == State::Awaiting {
+            session.complete(wait)?;
+        }
+        let size = session.rx.len();
+        match room {
+            None => Ok(Received::Size(size)),
+            Some(room) if room < size => Ok(Received::TooLarge(size)),
+            Some(_) => {
+                session.state = State::Transmit;
+                session.transport.response_taken();
+                log::debug!("received {}", crate::log::Hex(session.rx.as_slice()));
+                Ok(Received::Response(session.rx.as_slice()))
+            }
+        }
+    }
+
+    /// Cancels the command under way; its response is lost and the session in TRANSMIT.
+    pub fn cancel(self) -> Result<()> {
+        let Entered(session) = self;
+        let cancel = T::CANCEL.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
+        session.expect(session.state != State::Transmit, "cancel")?;
+        match session.state {
+            State::Ready => session.transport.response_taken(), // too late to cancel: the response is here, and dropped
+            State::Transmit | State::Awaiting => cancel(&mut session.transport)?,
+        }
+        session.turns.end(Left::Something);
+        session.rx.clear();
+        session.state = State::Transmit;
+        Ok(())
+    }
+
+    /// Sets the locality of later commands; not while a response is due. 5 to 31 are reserved (TPM 2.0 Library Part 2,
+    /// TPMA_LOCALITY) and `BAD_VALUE`.
+    pub fn set_locality(self, locality: u8) -> Result<()> {
+        let Entered(session) = self;
+        let set_locality = T::SET_LOCALITY.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
+        session.expect(session.state == State::Transmit, "setLocality")?;
+        if (5..32).contains(&locality) {
+            return Err(crate::fail!(
+                ReturnCode::BAD_VALUE,
+                "locality {locality} is reserved; there are 0 to 4 and 32 to 255"
+            ));
+        }
+        session.between(|transport| set_locality(transport, locality))
+    }
+
+    /// What to poll for the response. While none is awaited, or receive would not wait for it, poll returns at once:
+    /// libtss2-fapi has its callers poll between two commands, too, and they would never come back.
+    pub fn poll_handles(self) -> Result<Vec<PollHandle>> {
+        let Entered(session) = self;
+        let poll_handles = T::POLL_HANDLES.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
+        let fds = poll_handles(&mut session.transport)?;
+        match session.state {
+            State::Awaiting if !fds.is_empty() => {
+                Ok(fds.into_iter().map(|fd| PollHandle { fd, events: POLLIN, revents: 0 }).collect())
+            }
+            State::Transmit | State::Awaiting | State::Ready => Ok(vec![session.ready.handle()?]),
+        }
+    }
+
+    /// Runs a module's own function (a reset, say), giving up whatever is under way. A response that is here is dropped
+    /// alone: its turn is over, and another process may have the connection.
+    pub fn preempt<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let Entered(session) = self;
+        match session.state {
+            State::Transmit => {}
+            State::Awaiting => session.abandon(),
+            State::Ready => {
+                session.transport.response_taken();
+                session.rx.clear();
+                session.state = State::Transmit;
+            }
+        }
+        session.between(function)
+    }
+
+    /// Runs a module's own function beside the exchange under way, which goes on.
+    pub fn beside<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        let Entered(session) = self;
+        match session.state {
+            State::Awaiting => function(&mut session.transport), // the turn is ours
+            State::Transmit | State::Ready => session.between(function),
+        }
+    }
+}
+
+/// What tests of transports need: calls that enter by themselves, and a second process to share a session with.
 #[cfg(any(test, feature = "testing"))]
 impl<T: Transport> Session<T> {
+    /// [`Entered::transmit`]
+    pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.enter()?.transmit(command)
+    }
+
+    /// [`Entered::receive`]
+    pub fn receive(&mut self, room: Option<usize>, wait: Wait) -> Result<Received<'_>> {
+        self.enter()?.receive(room, wait)
+    }
+
+    /// [`Entered::cancel`]
+    pub fn cancel(&mut self) -> Result<()> {
+        self.enter()?.cancel()
+    }
+
+    /// [`Entered::set_locality`]
+    pub fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.enter()?.set_locality(locality)
+    }
+
+    /// [`Entered::poll_handles`]
+    pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+        self.enter()?.poll_handles()
+    }
+
+    /// [`Entered::preempt`]
+    pub fn preempt<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        self.enter()?.preempt(function)
+    }
+
+    /// [`Entered::beside`]
+    pub fn beside<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        self.enter()?.beside(function)
+    }
+
     /// The process that this session's connection is shared with; `None` when it is not shared.
     pub fn elsewhere(&self) -> Option<crate::turns::Elsewhere> {
         self.turns.elsewhere()
@@ -307,12 +369,14 @@ impl<T: Transport> Drop for Session<T> {
         self.claim();
         let Some((company, before)) = self.turns.last() else { return };
         let left = match before {
-            Before::Mine => Left::Nothing,
-            Before::Anothers => {
-                let _ = self.transport.resume(before); // what failed was logged
+            LastExchange::Ours => Left::Nothing,
+            LastExchange::Theirs => {
+                if let Err(error) = self.transport.resume(before) {
+                    log::warn!("{error}");
+                }
                 Left::Nothing
             }
-            Before::BrokenOff => Left::Something,
+            LastExchange::Interrupted => Left::Something,
         };
         self.transport.close(company);
         self.turns.end(left);

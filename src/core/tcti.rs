@@ -3,9 +3,9 @@
 #![forbid(unsafe_code)]
 
 use crate::deadline::Wait;
-use crate::rc::{Rc, Result};
 use crate::session::{Received, Session};
 use crate::transport::{PollHandle, Transport};
+use crate::{Result, ReturnCode};
 
 /// The calls of a TCTI (TCG "TSS 2.0 TCTI API", section 3.3), with its own states and its own codes. Dropping it is
 /// Finalize.
@@ -27,24 +27,21 @@ pub trait Tcti {
 /// As the C boundary calls it.
 impl<T: Transport> Tcti for Session<T> {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.enter()?;
-        Session::transmit(self, command)
+        self.enter()?.transmit(command)
     }
 
     fn response_size(&mut self, wait: Wait) -> Result<usize> {
-        self.enter()?;
-        match Session::receive(self, None, wait)? {
+        match self.enter()?.receive(None, wait)? {
             Received::Size(size) | Received::TooLarge(size) => Ok(size),
             Received::Response(response) => Ok(response.len()),
         }
     }
 
     fn receive(&mut self, room: &mut [u8], wait: Wait) -> Result<usize> {
-        self.enter()?;
-        match Session::receive(self, Some(room.len()), wait)? {
-            Received::Size(_) | Received::TooLarge(_) => Err(Rc::INSUFFICIENT_BUFFER),
+        match self.enter()?.receive(Some(room.len()), wait)? {
+            Received::Size(_) | Received::TooLarge(_) => Err(ReturnCode::INSUFFICIENT_BUFFER.into()),
             Received::Response(response) => {
-                let room = room.get_mut(..response.len()).ok_or(Rc::INSUFFICIENT_BUFFER)?;
+                let room = room.get_mut(..response.len()).ok_or(ReturnCode::INSUFFICIENT_BUFFER)?;
                 room.copy_from_slice(response);
                 Ok(response.len())
             }
@@ -52,17 +49,14 @@ impl<T: Transport> Tcti for Session<T> {
     }
 
     fn cancel(&mut self) -> Result<()> {
-        self.enter()?;
-        Session::cancel(self)
+        self.enter()?.cancel()
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
-        self.enter()?;
-        Session::set_locality(self, locality)
+        self.enter()?.set_locality(locality)
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
-        self.enter()?;
-        Session::poll_handles(self)
+        self.enter()?.poll_handles()
     }
 }

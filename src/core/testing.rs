@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "only tests call this")]
 
 use crate::deadline::Wait;
-use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 pub use crate::sys::Forked;
-use crate::transport::{Cancel, GetPollHandles, Inheritance, Open, Progress, SetLocality, Transport};
+use crate::transport::{Cancel, GetPollHandles, Inheritance, Module, Open, Progress, SetLocality, Transport};
+use crate::{Result, ReturnCode};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::env;
@@ -61,24 +61,24 @@ pub fn malformed() -> Vec<Vec<u8>> {
     responses
 }
 
-/// A process that was forked from this one and has all that it had, until [`Heir::end`].
-pub struct Heir(Forked, UnixStream);
+/// A process that was forked from this one and has all that it had, until [`ForkedChild::end`].
+pub struct ForkedChild(Forked, UnixStream);
 
-impl Heir {
+impl ForkedChild {
     /// One that does nothing.
-    pub fn idle() -> Heir {
-        Heir::after(|| {})
+    pub fn idle() -> ForkedChild {
+        ForkedChild::after(|| {})
     }
 
     /// One that has done this, and then does nothing.
-    pub fn after(work: impl FnOnce()) -> Heir {
+    pub fn after(work: impl FnOnce()) -> ForkedChild {
         let (mut here, mut there) = UnixStream::pair().unwrap();
         let process = Forked::asks(|| {
             work();
             there.write_all(&[0]).is_ok() && there.read_exact(&mut [0]).is_ok()
         });
         here.read_exact(&mut [0]).unwrap();
-        Heir(process, here)
+        ForkedChild(process, here)
     }
 
     /// Ends it.
@@ -101,7 +101,7 @@ pub enum Event {
     /// The transport holds the response for whole.
     Complete,
     /// The transport fails.
-    Fail(Rc),
+    Fail(ReturnCode),
     /// The transport panics.
     Panic,
 }
@@ -121,7 +121,7 @@ pub struct Scripted {
     /// How often an exchange was abandoned.
     pub abandoned: usize,
     /// How often it was found to be inherited.
-    pub inherited: usize,
+    pub after_fork: usize,
     /// How many responses were collected.
     pub collected: usize,
     /// How often a command was cancelled.
@@ -139,7 +139,7 @@ impl Scripted {
             script: script.into(),
             sent: Vec::new(),
             abandoned: 0,
-            inherited: 0,
+            after_fork: 0,
             collected: 0,
             cancelled: 0,
             locality: 0,
@@ -151,7 +151,7 @@ impl Scripted {
 impl Transport for Scripted {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if core::mem::take(&mut self.refuse_send) {
-            return Err(Rc::IO_ERROR);
+            return Err(ReturnCode::IO_ERROR.into());
         }
         self.sent.push(command.to_vec());
         Ok(())
@@ -162,7 +162,7 @@ impl Transport for Scripted {
             match self.script.pop_front() {
                 Some(Event::Bytes(bytes)) => rx.extend(&bytes)?,
                 Some(Event::Complete) => return Ok(Progress::Complete),
-                Some(Event::Fail(rc)) => return Err(rc),
+                Some(Event::Fail(rc)) => return Err(rc.into()),
                 #[expect(clippy::panic, reason = "the script says so")]
                 Some(Event::Panic) => panic!("the script says so"),
                 Some(Event::Pending) | None => return Ok(Progress::Pending),
@@ -173,7 +173,7 @@ impl Transport for Scripted {
         }
     }
 
-    fn collected(&mut self) {
+    fn response_taken(&mut self) {
         self.collected += 1;
     }
 
@@ -181,8 +181,8 @@ impl Transport for Scripted {
         self.abandoned += 1;
     }
 
-    fn inherited(&mut self, _inheritance: Inheritance) {
-        self.inherited += 1;
+    fn after_fork(&mut self, _inheritance: Inheritance) {
+        self.after_fork += 1;
     }
 
     const CANCEL: Option<Cancel<Self>> = Some(|scripted| {
@@ -198,14 +198,16 @@ impl Transport for Scripted {
 
 /// Opened without a conf string it answers each GetRandom; with `panic` the first receive panics;
 /// any other conf string is `BAD_VALUE`.
-impl Open for Scripted {
+impl Module for Scripted {
     const MAGIC: u64 = 0x7465_7374_7465_7374;
+}
 
+impl Open for Scripted {
     fn open(conf: crate::Conf<'_>) -> Result<Scripted> {
         match conf.text()? {
             None => Ok(Scripted::new(vec![Event::bytes(OK); 3])),
             Some("panic") => Ok(Scripted::new(vec![Event::Panic])),
-            Some(other) => Err(crate::fail!(Rc::BAD_VALUE, "\"{other}\" is no script")),
+            Some(other) => Err(crate::fail!(ReturnCode::BAD_VALUE, "\"{other}\" is no script")),
         }
     }
 }

@@ -8,10 +8,10 @@
 mod locks;
 
 use crate::deadline::Deadline;
-use crate::rc::{Rc, Result};
 use crate::sys::{SharedPage, Words};
-use crate::transport::{Before, Company, Inheritance};
-use locks::{Locks, Place};
+use crate::transport::{Inheritance, LastExchange, Sharing};
+use crate::{Error, Result, ReturnCode};
+use locks::{Lock, Locks};
 use rustix::thread::futex;
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -34,7 +34,7 @@ const OPENER: u32 = 1;
 mod exchange {
     /// It is over, and nothing is left of it.
     pub(super) const WHOLE: u32 = 0;
-    /// It is under way, and its process has locked `Place::Turn`. Without that lock, the process has died.
+    /// It is under way, and its process has locked `Lock::Turn`. Without that lock, the process has died.
     pub(super) const LOCKED: u32 = 1;
     /// It is under way in the process that opened the connection, which did not know of another one.
     pub(super) const UNLOCKED: u32 = 2;
@@ -86,10 +86,10 @@ impl Turns {
     }
 
     /// Waits for a turn, [`PATIENCE`] at most. `IO_ERROR` names the process that has it.
-    pub(crate) fn begin(&mut self) -> Result<Before> {
+    pub(crate) fn begin(&mut self) -> Result<LastExchange> {
         match self {
-            Turns::Alone(Left::Nothing) => Ok(Before::Mine),
-            Turns::Alone(Left::Something) => Ok(Before::BrokenOff),
+            Turns::Alone(Left::Nothing) => Ok(LastExchange::Ours),
+            Turns::Alone(Left::Something) => Ok(LastExchange::Interrupted),
             Turns::Shared(shared) => shared.begin(),
         }
     }
@@ -112,16 +112,16 @@ impl Turns {
 
     /// The last turn, at the end of the context: whether others have used the connection, and what was before. `None`
     /// while another process has the connection, and for one that never used it.
-    pub(crate) fn last(&mut self) -> Option<(Company, Before)> {
+    pub(crate) fn last(&mut self) -> Option<(Sharing, LastExchange)> {
         match self {
-            Turns::Alone(Left::Nothing) => Some((Company::Alone, Before::Mine)),
-            Turns::Alone(Left::Something) => Some((Company::Alone, Before::BrokenOff)),
+            Turns::Alone(Left::Nothing) => Some((Sharing::Exclusive, LastExchange::Ours)),
+            Turns::Alone(Left::Something) => Some((Sharing::Exclusive, LastExchange::Interrupted)),
             Turns::Shared(shared) => shared.last(),
         }
     }
 
     /// This process was forked from the one that this belonged to, and had no turn yet.
-    pub(crate) fn inherited(&mut self) -> Inheritance {
+    pub(crate) fn after_fork(&mut self) -> Inheritance {
         match self {
             Turns::Shared(shared) if shared.locks.are_there() => {
                 (shared.number, shared.turn) = (0, Turn::None);
@@ -151,7 +151,7 @@ impl Shared {
     fn new() -> io::Result<Shared> {
         let page = SharedPage::new()?;
         let locks = Locks::new()?;
-        if !locks.lock(Place::Opener).is_ok_and(|locked| locked) {
+        if !locks.lock(Lock::Opener).is_ok_and(|locked| locked) {
             return Err(io::ErrorKind::Unsupported.into());
         }
         page.last.store(OPENER, SeqCst);
@@ -160,9 +160,9 @@ impl Shared {
     }
 
     /// In a turn it goes on with that.
-    fn begin(&mut self) -> Result<Before> {
+    fn begin(&mut self) -> Result<LastExchange> {
         if self.turn != Turn::None {
-            return Ok(Before::Mine);
+            return Ok(LastExchange::Ours);
         }
         if let Some(before) = self.begin_alone() {
             return Ok(before);
@@ -178,7 +178,7 @@ impl Shared {
     }
 
     /// Begins a turn that is free.
-    fn try_begin(&mut self) -> Result<Option<Before>> {
+    fn try_begin(&mut self) -> Result<Option<LastExchange>> {
         if let Some(before) = self.begin_alone() {
             return Ok(Some(before));
         }
@@ -188,7 +188,7 @@ impl Shared {
 
     /// Begins a turn without a lock, which only the opener does, and only while nobody has joined it. It says so before
     /// it looks, and who joins says so before it looks (`join`, `take`): one of the two sees the other.
-    fn begin_alone(&mut self) -> Option<Before> {
+    fn begin_alone(&mut self) -> Option<LastExchange> {
         let Words { shared, exchange, .. } = &*self.page;
         if self.number != OPENER || shared.load(SeqCst) != 0 {
             return None;
@@ -216,9 +216,9 @@ impl Shared {
     }
 
     /// Waits in the line of those that wait for a turn. The end of a turn wakes the next one of them, not all.
-    fn queue(&mut self, deadline: &Deadline) -> Result<Before> {
+    fn queue(&mut self, deadline: &Deadline) -> Result<LastExchange> {
         let begun = self.wait_in_line(deadline);
-        self.locks.unlock(Place::Next);
+        self.locks.unlock(Lock::Next);
         // Who still waits says so again, once awake.
         self.page.waiting.store(0, SeqCst);
         for bell in [&self.page.bell, &self.page.line] {
@@ -228,13 +228,13 @@ impl Shared {
         begun
     }
 
-    fn wait_in_line(&mut self, deadline: &Deadline) -> Result<Before> {
+    fn wait_in_line(&mut self, deadline: &Deadline) -> Result<LastExchange> {
         let mut is_next = false;
         loop {
             // The bells are read first: who clears `waiting` rings after that, and this one does not fall asleep then.
             let (bell, line) = (self.page.bell.load(SeqCst), self.page.line.load(SeqCst));
             self.page.waiting.store(1, SeqCst);
-            is_next = is_next || self.locks.lock(Place::Next)?;
+            is_next = is_next || self.locks.lock(Lock::Next)?;
             if is_next {
                 if let Some(before) = self.try_lock()? {
                     return Ok(before);
@@ -251,13 +251,13 @@ impl Shared {
     }
 
     /// Locks the turn if it is free, and takes it.
-    fn try_lock(&mut self) -> Result<Option<Before>> {
-        if !self.locks.lock(Place::Turn)? {
+    fn try_lock(&mut self) -> Result<Option<LastExchange>> {
+        if !self.locks.lock(Lock::Turn)? {
             return Ok(None);
         }
         let taken = self.take();
         if !matches!(taken, Ok(Some(_))) {
-            self.locks.unlock(Place::Turn);
+            self.locks.unlock(Lock::Turn);
             // The opener may have ended its turn in between, and somebody have found this lock.
             if self.page.exchange.load(SeqCst) != exchange::UNLOCKED {
                 self.ring();
@@ -267,10 +267,10 @@ impl Shared {
     }
 
     /// Takes the turn that is locked, unless the opener has one without a lock.
-    fn take(&mut self) -> Result<Option<Before>> {
+    fn take(&mut self) -> Result<Option<LastExchange>> {
         loop {
             let before = self.page.exchange.load(SeqCst);
-            if before == exchange::UNLOCKED && self.number != OPENER && self.locks.holder(Place::Opener)?.is_some() {
+            if before == exchange::UNLOCKED && self.number != OPENER && self.locks.holder(Lock::Opener)?.is_some() {
                 return Ok(None);
             }
             if self.page.exchange.compare_exchange(before, exchange::LOCKED, SeqCst, SeqCst).is_ok() {
@@ -282,21 +282,21 @@ impl Shared {
     }
 
     /// From here on an exchange of this process is under way.
-    fn begun(&self, before: u32, last: u32) -> Before {
+    fn begun(&self, before: u32, last: u32) -> LastExchange {
         match before {
-            exchange::WHOLE if last == self.number => Before::Mine,
-            exchange::WHOLE => Before::Anothers,
-            _ => Before::BrokenOff,
+            exchange::WHOLE if last == self.number => LastExchange::Ours,
+            exchange::WHOLE => LastExchange::Theirs,
+            _ => LastExchange::Interrupted,
         }
     }
 
-    fn last(&mut self) -> Option<(Company, Before)> {
+    fn last(&mut self) -> Option<(Sharing, LastExchange)> {
         let before = match self.turn {
-            Turn::Unlocked | Turn::Locked => Before::BrokenOff,
+            Turn::Unlocked | Turn::Locked => LastExchange::Interrupted,
             Turn::None if self.number == 0 => return None,
             Turn::None => self.try_begin().ok()??,
         };
-        let company = if self.page.shared.load(SeqCst) == 0 { Company::Alone } else { Company::Shared };
+        let company = if self.page.shared.load(SeqCst) == 0 { Sharing::Exclusive } else { Sharing::Shared };
         Some((company, before))
     }
 
@@ -310,7 +310,7 @@ impl Shared {
             Turn::Unlocked => self.page.exchange.store(left, SeqCst),
             Turn::Locked => {
                 self.page.exchange.store(left, SeqCst);
-                self.locks.unlock(Place::Turn);
+                self.locks.unlock(Lock::Turn);
             }
         }
         if self.page.shared.load(SeqCst) != 0 {
@@ -327,16 +327,16 @@ impl Shared {
     }
 
     /// The error of a wait that was too long.
-    fn too_late(&self) -> Rc {
+    fn too_late(&self) -> Error {
         let opener = self.page.exchange.load(SeqCst) == exchange::UNLOCKED;
-        let place = if opener { Place::Opener } else { Place::Turn };
+        let place = if opener { Lock::Opener } else { Lock::Turn };
         let process = match self.locks.holder(place) {
             Ok(Some(process @ 1..)) => format!("process {process}"),
             // One of another PID namespace, or none between two turns.
             _ => "another process".to_owned(),
         };
         crate::fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "the TPM is at work for {process}, which shares the connection with this one since one was forked from the \
              other. This command has waited {} s for its turn. Try again when that process has its response",
             self.patience.as_secs()

@@ -8,17 +8,17 @@
 #![forbid(unsafe_code)]
 
 mod driver;
-mod line;
+mod watched;
 
-use line::Line;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use tcti_core::{
-    Before, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail,
-    turns,
+    Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode,
+    RxBuf, Transport, Wait, fail, turns,
 };
 use tcti_diagnosis::{self as diagnosis, Failure};
+use watched::WatchedDevice;
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
 const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tcm0"];
@@ -27,7 +27,7 @@ const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tc
 pub struct Device {
     path: PathBuf,
     /// Absent after an error that was the end of the connection, until the next command.
-    line: Option<Line>,
+    line: Option<WatchedDevice>,
 }
 
 impl Device {
@@ -44,7 +44,7 @@ impl Device {
         Err(fail!(code(&failures), "no TPM device opens: {}. {}", reasons.join("; "), diagnosis::remedy(&failures)))
     }
 
-    fn line(&mut self) -> Result<&mut Line> {
+    fn line(&mut self) -> Result<&mut WatchedDevice> {
         match &mut self.line {
             Some(line) => Ok(line),
             closed => {
@@ -59,34 +59,36 @@ impl Device {
     }
 
     /// The end of an exchange. That of the connection, too, if the error means that; it is said here once.
-    fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Rc {
+    fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Error {
         let is_lost = self.line.take_if(|line| line.ends_with(error)).is_some();
         let loss = match is_lost {
             true => ". What was loaded through this connection is lost; the next command reopens the device",
             false => "",
         };
-        fail!(Rc::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
+        fail!(ReturnCode::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
     }
 }
 
 /// A device with a TPM 2.0.
-fn open(path: &Path) -> core::result::Result<Line, Failure> {
-    let line = Line::open(path).map_err(|error| Failure::system(path, error))?;
+fn open(path: &Path) -> core::result::Result<WatchedDevice, Failure> {
+    let line = WatchedDevice::open(path).map_err(|error| Failure::system(path, error))?;
     diagnosis::check(path, line.as_fd())?;
     Ok(line)
 }
 
-fn code(failures: &[Failure]) -> Rc {
+fn code(failures: &[Failure]) -> ReturnCode {
     match failures.iter().any(Failure::is_denial) {
-        true => Rc::NOT_PERMITTED,
-        false => Rc::IO_ERROR,
+        true => ReturnCode::NOT_PERMITTED,
+        false => ReturnCode::IO_ERROR,
     }
 }
 
-impl Open for Device {
+impl Module for Device {
     const MAGIC: u64 = 0x8920_5e72_e319_e5bb;
     const SIZE_OPTIONAL: bool = true;
+}
 
+impl Open for Device {
     fn open(conf: Conf<'_>) -> Result<Device> {
         let Some(path) = conf.path() else { return Device::open_default() };
         let mut device = Device { path: path.to_owned(), line: None };
@@ -109,9 +111,12 @@ impl Transport for Device {
         };
         match sent {
             Ok(count) if count == command.len() => Ok(()),
-            Ok(count) => {
-                Err(fail!(Rc::IO_ERROR, "{} took {count} bytes of a command of {}", self.path.display(), command.len()))
-            }
+            Ok(count) => Err(fail!(
+                ReturnCode::IO_ERROR,
+                "{} took {count} bytes of a command of {}",
+                self.path.display(),
+                command.len()
+            )),
             Err(error) => {
                 let what = format!("send a command of {} bytes to", command.len());
                 Err(self.failed(&what, error, &driver::refusal(error)))
@@ -120,7 +125,7 @@ impl Transport for Device {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some(line) = &mut self.line else { return Err(Rc::BAD_SEQUENCE) };
+        let Some(line) = &mut self.line else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
         let deadline = Deadline::after(wait);
         loop {
             if !line.wait(&deadline)? {
@@ -132,7 +137,7 @@ impl Transport for Device {
                 // The report was of something earlier. What comes now is reported again.
                 Ok(0) if rx.is_empty() && !line.is_busy() => {
                     return Err(fail!(
-                        Rc::NO_CONNECTION,
+                        ReturnCode::NO_CONNECTION,
                         "{} has no response: it went away, or nobody read the response for the 120 seconds that the \
                          driver keeps it",
                         self.path.display()
@@ -154,15 +159,15 @@ impl Transport for Device {
     fn abandon(&mut self) {}
 
     /// Takes what is left of an exchange that broke off.
-    fn resume(&mut self, before: Before) -> Result<()> {
-        if let (Before::BrokenOff, Some(line)) = (before, &self.line) {
+    fn resume(&mut self, before: LastExchange) -> Result<()> {
+        if let (LastExchange::Interrupted, Some(line)) = (before, &self.line) {
             line.drop_unreported();
         }
         Ok(())
     }
 
     /// The descriptor is the memory of the driver's resource manager, so this process goes on with it.
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         match inheritance {
             Inheritance::Shared => {}
             Inheritance::Copies => self.line = None,

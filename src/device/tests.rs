@@ -66,11 +66,11 @@ fn nothing_is_sent_at_init() {
 fn a_late_response_is_not_lost() {
     let (mut tpm, _slave, mut session) = device();
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
-    assert_eq!(session.receive(None, Wait::Millis(5)), Err(Rc::TRY_AGAIN));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
+    assert_eq!(session.receive(None, Wait::Millis(5)), Err(ReturnCode::TRY_AGAIN.into()));
     tpm.write_all(&OK[..7]).unwrap();
     while session.receive(None, Wait::Millis(1)).is_err() {
-        if session.receive(None, Wait::Millis(5)) == Err(Rc::TRY_AGAIN) {
+        if session.receive(None, Wait::Millis(5)) == Err(ReturnCode::TRY_AGAIN.into()) {
             break;
         }
     }
@@ -95,7 +95,7 @@ fn garbage_costs_one_command_only() {
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
     tpm.write_all(&[0xff; 20]).unwrap();
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::MALFORMED_RESPONSE.into()));
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
     tpm.write_all(OK).unwrap();
@@ -114,7 +114,7 @@ fn an_error_keeps_the_device_open() {
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
     tpm.write_all(&[0xff; 20]).unwrap();
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::MALFORMED_RESPONSE.into()));
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
     tpm.write_all(OK).unwrap();
@@ -130,7 +130,7 @@ fn what_is_left_of_an_exchange_is_dropped_before_the_next() {
     }
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
     tpm.write_all(OK).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
@@ -146,14 +146,14 @@ fn a_response_whose_report_was_taken_meets_no_other_command() {
     session.preempt(|_| Ok(())).unwrap();
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
     tpm.write_all(OK).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
 #[test]
 fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
-    let mut line = Line::open(Path::new("/dev/null")).unwrap();
+    let mut line = WatchedDevice::open(Path::new("/dev/null")).unwrap();
     for refusal in [Errno::EINVAL, Errno::ENOMEM, Errno::E2BIG, Errno::EBUSY, Errno::ETIME, Errno::ENOENT] {
         assert!(!line.ends_with(refusal), "{refusal}");
     }
@@ -164,7 +164,7 @@ fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
     assert!(!line.ends_with(Errno::EIO));
     assert!(line.ends_with(Errno::EFAULT));
     for end in [Errno::ENODEV, Errno::EPIPE] {
-        assert!(Line::open(Path::new("/dev/null")).unwrap().ends_with(end));
+        assert!(WatchedDevice::open(Path::new("/dev/null")).unwrap().ends_with(end));
     }
 }
 
@@ -172,16 +172,16 @@ fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
 #[test]
 fn a_device_that_the_kernel_does_not_know_ends_with_the_first_failure() {
     let (_tpm, slave, _session) = device();
-    let mut line = Line::open(&ttyname(&slave).unwrap()).unwrap();
+    let mut line = WatchedDevice::open(&ttyname(&slave).unwrap()).unwrap();
     assert_eq!(line.ends_with(Errno::EIO), Path::new("/sys/dev/char").exists());
 }
 
 /// Linux answers for a driver without poll that it is ready.
 #[test]
 fn a_driver_without_poll_is_not_watched() {
-    assert!(!Line::open(Path::new("/dev/null")).unwrap().is_watched());
+    assert!(!WatchedDevice::open(Path::new("/dev/null")).unwrap().is_watched());
     let (_tpm, slave, _session) = device();
-    assert!(Line::open(&ttyname(&slave).unwrap()).unwrap().is_watched());
+    assert!(WatchedDevice::open(&ttyname(&slave).unwrap()).unwrap().is_watched());
 }
 
 #[test]
@@ -190,8 +190,8 @@ fn a_device_that_goes_away_is_an_error() {
     session.transmit(GET_RANDOM).unwrap();
     drop(tpm);
     let gone = session.receive(Some(4096), Wait::Forever).unwrap_err();
-    assert!([Rc::NO_CONNECTION, Rc::IO_ERROR].contains(&gone), "{gone:?}");
-    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
+    assert!([ReturnCode::NO_CONNECTION, ReturnCode::IO_ERROR].contains(&gone.code()), "{gone:?}");
+    assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
 }
 
 #[test]
@@ -199,9 +199,9 @@ fn what_is_no_character_device_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    assert_eq!(open_path(&file).err(), Some(Rc::IO_ERROR));
-    assert_eq!(open_path(dir.path()).err(), Some(Rc::IO_ERROR));
-    assert_eq!(open_path(Path::new("/dev/no-such-tpm")).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open_path(&file).err(), Some(ReturnCode::IO_ERROR.into()));
+    assert_eq!(open_path(dir.path()).err(), Some(ReturnCode::IO_ERROR.into()));
+    assert_eq!(open_path(Path::new("/dev/no-such-tpm")).err(), Some(ReturnCode::IO_ERROR.into()));
 }
 
 /// Both ends of a pseudo-terminal, which carries bytes from one to the other in its own time.

@@ -8,9 +8,9 @@ use core::mem::offset_of;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use tcti_core::abi::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
-use tcti_core::rc::{Rc, Result};
 use tcti_core::session::Session;
 use tcti_core::transport::Module;
+use tcti_core::{Result, ReturnCode};
 
 /// What the caller allocates.
 #[repr(C)]
@@ -55,7 +55,7 @@ impl ContextRef {
         let ctx: *mut Context = ctx.cast();
         if !ctx.is_aligned() {
             return Err(tcti_core::fail!(
-                Rc::BAD_VALUE,
+                ReturnCode::BAD_VALUE,
                 "the memory for the context must be aligned to {} bytes, as malloc does",
                 align_of::<Context>()
             ));
@@ -90,13 +90,13 @@ impl ContextRef {
     pub(super) unsafe fn check<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
         let ctx: *mut Context = ctx.cast();
         if ctx.is_null() {
-            return Err(tcti_core::fail!(Rc::BAD_REFERENCE, "the context is NULL"));
+            return Err(tcti_core::fail!(ReturnCode::BAD_REFERENCE, "the context is NULL"));
         }
         // SAFETY: every context of every module opens with its magic.
         let magic = unsafe { ctx.cast::<u64>().read() };
         if magic != T::MAGIC {
             return Err(tcti_core::fail!(
-                Rc::BAD_CONTEXT,
+                ReturnCode::BAD_CONTEXT,
                 "a context with magic {magic:#018x} is none of this module, whose magic is {:#018x}",
                 T::MAGIC
             ));
@@ -104,7 +104,7 @@ impl ContextRef {
         // SAFETY: the caller says that the memory reaches so far; it may be of another module, for which any value is one.
         if unsafe { ContextRef(ctx).identity().read() } != const { identity::<T>() } {
             return Err(tcti_core::fail!(
-                Rc::BAD_CONTEXT,
+                ReturnCode::BAD_CONTEXT,
                 "the context has this module's magic {magic:#018x}, but another module has made it"
             ));
         }
@@ -137,33 +137,36 @@ impl ContextRef {
     ///
     /// # Safety
     /// `self` is a live context that `install::<T>` filled.
-    pub(super) unsafe fn enter<'a, T: Module>(self) -> Result<Entered<'a, T>> {
+    pub(super) unsafe fn enter<'a, T: Module>(self) -> Result<Taken<'a, T>> {
         // SAFETY: the field is aligned and lives as long as the context.
         let slot = unsafe { AtomicPtr::from_ptr(self.slot()) };
         let session = slot.load(Ordering::Acquire);
         if session.is_null() {
-            return Err(tcti_core::fail!(Rc::BAD_SEQUENCE, "the context was finalized, or lost to an internal error"));
+            return Err(tcti_core::fail!(
+                ReturnCode::BAD_SEQUENCE,
+                "the context was finalized, or lost to an internal error"
+            ));
         }
         if session == BUSY || slot.compare_exchange(session, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return Err(tcti_core::fail!(Rc::BAD_SEQUENCE, "another call is inside this context"));
+            return Err(tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "another call is inside this context"));
         }
         // SAFETY: install made this box from a Session<T>, and BUSY in its place keeps every other call out.
         let session = unsafe { Box::from_raw(session.cast()) };
-        Ok(Entered { context: self, slot, session: Some(session) })
+        Ok(Taken { context: self, slot, session: Some(session) })
     }
 }
 
 /// A session taken out of its context; whoever drops it leaves null there.
-pub(super) struct Entered<'a, T: Module> {
+pub(super) struct Taken<'a, T: Module> {
     context: ContextRef,
     slot: &'a AtomicPtr<()>,
     session: Option<Box<Session<T>>>,
 }
 
-impl<T: Module> Entered<'_, T> {
+impl<T: Module> Taken<'_, T> {
     /// The session.
     pub(super) fn session(&mut self) -> Result<&mut Session<T>> {
-        self.session.as_deref_mut().ok_or(Rc::BAD_SEQUENCE)
+        self.session.as_deref_mut().ok_or(ReturnCode::BAD_SEQUENCE.into())
     }
 
     /// Puts the session back. Dropping instead ends it: in Finalize, and when a panic unwinds.
@@ -176,7 +179,7 @@ impl<T: Module> Entered<'_, T> {
     }
 }
 
-impl<T: Module> Drop for Entered<'_, T> {
+impl<T: Module> Drop for Taken<'_, T> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
             let _finalized = Finalized(self.slot); // even when the transport's own drop panics

@@ -7,8 +7,8 @@ use core::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tcti_core::abi::TSS2_RC;
-use tcti_core::rc::{Rc, Result};
+use tcti_core::abi::{TSS2_RC, TSS2_RC_SUCCESS};
+use tcti_core::{Error, Result, ReturnCode};
 
 /// Runs the body of an exported function; a panic becomes `GENERAL_FAILURE`. What the body owned is dropped by then.
 /// `MEMORY` where the body might run out of it.
@@ -25,7 +25,16 @@ fn caught(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
     let _whole = Uncancelled::new();
     tcti_core::log::init();
     report_panics_to_the_log();
-    Rc::to_c(catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(Rc::GENERAL_FAILURE)))
+    let result = catch_unwind(AssertUnwindSafe(|| body().map_err(logged)));
+    result.unwrap_or(Err(ReturnCode::GENERAL_FAILURE)).map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
+}
+
+/// The one place where errors are logged: C receives this one.
+#[cold]
+#[inline(never)]
+fn logged(error: Error) -> ReturnCode {
+    error.log();
+    error.code()
 }
 
 /// Until dropped, `pthread_cancel(3)` waits, and the call is completed first. glibc unwinds the thread, which Rust takes

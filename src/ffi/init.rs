@@ -8,9 +8,9 @@ use super::thunks::head;
 use core::ffi::{CStr, c_char};
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT};
 use tcti_core::conf::Conf;
-use tcti_core::rc::{Rc, Result};
 use tcti_core::session::Session;
 use tcti_core::transport::{Module, Open};
+use tcti_core::{Result, ReturnCode};
 
 /// The `Init` of a module that a configuration string opens, with [`Open::open`]. With a NULL context
 /// it writes the size of one, in bytes, to `size`.
@@ -57,7 +57,7 @@ unsafe fn make<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, open: i
     let needed = const { context::size::<T>() };
     guard(|| {
         if size.is_null() && (ctx.is_null() || !T::SIZE_OPTIONAL) {
-            return Err(tcti_core::fail!(Rc::BAD_VALUE, "the pointer to the size of the context is NULL"));
+            return Err(tcti_core::fail!(ReturnCode::BAD_VALUE, "the pointer to the size of the context is NULL"));
         }
         if ctx.is_null() {
             // SAFETY: the caller passes a writable size.

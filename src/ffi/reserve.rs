@@ -9,7 +9,7 @@ use core::cell::UnsafeCell;
 use core::ptr::{NonNull, copy_nonoverlapping, null_mut};
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::alloc::System;
-use tcti_core::rc::{Rc, Result};
+use tcti_core::{Result, ReturnCode};
 
 #[global_allocator]
 static MEMORY: Memory = Memory::new();
@@ -17,9 +17,10 @@ static MEMORY: Memory = Memory::new();
 /// `MEMORY` while so much of the reserve is in use that the rest may not do for a call.
 pub(super) fn check() -> Result<()> {
     match MEMORY.is_low() {
-        true => {
-            Err(tcti_core::fail!(Rc::MEMORY, "there is no memory, and little is left of what is kept for that case"))
-        }
+        true => Err(tcti_core::fail!(
+            ReturnCode::MEMORY,
+            "there is no memory, and little is left of what is kept for that case"
+        )),
         false => Ok(()),
     }
 }
@@ -29,7 +30,7 @@ pub fn lasting<T>(make: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = MEMORY.in_use();
     let made = make()?;
     match MEMORY.in_use() > before {
-        true => Err(tcti_core::fail!(Rc::MEMORY, "there is no memory for a context")),
+        true => Err(tcti_core::fail!(ReturnCode::MEMORY, "there is no memory for a context")),
         false => Ok(made),
     }
 }
@@ -250,7 +251,7 @@ mod tests {
             let mut text = format!("{:p}", &MEMORY);
             text.reserve(4000); // grows from one pool to the next
             let is_kept = text.starts_with("0x") && MEMORY.owns(text.as_mut_ptr());
-            let outlives = lasting(|| Ok(Box::new([1_u8; 32]))).is_err_and(|rc| rc == Rc::MEMORY);
+            let outlives = lasting(|| Ok(Box::new([1_u8; 32]))).is_err_and(|rc| rc == ReturnCode::MEMORY.into());
             let passes = lasting(|| Ok(Box::new(1_u8).leading_zeros())).is_ok();
             is_kept && outlives && passes && Vec::<u8>::new().try_reserve(10_000).is_err() && check().is_ok()
         });

@@ -13,18 +13,18 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use tcti_core::deadline::Wait;
 use tcti_core::header::Header;
-use tcti_core::rc::{Rc, Result};
 use tcti_core::rx::RxBuf;
 use tcti_core::session::{MAX_COMMAND, State};
 use tcti_core::testing::{GET_RANDOM, OK, POLLED};
 use tcti_core::transport::{Cancel, GetPollHandles, Inheritance, Module, PollHandle, Progress, SetLocality, Transport};
+use tcti_core::{Result, ReturnCode};
 
 /// What the transport does when it is called.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Does {
     /// What it is asked for. The whole response has arrived.
     Succeed,
-    Fail(Rc),
+    Fail(ReturnCode),
     Panic,
     /// Half of the response has arrived; for a receive, as the next ones.
     Pend,
@@ -63,7 +63,7 @@ fn calls() -> impl Strategy<Value = Vec<(Context, Call, Does)>> {
     let does = prop_oneof![
         8 => Just(Does::Succeed),
         4 => Just(Does::Pend),
-        2 => select(vec![Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::NOT_PERMITTED, Rc::MEMORY]).prop_map(Does::Fail),
+        2 => select(vec![ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION, ReturnCode::NOT_PERMITTED, ReturnCode::MEMORY]).prop_map(Does::Fail),
         1 => select(vec![Does::Overflow, Does::BreakOff]),
     ];
     let does = prop_oneof![30 => does, 1 => Just(Does::Panic)];
@@ -106,56 +106,60 @@ struct Row {
 fn table(state: Option<State>, context: Context, call: &Call, does: Does) -> Row {
     use Call::*;
     use State::*;
-    let row =
-        |code: Result<()>, next: Option<State>| Row { code: Rc::to_c(code), next, abandons: false, collects: false };
+    let row = |code: core::result::Result<(), ReturnCode>, next: Option<State>| Row {
+        code: code.map_or_else(ReturnCode::to_c, |()| 0),
+        next,
+        abandons: false,
+        collects: false,
+    };
     let refuse = |rc| row(Err(rc), state);
     let fatal = |rc| Row { abandons: true, ..row(Err(rc), Some(Transmit)) };
     match (state, call, does) {
         (_, Finalize, _) if context == Context::Ours => row(Ok(()), None),
         (_, Finalize, _) => row(Ok(()), state),
-        (_, Call::Send(None) | Receive(false, ..) | GetPollHandles(_, false), _) => refuse(Rc::BAD_REFERENCE),
-        _ if context == Context::Null => refuse(Rc::BAD_REFERENCE),
-        _ if context == Context::Foreign => refuse(Rc::BAD_CONTEXT),
-        (None, ..) => refuse(Rc::BAD_SEQUENCE),
+        (_, Call::Send(None) | Receive(false, ..) | GetPollHandles(_, false), _) => refuse(ReturnCode::BAD_REFERENCE),
+        _ if context == Context::Null => refuse(ReturnCode::BAD_REFERENCE),
+        _ if context == Context::Foreign => refuse(ReturnCode::BAD_CONTEXT),
+        (None, ..) => refuse(ReturnCode::BAD_SEQUENCE),
 
-        (_, Call::Send(Some((size, _))), _) if *size > MAX_COMMAND => refuse(Rc::BAD_VALUE),
-        (Some(Awaiting | Ready), Call::Send(_), _) => refuse(Rc::BAD_SEQUENCE),
-        (_, Call::Send(Some((size, says))), _) if *size < 10 || size != says => refuse(Rc::BAD_VALUE),
+        (_, Call::Send(Some((size, _))), _) if *size > MAX_COMMAND => refuse(ReturnCode::BAD_VALUE),
+        (Some(Awaiting | Ready), Call::Send(_), _) => refuse(ReturnCode::BAD_SEQUENCE),
+        (_, Call::Send(Some((size, says))), _) if *size < 10 || size != says => refuse(ReturnCode::BAD_VALUE),
         (_, Call::Send(_), Does::Fail(rc)) => fatal(rc),
-        (_, Call::Send(_), Does::Panic) => row(Err(Rc::GENERAL_FAILURE), None),
+        (_, Call::Send(_), Does::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
         (_, Call::Send(_), _) => row(Ok(()), Some(Awaiting)),
 
-        (_, Receive(_, _, ..-1), _) => refuse(Rc::BAD_VALUE),
-        (Some(Transmit), Receive(..), _) => refuse(Rc::BAD_SEQUENCE),
-        (Some(Awaiting), Receive(..), Does::Pend) => refuse(Rc::TRY_AGAIN),
+        (_, Receive(_, _, ..-1), _) => refuse(ReturnCode::BAD_VALUE),
+        (Some(Transmit), Receive(..), _) => refuse(ReturnCode::BAD_SEQUENCE),
+        (Some(Awaiting), Receive(..), Does::Pend) => refuse(ReturnCode::TRY_AGAIN),
         (Some(Awaiting), Receive(..), Does::Fail(rc)) => fatal(rc),
-        (Some(Awaiting), Receive(..), Does::Overflow | Does::BreakOff) => fatal(Rc::MALFORMED_RESPONSE),
-        (Some(Awaiting), Receive(..), Does::Panic) => row(Err(Rc::GENERAL_FAILURE), None),
+        (Some(Awaiting), Receive(..), Does::Overflow | Does::BreakOff) => fatal(ReturnCode::MALFORMED_RESPONSE),
+        (Some(Awaiting), Receive(..), Does::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
         (_, Receive(_, None, _), _) => row(Ok(()), Some(Ready)),
-        (_, Receive(_, Some(room), _), _) if *room < OK.len() => row(Err(Rc::INSUFFICIENT_BUFFER), Some(Ready)),
+        (_, Receive(_, Some(room), _), _) if *room < OK.len() => row(Err(ReturnCode::INSUFFICIENT_BUFFER), Some(Ready)),
         (_, Receive(..), _) => Row { collects: true, ..row(Ok(()), Some(Transmit)) },
 
-        (Some(Transmit), Cancel, _) => refuse(Rc::BAD_SEQUENCE),
+        (Some(Transmit), Cancel, _) => refuse(ReturnCode::BAD_SEQUENCE),
         (Some(Ready), Cancel, _) => Row { collects: true, ..row(Ok(()), Some(Transmit)) },
         (_, Cancel, Does::Fail(rc)) => refuse(rc),
-        (_, Cancel, Does::Panic) => row(Err(Rc::GENERAL_FAILURE), None),
+        (_, Cancel, Does::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
         (_, Cancel, _) => row(Ok(()), Some(Transmit)),
 
-        (Some(Awaiting | Ready), SetLocality(_), _) => refuse(Rc::BAD_SEQUENCE),
-        (_, SetLocality(5..32), _) => refuse(Rc::BAD_VALUE),
+        (Some(Awaiting | Ready), SetLocality(_), _) => refuse(ReturnCode::BAD_SEQUENCE),
+        (_, SetLocality(5..32), _) => refuse(ReturnCode::BAD_VALUE),
         (_, SetLocality(_), Does::Fail(rc)) => refuse(rc),
-        (_, SetLocality(_), Does::Panic) => row(Err(Rc::GENERAL_FAILURE), None),
+        (_, SetLocality(_), Does::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
 
-        (_, GetPollHandles(Some(0), _), _) => refuse(Rc::INSUFFICIENT_BUFFER),
-        (_, MakeSticky, _) => refuse(Rc::NOT_IMPLEMENTED),
+        (_, GetPollHandles(Some(0), _), _) => refuse(ReturnCode::INSUFFICIENT_BUFFER),
+        (_, MakeSticky, _) => refuse(ReturnCode::NOT_IMPLEMENTED),
 
-        (Some(Awaiting), Preempt, Does::Panic) => Row { next: None, ..fatal(Rc::GENERAL_FAILURE) },
+        (Some(Awaiting), Preempt, Does::Panic) => Row { next: None, ..fatal(ReturnCode::GENERAL_FAILURE) },
         (Some(Awaiting), Preempt, Does::Fail(rc)) => fatal(rc),
         (Some(Awaiting), Preempt, _) => Row { abandons: true, ..row(Ok(()), Some(Transmit)) },
-        (Some(Ready), Preempt, Does::Panic) => Row { collects: true, ..row(Err(Rc::GENERAL_FAILURE), None) },
+        (Some(Ready), Preempt, Does::Panic) => Row { collects: true, ..row(Err(ReturnCode::GENERAL_FAILURE), None) },
         (Some(Ready), Preempt, Does::Fail(rc)) => Row { collects: true, ..row(Err(rc), Some(Transmit)) },
         (Some(Ready), Preempt, _) => Row { collects: true, ..row(Ok(()), Some(Transmit)) },
-        (_, Preempt | Beside, Does::Panic) => row(Err(Rc::GENERAL_FAILURE), None),
+        (_, Preempt | Beside, Does::Panic) => row(Err(ReturnCode::GENERAL_FAILURE), None),
         (_, Preempt | Beside, Does::Fail(rc)) => refuse(rc),
         (_, SetLocality(_) | GetPollHandles(..) | Preempt | Beside, _) => row(Ok(()), state),
     }
@@ -180,7 +184,7 @@ impl Obedient {
     fn obey(&mut self) -> Result<()> {
         let does = self.world().does;
         match does {
-            Some(Does::Fail(rc)) => Err(rc),
+            Some(Does::Fail(rc)) => Err(rc.into()),
             Some(Does::Panic) => panic!("as told"),
             _ => Ok(()),
         }
@@ -211,7 +215,7 @@ impl Transport for Obedient {
         Ok(if does == Some(Does::Pend) { Progress::Pending } else { Progress::Complete })
     }
 
-    fn collected(&mut self) {
+    fn response_taken(&mut self) {
         self.world().collected += 1;
     }
 
@@ -219,7 +223,7 @@ impl Transport for Obedient {
         self.world().abandoned += 1;
     }
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const CANCEL: Option<Cancel<Self>> = Some(Obedient::obey);
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|obedient, _| obedient.obey());
@@ -277,7 +281,7 @@ impl Caller {
                     let pointer = if *has_size { &raw mut size } else { null_mut() };
                     let buffer = if room.is_some() { response.as_mut_ptr() } else { null_mut() };
                     let code = functions.receive.unwrap()(ctx, pointer, buffer, *timeout);
-                    let tells = code == 0 || code == Rc::to_c(Err(Rc::INSUFFICIENT_BUFFER));
+                    let tells = code == 0 || code == ReturnCode::INSUFFICIENT_BUFFER.to_c();
                     assert_eq!(size, if tells { OK.len() } else { room.unwrap_or(77) });
                     let written = if row.collects { OK } else { &[] };
                     assert_eq!(response[..written.len()], *written);
@@ -312,7 +316,7 @@ impl Caller {
     /// The state of our context; `None` when it has ended.
     fn state(&mut self) -> Option<State> {
         let mut state = None;
-        let look = |session: &mut tcti_core::Session<Obedient>| {
+        let look = |session: tcti_core::session::Entered<'_, Obedient>| {
             state = Some(session.state());
             Ok(())
         };

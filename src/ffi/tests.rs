@@ -6,8 +6,8 @@
 use super::*;
 use core::ffi::CStr;
 use core::ptr::{null, null_mut};
+use tcti_core::ReturnCode;
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
-use tcti_core::rc::Rc;
 use tcti_core::testing::{GET_RANDOM, OK, Scripted};
 
 const GARBAGE: u64 = 0xa5a5_a5a5_a5a5_a5a5;
@@ -56,8 +56,8 @@ impl Caller {
     }
 }
 
-fn code(rc: Rc) -> TSS2_RC {
-    Rc::to_c(Err(rc))
+fn code(rc: ReturnCode) -> TSS2_RC {
+    rc.to_c()
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn init_gives_the_size_first() {
     };
     assert_eq!(size, expected);
     // SAFETY: no memory is passed.
-    assert_eq!(unsafe { init::<Scripted>(null_mut(), null_mut(), null()) }, code(Rc::BAD_VALUE));
+    assert_eq!(unsafe { init::<Scripted>(null_mut(), null_mut(), null()) }, code(ReturnCode::BAD_VALUE));
 }
 
 #[test]
@@ -80,20 +80,20 @@ fn init_refuses_memory_that_cannot_hold_a_context() {
     let mut caller = Caller::memory();
     let mut size = CONTEXT_SIZE - 1;
     // SAFETY: the memory has more bytes than we say.
-    assert_eq!(unsafe { init::<Scripted>(caller.ctx(), &mut size, null()) }, code(Rc::BAD_VALUE));
+    assert_eq!(unsafe { init::<Scripted>(caller.ctx(), &mut size, null()) }, code(ReturnCode::BAD_VALUE));
     // SAFETY: the memory has CONTEXT_SIZE bytes.
-    assert_eq!(unsafe { init::<Scripted>(caller.ctx(), null_mut(), null()) }, code(Rc::BAD_VALUE));
+    assert_eq!(unsafe { init::<Scripted>(caller.ctx(), null_mut(), null()) }, code(ReturnCode::BAD_VALUE));
     size = CONTEXT_SIZE;
     // SAFETY: nothing is written to misaligned memory.
     let rc = unsafe { init::<Scripted>(caller.ctx().byte_add(1), &mut size, null()) };
-    assert_eq!(rc, code(Rc::BAD_VALUE));
+    assert_eq!(rc, code(ReturnCode::BAD_VALUE));
     assert!(caller.0.iter().all(|word| *word == GARBAGE), "untouched");
 }
 
 #[test]
 fn a_failed_init_leaves_zeroes() {
     let (caller, rc) = Caller::open(Some(c"nonsense"));
-    assert_eq!(rc, code(Rc::BAD_VALUE));
+    assert_eq!(rc, code(ReturnCode::BAD_VALUE));
     assert!(caller.0.iter().flat_map(|word| word.to_ne_bytes()).take(CONTEXT_SIZE).all(|byte| byte == 0));
 }
 
@@ -109,7 +109,7 @@ fn a_command_goes_through_the_vtable() {
         assert_eq!(size, OK.len());
         let mut response = [0; 64];
         size = OK.len() - 1;
-        assert_eq!(caller.receive(&mut size, response.as_mut_ptr(), -1), code(Rc::INSUFFICIENT_BUFFER));
+        assert_eq!(caller.receive(&mut size, response.as_mut_ptr(), -1), code(ReturnCode::INSUFFICIENT_BUFFER));
         assert_eq!((size, response), (OK.len(), [0; 64]));
         size = response.len();
         assert_eq!(caller.receive(&mut size, response.as_mut_ptr(), 0), 0);
@@ -124,24 +124,27 @@ fn null_is_a_bad_reference_and_foreign_memory_a_bad_context() {
     let head = caller.head();
     let mut size = 64;
     let mut response = [0; 64];
-    assert_eq!(caller.transmit(12, null()), code(Rc::BAD_REFERENCE));
-    assert_eq!(caller.receive(null_mut(), response.as_mut_ptr(), 0), code(Rc::BAD_REFERENCE));
+    assert_eq!(caller.transmit(12, null()), code(ReturnCode::BAD_REFERENCE));
+    assert_eq!(caller.receive(null_mut(), response.as_mut_ptr(), 0), code(ReturnCode::BAD_REFERENCE));
     // SAFETY: NULL contexts are answered.
     unsafe {
-        assert_eq!(head.v1.transmit.unwrap()(null_mut(), 12, GET_RANDOM.as_ptr()), code(Rc::BAD_REFERENCE));
-        assert_eq!(head.v1.receive.unwrap()(null_mut(), &mut size, null_mut(), 0), code(Rc::BAD_REFERENCE));
-        assert_eq!(head.v1.cancel.unwrap()(null_mut()), code(Rc::BAD_REFERENCE));
-        assert_eq!(head.v1.setLocality.unwrap()(null_mut(), 0), code(Rc::BAD_REFERENCE));
-        assert_eq!(head.v1.getPollHandles.unwrap()(null_mut(), null_mut(), &mut size), code(Rc::BAD_REFERENCE));
-        assert_eq!(head.v1.getPollHandles.unwrap()(caller.ctx(), null_mut(), null_mut()), code(Rc::BAD_REFERENCE));
-        assert_eq!(head.makeSticky.unwrap()(null_mut(), null_mut(), 0), code(Rc::BAD_REFERENCE));
+        assert_eq!(head.v1.transmit.unwrap()(null_mut(), 12, GET_RANDOM.as_ptr()), code(ReturnCode::BAD_REFERENCE));
+        assert_eq!(head.v1.receive.unwrap()(null_mut(), &mut size, null_mut(), 0), code(ReturnCode::BAD_REFERENCE));
+        assert_eq!(head.v1.cancel.unwrap()(null_mut()), code(ReturnCode::BAD_REFERENCE));
+        assert_eq!(head.v1.setLocality.unwrap()(null_mut(), 0), code(ReturnCode::BAD_REFERENCE));
+        assert_eq!(head.v1.getPollHandles.unwrap()(null_mut(), null_mut(), &mut size), code(ReturnCode::BAD_REFERENCE));
+        assert_eq!(
+            head.v1.getPollHandles.unwrap()(caller.ctx(), null_mut(), null_mut()),
+            code(ReturnCode::BAD_REFERENCE)
+        );
+        assert_eq!(head.makeSticky.unwrap()(null_mut(), null_mut(), 0), code(ReturnCode::BAD_REFERENCE));
         head.v1.finalize.unwrap()(null_mut());
     }
     let mut foreign = Caller::memory();
     // SAFETY: a foreign context opens with another magic.
     unsafe {
-        assert_eq!(head.v1.transmit.unwrap()(foreign.ctx(), 12, GET_RANDOM.as_ptr()), code(Rc::BAD_CONTEXT));
-        assert_eq!(head.v1.receive.unwrap()(foreign.ctx(), &mut size, null_mut(), 0), code(Rc::BAD_CONTEXT));
+        assert_eq!(head.v1.transmit.unwrap()(foreign.ctx(), 12, GET_RANDOM.as_ptr()), code(ReturnCode::BAD_CONTEXT));
+        assert_eq!(head.v1.receive.unwrap()(foreign.ctx(), &mut size, null_mut(), 0), code(ReturnCode::BAD_CONTEXT));
         head.v1.finalize.unwrap()(foreign.ctx());
     }
     assert!(foreign.0.iter().all(|word| *word == GARBAGE), "untouched");
@@ -153,7 +156,7 @@ fn null_is_a_bad_reference_and_foreign_memory_a_bad_context() {
 fn the_magic_alone_makes_no_context() {
     let (mut caller, _) = Caller::open(None);
     *caller.0.last_mut().unwrap() ^= 1;
-    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(Rc::BAD_CONTEXT));
+    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(ReturnCode::BAD_CONTEXT));
     *caller.0.last_mut().unwrap() ^= 1;
     assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
     caller.finalize();
@@ -162,11 +165,11 @@ fn the_magic_alone_makes_no_context() {
 #[test]
 fn sizes_and_timeouts_are_checked() {
     let (mut caller, _) = Caller::open(None);
-    assert_eq!(caller.transmit(usize::MAX, GET_RANDOM.as_ptr()), code(Rc::BAD_VALUE));
-    assert_eq!(caller.transmit(0, GET_RANDOM.as_ptr()), code(Rc::BAD_VALUE));
+    assert_eq!(caller.transmit(usize::MAX, GET_RANDOM.as_ptr()), code(ReturnCode::BAD_VALUE));
+    assert_eq!(caller.transmit(0, GET_RANDOM.as_ptr()), code(ReturnCode::BAD_VALUE));
     assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
     let mut size = 0;
-    assert_eq!(caller.receive(&mut size, null_mut(), -2), code(Rc::BAD_VALUE));
+    assert_eq!(caller.receive(&mut size, null_mut(), -2), code(ReturnCode::BAD_VALUE));
     assert_eq!(caller.receive(&mut size, null_mut(), -1), 0);
     caller.finalize();
 }
@@ -182,7 +185,7 @@ fn poll_handles_follow_the_count_protocol() {
         assert_eq!(get(caller.ctx(), null_mut(), &mut count), 0);
         assert_eq!(count, 1);
         count = 0;
-        assert_eq!(get(caller.ctx(), &mut handle, &mut count), code(Rc::INSUFFICIENT_BUFFER));
+        assert_eq!(get(caller.ctx(), &mut handle, &mut count), code(ReturnCode::INSUFFICIENT_BUFFER));
         assert_eq!((handle.fd, count), (7, 1));
         assert_eq!(get(caller.ctx(), &mut handle, &mut count), 0);
     }
@@ -197,8 +200,8 @@ fn a_finalized_context_is_out_of_sequence() {
     caller.finalize();
     caller.finalize();
     let mut size = 0;
-    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(Rc::BAD_SEQUENCE));
-    assert_eq!(caller.receive(&mut size, null_mut(), -1), code(Rc::BAD_SEQUENCE));
+    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(ReturnCode::BAD_SEQUENCE));
+    assert_eq!(caller.receive(&mut size, null_mut(), -1), code(ReturnCode::BAD_SEQUENCE));
 }
 
 #[test]
@@ -207,9 +210,9 @@ fn a_panic_ends_the_session_and_not_the_process() {
     assert_eq!(rc, 0);
     assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
     let mut size = 0;
-    assert_eq!(caller.receive(&mut size, null_mut(), -1), code(Rc::GENERAL_FAILURE));
-    assert_eq!(caller.receive(&mut size, null_mut(), -1), code(Rc::BAD_SEQUENCE));
-    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(Rc::BAD_SEQUENCE));
+    assert_eq!(caller.receive(&mut size, null_mut(), -1), code(ReturnCode::GENERAL_FAILURE));
+    assert_eq!(caller.receive(&mut size, null_mut(), -1), code(ReturnCode::BAD_SEQUENCE));
+    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(ReturnCode::BAD_SEQUENCE));
     caller.finalize();
 }
 
@@ -221,7 +224,7 @@ fn a_second_call_inside_is_out_of_sequence() {
     let outer = unsafe {
         call::<Scripted>(ctx, |_| {
             let inner = call::<Scripted>(ctx, |_| Ok(()));
-            assert_eq!(inner, code(Rc::BAD_SEQUENCE));
+            assert_eq!(inner, code(ReturnCode::BAD_SEQUENCE));
             Ok(())
         })
     };

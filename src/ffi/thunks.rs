@@ -10,9 +10,9 @@ use tcti_core::abi::{
     TSS2_TCTI_POLL_HANDLE,
 };
 use tcti_core::deadline::Wait;
-use tcti_core::rc::{Rc, Result};
-use tcti_core::session::{MAX_COMMAND, Received, Session};
+use tcti_core::session::{Entered, MAX_COMMAND, Received};
 use tcti_core::transport::Module;
+use tcti_core::{Result, ReturnCode};
 
 /// The vtable of the module of `T`.
 pub(super) const fn head<T: Module>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
@@ -35,10 +35,7 @@ pub(super) const fn head<T: Module>() -> TSS2_TCTI_CONTEXT_COMMON_V2 {
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of some module.
-pub unsafe fn call<T: Module>(
-    ctx: *mut TSS2_TCTI_CONTEXT,
-    body: impl FnOnce(&mut Session<T>) -> Result<()>,
-) -> TSS2_RC {
+pub unsafe fn call<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, body: impl FnOnce(Entered<'_, T>) -> Result<()>) -> TSS2_RC {
     // SAFETY: the caller keeps the promise.
     unsafe { call_with(ctx, || Ok(()), body) }
 }
@@ -50,7 +47,7 @@ pub unsafe fn call<T: Module>(
 unsafe fn call_with<T: Module>(
     ctx: *mut TSS2_TCTI_CONTEXT,
     arguments: impl FnOnce() -> Result<()>,
-    body: impl FnOnce(&mut Session<T>) -> Result<()>,
+    body: impl FnOnce(Entered<'_, T>) -> Result<()>,
 ) -> TSS2_RC {
     guard(|| {
         arguments()?;
@@ -58,7 +55,7 @@ unsafe fn call_with<T: Module>(
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
         // SAFETY: its magic says that our Init made it.
         let mut entered = unsafe { context.enter::<T>() }?;
-        let result = entered.session().and_then(|session| session.enter().and_then(|()| body(session)));
+        let result = entered.session().and_then(|session| body(session.enter()?));
         entered.leave();
         result
     })
@@ -67,18 +64,21 @@ unsafe fn call_with<T: Module>(
 /// NULL where C may not pass it.
 fn not_null<P>(pointer: *const P, what: &str) -> Result<()> {
     match pointer.is_null() {
-        true => Err(tcti_core::fail!(Rc::BAD_REFERENCE, "the pointer to the {what} is NULL")),
+        true => Err(tcti_core::fail!(ReturnCode::BAD_REFERENCE, "the pointer to the {what} is NULL")),
         false => Ok(()),
     }
 }
 
 unsafe extern "C" fn transmit<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, command: *const u8) -> TSS2_RC {
-    let body = |session: &mut Session<T>| {
+    let body = |session: Entered<'_, T>| {
         let command: &[u8] = match size <= MAX_COMMAND {
             // SAFETY: the caller passes `size` readable bytes.
             true => unsafe { core::slice::from_raw_parts(command, size) },
             false => {
-                return Err(tcti_core::fail!(Rc::BAD_VALUE, "a command of {size} bytes; at most {MAX_COMMAND} go"));
+                return Err(tcti_core::fail!(
+                    ReturnCode::BAD_VALUE,
+                    "a command of {size} bytes; at most {MAX_COMMAND} go"
+                ));
             }
         };
         session.transmit(command)
@@ -93,7 +93,7 @@ unsafe extern "C" fn receive<T: Module>(
     response: *mut u8,
     timeout: i32,
 ) -> TSS2_RC {
-    let body = |session: &mut Session<T>| {
+    let body = |session: Entered<'_, T>| {
         let wait = Wait::from_c(timeout)?;
         let room = match response.is_null() {
             true => None,
@@ -102,7 +102,7 @@ unsafe extern "C" fn receive<T: Module>(
         };
         let (length, result) = match session.receive(room, wait)? {
             Received::Size(length) => (length, Ok(())),
-            Received::TooLarge(length) => (length, Err(Rc::INSUFFICIENT_BUFFER)),
+            Received::TooLarge(length) => (length, Err(ReturnCode::INSUFFICIENT_BUFFER.into())),
             Received::Response(bytes) => {
                 // SAFETY: the session checked that the caller's buffer holds as many bytes; it is not ours.
                 unsafe { copy_nonoverlapping(bytes.as_ptr(), response, bytes.len()) };
@@ -119,7 +119,7 @@ unsafe extern "C" fn receive<T: Module>(
 
 unsafe extern "C" fn cancel<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
     // SAFETY: C passes the context that Init filled.
-    unsafe { call::<T>(ctx, Session::cancel) }
+    unsafe { call::<T>(ctx, |session| session.cancel()) }
 }
 
 unsafe extern "C" fn get_poll_handles<T: Module>(
@@ -127,7 +127,7 @@ unsafe extern "C" fn get_poll_handles<T: Module>(
     handles: *mut TSS2_TCTI_POLL_HANDLE,
     num_handles: *mut usize,
 ) -> TSS2_RC {
-    let body = |session: &mut Session<T>| {
+    let body = |session: Entered<'_, T>| {
         let found = session.poll_handles()?;
         // SAFETY: the caller passes how many handles there is room for.
         let room = unsafe { num_handles.read() };
@@ -137,7 +137,7 @@ unsafe extern "C" fn get_poll_handles<T: Module>(
             return Ok(());
         }
         if room < found.len() {
-            return Err(Rc::INSUFFICIENT_BUFFER);
+            return Err(ReturnCode::INSUFFICIENT_BUFFER.into());
         }
         // SAFETY: there is room for `found.len()` handles in the caller's array, which is not ours.
         unsafe { copy_nonoverlapping(found.as_ptr(), handles, found.len()) };
@@ -155,7 +155,7 @@ unsafe extern "C" fn set_locality<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, locali
 unsafe extern "C" fn make_sticky<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT, _handle: *mut u32, _sticky: u8) -> TSS2_RC {
     // No transport here is a resource manager.
     // SAFETY: C passes the context that Init filled.
-    unsafe { call::<T>(ctx, |_| Err(Rc::NOT_IMPLEMENTED)) }
+    unsafe { call::<T>(ctx, |_| Err(ReturnCode::NOT_IMPLEMENTED.into())) }
 }
 
 unsafe extern "C" fn finalize<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) {

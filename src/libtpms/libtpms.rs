@@ -8,13 +8,15 @@ pub mod state;
 pub mod sys;
 
 use crate::power::{Generator, TPM_RC_FAILURE, Tpm, is_startup};
-use crate::state::{News, StateFile};
+use crate::state::{FileState, StateFile};
 use crate::sys::Blobs;
 use std::mem::{replace, take};
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::header::Header;
 use tcti_core::visible::visible;
-use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait, fail};
+use tcti_core::{
+    Conf, Inheritance, Module, Open, Progress, Result, ReturnCode, RxBuf, SetLocality, Transport, Wait, fail,
+};
 
 /// A TPM in this process.
 pub struct Libtpms {
@@ -39,16 +41,16 @@ enum Memory {
 /// A TPM whose state is in a file.
 struct Kept {
     file: StateFile,
-    chip: Standing,
+    chip: ChipState,
 }
 
 /// Where the chip is.
 #[derive(PartialEq, Eq)]
-enum Standing {
+enum ChipState {
     /// At the state that is known to be in the file.
     AsKnown,
     /// Somewhere else: what it did last was not stored.
-    Astray,
+    Stale,
 }
 
 impl Libtpms {
@@ -82,12 +84,12 @@ impl Libtpms {
         };
         let mut locked = file.lock()?;
         let news = locked.news()?;
-        let before = replace(standing, Standing::Astray);
-        let is_removed = news == News::Removed;
+        let before = replace(standing, ChipState::Stale);
+        let is_removed = news == FileState::Removed;
         match news {
-            News::State(state) => tpm.power_on(state)?,
-            News::None | News::Removed if before == Standing::Astray => tpm.power_on(locked.known()?)?,
-            News::None | News::Removed => {}
+            FileState::State(state) => tpm.power_on(state)?,
+            FileState::None | FileState::Removed if before == ChipState::Stale => tpm.power_on(locked.known()?)?,
+            FileState::None | FileState::Removed => {}
         }
         if is_removed {
             tpm.stir()?;
@@ -98,14 +100,16 @@ impl Libtpms {
             return Ok(response);
         }
         tpm.with_state(|permanent, volatile| locked.store(permanent, volatile))??;
-        *standing = Standing::AsKnown;
+        *standing = ChipState::AsKnown;
         Ok(response)
     }
 }
 
-impl Open for Libtpms {
+impl Module for Libtpms {
     const MAGIC: u64 = 0x49e2_99a5_5450_4d32;
+}
 
+impl Open for Libtpms {
     fn open(conf: Conf<'_>) -> Result<Libtpms> {
         let mut opened =
             Libtpms { tpm: Tpm::take()?, is_new: true, memory: Memory::Chip, locality: 0, response: Vec::new() };
@@ -116,7 +120,7 @@ impl Open for Libtpms {
         // As an environment file has it that was written elsewhere; a new TPM under such a name would be a puzzle.
         if path.as_os_str().as_bytes().last().is_some_and(|byte| byte.is_ascii_whitespace()) {
             return Err(fail!(
-                Rc::BAD_VALUE,
+                ReturnCode::BAD_VALUE,
                 "the path of the TPM state file {} ends with a blank or a line end",
                 visible(path)
             ));
@@ -124,15 +128,15 @@ impl Open for Libtpms {
         let mut file = StateFile::new(path);
         let mut locked = file.lock()?;
         let state = match locked.news()? {
-            News::State(state) => state,
-            News::None | News::Removed => Blobs::default(),
+            FileState::State(state) => state,
+            FileState::None | FileState::Removed => Blobs::default(),
         };
         let is_resumed = !state.volatile.is_empty();
-        opened.tpm.power_on(state).map_err(|rc| {
+        opened.tpm.power_on(state).map_err(|error| {
             fail!(
-                rc,
-                "the TPM does not start from the state file {}: it is damaged, or of a later libtpms. Name another file \
-                 for a new TPM, or restore this one from a copy",
+                error.code(),
+                "the TPM does not start from the state file {} ({error}): it is damaged, or of a later libtpms. Name \
+                 another file for a new TPM, or restore this one from a copy",
                 visible(path)
             )
         })?;
@@ -140,7 +144,7 @@ impl Open for Libtpms {
             true => locked.keep()?,
             false => opened.tpm.with_state(|permanent, volatile| locked.store(permanent, volatile))??,
         }
-        opened.memory = Memory::File(Box::new(Kept { file, chip: Standing::AsKnown }));
+        opened.memory = Memory::File(Box::new(Kept { file, chip: ChipState::AsKnown }));
         Ok(opened)
     }
 }
@@ -171,9 +175,9 @@ impl Transport for Libtpms {
     /// The TPM was copied with the process. With a state file each of the two takes over what the other did; without one
     /// there are two TPMs from here on. The descriptor of the file stays open: it has no position that the two would share,
     /// locks are of one process, and a child that became another user could not open the file.
-    fn inherited(&mut self, _inheritance: Inheritance) {
+    fn after_fork(&mut self, _inheritance: Inheritance) {
         self.response.clear();
-        self.tpm.inherited();
+        self.tpm.after_fork();
         if let Memory::Chip = self.memory {
             self.memory = Memory::Copied;
         }

@@ -5,7 +5,7 @@
 
 use crate::sys::{Blobs, Chip, copy};
 use tcti_core::header::Header;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// TPM2_Startup(TPM_SU_CLEAR) (TPM 2.0 Library Part 3, section 9.3).
 pub(crate) const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
@@ -75,7 +75,11 @@ impl Tpm {
                 self.is_started = true;
                 Ok(())
             }
-            other => Err(fail!(Rc::IO_ERROR, "the TPM does not start: response code {:#x}", other.unwrap_or_default())),
+            other => Err(fail!(
+                ReturnCode::IO_ERROR,
+                "the TPM does not start: response code {:#x}",
+                other.unwrap_or_default()
+            )),
         }
     }
 
@@ -108,8 +112,8 @@ impl Tpm {
     }
 
     /// This process was forked.
-    pub(crate) fn inherited(&mut self) {
-        self.chip.inherited();
+    pub(crate) fn after_fork(&mut self) {
+        self.chip.after_fork();
     }
 }
 
@@ -119,7 +123,7 @@ fn stirred(code: Option<u32>) -> Result<Generator> {
         Some(TPM_RC_SUCCESS) => Ok(Generator::Own),
         Some(TPM_RC_FAILURE) => Ok(Generator::AsBefore),
         _ => Err(fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "the TPM does not stir its random numbers, which another process may have, too: response code {:#x}",
             code.unwrap_or_default()
         )),
@@ -135,7 +139,7 @@ mod tests {
         assert_eq!(stirred(Some(TPM_RC_SUCCESS)), Ok(Generator::Own));
         assert_eq!(stirred(Some(TPM_RC_FAILURE)), Ok(Generator::AsBefore));
         for code in [Some(TPM_RC_INITIALIZE), None] {
-            assert_eq!(stirred(code), Err(Rc::IO_ERROR));
+            assert_eq!(stirred(code), Err(ReturnCode::IO_ERROR.into()));
         }
     }
 

@@ -19,7 +19,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf, absolute};
 use tcti_core::visible::visible;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Error, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
 /// A state file, and which state of it we know.
@@ -32,7 +32,7 @@ pub struct StateFile {
 
 /// What a file tells who knows an earlier state of it, or none.
 #[derive(PartialEq, Eq)]
-pub enum News {
+pub enum FileState {
     /// It is as known.
     None,
     /// Another state; empty blobs for an empty file, which is a new TPM.
@@ -76,20 +76,24 @@ impl StateFile {
 
 impl Locked<'_> {
     /// What is in the file.
-    pub fn news(&mut self) -> Result<News> {
+    pub fn news(&mut self) -> Result<FileState> {
         self.look().map_err(|error| failed("read", self.path, &error))
     }
 
-    fn look(&mut self) -> io::Result<News> {
+    fn look(&mut self) -> io::Result<FileState> {
         let Held { file, size, .. } = self.held;
         let is_known = |known: &mut Journal| known.is_current(file, size);
         if self.known.as_mut().map_or(Ok(false), is_known)? {
-            return Ok(News::None);
+            return Ok(FileState::None);
         }
         let found = Journal::load(file, size, self.boot)?;
         let state = found.state()?;
         self.found = Some(found);
-        Ok(if state.permanent.is_empty() && self.known.is_some() { News::Removed } else { News::State(state) })
+        Ok(if state.permanent.is_empty() && self.known.is_some() {
+            FileState::Removed
+        } else {
+            FileState::State(state)
+        })
     }
 
     /// What was in the file when it was read or written last by this process.
@@ -125,7 +129,7 @@ impl Locked<'_> {
         match !is_lasting || self.held.is_there() {
             true => Ok(()),
             false => Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "the TPM state file {} was removed or replaced during a command, which has no effect; repeat it",
                 self.path.display()
             )),
@@ -147,24 +151,24 @@ fn reason(path: &Path, errno: Errno) -> String {
     }
 }
 
-fn failed(what: &str, path: &Path, error: &io::Error) -> Rc {
+fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
     let file = visible(path);
     match (error.raw_os_error().map(Errno::from_raw), error.kind()) {
         (Some(errno), _) => {
-            let code = if diagnosis::is_denial(errno) { Rc::NOT_PERMITTED } else { Rc::IO_ERROR };
+            let code = if diagnosis::is_denial(errno) { ReturnCode::NOT_PERMITTED } else { ReturnCode::IO_ERROR };
             fail!(code, "cannot {what} the TPM state file {}", reason(path, errno))
         }
         (None, ErrorKind::InvalidData) => fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "{file} is no TPM state file, or is damaged: {error}. Name another file for a new TPM, or restore this one from a \
              copy"
         ),
-        (None, ErrorKind::TimedOut) => fail!(Rc::IO_ERROR, "the TPM state file {file} {error}"),
+        (None, ErrorKind::TimedOut) => fail!(ReturnCode::IO_ERROR, "the TPM state file {file} {error}"),
         (None, kind) => {
             let code = match kind {
-                ErrorKind::PermissionDenied => Rc::NOT_PERMITTED,
-                ErrorKind::OutOfMemory => Rc::MEMORY,
-                _ => Rc::IO_ERROR,
+                ErrorKind::PermissionDenied => ReturnCode::NOT_PERMITTED,
+                ErrorKind::OutOfMemory => ReturnCode::MEMORY,
+                _ => ReturnCode::IO_ERROR,
             };
             fail!(code, "cannot {what} the TPM state file {file}: {error}")
         }

@@ -13,7 +13,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tcti_core::io::file_in_memory;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// Result of a libtpms function; 0 is success.
 type TpmResult = u32;
@@ -85,13 +85,16 @@ impl Functions {
         const NAME: &str = "libtpms.so.0";
         // SAFETY: libtpms does nothing when it is loaded.
         let library = unsafe { Library::open(Some(NAME), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
-            fail!(Rc::IO_ERROR, "cannot load libtpms: {error}. Is it installed? (Debian: libtpms0, Fedora: libtpms)")
+            fail!(
+                ReturnCode::IO_ERROR,
+                "cannot load libtpms: {error}. Is it installed? (Debian: libtpms0, Fedora: libtpms)"
+            )
         })?;
         macro_rules! symbol {
             ($name:literal) => {{
                 // SAFETY: the type is the one that tpm_library.h declares.
                 let found = unsafe { library.get($name.to_bytes_with_nul()) };
-                *found.map_err(|error| fail!(Rc::IO_ERROR, "{NAME} lacks {:?}: {error}", $name))?
+                *found.map_err(|error| fail!(ReturnCode::IO_ERROR, "{NAME} lacks {:?}: {error}", $name))?
             }};
         }
         Ok(Functions {
@@ -131,7 +134,7 @@ impl Chip {
     pub fn take() -> Result<Chip> {
         if IN_USE.swap(true, Ordering::Acquire) {
             return Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "this process has a libtpms context already, and libtpms is one TPM per process; finalize it first"
             ));
         }
@@ -187,7 +190,7 @@ impl Chip {
     /// Executes one command and gives its response.
     pub fn process(&mut self, locality: u8, command: &[u8]) -> Result<Vec<u8>> {
         LOCALITY.store(locality, Ordering::Relaxed);
-        let size = u32::try_from(command.len()).map_err(|_| Rc::BAD_VALUE)?;
+        let size = u32::try_from(command.len()).map_err(|_| ReturnCode::BAD_VALUE)?;
         let (data, len, room) = (&raw mut self.response.data, &raw mut self.response.len, &raw mut self.room);
         // SAFETY: libtpms reads `size` bytes of the command, and fills memory of malloc(3) of `room` bytes, or a larger piece
         // that it puts in its place.
@@ -202,7 +205,7 @@ impl Chip {
     }
 
     /// This process was forked: what libtpms says here is no business of the other's.
-    pub fn inherited(&mut self) {
+    pub fn after_fork(&mut self) {
         let _parents = std::mem::replace(&mut self.messages, Messages::open().ok());
         self.point_to_messages();
     }
@@ -219,7 +222,7 @@ impl Chip {
             TPM_SUCCESS => Ok(()),
             error => {
                 let said = self.messages.as_mut().map_or_else(String::new, Messages::take);
-                Err(fail!(Rc::IO_ERROR, "libtpms cannot {what}: error {error:#x}{said}"))
+                Err(fail!(ReturnCode::IO_ERROR, "libtpms cannot {what}: error {error:#x}{said}"))
             }
         }
     }
@@ -254,7 +257,7 @@ const LAST_WORDS: u64 = 4096;
 impl Messages {
     fn open() -> Result<Messages> {
         let file = file_in_memory(c"libtpms");
-        let file = file.map_err(|error| fail!(Rc::IO_ERROR, "cannot take the messages of libtpms: {error}"))?;
+        let file = file.map_err(|error| fail!(ReturnCode::IO_ERROR, "cannot take the messages of libtpms: {error}"))?;
         Ok(Messages(file.into()))
     }
 
@@ -308,7 +311,7 @@ impl Drop for CBuffer {
 pub fn copy(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut copy = Vec::new();
     let reserved = copy.try_reserve_exact(bytes.len());
-    reserved.map_err(|_| fail!(Rc::MEMORY, "no memory for {} bytes", bytes.len()))?;
+    reserved.map_err(|_| fail!(ReturnCode::MEMORY, "no memory for {} bytes", bytes.len()))?;
     copy.extend_from_slice(bytes);
     Ok(copy)
 }

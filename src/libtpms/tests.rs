@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tcti_core::session::Received;
 use tcti_core::testing::{GET_RANDOM, itself};
-use tcti_core::{Rc, Session};
+use tcti_core::{ReturnCode, Session};
 
 pub(super) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -134,7 +134,7 @@ fn a_context_that_begins_with_startup_has_a_tpm_that_was_just_powered_on() {
 fn one_tpm_per_process() {
     let _turn = turn();
     let first = open(None).unwrap();
-    assert_eq!(open(None).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open(None).err(), Some(ReturnCode::IO_ERROR.into()));
     drop(first);
     open(None).unwrap();
 }
@@ -198,7 +198,7 @@ fn a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been() {
     let unlimited = getrlimit(Resource::Fsize);
     for limit in [0, 1000, 1 << 20] {
         setrlimit(Resource::Fsize, Rlimit { current: Some(limit), ..unlimited }).unwrap();
-        assert_eq!(session.transmit(&extend(16)), Err(Rc::IO_ERROR));
+        assert_eq!(session.transmit(&extend(16)), Err(ReturnCode::IO_ERROR.into()));
     }
     setrlimit(Resource::Fsize, unlimited).unwrap();
     assert_eq!(pcr(&mut session, 16), before);
@@ -241,7 +241,7 @@ fn a_damaged_state_is_an_error_and_stays_as_it_is() {
             let mut damaged = good.to_vec();
             damaged[at] ^= 0xff;
             std::fs::write(&path, &damaged).unwrap();
-            assert_eq!(open(Some(&path)).err(), Some(Rc::IO_ERROR), "byte {at}");
+            assert_eq!(open(Some(&path)).err(), Some(ReturnCode::IO_ERROR.into()), "byte {at}");
             assert_eq!(std::fs::read(&path).unwrap(), damaged);
         }
         std::fs::write(&path, good).unwrap();
@@ -289,7 +289,7 @@ fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
     let mut copy = |inherited: bool| {
         tpm.tpm.power_on(state.clone()).unwrap();
         if inherited {
-            tpm.inherited(Inheritance::Copies);
+            tpm.after_fork(Inheritance::Copies);
         }
         tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
     };
@@ -304,10 +304,10 @@ fn a_command_whose_effect_cannot_be_kept_is_undone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
-    let executed = |tpm: &mut Tpm| tpm.execute(0, &extend(16)).and(Err(Rc::MEMORY));
-    assert_eq!(tpm.transact(executed), Err(Rc::MEMORY));
+    let executed = |tpm: &mut Tpm| tpm.execute(0, &extend(16)).and(Err(ReturnCode::MEMORY.into()));
+    assert_eq!(tpm.transact(executed), Err(ReturnCode::MEMORY.into()));
     std::fs::write(&path, "no state").unwrap();
-    assert_eq!(tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)), Err(Rc::IO_ERROR));
+    assert_eq!(tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)), Err(ReturnCode::IO_ERROR.into()));
     std::fs::remove_file(&path).unwrap();
     assert_eq!(pcr(&mut Session::new(tpm), 16), [0; 32]);
     assert_eq!(pcr(&mut open(Some(&path)).unwrap(), 16), [0; 32]);
@@ -341,7 +341,7 @@ fn a_copy_of_a_tpm_that_was_not_started_gives_random_numbers_of_its_own() {
     assert!(state.volatile.is_empty());
     let mut copy = || {
         tpm.tpm.power_on(state.clone()).unwrap();
-        tpm.inherited(Inheritance::Copies);
+        tpm.after_fork(Inheritance::Copies);
         tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
     };
     assert_ne!(copy(), copy());

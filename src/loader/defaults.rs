@@ -2,7 +2,7 @@
 //! What is tried when nothing is named. Nothing is printed while it goes; if all fail, one error says why each did.
 
 use crate::local;
-use crate::sys::{Child, Failure, Module};
+use crate::sys::{Child, Module};
 use core::ffi::CStr;
 use nix::errno::Errno;
 use std::env;
@@ -14,7 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use tcti_diagnosis::{self as diagnosis, Failure as Unfit};
 
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// One candidate.
 struct Default {
@@ -47,50 +47,41 @@ const DEFAULTS: [Default; 7] = [
     Default { library: c"libtss2-tcti-mssim.so.0", reach: Reach::Simulator },
 ];
 
-/// Why a candidate does not open.
-struct Refusal {
-    reason: String,
-    /// Of a device, for the remedy.
-    device: Option<Unfit>,
-}
-
-impl Refusal {
-    fn new(reason: String) -> Refusal {
-        Refusal { reason, device: None }
-    }
-}
-
 impl Default {
-    fn open(&self) -> core::result::Result<Child, Refusal> {
-        self.reach.probe()?;
-        let module = self.load().map_err(Refusal::new)?;
+    /// Opens it. A device that does not open is added to `devices`, for the remedy.
+    fn open(&self, devices: &mut Vec<Unfit>) -> Result<Child> {
+        self.reach.probe(devices)?;
+        let module = self.load()?;
         // It would try the defaults, too, and so on without end.
         if module.is_this_library() {
-            return Err(Refusal::new(format!("{} leads back to itself", self.library.to_string_lossy())));
+            return Err(fail!(ReturnCode::IO_ERROR, "{} leads back to itself", self.library.to_string_lossy()));
         }
         let conf = match self.reach {
             Reach::Device(path) => Some(path),
             Reach::Library | Reach::SystemBus | Reach::Simulator => None,
         };
-        let refused = |rc| Refusal::new(format!("{} does not open ({rc:?})", self.library.to_string_lossy()));
-        module.open(conf).map_err(refused)
+        module.open(conf).map_err(|error| {
+            fail!(ReturnCode::IO_ERROR, "{} does not open ({:?})", self.library.to_string_lossy(), error.code())
+        })
     }
 
-    fn load(&self) -> core::result::Result<Module, String> {
-        Module::load(self.library).map_err(|failure| match failure {
-            Failure::Missing => format!("{} is not installed", self.library.to_string_lossy()),
-            Failure::Unusable(reason) | Failure::NoTcti(_, reason) => reason,
-        })
+    fn load(&self) -> Result<Module> {
+        Module::load(self.library)?
+            .ok_or_else(|| fail!(ReturnCode::NOT_SUPPORTED, "{} is not installed", self.library.to_string_lossy()))
     }
 }
 
 impl Reach {
-    fn probe(&self) -> core::result::Result<(), Refusal> {
+    fn probe(&self, devices: &mut Vec<Unfit>) -> Result<()> {
         match self {
             Reach::Library => Ok(()),
             Reach::SystemBus => probe_system_bus(),
-            Reach::Device(path) => probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))),
-            Reach::Simulator => local::reach_simulator().map_err(Refusal::new),
+            Reach::Device(path) => probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))).map_err(|unfit| {
+                let error = fail!(ReturnCode::IO_ERROR, "{}", unfit.reason());
+                devices.push(unfit);
+                error
+            }),
+            Reach::Simulator => local::reach_simulator(),
         }
     }
 }
@@ -98,42 +89,38 @@ impl Reach {
 /// Where the bus listens unless the environment says otherwise (D-Bus specification, "Well-known Message Bus Instances").
 const SYSTEM_BUS: &str = "/var/run/dbus/system_bus_socket";
 
-fn probe_system_bus() -> core::result::Result<(), Refusal> {
+fn probe_system_bus() -> Result<()> {
     match env::var_os("DBUS_SYSTEM_BUS_ADDRESS").is_some() || Path::new(SYSTEM_BUS).exists() {
         true => Ok(()),
-        false => Err(Refusal::new("tabrmd: no D-Bus system bus is running".to_owned())),
+        false => Err(fail!(ReturnCode::IO_ERROR, "tabrmd: no D-Bus system bus is running")),
     }
 }
 
-fn probe_device(path: &Path) -> core::result::Result<(), Refusal> {
+fn probe_device(path: &Path) -> core::result::Result<(), Unfit> {
     let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    let checked = match opened {
+    match opened {
         Ok(device) => diagnosis::check(path, device.as_fd()),
         Err(error) => Err(Unfit::system(path, Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
-    };
-    checked.map_err(|unfit| Refusal { reason: unfit.reason(), device: Some(unfit) })
+    }
 }
 
 /// The first default that opens; `IO_ERROR` when none does.
 pub(crate) fn open() -> Result<Child> {
-    let mut reasons = Vec::new();
+    let mut reasons: Vec<String> = Vec::new();
     let mut devices = Vec::new();
     for candidate in &DEFAULTS {
-        match candidate.open() {
+        match candidate.open(&mut devices) {
             Ok(child) => {
                 let before = if reasons.is_empty() { "no".to_owned() } else { reasons.join("; ") };
                 log::info!("the TCTI is the default {}; tried before: {before}", child.file());
                 return Ok(child);
             }
-            Err(Refusal { reason, device }) => {
-                reasons.push(reason);
-                devices.extend(device);
-            }
+            Err(error) => reasons.push(error.to_string()),
         }
     }
     reasons.dedup();
     Err(fail!(
-        Rc::IO_ERROR,
+        ReturnCode::IO_ERROR,
         "no TCTI is named and no default opens: {}. {}",
         reasons.join("; "),
         diagnosis::remedy(&devices)
@@ -146,11 +133,11 @@ pub(crate) fn load() -> Result<Module> {
     for candidate in &DEFAULTS {
         match candidate.load() {
             Ok(module) => return Ok(module),
-            Err(reason) => reasons.push(reason),
+            Err(error) => reasons.push(error.to_string()),
         }
     }
     reasons.dedup();
     // Who asks for this looks around and opens nothing.
     log::info!("no library of a default TCTI loads: {}", reasons.join("; "));
-    Err(Rc::NOT_SUPPORTED)
+    Err(ReturnCode::NOT_SUPPORTED.into())
 }

@@ -2,11 +2,11 @@
 //! From a name to a library.
 
 use crate::nearest;
-use crate::sys::{Failure, Module};
+use crate::sys::Module;
 use core::ffi::CStr;
 use std::ffi::CString;
 use tcti_core::visible::visible;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// The files that a name stands for, in the order they are tried; a path stands for itself.
 pub fn candidates(name: &CStr) -> Vec<CString> {
@@ -29,19 +29,19 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
     let mut found = Vec::new();
     for file in &candidates {
         match Module::load(file) {
-            Ok(module) => return Ok(module),
-            Err(Failure::Missing) => {}
+            Ok(Some(module)) => return Ok(module),
+            Ok(None) => {}
+            Err(error) if error.code() != ReturnCode::NOT_SUPPORTED => return Err(error),
             // Two names of one file have the same reason.
-            Err(Failure::Unusable(reason)) if found.contains(&reason) => {}
-            Err(Failure::Unusable(reason)) => found.push(reason),
-            Err(Failure::NoTcti(rc, reason)) => return Err(fail!(rc, "{reason}")),
+            Err(error) if found.iter().any(|reason: &String| reason == error.message()) => {}
+            Err(error) => found.push(error.to_string()),
         }
     }
     let name = name.to_string_lossy();
     let tried = candidates.iter().map(|file| visible(&*file.to_string_lossy())).collect::<Vec<_>>().join(", ");
     Err(match found.is_empty() {
         true => fail!(
-            Rc::NOT_SUPPORTED,
+            ReturnCode::NOT_SUPPORTED,
             "no TCTI \"{}\": there is no library {tried}. {}",
             visible(&*name),
             nearest::advice(&name)
@@ -50,7 +50,7 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
             let package = found.iter().find_map(|reason| nearest::package(reason));
             let advice = package.map(|package| format!(". Install {package}")).unwrap_or_default();
             let reasons = found.join("; ");
-            fail!(Rc::NOT_SUPPORTED, "the library of the TCTI \"{name}\" does not load: {reasons}{advice}")
+            fail!(ReturnCode::NOT_SUPPORTED, "the library of the TCTI \"{name}\" does not load: {reasons}{advice}")
         }
     })
 }
@@ -78,16 +78,16 @@ mod tests {
 
     #[test]
     fn a_missing_library_is_not_supported() {
-        assert_eq!(find(c"no-such-tcti").err(), Some(Rc::NOT_SUPPORTED));
+        assert_eq!(find(c"no-such-tcti").err(), Some(ReturnCode::NOT_SUPPORTED.into()));
     }
 
     #[test]
     fn a_file_that_is_no_library_is_not_supported() {
-        assert_eq!(find(c"/etc/passwd").err(), Some(Rc::NOT_SUPPORTED));
+        assert_eq!(find(c"/etc/passwd").err(), Some(ReturnCode::NOT_SUPPORTED.into()));
     }
 
     #[test]
     fn a_library_that_is_no_tcti_is_an_error_of_ours() {
-        assert_eq!(find(c"libc.so.6").err(), Some(Rc::BAD_REFERENCE));
+        assert_eq!(find(c"libc.so.6").err(), Some(ReturnCode::BAD_REFERENCE.into()));
     }
 }

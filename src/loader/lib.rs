@@ -14,7 +14,7 @@ pub use sys::{Child, Module};
 
 use core::ffi::CStr;
 use tcti_core::visible::visible;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, fail};
 
 /// Opens what is named; without a name, the first default that opens. At level info the log says which it is.
 pub fn open(what: &NameConf<'_>) -> Result<Child> {
@@ -22,11 +22,14 @@ pub fn open(what: &NameConf<'_>) -> Result<Child> {
     let module = find::find(name)?;
     let is_known = module.is_of_the_stack();
     let shown = what.conf().map_or_else(|| "no conf".to_owned(), |conf| format!("conf {}", show(conf)));
-    let child = module.open_or(what.conf(), |rc| {
-        // Others may have said why, or not.
-        if !is_known {
-            let code = Rc::to_c(Err(rc));
-            let _ = fail!(rc, "the TCTI {} does not open with {shown}: error {code:#x} ({rc:?})", show(name));
+    let child = module.open(what.conf()).map_err(|error| {
+        let code = error.code();
+        match error.message().is_empty() && !is_known {
+            // Others may have logged why, or not.
+            true => {
+                fail!(code, "the TCTI {} does not open with {shown}: error {:#x} ({code:?})", show(name), code.to_c())
+            }
+            false => error,
         }
     })?;
     log::info!("the TCTI is {}, which is in {}, with {shown}", show(name), child.file());

@@ -6,16 +6,17 @@ use nix::errno::Errno;
 use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike};
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
+use tcti_core::{Result, ReturnCode, fail};
 use tcti_net::Stream;
 use tcti_net::channels::{DEFAULT_HOST, DEFAULT_PORT, DEFAULT_TIMEOUT};
 
-/// Connects and lets go again; the error is a sentence for a person.
-pub(crate) fn reach_simulator() -> Result<(), String> {
+/// Connects and disconnects again; `IO_ERROR` when nobody listens.
+pub(crate) fn reach_simulator() -> Result<()> {
     reach(DEFAULT_PORT)
 }
 
 /// The host is `localhost`, which is the loopback addresses, always (RFC 6761, section 6.3).
-fn reach(port: u16) -> Result<(), String> {
+fn reach(port: u16) -> Result<()> {
     let name: Arc<str> = format!("{DEFAULT_HOST}:{port}").into();
     let connect = |address: &dyn SockaddrLike| Stream::connect(address, DEFAULT_TIMEOUT, &name).map(drop);
     connect(&SockaddrIn::new(127, 0, 0, 1, port))
@@ -23,7 +24,7 @@ fn reach(port: u16) -> Result<(), String> {
             // What is wrong with IPv4 is what a person can do something about.
             connect(&SockaddrIn6::from(SocketAddrV6::new(Ipv6Addr::LOCALHOST, port, 0, 0))).map_err(|_| error)
         })
-        .map_err(|error| format!("cannot connect to {name}: {}", error.desc()))
+        .map_err(|error| fail!(ReturnCode::IO_ERROR, "cannot connect to {name}: {}", error.desc()))
 }
 
 #[cfg(test)]
@@ -38,7 +39,8 @@ mod tests {
         let (listener, port) = listen();
         assert_eq!(reach(port), Ok(()));
         drop(listener);
-        assert_eq!(reach(port), Err(format!("cannot connect to localhost:{port}: Connection refused")));
+        let refused = format!("cannot connect to localhost:{port}: Connection refused");
+        assert_eq!(reach(port).unwrap_err().message(), refused);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use core::ffi::CStr;
 use std::ffi::CString;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// A module's name and its configuration string; empty counts as absent.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl<'a> NameConf<'a> {
         let bytes = text.to_bytes();
         let limit = usize::try_from(libc::PATH_MAX).unwrap_or_default() - 1;
         if bytes.len() > limit {
-            return Err(fail!(Rc::BAD_VALUE, "a TCTI of {} bytes; at most {limit} are read", bytes.len()));
+            return Err(fail!(ReturnCode::BAD_VALUE, "a TCTI of {} bytes; at most {limit} are read", bytes.len()));
         }
         let colon = bytes.iter().position(|&byte| byte == b':');
         let name = bytes.get(..colon.unwrap_or(bytes.len())).unwrap_or_default();
@@ -35,7 +35,11 @@ impl<'a> NameConf<'a> {
         let name = name.filter(|name| !name.is_empty());
         let conf = conf.filter(|conf| !conf.is_empty());
         if let (None, Some(conf)) = (&name, conf) {
-            return Err(fail!(Rc::BAD_VALUE, "the TCTI \":{}\" has no name before the ':'", conf.to_string_lossy()));
+            return Err(fail!(
+                ReturnCode::BAD_VALUE,
+                "the TCTI \":{}\" has no name before the ':'",
+                conf.to_string_lossy()
+            ));
         }
         Ok(NameConf { name, conf })
     }
@@ -77,14 +81,14 @@ mod tests {
 
     #[test]
     fn a_conf_without_a_name_is_not_dropped() {
-        assert_eq!(parts(c":/dev/tpm0"), Err(Rc::BAD_VALUE));
-        assert_eq!(NameConf::new(None, Some(c"/dev/tpm0")).err(), Some(Rc::BAD_VALUE));
+        assert_eq!(parts(c":/dev/tpm0"), Err(ReturnCode::BAD_VALUE.into()));
+        assert_eq!(NameConf::new(None, Some(c"/dev/tpm0")).err(), Some(ReturnCode::BAD_VALUE.into()));
     }
 
     #[test]
     fn a_text_longer_than_a_path_is_a_bad_value() {
         let text = |len| CString::new(vec![b'x'; len]).unwrap();
         assert!(NameConf::parse(Some(&text(4095))).is_ok());
-        assert_eq!(NameConf::parse(Some(&text(4096))).err(), Some(Rc::BAD_VALUE));
+        assert_eq!(NameConf::parse(Some(&text(4096))).err(), Some(ReturnCode::BAD_VALUE.into()));
     }
 }

@@ -10,20 +10,10 @@ use tcti_core::abi::{
     TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
 };
 use tcti_core::visible::visible;
-use tcti_core::{PollHandle, Rc, Result, Tcti, Wait, fail};
+use tcti_core::{PollHandle, Result, ReturnCode, Tcti, Wait, fail};
 
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
 type InfoFn = unsafe extern "C" fn() -> *const TSS2_TCTI_INFO;
-
-/// Why a file gave no module.
-pub(crate) enum Failure {
-    /// There is no such file.
-    Missing,
-    /// The dynamic linker does not take it.
-    Unusable(String),
-    /// It is a library, but not one with a TCTI.
-    NoTcti(Rc, String),
-}
 
 /// A loaded library that holds a TCTI.
 pub struct Module {
@@ -33,34 +23,24 @@ pub struct Module {
 }
 
 impl Module {
-    /// Loads one file, which `dlopen(3)` looks for.
-    pub(crate) fn load(file: &CStr) -> core::result::Result<Module, Failure> {
+    /// Loads one file, which `dlopen(3)` looks for; `None` when the file does not exist. `NOT_SUPPORTED` when the dynamic
+    /// linker refuses it, `BAD_REFERENCE` or `GENERAL_FAILURE` when it is a library without a TCTI.
+    pub(crate) fn load(file: &CStr) -> Result<Option<Module>> {
         let shown = file.to_string_lossy();
         let os_file = std::ffi::OsStr::from_bytes(file.to_bytes());
         // SAFETY: whoever names a library trusts what it does when it is loaded.
-        let library = unsafe { Library::open(Some(os_file), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
-            let reason = reason(&error);
-            // The linker names the file that is missing first, which may be one that the library needs. Its sentence is
-            // in the language of the program, as is the system's.
-            let no_such_file = nix::errno::Errno::ENOENT.desc();
-            let translated = std::io::Error::from_raw_os_error(libc::ENOENT).to_string();
-            let translated = translated.split(" (os error").next().unwrap_or(no_such_file);
-            let absent = reason.ends_with(no_such_file) || reason.ends_with(translated);
-            match absent && reason.starts_with(&format!("{shown}:")) {
-                true => Failure::Missing,
-                false => Failure::Unusable(reason),
-            }
-        })?;
+        let library = match unsafe { Library::open(Some(os_file), RTLD_NOW | RTLD_LOCAL) } {
+            Ok(library) => library,
+            Err(error) => return refusal(&shown, &reason(&error)),
+        };
         // SAFETY: in a TCTI library the symbol has this type (TCG "TSS 2.0 TCTI API", section 3.5).
-        let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }.map_err(|_| {
-            Failure::NoTcti(Rc::BAD_REFERENCE, format!("{shown} is no TCTI: it has no function Tss2_Tcti_Info"))
-        })?;
+        let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }
+            .map_err(|_| fail!(ReturnCode::BAD_REFERENCE, "{shown} is no TCTI: it has no function Tss2_Tcti_Info"))?;
         // SAFETY: the function takes nothing and returns a pointer to constant data, or NULL.
         let info = unsafe { info() };
-        let info = NonNull::new(info.cast_mut()).ok_or_else(|| {
-            Failure::NoTcti(Rc::GENERAL_FAILURE, format!("{shown} is no TCTI: its Tss2_Tcti_Info answers NULL"))
-        })?;
-        Ok(Module { info, _library: library })
+        let info = NonNull::new(info.cast_mut())
+            .ok_or_else(|| fail!(ReturnCode::GENERAL_FAILURE, "{shown} is no TCTI: its Tss2_Tcti_Info answers NULL"))?;
+        Ok(Some(Module { info, _library: library }))
     }
 
     /// Whether it is the library that this code is in; each that has a loader has its own copy.
@@ -119,17 +99,12 @@ impl Module {
         })
     }
 
-    /// Makes a context. The code of the module passes through.
+    /// Makes a context. The code of the module passes through, without a message: the module may have logged one.
     pub fn open(self, conf: Option<&CStr>) -> Result<Child> {
-        self.open_or(conf, |_| {})
-    }
-
-    /// The same; a code of the module goes to `refused`, for it may have come without a word.
-    pub(crate) fn open_or(self, conf: Option<&CStr>, refused: impl Fn(Rc)) -> Result<Child> {
         let [name, ..] = self.texts();
         let init: Init = self.info().init.ok_or_else(|| {
             fail!(
-                Rc::BAD_REFERENCE,
+                ReturnCode::BAD_REFERENCE,
                 "the TCTI \"{}\" cannot be opened by name: only a program can configure it",
                 name.to_string_lossy()
             )
@@ -137,18 +112,32 @@ impl Module {
         let conf = conf.map_or(null(), CStr::as_ptr);
         let mut size = 0;
         // SAFETY: NULL asks for the size.
-        Rc::from_c(unsafe { init(null_mut(), &mut size, conf) }).inspect_err(|rc| refused(*rc))?;
+        ReturnCode::from_c(unsafe { init(null_mut(), &mut size, conf) })?;
         if size < size_of::<TSS2_TCTI_CONTEXT_COMMON_V1>() {
             return Err(fail!(
-                Rc::GENERAL_FAILURE,
+                ReturnCode::GENERAL_FAILURE,
                 "the TCTI \"{}\" asks for a context of {size} bytes, less than its head has",
                 name.to_string_lossy()
             ));
         }
         let context = Memory::zeroed(size)?;
         // SAFETY: the memory has the size that was asked for.
-        Rc::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) }).inspect_err(|rc| refused(*rc))?;
+        ReturnCode::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) })?;
         Ok(Child { context, module: self })
+    }
+}
+
+/// The dynamic linker does not load a file, for this reason: `None` when the file does not exist.
+fn refusal(file: &str, reason: &str) -> Result<Option<Module>> {
+    // The linker names the file that is missing first, which may be one that the library needs. Its message is in the
+    // language of the program, as is the system's.
+    let no_such_file = nix::errno::Errno::ENOENT.desc();
+    let translated = std::io::Error::from_raw_os_error(libc::ENOENT).to_string();
+    let translated = translated.split(" (os error").next().unwrap_or(no_such_file);
+    let is_missing = reason.ends_with(no_such_file) || reason.ends_with(translated);
+    match is_missing && reason.starts_with(&format!("{file}:")) {
+        true => Ok(None),
+        false => Err(fail!(ReturnCode::NOT_SUPPORTED, "{reason}")),
     }
 }
 
@@ -180,7 +169,7 @@ impl Memory {
         let memory = unsafe { libc::calloc(1, size) };
         NonNull::new(memory.cast())
             .map(Memory)
-            .ok_or_else(|| fail!(Rc::MEMORY, "no memory for a context of {size} bytes"))
+            .ok_or_else(|| fail!(ReturnCode::MEMORY, "no memory for a context of {size} bytes"))
     }
 }
 
@@ -232,14 +221,14 @@ impl Tcti for Child {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         let transmit = self.slot(|head| head.v1.transmit)?;
         // SAFETY: the context is open and `command` readable.
-        Rc::from_c(unsafe { transmit(self.as_ptr(), command.len(), command.as_ptr()) })
+        ReturnCode::from_c(unsafe { transmit(self.as_ptr(), command.len(), command.as_ptr()) })
     }
 
     fn response_size(&mut self, wait: Wait) -> Result<usize> {
         let receive = self.slot(|head| head.v1.receive)?;
         let mut size = 0;
         // SAFETY: the context is open; NULL asks for the size.
-        Rc::from_c(unsafe { receive(self.as_ptr(), &mut size, null_mut(), wait.to_c()) })?;
+        ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, null_mut(), wait.to_c()) })?;
         Ok(size)
     }
 
@@ -247,30 +236,30 @@ impl Tcti for Child {
         let receive = self.slot(|head| head.v1.receive)?;
         let mut size = room.len();
         // SAFETY: the context is open and `room` writable for `size` bytes.
-        Rc::from_c(unsafe { receive(self.as_ptr(), &mut size, room.as_mut_ptr(), wait.to_c()) })?;
+        ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, room.as_mut_ptr(), wait.to_c()) })?;
         Ok(size.min(room.len()))
     }
 
     fn cancel(&mut self) -> Result<()> {
         let cancel = self.slot(|head| head.v1.cancel)?;
         // SAFETY: the context is open.
-        Rc::from_c(unsafe { cancel(self.as_ptr()) })
+        ReturnCode::from_c(unsafe { cancel(self.as_ptr()) })
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
         let set_locality = self.slot(|head| head.v1.setLocality)?;
         // SAFETY: the context is open.
-        Rc::from_c(unsafe { set_locality(self.as_ptr(), locality) })
+        ReturnCode::from_c(unsafe { set_locality(self.as_ptr(), locality) })
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
         let get = self.slot(|head| head.v1.getPollHandles)?;
         let mut count = 0;
         // SAFETY: the context is open; NULL asks for the count.
-        Rc::from_c(unsafe { get(self.as_ptr(), null_mut(), &mut count) })?;
+        ReturnCode::from_c(unsafe { get(self.as_ptr(), null_mut(), &mut count) })?;
         let mut handles = vec![PollHandle { fd: -1, events: 0, revents: 0 }; count];
         // SAFETY: the context is open and there is room for `count` handles.
-        Rc::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
+        ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
         handles.truncate(count);
         Ok(handles)
     }
@@ -280,8 +269,8 @@ impl Child {
     fn slot<F>(&self, slot: impl FnOnce(&TSS2_TCTI_CONTEXT_COMMON_V2) -> Option<F>) -> Result<F> {
         let head = self.head();
         match head.v1.version {
-            0 => Err(Rc::ABI_MISMATCH),
-            _ => slot(&head).ok_or(Rc::NOT_IMPLEMENTED),
+            0 => Err(ReturnCode::ABI_MISMATCH.into()),
+            _ => slot(&head).ok_or(ReturnCode::NOT_IMPLEMENTED.into()),
         }
     }
 }

@@ -16,8 +16,8 @@ use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Before, Cancel, Company, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf,
-    SetLocality, Transport, Wait, fail,
+    Cancel, Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result,
+    ReturnCode, RxBuf, SetLocality, Sharing, Transport, Wait, fail,
 };
 use tcti_net::{Channels, Stream};
 
@@ -115,7 +115,7 @@ impl Mssim {
         match signal(&self.channels, platform, code, self.channels.control.timeout()) {
             Ok(reply) => {
                 self.rest();
-                self.collected();
+                self.response_taken();
                 accepted(&self.channels, code, reply)
             }
             Err(rc) => {
@@ -128,8 +128,8 @@ impl Mssim {
         }
     }
 
-    fn lost(&self) -> Rc {
-        fail!(Rc::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
+    fn lost(&self) -> Error {
+        fail!(ReturnCode::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
     }
 
     /// Connects both channels, and switches the simulator on, which does nothing to one that is on. Nor does the end of a
@@ -206,7 +206,7 @@ fn signal(channels: &Channels, platform: &Stream, code: u32, timeout: Duration) 
     match *reply.as_slice() {
         [a, b, c, d] => Ok(u32::from_be_bytes([a, b, c, d])),
         _ => Err(fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "{} is no platform channel of a simulator; it answers like the control channel of a swtpm: use TCTI swtpm",
             channels.control.name()
         )),
@@ -217,7 +217,7 @@ fn accepted(channels: &Channels, code: u32, reply: u32) -> Result<()> {
     match reply {
         0 => Ok(()),
         error => Err(fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "the simulator answers platform command {code} on {} with error {error}",
             channels.control.name()
         )),
@@ -243,16 +243,18 @@ fn missing(envelope: &RxBuf) -> Result<usize> {
     let whole = usize::try_from(size).ok().filter(|size| *size <= MAX_RESPONSE).map(|size| SIZE + size + TRAILER);
     whole.and_then(|whole| whole.checked_sub(envelope.len())).ok_or_else(|| {
         fail!(
-            Rc::MALFORMED_RESPONSE,
+            ReturnCode::MALFORMED_RESPONSE,
             "the simulator announces a response of {size} bytes and sends {}",
             envelope.len() - SIZE
         )
     })
 }
 
-impl Open for Mssim {
+impl Module for Mssim {
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
+}
 
+impl Open for Mssim {
     fn open(conf: Conf<'_>) -> Result<Mssim> {
         let channels = Channels::parse(conf, &[], |_, _| None)?;
         let mut mssim = Mssim {
@@ -274,8 +276,8 @@ impl Transport for Mssim {
             self.abandon(); // both connections, whoever has a copy: a simulator would go on with the other one
             self.connect()?;
         }
-        let Some((data, _)) = self.link.streams() else { return Err(Rc::IO_ERROR) };
-        let size = u32::try_from(command.len()).map_err(|_| Rc::BAD_VALUE)?;
+        let Some((data, _)) = self.link.streams() else { return Err(ReturnCode::IO_ERROR.into()) };
+        let size = u32::try_from(command.len()).map_err(|_| ReturnCode::BAD_VALUE)?;
         data.send(&mut [
             IoSlice::new(&MS_SIM_TPM_SEND_COMMAND.to_be_bytes()),
             IoSlice::new(&[self.locality]),
@@ -297,7 +299,10 @@ impl Transport for Mssim {
             let body = bytes.get(SIZE..bytes.len() - TRAILER).unwrap_or_default();
             let trailer = bytes.last_chunk::<TRAILER>().map_or(0, |trailer| u32::from_be_bytes(*trailer));
             if trailer != 0 {
-                return Err(fail!(Rc::MALFORMED_RESPONSE, "the simulator reports error {trailer} behind its response"));
+                return Err(fail!(
+                    ReturnCode::MALFORMED_RESPONSE,
+                    "the simulator reports error {trailer} behind its response"
+                ));
             }
             rx.extend(body)?;
             self.envelope.clear();
@@ -307,7 +312,7 @@ impl Transport for Mssim {
         Ok(progress)
     }
 
-    fn collected(&mut self) {
+    fn response_taken(&mut self) {
         if let Link::Over { .. } = self.link {
             self.link = Link::Down;
         }
@@ -322,27 +327,27 @@ impl Transport for Mssim {
         self.envelope.clear();
     }
 
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         self.forget();
         match inheritance {
             Inheritance::Shared if matches!(self.link, Link::Up { lasts: Lasts::Context, .. }) => {}
             Inheritance::Shared | Inheritance::Copies => self.link = Link::Down,
             Inheritance::Nothing => mem::forget(mem::replace(&mut self.link, Link::Down)),
         }
-        self.channels.inherited(inheritance);
+        self.channels.after_fork(inheritance);
     }
 
     fn is_shared(&self) -> bool {
         true
     }
 
-    fn resume(&mut self, before: Before) -> Result<()> {
+    fn resume(&mut self, before: LastExchange) -> Result<()> {
         match (before, &self.link) {
-            (Before::Mine, _) => {}
-            (Before::BrokenOff, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
-            (Before::Anothers, _) => self.forget(),
-            (Before::BrokenOff, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
-            (Before::BrokenOff, Link::Up { .. }) => {
+            (LastExchange::Ours, _) => {}
+            (LastExchange::Interrupted, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
+            (LastExchange::Theirs, _) => self.forget(),
+            (LastExchange::Interrupted, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
+            (LastExchange::Interrupted, Link::Up { .. }) => {
                 self.abandon();
                 self.forget();
                 self.cancelling = true; // the other process may have cancelled it
@@ -352,14 +357,14 @@ impl Transport for Mssim {
     }
 
     /// Says goodbye and waits for nothing but the end of a cancellation, which would meet other programs' commands.
-    fn close(&mut self, company: Company) {
+    fn close(&mut self, company: Sharing) {
         if self.cancelling && self.link.streams().is_none() {
             let _ = self.connect();
         }
         if let (true, Link::Up { platform, .. }) = (self.cancelling, &self.link) {
             let _ = signal(&self.channels, platform, MS_SIM_CANCEL_OFF, FAREWELL);
         }
-        if company == Company::Alone {
+        if company == Sharing::Exclusive {
             self.leave();
         }
     }

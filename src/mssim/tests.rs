@@ -14,7 +14,7 @@ use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
-use tcti_core::testing::{Forked, GET_RANDOM, Heir, OK, Step, listen, malformed, play};
+use tcti_core::testing::{Forked, ForkedChild, GET_RANDOM, OK, Step, listen, malformed, play};
 
 /// Gives what was read on each connection.
 type Data = JoinHandle<Vec<Vec<u8>>>;
@@ -120,8 +120,8 @@ fn a_timeout_at_any_offset_loses_nothing() {
     let (mut session, _data, _platform) = session(vec![steps]);
     for _ in 0..enveloped().len() {
         session.transmit(GET_RANDOM).unwrap();
-        assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
-        assert_eq!(session.receive(Some(4096), Wait::Millis(2)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
+        assert_eq!(session.receive(Some(4096), Wait::Millis(2)), Err(ReturnCode::TRY_AGAIN.into()));
         barrier.wait();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
     }
@@ -132,7 +132,7 @@ fn a_connection_lost_at_any_offset_costs_one_command() {
     for cut in 0..enveloped().len() {
         let broken = vec![Step::Read(COMMAND), Step::write(&enveloped()[..cut])];
         let (mut session, _data, _platform) = session(vec![broken, exchange()]);
-        assert_eq!(run(&mut session), Err(Rc::IO_ERROR), "after {cut} bytes");
+        assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()), "after {cut} bytes");
         assert_eq!(run(&mut session).unwrap(), OK);
     }
 }
@@ -153,7 +153,7 @@ fn what_is_no_envelope_costs_one_command() {
     for bytes in malformed().into_iter().map(inside).chain(envelopes) {
         let broken = vec![Step::Read(COMMAND), Step::write(&bytes)];
         let (mut session, _data, _platform) = session(vec![broken, exchange()]);
-        assert_eq!(run(&mut session), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
+        assert_eq!(run(&mut session), Err(ReturnCode::MALFORMED_RESPONSE.into()), "{bytes:x?}");
         assert_eq!(run(&mut session).unwrap(), OK);
     }
 }
@@ -240,7 +240,7 @@ fn a_cancellation_meets_no_command_of_a_process_without_a_connection() {
     let cut = vec![Step::Read(COMMAND)];
     let left = vec![Step::Read(COMMAND), Step::Read(1)];
     let (mut session, data, platform) = session(vec![cut, left, exchange()]);
-    assert_eq!(run(&mut session), Err(Rc::IO_ERROR)); // and it has none any more
+    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into())); // and it has none any more
     let cancels = || session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok() && session.cancel().is_ok();
     assert_eq!(Forked::asks(cancels).status(), Some(0));
     assert_eq!(run(&mut session).unwrap(), OK);
@@ -274,7 +274,7 @@ fn connections_for_one_exchange_are_not_inherited() {
     session.transmit(GET_RANDOM).unwrap();
     let lets_go = || session.enter().is_ok() && matches!(session.transport_mut().link, Link::Down);
     assert_eq!(Forked::asks(lets_go).status(), Some(0));
-    let sleeper = Heir::idle(); // it has the descriptors, and does not look at them
+    let sleeper = ForkedChild::idle(); // it has the descriptors, and does not look at them
     drop(session);
     data.join().unwrap();
     platform.join().unwrap();

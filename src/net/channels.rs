@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The two channels of a simulator and the configuration string that swtpm and mssim share; [`Channels::parse`] reads it.
 
+use super::descendants::Descendants;
 use super::endpoint::{Address, Endpoint};
-use super::heirs::Heirs;
 use super::stream::Stream;
 use nix::sys::socket::UnixAddr;
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 use tcti_core::conf::{Conf, number};
-use tcti_core::rc::{Rc, Result};
 use tcti_core::transport::Inheritance;
 use tcti_core::visible::visible;
+use tcti_core::{Result, ReturnCode};
 
 /// The host of a simulator unless the configuration says otherwise.
 pub const DEFAULT_HOST: &str = "localhost";
@@ -34,7 +34,7 @@ pub struct Channels {
     pub data: Endpoint,
     /// Control or platform commands.
     pub control: Endpoint,
-    heirs: Heirs,
+    descendants: Descendants,
 }
 
 impl Channels {
@@ -63,17 +63,17 @@ impl Channels {
         }
     }
 
-    /// Lets go of what a parent process has, too, see [`Transport::inherited`](tcti_core::Transport::inherited).
-    pub fn inherited(&mut self, inheritance: Inheritance) {
-        self.data.inherited(inheritance);
-        self.control.inherited(inheritance);
-        self.heirs.inherited(inheritance);
+    /// Lets go of what a parent process has, too, see [`Transport::after_fork`](tcti_core::Transport::after_fork).
+    pub fn after_fork(&mut self, inheritance: Inheritance) {
+        self.data.after_fork(inheritance);
+        self.control.after_fork(inheritance);
+        self.descendants.after_fork(inheritance);
     }
 
     /// Whether the connections that are made next may be kept. Not where a process was forked that has those of before,
     /// which are of no use any more: a simulator would serve this process alone. To be asked before each.
     pub fn may_be_kept(&mut self) -> bool {
-        !self.heirs.exist()
+        !self.descendants.exist()
     }
 
     /// Reads `host=`, `port=`, `path=`, `ctrl_port=`, `ctrl_path=` and `timeout=` (milliseconds, see [`Endpoint::timeout`]). Other
@@ -130,7 +130,7 @@ impl<'a> Keys<'a> {
         }
         if self.ctrl_path.is_some() && self.ctrl_port.is_some() {
             return Err(tcti_core::fail!(
-                Rc::BAD_VALUE,
+                ReturnCode::BAD_VALUE,
                 "the configuration string has ctrl_path= and ctrl_port=: a control channel has one address"
             ));
         }
@@ -153,7 +153,7 @@ impl<'a> Keys<'a> {
             }
             (None, None, None) => tcp(data_port.checked_add(1).ok_or_else(|| {
                 tcti_core::fail!(
-                    Rc::BAD_VALUE,
+                    ReturnCode::BAD_VALUE,
                     "port={data_port} leaves no port for the control channel, which is the next one; set ctrl_port="
                 )
             })?),
@@ -161,7 +161,7 @@ impl<'a> Keys<'a> {
         Ok(Channels {
             data: Endpoint::new(data, timeout, DATA_REMEDY),
             control: Endpoint::new(control, timeout, CONTROL_REMEDY),
-            heirs: Heirs::Unasked,
+            descendants: Descendants::Unasked,
         })
     }
 
@@ -184,7 +184,8 @@ fn port(key: &str, value: &OsStr) -> Result<u16> {
 
 /// A host without the brackets that an IPv6 address may have.
 fn host(value: &OsStr) -> Result<&str> {
-    let wrong = || tcti_core::fail!(Rc::BAD_VALUE, "host={} in the configuration string names no host", visible(value));
+    let wrong =
+        || tcti_core::fail!(ReturnCode::BAD_VALUE, "host={} in the configuration string names no host", visible(value));
     let value = value.to_str().ok_or_else(wrong)?;
     let bare = value.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(value);
     match bare.is_empty() || bare.contains(['[', ']']) {
@@ -195,12 +196,12 @@ fn host(value: &OsStr) -> Result<&str> {
 
 fn path<'a>(key: &str, value: &'a OsStr) -> Result<&'a OsStr> {
     if value.is_empty() {
-        return Err(tcti_core::fail!(Rc::BAD_VALUE, "{key}= in the configuration string names no socket"));
+        return Err(tcti_core::fail!(ReturnCode::BAD_VALUE, "{key}= in the configuration string names no socket"));
     }
     match UnixAddr::new(value) {
         Ok(_) => Ok(value),
         Err(_) => Err(tcti_core::fail!(
-            Rc::BAD_VALUE,
+            ReturnCode::BAD_VALUE,
             "{key}={} in the configuration string: the path of a Unix socket has at most 107 bytes",
             visible(value)
         )),
@@ -294,7 +295,7 @@ mod tests {
             &long,
             &long_with_ctrl,
         ] {
-            assert_eq!(parse(bad), Err(Rc::BAD_VALUE), "{bad}");
+            assert_eq!(parse(bad), Err(ReturnCode::BAD_VALUE.into()), "{bad}");
         }
     }
 }

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tcti_core::deadline::Deadline;
 use tcti_core::io::Arrival;
-use tcti_core::rc::{Rc, Result};
 use tcti_core::rx::RxBuf;
 use tcti_core::transport::Inheritance;
 use tcti_core::visible::visible;
+use tcti_core::{Error, Result, ReturnCode};
 
 /// The address of one channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Endpoint {
                 Arrival::Bytes => {}
                 Arrival::Nothing => {
                     return Err(tcti_core::fail!(
-                        Rc::IO_ERROR,
+                        ReturnCode::IO_ERROR,
                         "no reply from {} within {} ms. {}",
                         self.name,
                         timeout.as_millis(),
@@ -102,8 +102,8 @@ impl Endpoint {
     }
 
     /// The error of a connection that was not made.
-    pub(super) fn refused(&self, reason: &str) -> Rc {
-        tcti_core::fail!(Rc::IO_ERROR, "cannot connect to {}: {reason}. {}", self.name, self.remedy)
+    pub(super) fn refused(&self, reason: &str) -> Error {
+        tcti_core::fail!(ReturnCode::IO_ERROR, "cannot connect to {}: {reason}. {}", self.name, self.remedy)
     }
 
     /// Goes to the host that `other` has connected to, when it is the same name: a name may stand for two machines.
@@ -126,7 +126,7 @@ impl Endpoint {
     }
 
     /// The socket to use again is another process's, too.
-    pub(super) fn inherited(&mut self, inheritance: Inheritance) {
+    pub(super) fn after_fork(&mut self, inheritance: Inheritance) {
         let spare = self.spare.take();
         if inheritance == Inheritance::Nothing {
             std::mem::forget(spare);
@@ -268,7 +268,7 @@ mod tests {
         let stream = endpoint.connect().unwrap();
         let parents = stream.as_fd().try_clone_to_owned().unwrap();
         endpoint.release(stream);
-        endpoint.inherited(Inheritance::Copies);
+        endpoint.after_fork(Inheritance::Copies);
         let _ours = endpoint.connect().unwrap();
         drop(listener);
         let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(parents.as_raw_fd());
@@ -280,7 +280,7 @@ mod tests {
         let (listener, port) = listen();
         drop(listener);
         let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
-        assert_eq!(endpoint.connect().err(), Some(Rc::IO_ERROR));
+        assert_eq!(endpoint.connect().err(), Some(ReturnCode::IO_ERROR.into()));
     }
 
     #[test]

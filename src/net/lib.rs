@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Sockets as the simulators use them: where to connect ([`endpoint`]), the two places a simulator has ([`channels`]) and
-//! the connection itself ([`stream`]), which may be kept unless there are [`heirs`].
+//! the connection itself ([`stream`]), which may be kept unless there are [`descendants`].
 
 pub mod channels;
+mod descendants;
 pub mod endpoint;
-mod heirs;
 pub mod stream;
 mod sys;
 

@@ -13,9 +13,9 @@ use std::time::Duration;
 use tcti_core::Generation;
 use tcti_core::deadline::{Deadline, Wait};
 use tcti_core::io::{Arrival, above_stdio, wait_for};
-use tcti_core::rc::{Rc, Result};
 use tcti_core::rx::RxBuf;
 use tcti_core::transport::Progress;
+use tcti_core::{Error, Result, ReturnCode};
 
 /// A connected stream socket. Dropping it ends the connection, also where a forked process has a copy of the socket,
 /// unless that may go on with it.
@@ -135,7 +135,8 @@ impl Stream {
     /// Acknowledges what arrives next at once (`TCP_QUICKACK`), for a peer that writes one message in pieces and waits
     /// in between (Nagle's algorithm). The kernel forgets this soon, so it is for one exchange. Only for TCP.
     pub fn acknowledge_at_once(&self) -> Result<()> {
-        crate::sys::set_quickack(self.as_fd()).map_err(|error| tcti_core::fail!(Rc::IO_ERROR, "TCP_QUICKACK: {error}"))
+        crate::sys::set_quickack(self.as_fd())
+            .map_err(|error| tcti_core::fail!(ReturnCode::IO_ERROR, "TCP_QUICKACK: {error}"))
     }
 
     /// Sends all parts, one after the other, gathered into as few writes as the socket takes.
@@ -188,8 +189,13 @@ impl Stream {
     }
 
     /// The error of a connection that ended before its message did.
-    pub fn ended(&self, rx: &RxBuf) -> Rc {
-        tcti_core::fail!(Rc::IO_ERROR, "{} closed the connection after {} bytes of its answer", self.peer, rx.len())
+    pub fn ended(&self, rx: &RxBuf) -> Error {
+        tcti_core::fail!(
+            ReturnCode::IO_ERROR,
+            "{} closed the connection after {} bytes of its answer",
+            self.peer,
+            rx.len()
+        )
     }
 
     /// Adds what one read gives to `rx`.
@@ -212,12 +218,12 @@ impl Stream {
         }
     }
 
-    fn failed(&self, what: &str, error: Errno) -> Rc {
+    fn failed(&self, what: &str, error: Errno) -> Error {
         let reason = match error {
             Errno::EAGAIN => "the peer does not read",
             other => other.desc(),
         };
-        tcti_core::fail!(Rc::IO_ERROR, "{what} {}: {reason}", self.peer)
+        tcti_core::fail!(ReturnCode::IO_ERROR, "{what} {}: {reason}", self.peer)
     }
 }
 
@@ -265,7 +271,11 @@ mod tests {
         for cut in 0..OK.len() {
             let (stream, peer) = pair(vec![Step::write(&OK[..cut])]);
             peer.join().unwrap();
-            assert_eq!(stream.recv(&mut RxBuf::new(), Wait::Forever), Err(Rc::IO_ERROR), "after {cut} bytes");
+            assert_eq!(
+                stream.recv(&mut RxBuf::new(), Wait::Forever),
+                Err(ReturnCode::IO_ERROR.into()),
+                "after {cut} bytes"
+            );
         }
     }
 
@@ -292,7 +302,7 @@ mod tests {
     fn sending_to_a_closed_peer_is_an_error_and_no_signal() {
         let (stream, peer) = pair(vec![]);
         peer.join().unwrap();
-        assert_eq!(stream.send(&mut [IoSlice::new(OK)]), Err(Rc::IO_ERROR));
+        assert_eq!(stream.send(&mut [IoSlice::new(OK)]), Err(ReturnCode::IO_ERROR.into()));
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //! No TPM: for programs that need a context but send nothing, such as the policy calculation of FAPI.
 #![forbid(unsafe_code)]
 
-use tcti_core::{Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Conf, Inheritance, Module, Open, Progress, Result, ReturnCode, RxBuf, Transport, Wait, fail};
 
 /// Nothing.
 pub struct Null;
 
-impl Open for Null {
+impl Module for Null {
     const MAGIC: u64 = 0x9af4_5c5d_7d9d_0d3f;
     const SIZE_OPTIONAL: bool = true;
+}
 
+impl Open for Null {
     fn open(_conf: Conf<'_>) -> Result<Null> {
         Ok(Null)
     }
@@ -19,20 +21,20 @@ impl Open for Null {
 impl Transport for Null {
     /// The C module says nothing, and a person who named it for a TPM reads only what the callers make of the code.
     fn available(&mut self) -> Result<()> {
-        Err(fail!(Rc::NOT_IMPLEMENTED, "the TCTI null has no TPM behind it; name another one for this program"))
+        Err(fail!(ReturnCode::NOT_IMPLEMENTED, "the TCTI null has no TPM behind it; name another one for this program"))
     }
 
     fn send(&mut self, _command: &[u8]) -> Result<()> {
-        Err(Rc::NOT_IMPLEMENTED)
+        Err(ReturnCode::NOT_IMPLEMENTED.into())
     }
 
     fn recv(&mut self, _rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
-        Err(Rc::NOT_IMPLEMENTED)
+        Err(ReturnCode::NOT_IMPLEMENTED.into())
     }
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 }
 
 #[cfg(test)]
@@ -43,6 +45,6 @@ mod tests {
     #[test]
     fn no_call_is_implemented() {
         let mut session = Session::new(Null::open(Conf::new(Some(c"whatever"))).unwrap());
-        assert_eq!(session.enter(), Err(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.enter().err(), Some(ReturnCode::NOT_IMPLEMENTED.into()));
     }
 }

@@ -38,7 +38,7 @@ impl Capture {
     }
 
     /// The packets of this process are a conversation of their own from here on.
-    pub(crate) fn inherited(&mut self) {
+    pub(crate) fn after_fork(&mut self) {
         self.conversation = Conversation::new();
     }
 

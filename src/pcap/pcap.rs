@@ -16,8 +16,8 @@ use core::ptr::null_mut;
 use tcti_core::header::Header;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
-    Cancel, Conf, Deadline, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Tcti,
-    Transport, Wait, Wrapped, fail,
+    Cancel, Conf, Deadline, Error, GetPollHandles, Inheritance, Module, Open, Progress, Result, ReturnCode, RxBuf,
+    SetLocality, Tcti, Transport, Wait, Wrapped, fail,
 };
 use tcti_loader::NameConf;
 
@@ -45,7 +45,7 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
     fn between_commands(&mut self, call: impl Fn(&mut C) -> Result<()>) -> Result<()> {
         if let Some(child) = &mut self.child {
             match call(child) {
-                Err(Rc::BAD_SEQUENCE) => {}
+                Err(error) if error.code() == ReturnCode::BAD_SEQUENCE => {}
                 answer => return answer,
             }
             log::warn!("the TCTI that is recorded did not recover from an error and is opened anew");
@@ -61,11 +61,11 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
 
     /// Asks the child for the response.
     fn ask(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<()> {
-        let child = self.child.as_mut().ok_or(Rc::IO_ERROR)?;
+        let child = self.child.as_mut().ok_or(ReturnCode::IO_ERROR)?;
         let deadline = Deadline::after(wait);
         // Without asking for the size: some C modules only guess it, and the largest TPM has no larger response.
         match rx.read_with(|room| child.receive(room, wait))? {
-            Err(Rc::INSUFFICIENT_BUFFER) => {}
+            Err(error) if error.code() == ReturnCode::INSUFFICIENT_BUFFER => {}
             answer => return answer.map(drop),
         }
         let left = || match deadline.remaining() {
@@ -75,7 +75,7 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
         let size = child.response_size(left())?;
         if size > MAX_RESPONSE {
             return Err(fail!(
-                Rc::MALFORMED_RESPONSE,
+                ReturnCode::MALFORMED_RESPONSE,
                 "the TCTI that is recorded announces a response of {size} bytes; {MAX_RESPONSE} are possible"
             ));
         }
@@ -88,11 +88,10 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
     }
 
     /// Notes what was asked of the child and, when it refused, its code.
-    fn note_answer(&mut self, direction: Direction, what: &str, answer: Result<()>) {
-        let code = Rc::to_c(answer);
-        match answer {
+    fn note_answer(&mut self, direction: Direction, what: &str, answer: &Result<()>) {
+        match answer.as_ref().map_err(Error::code) {
             Ok(()) => self.note(direction, what),
-            Err(rc) => self.note(direction, &format!("{what}: error {code:#x} ({rc:?})")),
+            Err(code) => self.note(direction, &format!("{what}: error {:#x} ({code:?})", code.to_c())),
         }
     }
 }
@@ -110,14 +109,16 @@ fn flaw(response: &[u8]) -> Option<String> {
     }
 }
 
-impl Open for Pcap<tcti_loader::Child> {
+impl Module for Pcap<tcti_loader::Child> {
     const MAGIC: u64 = 0x9cf4_5c5d_7d9d_0d3f;
     const SIZE_OPTIONAL: bool = true;
     const WRAPPED: Option<Wrapped<Self>> = Some(Wrapped {
         offset: layout::CHILD,
         context: |pcap| pcap.child.as_ref().map_or(null_mut(), tcti_loader::Child::as_ptr),
     });
+}
 
+impl Open for Pcap<tcti_loader::Child> {
     fn open(conf: Conf<'_>) -> Result<Pcap<tcti_loader::Child>> {
         let conf = conf.c_str().map(ToOwned::to_owned);
         Pcap::new(move || tcti_loader::open(&NameConf::parse(conf.as_deref())?), Target::from_environment())
@@ -130,7 +131,7 @@ impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
         self.capture.record(Direction::ToTpm, command, None);
         let sent = self.between_commands(|child| child.transmit(command));
         if sent.is_err() {
-            self.note_answer(Direction::ToHost, "transmit", sent);
+            self.note_answer(Direction::ToHost, "transmit", &sent);
         }
         sent
     }
@@ -141,10 +142,10 @@ impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
                 self.capture.record(Direction::ToHost, rx.as_slice(), flaw(rx.as_slice()).as_deref());
                 Ok(Progress::Complete)
             }
-            Err(Rc::TRY_AGAIN) => Ok(Progress::Pending),
-            Err(rc) => {
-                self.note_answer(Direction::ToHost, "receive", Err(rc));
-                Err(rc)
+            Err(error) if error.code() == ReturnCode::TRY_AGAIN => Ok(Progress::Pending),
+            refused => {
+                self.note_answer(Direction::ToHost, "receive", &refused);
+                refused.map(|()| Progress::Complete)
             }
         }
     }
@@ -153,19 +154,19 @@ impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
     fn abandon(&mut self) {}
 
     /// The TCTI that is recorded notices the fork for itself.
-    fn inherited(&mut self, _inheritance: Inheritance) {
-        self.capture.inherited();
+    fn after_fork(&mut self, _inheritance: Inheritance) {
+        self.capture.after_fork();
     }
 
     const CANCEL: Option<Cancel<Self>> = Some(|pcap| {
-        let cancelled = pcap.child.as_mut().ok_or(Rc::IO_ERROR)?.cancel();
-        pcap.note_answer(Direction::ToTpm, "cancel", cancelled);
+        let cancelled = pcap.child.as_mut().ok_or(ReturnCode::IO_ERROR)?.cancel();
+        pcap.note_answer(Direction::ToTpm, "cancel", &cancelled);
         cancelled
     });
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|pcap, locality| {
         let set = pcap.between_commands(|child| child.set_locality(locality));
-        pcap.note_answer(Direction::ToTpm, &format!("locality {locality}"), set);
+        pcap.note_answer(Direction::ToTpm, &format!("locality {locality}"), &set);
         if set.is_ok() {
             pcap.locality = Some(locality);
         }

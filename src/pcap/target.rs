@@ -12,7 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use tcti_core::io::{above_stdio, runs_with_foreign_rights};
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Error, Result, ReturnCode, fail};
 
 /// The environment variable that names the file.
 const VARIABLE: &str = "TCTI_PCAP_FILE";
@@ -54,10 +54,10 @@ impl Target {
     }
 
     /// The error of a target that cannot be opened or written.
-    pub fn refused(&self, error: &io::Error) -> Rc {
+    pub fn refused(&self, error: &io::Error) -> Error {
         let rc = match error.kind() {
-            io::ErrorKind::PermissionDenied => Rc::NOT_PERMITTED,
-            _ => Rc::IO_ERROR,
+            io::ErrorKind::PermissionDenied => ReturnCode::NOT_PERMITTED,
+            _ => ReturnCode::IO_ERROR,
         };
         let hint = match error.raw_os_error() {
             Some(libc::ENXIO) => " (nobody reads this pipe)",
@@ -133,7 +133,7 @@ mod tests {
         let (path, link) = (dir.path().join("capture"), dir.path().join("link"));
         symlink(&path, &link).unwrap();
         let link: &'static Path = Box::leak(link.into_boxed_path());
-        assert_eq!(Target::Default(link).open().err(), Some(Rc::IO_ERROR));
+        assert_eq!(Target::Default(link).open().err(), Some(ReturnCode::IO_ERROR.into()));
         assert!(!path.exists());
         Target::Chosen(link.into()).open().unwrap();
         assert!(path.exists());
@@ -144,8 +144,8 @@ mod tests {
     fn what_cannot_be_opened_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let open = |path: &Path| Target::Chosen(path.into()).open().err();
-        assert_eq!(open(dir.path()), Some(Rc::IO_ERROR));
-        assert_eq!(open(&dir.path().join("missing/capture")), Some(Rc::IO_ERROR));
+        assert_eq!(open(dir.path()), Some(ReturnCode::IO_ERROR.into()));
+        assert_eq!(open(&dir.path().join("missing/capture")), Some(ReturnCode::IO_ERROR.into()));
         let pipe = dir.path().join("pipe");
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -155,6 +155,6 @@ mod tests {
             0,
         )
         .unwrap();
-        assert_eq!(open(&pipe), Some(Rc::IO_ERROR), "nobody reads, and nothing waits");
+        assert_eq!(open(&pipe), Some(ReturnCode::IO_ERROR.into()), "nobody reads, and nothing waits");
     }
 }

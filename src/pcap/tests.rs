@@ -18,9 +18,9 @@ enum Answer {
     Response(Vec<u8>),
     TryAgain,
     /// It fails and takes the next command, as ours do.
-    Fail(Rc),
+    Fail(ReturnCode),
     /// It fails and goes on waiting, as some C modules do.
-    Stuck(Rc),
+    Stuck(ReturnCode),
 }
 
 /// The child's side of the world.
@@ -35,7 +35,7 @@ struct World {
     sent: Vec<Vec<u8>>,
     localities: Vec<u8>,
     /// The answer of transmit, cancel and setLocality when they do not work.
-    refusal: Option<Rc>,
+    refusal: Option<ReturnCode>,
     /// What it says when it is asked for a size, if that is not the size.
     guess: Option<usize>,
     fd: i32,
@@ -53,15 +53,15 @@ impl Scripted {
     fn next(&self) -> Result<Vec<u8>> {
         let mut world = self.world();
         if !world.due {
-            return Err(Rc::BAD_SEQUENCE);
+            return Err(ReturnCode::BAD_SEQUENCE.into());
         }
         match world.answers.pop_front().expect("an answer is scripted") {
             Answer::Response(bytes) => Ok(bytes),
-            Answer::TryAgain => Err(Rc::TRY_AGAIN),
-            Answer::Stuck(rc) => Err(rc),
+            Answer::TryAgain => Err(ReturnCode::TRY_AGAIN.into()),
+            Answer::Stuck(rc) => Err(rc.into()),
             Answer::Fail(rc) => {
                 world.due = false;
-                Err(rc)
+                Err(rc.into())
             }
         }
     }
@@ -71,7 +71,7 @@ impl Tcti for Scripted {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
         let mut world = self.world();
         if world.due {
-            return Err(Rc::BAD_SEQUENCE);
+            return Err(ReturnCode::BAD_SEQUENCE.into());
         }
         world.refusal.map_or(Ok(()), Err)?;
         world.sent.push(command.to_vec());
@@ -96,7 +96,7 @@ impl Tcti for Scripted {
             }
             None => {
                 self.world().answers.push_front(Answer::Response(response));
-                Err(Rc::INSUFFICIENT_BUFFER)
+                Err(ReturnCode::INSUFFICIENT_BUFFER.into())
             }
         }
     }
@@ -169,7 +169,7 @@ fn open(world: &Shared, file: &Path) -> Result<Pcap<Scripted>> {
     let open = move || {
         let mut inside = world.lock().unwrap();
         if inside.refuses_to_open {
-            return Err(Rc::NO_CONNECTION);
+            return Err(ReturnCode::NO_CONNECTION.into());
         }
         inside.opened += 1;
         inside.due = false;
@@ -206,7 +206,7 @@ fn a_child_that_does_not_open_leaves_no_capture() {
     let file = dir.path().join("capture");
     let world = Shared::default();
     world.lock().unwrap().refuses_to_open = true;
-    assert_eq!(open(&world, &file).err(), Some(Rc::NO_CONNECTION));
+    assert_eq!(open(&world, &file).err(), Some(ReturnCode::NO_CONNECTION.into()));
     assert!(!file.exists());
 }
 
@@ -215,7 +215,7 @@ fn try_again_loses_and_records_nothing() {
     let mut bench = Bench::new(&[Answer::TryAgain, Answer::TryAgain, response()]);
     bench.session.transmit(GET_RANDOM).unwrap();
     for _ in 0..2 {
-        assert_eq!(bench.session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+        assert_eq!(bench.session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
     }
     assert_eq!(bench.receive(), Ok(OK.to_vec()));
     assert_eq!(bench.seen(), ["command", "response"]);
@@ -241,10 +241,10 @@ fn a_response_larger_than_any_tpm_has_passes() {
 
 #[test]
 fn codes_of_the_child_pass_through_and_are_noted() {
-    let foreign = Rc::from_c(0x0007_000b).unwrap_err();
-    let mut bench = Bench::new(&[Answer::Fail(foreign), Answer::Fail(Rc::IO_ERROR), response()]);
-    assert_eq!(bench.exchange(), Err(foreign));
-    assert_eq!(bench.exchange(), Err(Rc::IO_ERROR));
+    let foreign = ReturnCode::from_c(0x0007_000b).unwrap_err().code();
+    let mut bench = Bench::new(&[Answer::Fail(foreign), Answer::Fail(ReturnCode::IO_ERROR), response()]);
+    assert_eq!(bench.exchange(), Err(foreign.into()));
+    assert_eq!(bench.exchange(), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!(bench.exchange(), Ok(OK.to_vec()));
     assert_eq!(bench.world().opened, 1, "a child that recovers is kept");
     assert_eq!(
@@ -263,8 +263,8 @@ fn codes_of_the_child_pass_through_and_are_noted() {
 #[test]
 fn a_command_that_is_not_taken_is_recorded_too() {
     let mut bench = Bench::new(&[response()]);
-    bench.world().refusal = Some(Rc::NO_CONNECTION);
-    assert_eq!(bench.exchange(), Err(Rc::NO_CONNECTION));
+    bench.world().refusal = Some(ReturnCode::NO_CONNECTION);
+    assert_eq!(bench.exchange(), Err(ReturnCode::NO_CONNECTION.into()));
     bench.world().refusal = None;
     assert_eq!(bench.exchange(), Ok(OK.to_vec()));
     assert_eq!(bench.seen(), ["command", "transmit: error 0xa0008 (NO_CONNECTION)", "command", "response"]);
@@ -273,9 +273,9 @@ fn a_command_that_is_not_taken_is_recorded_too() {
 #[test]
 fn a_child_that_does_not_recover_is_opened_anew() {
     let late = Answer::Response(large(12));
-    let mut bench = Bench::new(&[Answer::Stuck(Rc::IO_ERROR), late.clone(), response()]);
+    let mut bench = Bench::new(&[Answer::Stuck(ReturnCode::IO_ERROR), late.clone(), response()]);
     bench.session.set_locality(2).unwrap();
-    assert_eq!(bench.exchange(), Err(Rc::IO_ERROR));
+    assert_eq!(bench.exchange(), Err(ReturnCode::IO_ERROR.into()));
     bench.world().answers.pop_front(); // with the old child its late response goes
     assert_eq!(bench.exchange(), Ok(OK.to_vec()));
     assert_eq!(bench.world().opened, 2);
@@ -294,12 +294,12 @@ fn a_child_that_does_not_recover_is_opened_anew() {
 
 #[test]
 fn a_child_that_does_not_open_anew_is_tried_again_with_each_command() {
-    let mut bench = Bench::new(&[Answer::Stuck(Rc::IO_ERROR), response()]);
-    assert_eq!(bench.exchange(), Err(Rc::IO_ERROR));
+    let mut bench = Bench::new(&[Answer::Stuck(ReturnCode::IO_ERROR), response()]);
+    assert_eq!(bench.exchange(), Err(ReturnCode::IO_ERROR.into()));
     bench.world().refuses_to_open = true;
     for _ in 0..2 {
-        assert_eq!(bench.exchange(), Err(Rc::NO_CONNECTION));
-        assert_eq!(bench.session.set_locality(1), Err(Rc::NO_CONNECTION));
+        assert_eq!(bench.exchange(), Err(ReturnCode::NO_CONNECTION.into()));
+        assert_eq!(bench.session.set_locality(1), Err(ReturnCode::NO_CONNECTION.into()));
     }
     bench.world().refuses_to_open = false;
     assert_eq!(bench.exchange(), Ok(OK.to_vec()));
@@ -310,8 +310,8 @@ fn a_response_that_is_none_ends_the_exchange_and_is_recorded() {
     let mut longer = OK.to_vec();
     longer.push(0);
     let mut bench = Bench::new(&[Answer::Response(longer), Answer::Response(vec![0x80]), response()]);
-    assert_eq!(bench.exchange(), Err(Rc::MALFORMED_RESPONSE));
-    assert_eq!(bench.exchange(), Err(Rc::MALFORMED_RESPONSE));
+    assert_eq!(bench.exchange(), Err(ReturnCode::MALFORMED_RESPONSE.into()));
+    assert_eq!(bench.exchange(), Err(ReturnCode::MALFORMED_RESPONSE.into()));
     assert_eq!(bench.exchange(), Ok(OK.to_vec()));
     let seen = bench.seen();
     assert_eq!(seen[1], "malformed response: the header says 20 bytes, 21 came");
@@ -322,7 +322,7 @@ fn a_response_that_is_none_ends_the_exchange_and_is_recorded() {
 fn a_size_that_nothing_has_is_malformed_and_the_child_opened_anew() {
     let mut bench = Bench::new(&[Answer::Response(large(5000))]);
     bench.world().guess = Some(usize::MAX);
-    assert_eq!(bench.exchange(), Err(Rc::MALFORMED_RESPONSE));
+    assert_eq!(bench.exchange(), Err(ReturnCode::MALFORMED_RESPONSE.into()));
     bench.world().answers = [response()].into();
     assert_eq!(bench.exchange(), Ok(OK.to_vec()));
     assert_eq!(bench.world().opened, 2);
@@ -332,8 +332,8 @@ fn a_size_that_nothing_has_is_malformed_and_the_child_opened_anew() {
 fn cancel_passes_through_and_is_noted() {
     let mut bench = Bench::new(&[response()]);
     bench.session.transmit(GET_RANDOM).unwrap();
-    bench.world().refusal = Some(Rc::NOT_IMPLEMENTED);
-    assert_eq!(bench.session.cancel(), Err(Rc::NOT_IMPLEMENTED));
+    bench.world().refusal = Some(ReturnCode::NOT_IMPLEMENTED);
+    assert_eq!(bench.session.cancel(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
     assert_eq!(bench.session.state(), State::Awaiting, "the response is still due");
     bench.world().refusal = None;
     bench.session.cancel().unwrap();
@@ -346,8 +346,8 @@ fn cancel_passes_through_and_is_noted() {
 fn locality_passes_through_and_is_noted() {
     let mut bench = Bench::new(&[]);
     bench.session.set_locality(3).unwrap();
-    bench.world().refusal = Some(Rc::NOT_IMPLEMENTED);
-    assert_eq!(bench.session.set_locality(4), Err(Rc::NOT_IMPLEMENTED));
+    bench.world().refusal = Some(ReturnCode::NOT_IMPLEMENTED);
+    assert_eq!(bench.session.set_locality(4), Err(ReturnCode::NOT_IMPLEMENTED.into()));
     assert_eq!(bench.world().localities, [3]);
     assert_eq!(bench.seen(), ["locality 3", "locality 4: error 0xa0002 (NOT_IMPLEMENTED)"]);
 }
@@ -364,8 +364,8 @@ fn poll_handles_are_those_of_the_child_until_the_response_is_here() {
     bench.world().fd = 77;
     bench.session.receive(None, Wait::Forever).unwrap();
     assert_eq!(handle(&mut bench).events, libc::POLLOUT, "the response is here");
-    bench.world().refusal = Some(Rc::NOT_IMPLEMENTED);
-    assert_eq!(bench.session.poll_handles(), Err(Rc::NOT_IMPLEMENTED));
+    bench.world().refusal = Some(ReturnCode::NOT_IMPLEMENTED);
+    assert_eq!(bench.session.poll_handles(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
 }
 
 #[test]

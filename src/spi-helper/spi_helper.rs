@@ -1,59 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TPM interface over a program's functions.
+//! A TPM on a SPI bus that the program drives with functions of its own: [`open`].
 
 pub mod abi;
 mod sys;
 
 use abi::TSS2_TCTI_SPI_HELPER_PLATFORM;
-use sys::Platform;
-use tcti_core::{Before, Company, Inheritance, Module, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
-use tcti_tis::{MAGIC, Tis};
+use tcti_core::{Result, ReturnCode, fail};
+use tcti_tis::Tis;
 
-/// A TPM that a program's functions reach.
-pub struct Helper(Tis<Platform>);
+pub use sys::Platform;
 
-impl Helper {
-    /// Opens it. From now on the platform is ours, so that its `finalize` is called at the end.
-    pub fn open(platform: Option<&TSS2_TCTI_SPI_HELPER_PLATFORM>) -> Result<Helper> {
-        let platform =
-            platform.ok_or_else(|| fail!(Rc::BAD_VALUE, "the pointer to the functions of the platform is NULL"))?;
-        let mut tis = Tis::over(Platform::new(*platform)?)?;
-        tis.bus_mut().keep();
-        Ok(Helper(tis))
-    }
-}
-
-impl Module for Helper {
-    const MAGIC: u64 = MAGIC;
-    const TOO_SMALL: Rc = Rc::INSUFFICIENT_BUFFER; // as the C module
-}
-
-impl Transport for Helper {
-    fn send(&mut self, command: &[u8]) -> Result<()> {
-        self.0.send(command)
-    }
-
-    fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        self.0.recv(rx, wait)
-    }
-
-    fn abandon(&mut self) {
-        self.0.abandon();
-    }
-
-    fn inherited(&mut self, inheritance: Inheritance) {
-        self.0.inherited(inheritance);
-    }
-
-    fn is_shared(&self) -> bool {
-        self.0.is_shared()
-    }
-
-    fn resume(&mut self, before: Before) -> Result<()> {
-        self.0.resume(before)
-    }
-
-    fn close(&mut self, company: Company) {
-        self.0.close(company);
-    }
+/// Opens the TPM. After success the platform is ours, so that its `finalize` is called at the end; after an error
+/// `user_data` still belongs to the caller.
+pub fn open(platform: Option<&TSS2_TCTI_SPI_HELPER_PLATFORM>) -> Result<Tis<Platform>> {
+    let platform =
+        platform.ok_or_else(|| fail!(ReturnCode::BAD_VALUE, "the pointer to the functions of the platform is NULL"))?;
+    let mut tis = Tis::over(Platform::new(*platform)?)?;
+    tis.bus_mut().keep();
+    Ok(tis)
 }

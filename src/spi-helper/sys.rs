@@ -6,11 +6,11 @@ use crate::abi::TSS2_TCTI_SPI_HELPER_PLATFORM;
 use core::ffi::{c_int, c_void};
 use core::ptr::{null, null_mut};
 use tcti_core::abi::TSS2_RC;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 use tcti_tis::{Bus, ChipSelect, Clock, Transfer};
 
 /// What is called. The functions are required ones, and both ends of a transaction are there or neither is.
-pub(crate) struct Platform {
+pub struct Platform {
     user_data: *mut c_void,
     sleep_ms: unsafe extern "C" fn(*mut c_void, c_int) -> TSS2_RC,
     start_timeout: unsafe extern "C" fn(*mut c_void, c_int) -> TSS2_RC,
@@ -29,14 +29,14 @@ impl Platform {
     /// `BAD_VALUE` when a function is missing.
     pub(crate) fn new(given: TSS2_TCTI_SPI_HELPER_PLATFORM) -> Result<Platform> {
         fn required<F>(function: Option<F>, name: &str) -> Result<F> {
-            function.ok_or_else(|| fail!(Rc::BAD_VALUE, "the platform has no function {name}"))
+            function.ok_or_else(|| fail!(ReturnCode::BAD_VALUE, "the platform has no function {name}"))
         }
         let chip_select = match (given.spi_acquire, given.spi_release) {
             (Some(acquire), Some(release)) => Some([acquire, release]),
             (None, None) => None,
             _ => {
                 return Err(fail!(
-                    Rc::BAD_VALUE,
+                    ReturnCode::BAD_VALUE,
                     "the platform has one of spi_acquire and spi_release; wanted are both or neither"
                 ));
             }
@@ -67,7 +67,8 @@ impl Platform {
 
 /// What a function answers, for us.
 fn done(rc: TSS2_RC, name: &str) -> Result<()> {
-    Rc::from_c(rc).map_err(|_| fail!(Rc::IO_ERROR, "the platform's function {name} answers error {rc:#x}"))
+    ReturnCode::from_c(rc)
+        .map_err(|_| fail!(ReturnCode::IO_ERROR, "the platform's function {name} answers error {rc:#x}"))
 }
 
 fn millis(millis: u32) -> c_int {
@@ -136,7 +137,7 @@ impl Drop for Platform {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Helper;
+    use crate::open;
     use core::mem::zeroed;
     use sim_tis::{Faults, Sim};
     use tcti_core::abi::TSS2_TCTI_CONTEXT_COMMON_V2;
@@ -239,8 +240,8 @@ mod tests {
             let mut caller = Caller([0; CONTEXT_SIZE.div_ceil(8)]);
             let mut size = CONTEXT_SIZE;
             // SAFETY: the memory has CONTEXT_SIZE bytes.
-            let rc = unsafe { init_with(caller.0.as_mut_ptr().cast(), &mut size, platform, Helper::open) };
-            (caller, Rc::from_c(rc))
+            let rc = unsafe { init_with(caller.0.as_mut_ptr().cast(), &mut size, platform, open) };
+            (caller, ReturnCode::from_c(rc))
         }
 
         fn head(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
@@ -252,11 +253,11 @@ mod tests {
             let head = self.head();
             let ctx = self.0.as_mut_ptr().cast();
             // SAFETY: as a C caller would.
-            Rc::from_c(unsafe { head.v1.transmit.unwrap()(ctx, GET_RANDOM.len(), GET_RANDOM.as_ptr()) })?;
+            ReturnCode::from_c(unsafe { head.v1.transmit.unwrap()(ctx, GET_RANDOM.len(), GET_RANDOM.as_ptr()) })?;
             let mut response = vec![0; 64];
             let mut size = response.len();
             // SAFETY: as a C caller would.
-            Rc::from_c(unsafe { head.v1.receive.unwrap()(ctx, &mut size, response.as_mut_ptr(), -1) })?;
+            ReturnCode::from_c(unsafe { head.v1.receive.unwrap()(ctx, &mut size, response.as_mut_ptr(), -1) })?;
             response.truncate(size);
             Ok(response)
         }
@@ -305,7 +306,7 @@ mod tests {
             unsafe { zeroed() },
         ];
         for platform in without {
-            assert_eq!(Caller::open(&platform).1, Err(Rc::BAD_VALUE));
+            assert_eq!(Caller::open(&platform).1, Err(ReturnCode::BAD_VALUE.into()));
         }
         assert_eq!((program.sim.transactions(), program.finalized), (0, 0));
         let mut caller = Caller::open(&TSS2_TCTI_SPI_HELPER_PLATFORM { finalize: None, ..whole });
@@ -317,12 +318,12 @@ mod tests {
     fn without_functions_there_is_a_size_but_no_context() {
         let mut size = 0;
         // SAFETY: no memory is passed.
-        assert_eq!(unsafe { init_with(null_mut(), &mut size, null(), Helper::open) }, 0);
+        assert_eq!(unsafe { init_with(null_mut(), &mut size, null(), open) }, 0);
         assert_eq!(size, CONTEXT_SIZE);
         let mut memory = [0_u64; CONTEXT_SIZE.div_ceil(8)];
         // SAFETY: the memory has CONTEXT_SIZE bytes.
-        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, null(), Helper::open) };
-        assert_eq!(Rc::from_c(rc), Err(Rc::BAD_VALUE));
+        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, null(), open) };
+        assert_eq!(ReturnCode::from_c(rc), Err(ReturnCode::BAD_VALUE.into()));
     }
 
     #[test]
@@ -331,8 +332,11 @@ mod tests {
         let mut size = CONTEXT_SIZE - 1;
         let mut memory = [0_u64; CONTEXT_SIZE / 8];
         // SAFETY: the memory has more bytes than we say.
-        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, &program.platform(), Helper::open) };
-        assert_eq!((Rc::from_c(rc), program.sim.transactions()), (Err(Rc::INSUFFICIENT_BUFFER), 0));
+        let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, &program.platform(), open) };
+        assert_eq!(
+            (ReturnCode::from_c(rc), program.sim.transactions()),
+            (Err(ReturnCode::INSUFFICIENT_BUFFER.into()), 0)
+        );
     }
 
     #[test]
@@ -341,14 +345,14 @@ mod tests {
             let busy = Faults { ready_after: 9, data_after: 9, ..Faults::default() };
             let mut program = Program::new(busy);
             program.fails = name;
-            assert_eq!(Caller::open(&program.platform()).1, Err(Rc::IO_ERROR), "{name} in Init");
+            assert_eq!(Caller::open(&program.platform()).1, Err(ReturnCode::IO_ERROR.into()), "{name} in Init");
             assert_eq!(program.finalized, 0);
             program.fails = "";
             let (mut caller, opened) = Caller::open(&program.platform());
             assert_eq!(opened, Ok(()));
             assert_eq!(caller.run().unwrap(), OK); // after it the TPM is not ready at once, and the timer is used
             program.fails = name;
-            assert_eq!(caller.run(), Err(Rc::IO_ERROR), "{name} in a command");
+            assert_eq!(caller.run(), Err(ReturnCode::IO_ERROR.into()), "{name} in a command");
             program.fails = "";
             assert_eq!(caller.run().unwrap(), OK);
             caller.finalize();

@@ -6,7 +6,7 @@
 
 use rusb::Error;
 use std::time::{Duration, Instant};
-use tcti_core::{Conf, Inheritance, Rc, Result, fail};
+use tcti_core::{Conf, Inheritance, Result, ReturnCode, fail};
 use tcti_tis::{Bus, Clock, HEADER_SIZE, MAX_DATA, OpenBus, SystemClock, Transfer};
 
 /// Most bytes of a transaction.
@@ -99,24 +99,24 @@ fn shift(stick: &mut impl Stick, out: &[u8], into: &mut [u8]) -> core::result::R
 }
 
 /// Says what went wrong with the stick. One that was unplugged is `NO_CONNECTION`.
-fn broken(serial: &str, what: &str, error: Error) -> Rc {
+fn broken(serial: &str, what: &str, error: Error) -> tcti_core::Error {
     let stick = format!("the LetsTrust-TPM2Go \"{serial}\"");
     match error {
         Error::NoDevice | Error::NotFound => fail!(
-            Rc::NO_CONNECTION,
+            ReturnCode::NO_CONNECTION,
             "{stick} was unplugged. Plug it in again; the next command looks for it, and its TPM has to be started \
              (TPM2_Startup)"
         ),
         Error::Timeout => fail!(
-            Rc::IO_ERROR,
+            ReturnCode::IO_ERROR,
             "{stick} {what} within {} ms. The next command opens it anew; if that does not help, unplug it and plug it \
              in again",
             TIMEOUT.as_millis()
         ),
         Error::Pipe => {
-            fail!(Rc::IO_ERROR, "{stick} {what}: it refuses the transfer (stall). Is this a LetsTrust-TPM2Go?")
+            fail!(ReturnCode::IO_ERROR, "{stick} {what}: it refuses the transfer (stall). Is this a LetsTrust-TPM2Go?")
         }
-        error => fail!(Rc::IO_ERROR, "{stick} {what}: {error}. The next command opens it anew"),
+        error => fail!(ReturnCode::IO_ERROR, "{stick} {what}: {error}. The next command opens it anew"),
     }
 }
 
@@ -132,17 +132,17 @@ impl<F: Find> Bus for Bridge<F> {
 
     fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
         // Why there is none was said when it was lost.
-        let Some(stick) = &mut self.stick else { return Err(Rc::NO_CONNECTION) };
+        let Some(stick) = &mut self.stick else { return Err(ReturnCode::NO_CONNECTION.into()) };
         let (mut zeroes, mut nobody) = ([0; MAX_TRANSFER], [0; MAX_TRANSFER]);
         let count = transfer.len();
         let out = transfer.out.or(zeroes.get_mut(..count).map(|zeroes| &*zeroes));
         let into = transfer.into.or(nobody.get_mut(..count));
-        let (Some(out), Some(into)) = (out, into) else { return Err(Rc::BAD_VALUE) };
+        let (Some(out), Some(into)) = (out, into) else { return Err(ReturnCode::BAD_VALUE.into()) };
         shift(stick, out, into).map_err(|(what, error)| {
             self.stick = None;
             match error {
                 // Only at the end of a context whose stick has another one by now.
-                Error::Busy => Rc::NO_CONNECTION,
+                Error::Busy => ReturnCode::NO_CONNECTION.into(),
                 error => broken(&self.serial, what, error),
             }
         })
@@ -169,7 +169,7 @@ impl<F: Find> Bus for Bridge<F> {
     }
 
     /// Neither used nor given back: the parent has it claimed, and may have been inside it on another thread.
-    fn inherited(&mut self, _inheritance: Inheritance) {
+    fn after_fork(&mut self, _inheritance: Inheritance) {
         core::mem::forget(self.stick.take());
     }
 

@@ -4,8 +4,8 @@
 #![forbid(unsafe_code)]
 
 use crate::bridge::Find;
-use crate::ere::Ere;
 use crate::lease::{Lease, Leases, Takeover};
+use crate::posix_regex::PosixRegex;
 use crate::stick::{OpenStick, UsbStick};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -13,7 +13,7 @@ use rusb::{Context, Device, DeviceDescriptor, Error, UsbContext};
 use std::fs;
 use std::path::PathBuf;
 use tcti_core::io::hold_stdio;
-use tcti_core::{Conf, Rc, Result, fail};
+use tcti_core::{Conf, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
 /// As the C module has it: pi3g, LetsTrust-TPM2Go.
@@ -33,20 +33,23 @@ fn context() -> rusb::Result<Context> {
 static LEASES: Leases<UsbStick> = Leases::new();
 
 /// Claims a stick, or takes it over when a context of this process has it.
-fn claim(device: &Device<Context>, opened: OpenStick) -> core::result::Result<Lease<UsbStick>, Miss> {
+fn claim(device: &Device<Context>, opened: OpenStick) -> core::result::Result<Lease<UsbStick>, (Cause, String)> {
     let place = (device.bus_number(), device.address());
     match opened.claim() {
         Ok(stick) => Ok(LEASES.lease(stick, place)),
         Err(Error::Busy) => match LEASES.take_over(place) {
             Takeover::Taken(lease) => Ok(lease),
-            Takeover::AtWork => Err(Miss::Busy(format!("{} is at work for this program", path(device).display()))),
-            Takeover::Inherited => Err(Miss::Inherited(format!(
-                "{} is claimed by the process that this one was forked from",
-                path(device).display()
-            ))),
-            Takeover::NotHere => Err(Miss::of(device, Error::Busy)),
+            Takeover::AtWork => Err((Cause::Busy, format!("{} is at work for this program", path(device).display()))),
+            Takeover::Inherited => {
+                let path = path(device);
+                Err((
+                    Cause::Inherited,
+                    format!("{} is claimed by the process that this one was forked from", path.display()),
+                ))
+            }
+            Takeover::NotHere => Err((Cause::Busy, reason(device, Error::Busy))),
         },
-        Err(error) => Err(Miss::of(device, error)),
+        Err(error) => Err((Cause::of(error), reason(device, error))),
     }
 }
 
@@ -64,50 +67,53 @@ fn known_serial(device: &Device<Context>) -> Option<String> {
 
 /// The stick that a configuration string means.
 pub struct Search {
-    serial: Option<Ere>,
+    serial: Option<PosixRegex>,
 }
 
-/// Why a stick is not the one, the nearest to success last.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Miss {
-    Serial(String),
-    Broken(String),
-    Busy(String),
-    Inherited(String),
-    Denied(String),
+/// Why a stick does not open, the nearest to success last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    /// Its serial number is not the wanted one.
+    Serial,
+    Broken,
+    Busy,
+    /// It is open in a process that this one was forked from.
+    Inherited,
+    Denied,
 }
 
-impl Miss {
-    fn of(device: &Device<Context>, error: Error) -> Miss {
-        let path = path(device);
+impl Cause {
+    fn of(error: Error) -> Cause {
         match error {
-            Error::Access => Miss::Denied(diagnosis::reason(&path, Errno::EACCES)),
-            Error::Busy => Miss::Busy(format!("{} is in use by another program", path.display())),
-            error => Miss::Broken(format!("{}: {error}", path.display())),
+            Error::Access => Cause::Denied,
+            Error::Busy => Cause::Busy,
+            _ => Cause::Broken,
         }
     }
 
-    fn text(&self) -> &str {
+    fn remedy(self) -> &'static str {
         match self {
-            Miss::Serial(text) | Miss::Broken(text) | Miss::Busy(text) | Miss::Inherited(text) | Miss::Denied(text) => {
-                text
-            }
-        }
-    }
-
-    fn remedy(&self) -> &'static str {
-        match self {
-            Miss::Serial(_) => "Plug that stick in, or correct the serial number",
-            Miss::Broken(_) => "Unplug it and plug it in again",
-            Miss::Busy(_) => "Wait for it or end it, or share the stick through tpm2-abrmd",
-            Miss::Inherited(_) => {
+            Cause::Serial => "Plug that stick in, or correct the serial number",
+            Cause::Broken => "Unplug it and plug it in again",
+            Cause::Busy => "Wait for it or end it, or share the stick through tpm2-abrmd",
+            Cause::Inherited => {
                 "USB devices cannot be shared by fork: open the TCTI after the fork, in the process that uses it"
             }
-            Miss::Denied(_) => {
+            Cause::Denied => {
                 "Install the udev rules that give the stick to group tss and to the user at the seat, then plug it in \
                  again; or add yourself to group tss (usermod -a -G tss USER, then log in anew)"
             }
         }
+    }
+}
+
+/// What libusb said of a device, for a person.
+fn reason(device: &Device<Context>, error: Error) -> String {
+    let path = path(device);
+    match error {
+        Error::Access => diagnosis::reason(&path, Errno::EACCES),
+        Error::Busy => format!("{} is in use by another program", path.display()),
+        error => format!("{}: {error}", path.display()),
     }
 }
 
@@ -118,13 +124,13 @@ impl Search {
         device: &Device<Context>,
         descriptor: &DeviceDescriptor,
         same: Option<&str>,
-    ) -> Option<core::result::Result<Lease<UsbStick>, Miss>> {
-        let other = |serial: &str| Some(Err(Miss::Serial(format!("one has \"{serial}\""))));
+    ) -> Option<core::result::Result<Lease<UsbStick>, (Cause, String)>> {
+        let other = |serial: &str| Some(Err((Cause::Serial, format!("one has \"{serial}\""))));
         match OpenStick::open(device, descriptor) {
             Err(Error::NoDevice | Error::NotFound) => None,
             Err(error) => match known_serial(device) {
                 Some(serial) if !self.is_wanted(&serial, same) => other(&serial),
-                _ => Some(Err(Miss::of(device, error))),
+                _ => Some(Err((Cause::of(error), reason(device, error)))),
             },
             Ok(opened) if !self.is_wanted(opened.serial(), same) => other(opened.serial()),
             Ok(opened) => Some(claim(device, opened)),
@@ -132,25 +138,25 @@ impl Search {
     }
 
     /// Why none opens.
-    fn none(&self, misses: &[Miss], same: Option<&str>) -> Rc {
+    fn none(&self, reasons: &[(Cause, String)], same: Option<&str>) -> tcti_core::Error {
         let wanted = match (same, &self.serial) {
             (Some(serial), _) => format!(" with the serial number \"{serial}\""),
-            (None, Some(ere)) => format!(" whose serial number matches \"{}\"", ere.text()),
+            (None, Some(posix_regex)) => format!(" whose serial number matches \"{}\"", posix_regex.text()),
             (None, None) => String::new(),
         };
-        let absent = if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR };
-        let Some(nearest) = misses.iter().max() else {
+        let absent = if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR };
+        let Some(nearest) = reasons.iter().map(|(cause, _)| *cause).max() else {
             return fail!(
                 absent,
                 "no LetsTrust-TPM2Go{wanted} is plugged in (lsusb -d {VENDOR:04x}:{PRODUCT:04x} lists them). Without \
                  one, use a simulator: TCTI swtpm or libtpms"
             );
         };
-        let reasons: Vec<&str> = misses.iter().map(Miss::text).collect();
+        let reasons: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
         let code = match nearest {
-            Miss::Denied(_) => Rc::NOT_PERMITTED,
-            Miss::Serial(_) => absent,
-            Miss::Broken(_) | Miss::Busy(_) | Miss::Inherited(_) => Rc::IO_ERROR,
+            Cause::Denied => ReturnCode::NOT_PERMITTED,
+            Cause::Serial => absent,
+            Cause::Broken | Cause::Busy | Cause::Inherited => ReturnCode::IO_ERROR,
         };
         fail!(code, "no LetsTrust-TPM2Go{wanted} opens: {}. {}", reasons.join("; "), nearest.remedy())
     }
@@ -158,7 +164,7 @@ impl Search {
     fn is_wanted(&self, serial: &str, same: Option<&str>) -> bool {
         match same {
             Some(same) => serial == same,
-            None => self.serial.as_ref().is_none_or(|ere| ere.matches(serial)),
+            None => self.serial.as_ref().is_none_or(|posix_regex| posix_regex.matches(serial)),
         }
     }
 }
@@ -167,15 +173,15 @@ impl Find for Search {
     type Stick = Lease<UsbStick>;
 
     fn parse(conf: Conf<'_>) -> Result<Search> {
-        Ok(Search { serial: conf.c_str().map(Ere::parse).transpose()? })
+        Ok(Search { serial: conf.c_str().map(PosixRegex::parse).transpose()? })
     }
 
     fn find(&self, same: Option<&str>) -> Result<Lease<UsbStick>> {
-        let no_usb = |error| fail!(Rc::IO_ERROR, "libusb does not start: {error}. Is /dev/bus/usb there?");
+        let no_usb = |error| fail!(ReturnCode::IO_ERROR, "libusb does not start: {error}. Is /dev/bus/usb there?");
         let _held = hold_stdio();
         // A new one each time: it lists what is plugged in now.
         let devices = context().and_then(|context| context.devices()).map_err(no_usb)?;
-        let mut misses = Vec::new();
+        let mut reasons = Vec::new();
         for device in devices.iter() {
             let Ok(descriptor) = device.device_descriptor() else { continue };
             if (descriptor.vendor_id(), descriptor.product_id()) != (VENDOR, PRODUCT) {
@@ -183,10 +189,10 @@ impl Find for Search {
             }
             match self.open(&device, &descriptor, same) {
                 Some(Ok(stick)) => return Ok(stick),
-                Some(Err(miss)) => misses.push(miss),
+                Some(Err(reason)) => reasons.push(reason),
                 None => {}
             }
         }
-        Err(self.none(&misses, same))
+        Err(self.none(&reasons, same))
     }
 }

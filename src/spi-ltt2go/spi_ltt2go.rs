@@ -3,8 +3,8 @@
 //! `stick`, which one is meant in [`search`], and which context has it in `lease`.
 
 pub mod bridge;
-pub mod ere;
 mod lease;
+pub mod posix_regex;
 pub mod search;
 mod stick;
 

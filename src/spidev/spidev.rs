@@ -11,7 +11,7 @@ use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tcti_core::io::above_stdio;
-use tcti_core::{Conf, Inheritance, Rc, Result, fail};
+use tcti_core::{Conf, Inheritance, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 use tcti_tis::{Bus, ChipSelect, Clock, OpenBus, SystemClock, Transfer};
 
@@ -44,17 +44,17 @@ impl Spidev {
             .and_then(|fd| above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())));
         let fd = opened.map_err(|error| match diagnosis::is_denial(error) {
             true => fail!(
-                Rc::NOT_PERMITTED,
+                ReturnCode::NOT_PERMITTED,
                 "cannot open {}. Add yourself to the group that owns it, often spi: usermod -a -G GROUP USER, then log \
                  in anew",
                 diagnosis::reason(path, error)
             ),
-            false => fail!(Rc::IO_ERROR, "cannot open {}. {REMEDY}", diagnosis::reason(path, error)),
+            false => fail!(ReturnCode::IO_ERROR, "cannot open {}. {REMEDY}", diagnosis::reason(path, error)),
         })?;
         let kind = diagnosis::kind(fd.as_fd());
         if kind != diagnosis::CHARACTER_DEVICE {
             return Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "{} is {kind}, not a spidev device such as {DEFAULT}. {REMEDY}",
                 path.display()
             ));
@@ -65,26 +65,27 @@ impl Spidev {
     }
 
     fn set_up(&self) -> Result<()> {
-        let Some(fd) = self.fd.as_ref().map(AsFd::as_fd) else { return Err(Rc::IO_ERROR) };
+        let Some(fd) = self.fd.as_ref().map(AsFd::as_fd) else { return Err(ReturnCode::IO_ERROR.into()) };
         let path = self.path.display();
         sys::set_mode(fd, SPI_MODE_0).map_err(|error| match error {
-            Errno::ENOTTY => fail!(Rc::IO_ERROR, "{path} is a device, but not one of spidev. {REMEDY}"),
-            _ => fail!(Rc::IO_ERROR, "{path} does not do SPI mode {SPI_MODE_0}: {}", error.desc()),
+            Errno::ENOTTY => fail!(ReturnCode::IO_ERROR, "{path} is a device, but not one of spidev. {REMEDY}"),
+            _ => fail!(ReturnCode::IO_ERROR, "{path} does not do SPI mode {SPI_MODE_0}: {}", error.desc()),
         })?;
-        sys::set_bits_per_word(fd, BITS_PER_WORD)
-            .map_err(|error| fail!(Rc::IO_ERROR, "{path} does not do {BITS_PER_WORD} bits: {}", error.desc()))?;
+        sys::set_bits_per_word(fd, BITS_PER_WORD).map_err(|error| {
+            fail!(ReturnCode::IO_ERROR, "{path} does not do {BITS_PER_WORD} bits: {}", error.desc())
+        })?;
         sys::set_max_speed(fd, MAX_SPEED_HZ)
-            .map_err(|error| fail!(Rc::IO_ERROR, "{path} does not do {MAX_SPEED_HZ} Hz: {}", error.desc()))
+            .map_err(|error| fail!(ReturnCode::IO_ERROR, "{path} does not do {MAX_SPEED_HZ} Hz: {}", error.desc()))
     }
 
     fn message(&mut self, transfer: Transfer<'_>, stay_selected: bool) -> Result<()> {
         let count = transfer.len();
-        let Some(fd) = self.fd.as_ref() else { return Err(Rc::IO_ERROR) };
+        let Some(fd) = self.fd.as_ref() else { return Err(ReturnCode::IO_ERROR.into()) };
         let sent = sys::transfer(fd.as_fd(), transfer.out, transfer.into, stay_selected);
         // The driver deselects after a message that failed.
         self.selected = stay_selected && sent.is_ok();
         sent.map_err(|error| {
-            fail!(Rc::IO_ERROR, "cannot transfer {count} bytes on {}: {}", self.path.display(), error.desc())
+            fail!(ReturnCode::IO_ERROR, "cannot transfer {count} bytes on {}: {}", self.path.display(), error.desc())
         })
     }
 }
@@ -119,7 +120,7 @@ impl Bus for Spidev {
         }
     }
 
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         if inheritance == Inheritance::Nothing {
             core::mem::forget(self.fd.take());
         }
@@ -141,13 +142,13 @@ mod tests {
     use tcti_core::Open;
     use tcti_tis::Tis;
 
-    fn refused(conf: &CStr) -> Option<Rc> {
-        Tis::<Spidev>::open(Conf::new(Some(conf))).err()
+    fn refused(conf: &CStr) -> Option<ReturnCode> {
+        Tis::<Spidev>::open(Conf::new(Some(conf))).err().map(|error| error.code())
     }
 
     #[test]
     fn what_is_not_there_is_an_io_error() {
-        assert_eq!(refused(c"/dev/no-such-spidev"), Some(Rc::IO_ERROR));
+        assert_eq!(refused(c"/dev/no-such-spidev"), Some(ReturnCode::IO_ERROR));
     }
 
     #[test]
@@ -156,13 +157,13 @@ mod tests {
         let path = dir.path().join("file");
         std::fs::write(&path, "").unwrap();
         let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-        assert_eq!(refused(&path), Some(Rc::IO_ERROR));
-        assert_eq!(refused(c"/dev"), Some(Rc::IO_ERROR));
+        assert_eq!(refused(&path), Some(ReturnCode::IO_ERROR));
+        assert_eq!(refused(c"/dev"), Some(ReturnCode::IO_ERROR));
     }
 
     #[test]
     fn a_device_that_is_not_of_spidev_is_an_io_error() {
-        assert_eq!(refused(c"/dev/null"), Some(Rc::IO_ERROR));
-        assert_eq!(refused(c"/dev/zero"), Some(Rc::IO_ERROR));
+        assert_eq!(refused(c"/dev/null"), Some(ReturnCode::IO_ERROR));
+        assert_eq!(refused(c"/dev/zero"), Some(ReturnCode::IO_ERROR));
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::Swtpm;
 use tcti_core::header::Header;
-use tcti_core::{Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{Progress, Result, ReturnCode, RxBuf, Transport, Wait, fail};
 
 /// TPM2_Startup(TPM_SU_CLEAR) (TPM 2.0 Library Part 3, section 9.3).
 const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
@@ -24,7 +24,7 @@ pub(crate) fn start(swtpm: &mut Swtpm) -> Result<()> {
     }
     match code {
         TPM_RC_SUCCESS | TPM_RC_INITIALIZE => Ok(()),
-        code => Err(fail!(Rc::IO_ERROR, "the TPM of {} does not start: response code {code:#x}", swtpm.name())),
+        code => Err(fail!(ReturnCode::IO_ERROR, "the TPM of {} does not start: response code {code:#x}", swtpm.name())),
     }
 }
 
@@ -33,7 +33,7 @@ fn startup(swtpm: &mut Swtpm) -> Result<u32> {
     let mut rx = RxBuf::new();
     swtpm.send(&STARTUP_CLEAR)?;
     while swtpm.recv(&mut rx, Wait::Forever)? != Progress::Complete {}
-    swtpm.collected();
+    swtpm.response_taken();
     Ok(Header::parse(rx.as_slice()).map_or(u32::MAX, |header| header.code))
 }
 

@@ -10,8 +10,8 @@ use std::io::IoSlice;
 use std::mem;
 use tcti_core::conf::boolean;
 use tcti_core::{
-    Before, Company, Conf, GetPollHandles, Inheritance, Open, Progress, Rc, Result, RxBuf, SetLocality, Transport,
-    Wait, fail,
+    Conf, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode, RxBuf, SetLocality,
+    Sharing, Transport, Wait, fail,
 };
 use tcti_net::{Channels, Stream};
 
@@ -83,7 +83,7 @@ impl Swtpm {
         let result = reply.as_slice().first_chunk().map_or(u32::MAX, |result| u32::from_be_bytes(*result));
         if result != 0 {
             return Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "swtpm answers {command:?} on {} with error {result:#x}. Is it the control channel of a swtpm?",
                 self.channels.control.name()
             ));
@@ -93,9 +93,11 @@ impl Swtpm {
     }
 }
 
-impl Open for Swtpm {
+impl Module for Swtpm {
     const MAGIC: u64 = 0x496e_6669_6e65_6f6e;
+}
 
+impl Open for Swtpm {
     fn open(conf: Conf<'_>) -> Result<Swtpm> {
         let mut keep = Keep::PerCommand;
         let mut starts = false;
@@ -108,7 +110,7 @@ impl Open for Swtpm {
         // The data channel must answer, and a new context starts in locality 0.
         swtpm.data = Some(swtpm.connect()?);
         swtpm.set_locality(0)?;
-        swtpm.collected();
+        swtpm.response_taken();
         if starts {
             swtpm.is_explained = true;
             start::start(&mut swtpm)?;
@@ -124,12 +126,12 @@ impl Transport for Swtpm {
             self.abandon(); // for every process that has it
             self.data = Some(self.connect()?);
         }
-        let Some(stream) = &self.data else { return Err(Rc::IO_ERROR) };
+        let Some(stream) = &self.data else { return Err(ReturnCode::IO_ERROR.into()) };
         stream.send(&mut [IoSlice::new(command)])
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some(stream) = &self.data else { return Err(Rc::BAD_SEQUENCE) };
+        let Some(stream) = &self.data else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
         let progress = stream.recv(rx, wait)?;
         if progress == Progress::Complete && !self.is_explained {
             self.is_explained = start::explain(rx.as_slice(), self.channels.data.name());
@@ -140,7 +142,7 @@ impl Transport for Swtpm {
         Ok(progress)
     }
 
-    fn collected(&mut self) {
+    fn response_taken(&mut self) {
         match (self.keep, self.data.take()) {
             (Keep::PerCommand, Some(stream)) => self.channels.data.release(stream),
             (Keep::Open, stream) => self.data = stream,
@@ -155,21 +157,21 @@ impl Transport for Swtpm {
         }
     }
 
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         match inheritance {
             Inheritance::Shared if self.keep == Keep::Open => {}
             Inheritance::Shared | Inheritance::Copies => self.data = None,
             Inheritance::Nothing => mem::forget(self.data.take()),
         }
-        self.channels.inherited(inheritance);
+        self.channels.after_fork(inheritance);
     }
 
     fn is_shared(&self) -> bool {
         self.keep == Keep::Open
     }
 
-    fn resume(&mut self, before: Before) -> Result<()> {
-        if before == Before::BrokenOff {
+    fn resume(&mut self, before: LastExchange) -> Result<()> {
+        if before == LastExchange::Interrupted {
             self.abandon();
         }
         Ok(())
@@ -177,8 +179,8 @@ impl Transport for Swtpm {
 
     /// swtpm would go on with a connection of which any forked process has a copy. One that has not used it yet connects
     /// again and loses nothing.
-    fn close(&mut self, company: Company) {
-        if company == Company::Alone {
+    fn close(&mut self, company: Sharing) {
+        if company == Sharing::Exclusive {
             self.abandon();
         }
     }

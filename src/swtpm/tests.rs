@@ -188,8 +188,8 @@ fn a_control_reply_may_come_in_pieces() {
 fn a_control_error_or_silence_is_an_io_error() {
     let replies = vec![success(), vec![vec![0, 0, 0, 9]], vec![]];
     let (mut session, control, _data) = session("", replies, vec![vec![]]);
-    assert_eq!(session.set_locality(3), Err(Rc::IO_ERROR));
-    assert_eq!(session.set_locality(3), Err(Rc::IO_ERROR));
+    assert_eq!(session.set_locality(3), Err(ReturnCode::IO_ERROR.into()));
+    assert_eq!(session.set_locality(3), Err(ReturnCode::IO_ERROR.into()));
     control.join().unwrap();
 }
 
@@ -198,7 +198,7 @@ fn a_silent_control_channel_ends_within_the_timeout() {
     let (_data, port) = listen();
     let (_ctrl, ctrl_port) = listen();
     let opened = open(&format!("host=127.0.0.1,port={port},ctrl_port={ctrl_port},timeout=20"));
-    assert_eq!(opened.err(), Some(Rc::IO_ERROR));
+    assert_eq!(opened.err(), Some(ReturnCode::IO_ERROR.into()));
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn a_connection_lost_at_any_offset_costs_one_command() {
             };
             let (mut session, _control, data) = session(keep, vec![success()], connections);
             session.transmit(GET_RANDOM).unwrap();
-            assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::IO_ERROR));
+            assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::IO_ERROR.into()));
             session.transmit(GET_RANDOM).unwrap();
             assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
             data.join().unwrap();
@@ -231,7 +231,11 @@ fn what_is_no_response_costs_one_command() {
             };
             let (mut session, _control, data) = session(keep, vec![success()], connections);
             session.transmit(GET_RANDOM).unwrap();
-            assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE), "{bytes:x?}");
+            assert_eq!(
+                session.receive(Some(4096), Wait::Forever),
+                Err(ReturnCode::MALFORMED_RESPONSE.into()),
+                "{bytes:x?}"
+            );
             session.transmit(GET_RANDOM).unwrap();
             assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
             data.join().unwrap();
@@ -248,8 +252,8 @@ fn a_timeout_at_any_offset_loses_nothing() {
     let (mut session, _control, data) = session(",keep=true", vec![success()], vec![steps.collect()]);
     for _ in 0..OK.len() {
         session.transmit(GET_RANDOM).unwrap();
-        assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
-        assert_eq!(session.receive(Some(4096), Wait::Millis(2)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
+        assert_eq!(session.receive(Some(4096), Wait::Millis(2)), Err(ReturnCode::TRY_AGAIN.into()));
         barrier.wait();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
     }
@@ -263,7 +267,7 @@ fn half_a_header_then_silence_is_a_timeout_and_can_be_given_up() {
     let (mut session, _control, _data) = session("", vec![success()], vec![vec![], silent, exchange()]);
     session.transmit(GET_RANDOM).unwrap();
     for _ in 0..3 {
-        assert_eq!(session.receive(Some(4096), Wait::Millis(5)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(Some(4096), Wait::Millis(5)), Err(ReturnCode::TRY_AGAIN.into()));
     }
     drop(session);
     barrier.wait();
@@ -273,14 +277,14 @@ fn half_a_header_then_silence_is_a_timeout_and_can_be_given_up() {
 fn a_swtpm_that_does_not_listen_is_an_io_error() {
     let (listener, port) = listen();
     drop(listener);
-    assert_eq!(open(&format!("host=127.0.0.1,port={port}")).err(), Some(Rc::IO_ERROR));
-    assert_eq!(open("path=/nonexistent/socket").err(), Some(Rc::IO_ERROR));
+    assert_eq!(open(&format!("host=127.0.0.1,port={port}")).err(), Some(ReturnCode::IO_ERROR.into()));
+    assert_eq!(open("path=/nonexistent/socket").err(), Some(ReturnCode::IO_ERROR.into()));
 }
 
 #[test]
 fn a_wrong_conf_string_is_a_bad_value() {
     for bad in ["keep=yes", "keep=", "port=x", "foo=1", "localhost"] {
-        assert_eq!(open(bad).err(), Some(Rc::BAD_VALUE), "{bad}");
+        assert_eq!(open(bad).err(), Some(ReturnCode::BAD_VALUE.into()), "{bad}");
     }
 }
 

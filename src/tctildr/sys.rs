@@ -11,7 +11,7 @@ use tcti_core::abi::{
     TCTI_VERSION, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
     TSS2_TCTI_POLL_HANDLE,
 };
-use tcti_core::{Rc, Result, fail, log};
+use tcti_core::{Result, ReturnCode, fail, log};
 use tcti_ffi::{guard, guard_end, lasting};
 use tcti_loader::{Child, NameConf};
 
@@ -52,7 +52,7 @@ impl Allocation {
         // SAFETY: calloc has no preconditions.
         let memory = unsafe { libc::calloc(1, size) };
         match memory.is_null() {
-            true => Err(fail!(Rc::MEMORY, "no memory for {size} bytes")),
+            true => Err(fail!(ReturnCode::MEMORY, "no memory for {size} bytes")),
             false => Ok(Allocation(memory)),
         }
     }
@@ -130,9 +130,9 @@ pub unsafe fn initialize_ex(name: *const c_char, conf: *const c_char, context: *
 unsafe fn open_into<'a>(context: *mut *mut TSS2_TCTI_CONTEXT, what: impl FnOnce() -> Result<NameConf<'a>>) -> TSS2_RC {
     guard(|| {
         if context.is_null() {
-            return Err(fail!(Rc::BAD_VALUE, "the place for the context is NULL"));
+            return Err(fail!(ReturnCode::BAD_VALUE, "the place for the context is NULL"));
         }
-        log::check_knob();
+        log::warn_of_invalid_level();
         // SAFETY: the caller passes a writable place.
         unsafe { context.write(null_mut()) };
         let memory = Allocation::zeroed(size_of::<Context>())?;
@@ -154,7 +154,7 @@ pub unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c
     guard(|| {
         if ctx.is_null() {
             if size.is_null() {
-                return Err(fail!(Rc::BAD_VALUE, "the pointer to the size of the context is NULL"));
+                return Err(fail!(ReturnCode::BAD_VALUE, "the pointer to the size of the context is NULL"));
             }
             // SAFETY: the caller passes a writable size.
             unsafe { size.write(size_of::<Context>()) };
@@ -164,9 +164,13 @@ pub unsafe fn init(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf: *const c
         // SAFETY: the caller passes the size of the memory, or NULL: then it is of the size asked for.
         let size = unsafe { size.as_ref() }.map_or(size_of::<Context>(), |size| *size);
         if !ctx.is_aligned() || size < size_of::<Context>() {
-            return Err(fail!(Rc::BAD_VALUE, "a context needs {} bytes, aligned as malloc does", size_of::<Context>()));
+            return Err(fail!(
+                ReturnCode::BAD_VALUE,
+                "a context needs {} bytes, aligned as malloc does",
+                size_of::<Context>()
+            ));
         }
-        log::check_knob();
+        log::warn_of_invalid_level();
         // SAFETY: the caller passes memory of the size asked for.
         unsafe { ctx.write_bytes(0, 1) };
         // SAFETY: the caller passes NULL or a C string.
@@ -209,7 +213,7 @@ pub unsafe fn finalize(context: *mut *mut TSS2_TCTI_CONTEXT) {
 pub unsafe fn get_info(name: *const c_char, info: *mut *mut TSS2_TCTI_INFO) -> TSS2_RC {
     guard(|| {
         if info.is_null() {
-            return Err(fail!(Rc::BAD_REFERENCE, "the place for the info is NULL"));
+            return Err(fail!(ReturnCode::BAD_REFERENCE, "the place for the info is NULL"));
         }
         // SAFETY: the caller passes a writable place.
         unsafe { info.write(null_mut()) };
@@ -279,8 +283,8 @@ unsafe fn check(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<*mut Context> {
     // SAFETY: the caller keeps the promise.
     match unsafe { magic(ctx) } {
         Some(MAGIC) => Ok(ctx.cast()),
-        Some(magic) => Err(fail!(Rc::BAD_CONTEXT, "a context with magic {magic:#018x} is none of the loader")),
-        None => Err(fail!(Rc::BAD_REFERENCE, "the context is NULL")),
+        Some(magic) => Err(fail!(ReturnCode::BAD_CONTEXT, "a context with magic {magic:#018x} is none of the loader")),
+        None => Err(fail!(ReturnCode::BAD_REFERENCE, "the context is NULL")),
     }
 }
 
@@ -308,17 +312,18 @@ unsafe fn forward<F>(
         let ctx = unsafe { check(ctx) }?;
         // SAFETY: it passed the check.
         let inside = Inside::enter(unsafe { inside(ctx) });
-        let _inside = inside.ok_or_else(|| fail!(Rc::BAD_SEQUENCE, "the context is being finalized"))?;
+        let _inside = inside.ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "the context is being finalized"))?;
         // SAFETY: it passed the check, and nobody writes the field while we are inside.
         let child = unsafe { (*ctx).child };
         // SAFETY: a child that is there is a box of ours, which only Finalize takes, alone.
-        let child = unsafe { child.as_ref() }.ok_or_else(|| fail!(Rc::BAD_SEQUENCE, "the context was finalized"))?;
+        let child =
+            unsafe { child.as_ref() }.ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "the context was finalized"))?;
         let head = child.head();
         if head.v1.version < 1 {
-            return Err(Rc::ABI_MISMATCH);
+            return Err(ReturnCode::ABI_MISMATCH.into());
         }
-        let function = slot(&head).ok_or(Rc::NOT_IMPLEMENTED)?;
-        Rc::from_c(call(function, child.as_ptr()))
+        let function = slot(&head).ok_or(ReturnCode::NOT_IMPLEMENTED)?;
+        ReturnCode::from_c(call(function, child.as_ptr()))
     })
 }
 
@@ -393,13 +398,13 @@ unsafe extern "C" fn forward_finalize(ctx: *mut TSS2_TCTI_CONTEXT) {
 unsafe fn close(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<()> {
     // SAFETY: the caller passes a context or NULL.
     if unsafe { magic(ctx) } != Some(MAGIC) {
-        return Err(Rc::BAD_CONTEXT); // without a word, as in C: tpm2-tools end any context that they have in this way
+        return Err(ReturnCode::BAD_CONTEXT.into()); // without a word, as in C: tpm2-tools end any context that they have in this way
     }
     let ctx: *mut Context = ctx.cast();
     // SAFETY: it passed the check.
     let alone = Inside::alone(unsafe { inside(ctx) });
-    let _alone =
-        alone.ok_or_else(|| fail!(Rc::BAD_SEQUENCE, "another call is inside this context: it is not finalized"))?;
+    let _alone = alone
+        .ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "another call is inside this context: it is not finalized"))?;
     // SAFETY: it passed the check, and we are alone inside.
     let child = unsafe { (*ctx).child };
     // SAFETY: as above.

@@ -62,7 +62,7 @@ pub trait Bus: Send + 'static {
 
     /// This process was forked from the one that the bus belonged to. Nothing is to be done for a bus that both use; one
     /// that is not shared lets go of it here, without ending it for the other.
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     /// The command failed. What is left of it on its way is dropped, so that it meets no other.
     fn abandon(&mut self) {}

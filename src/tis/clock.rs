@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Time, as a platform gives it: a sleep and one timer. [`Patience`] makes loops of it that end.
+//! Time, as a platform gives it: a sleep and one timer. [`Backoff`] makes loops of it that end.
 
 use std::time::Duration;
 use tcti_core::{Deadline, Result, Wait};
@@ -53,17 +53,17 @@ const MAX_PAUSE: u32 = 4;
 
 /// How long a loop goes on, and how long it pauses between two looks: not at all, then longer and longer. It ends with
 /// the timer, or when it has slept as long as it may, so that a clock that stands still holds nobody.
-pub(crate) struct Patience {
+pub(crate) struct Backoff {
     wait: Wait,
     pause: u32,
     /// Milliseconds slept so far; `None` before the timer is started.
     slept: Option<u32>,
 }
 
-impl Patience {
+impl Backoff {
     /// For a loop that starts now. The timer is not touched before the first pause.
-    pub(crate) const fn new(wait: Wait) -> Patience {
-        Patience { wait, pause: 0, slept: None }
+    pub(crate) const fn new(wait: Wait) -> Backoff {
+        Backoff { wait, pause: 0, slept: None }
     }
 
     /// Pauses, and gives the milliseconds slept; `None` when the time is over.
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn pauses_grow_to_a_few_milliseconds_and_add_up_to_the_wait() {
         let mut clock = Notes::default();
-        let mut patience = Patience::new(Wait::Millis(20));
+        let mut patience = Backoff::new(Wait::Millis(20));
         while patience.pause(&mut clock).unwrap().is_some() {}
         assert_eq!(clock.sleeps, [1, 2, 4, 4, 4, 4, 1]);
         assert_eq!(clock.started, [20]);
@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn the_timer_ends_the_wait() {
         let mut clock = Notes::default();
-        let mut patience = Patience::new(Wait::Millis(1000));
+        let mut patience = Backoff::new(Wait::Millis(1000));
         assert_eq!(patience.pause(&mut clock), Ok(Some(0)));
         assert_eq!(patience.pause(&mut clock), Ok(Some(1)));
         clock.expired = true;
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn no_wait_asks_no_clock() {
         let mut clock = Notes::default();
-        assert_eq!(Patience::new(Wait::Millis(0)).pause(&mut clock), Ok(None));
+        assert_eq!(Backoff::new(Wait::Millis(0)).pause(&mut clock), Ok(None));
         assert!(clock.started.is_empty() && clock.sleeps.is_empty());
     }
 

@@ -3,12 +3,12 @@
 //! needed.
 
 use crate::bus::Bus;
-use crate::clock::Patience;
+use crate::clock::Backoff;
 use crate::frame::{self, MAX_DATA};
 use crate::registers::{Register, Status, TIMEOUT_A};
 use crate::tis::Tis;
 use std::time::{Duration, Instant};
-use tcti_core::{Progress, Rc, Result, RxBuf, Wait, fail};
+use tcti_core::{Progress, Result, ReturnCode, RxBuf, Wait, fail};
 
 /// How long a response that has begun does not go on. It may be the clock of a program that stands still, and a caller
 /// who never waits has nothing slept.
@@ -47,12 +47,12 @@ impl<B: Bus> Tis<B> {
 
     /// Waits until the TPM takes more of a command; gives how many bytes it takes.
     fn room(&mut self, written: usize, size: usize) -> Result<usize> {
-        let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+        let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
         loop {
             let status = self.status()?;
             if written > 0 && status.is_valid() && !status.expects_more() {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "the TPM wants no more than {written} bytes of a command of {size}. Commands may be too long for it"
                 ));
             }
@@ -61,7 +61,7 @@ impl<B: Bus> Tis<B> {
             }
             if patience.pause(self.bus.clock())?.is_none() {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "the TPM took {written} bytes of a command of {size} and no more within {TIMEOUT_A} ms"
                 ));
             }
@@ -72,12 +72,16 @@ impl<B: Bus> Tis<B> {
     /// the TPM then says that there is no more: what a line that died meanwhile reads is no response. A response that
     /// has begun must go on; before that the caller alone says how long to wait.
     pub(crate) fn read_response(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let mut patience = Patience::new(wait);
+        let mut patience = Backoff::new(wait);
         loop {
             let missing = rx.missing()?;
             let status = self.status()?;
             if missing == 0 && status.has_data() {
-                return Err(fail!(Rc::MALFORMED_RESPONSE, "the response goes on after the {} bytes it says", rx.len()));
+                return Err(fail!(
+                    ReturnCode::MALFORMED_RESPONSE,
+                    "the response goes on after the {} bytes it says",
+                    rx.len()
+                ));
             }
             let begun = status.has_data() || !rx.is_empty();
             if begun && status.is_valid() && !status.has_data() {
@@ -85,7 +89,7 @@ impl<B: Bus> Tis<B> {
             }
             if status.expects_more() {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "the TPM waits for more of a command that was sent whole; bytes were lost"
                 ));
             }
@@ -98,7 +102,7 @@ impl<B: Bus> Tis<B> {
             }
             if begun && self.stall.is_over() {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "the TPM stopped after {} bytes of its response, for {TIMEOUT_A} ms",
                     rx.len()
                 ));

@@ -4,7 +4,7 @@
 
 use crate::bus::{Bus, ChipSelect, Transfer};
 use crate::registers::{Register, TIMEOUT_C};
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// Bytes of a header.
 pub const HEADER_SIZE: usize = 4;
@@ -47,7 +47,7 @@ pub(crate) fn write<B: Bus>(bus: &mut B, register: Register, data: &[u8]) -> Res
 }
 
 fn header(direction: u8, register: Register, len: usize) -> Result<[u8; HEADER_SIZE]> {
-    let size = u8::try_from(len).ok().filter(|_| (1..=MAX_DATA).contains(&len)).ok_or(Rc::BAD_VALUE)?;
+    let size = u8::try_from(len).ok().filter(|_| (1..=MAX_DATA).contains(&len)).ok_or(ReturnCode::BAD_VALUE)?;
     let [high, low] = (register as u16).to_be_bytes();
     Ok([direction | (size - 1), BASE, high, low])
 }
@@ -98,7 +98,7 @@ fn announce<B: Bus>(bus: &mut B, header: [u8; HEADER_SIZE]) -> Result<()> {
     while byte & 1 == 0 {
         if looks >= WAIT_STATES_AT_ONCE + TIMEOUT_C {
             return Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "the TPM does not end its wait state within {TIMEOUT_C} ms. Is there a TPM at this chip select, does \
                  it have power, and is the bus wired right?"
             ));

@@ -2,14 +2,14 @@
 //! Locality 0: whoever has it may use the TPM. It is claimed when the context opens and given back when it ends.
 
 use crate::bus::Bus;
-use crate::clock::Patience;
+use crate::clock::Backoff;
 use crate::frame;
 use crate::registers::{Access, Register, TIMEOUT_A};
-use tcti_core::{Rc, Result, Wait, fail};
+use tcti_core::{Result, ReturnCode, Wait, fail};
 
 /// Reads who made the TPM, which any TPM answers at any time, and logs it. On a dead line everything reads 0 or 0xff.
 pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
-    let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+    let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
     let did_vid = loop {
         let mut did_vid = [0; 4];
         frame::read(bus, Register::DidVid, &mut did_vid)?;
@@ -18,7 +18,7 @@ pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
             dead @ (0 | u32::MAX) => {
                 if patience.pause(bus.clock())?.is_none() {
                     return Err(fail!(
-                        Rc::IO_ERROR,
+                        ReturnCode::IO_ERROR,
                         "no TPM answers: its vendor reads {dead:#010x}. Is there a TPM at this chip select, does it \
                          have power, and is its reset released?"
                     ));
@@ -39,7 +39,7 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
         return Ok(());
     }
     frame::write(bus, Register::Access, &[Access::REQUEST_USE])?;
-    let mut patience = Patience::new(Wait::Millis(TIMEOUT_A));
+    let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
     loop {
         let access = access(bus)?;
         if access.is_ours() {
@@ -49,13 +49,13 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
             release(bus)?;
             if !access.is_valid() {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "no TPM answers any more: its access register reads {:#04x}",
                     access.0
                 ));
             }
             return Err(fail!(
-                Rc::IO_ERROR,
+                ReturnCode::IO_ERROR,
                 "the TPM does not give locality 0 within {TIMEOUT_A} ms (its access register reads {:#04x}). Another \
                  program, or the kernel's driver, has another locality",
                 access.0

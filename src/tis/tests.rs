@@ -11,7 +11,7 @@ use crate::{Bus, ChipSelect, Clock, Tis, Transfer};
 use sim_tis::{Faults, Sim};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tcti_core::session::Received;
-use tcti_core::{Rc, Result, Session, Wait};
+use tcti_core::{Result, ReturnCode, Session, Wait};
 
 /// TPM2_GetRandom of 16 bytes.
 const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
@@ -61,7 +61,7 @@ impl Bus for OnSim {
         let (out, count) = (transfer.out, transfer.len());
         assert!((1..=68).contains(&count), "{count} bytes");
         let done = self.sim.lock().unwrap().transfer(out, transfer.into.as_deref_mut(), count);
-        done.map_err(|_| Rc::IO_ERROR)
+        done.map_err(|_| ReturnCode::IO_ERROR.into())
     }
 
     fn clock(&mut self) -> &mut dyn Clock {

@@ -3,12 +3,14 @@
 //! bytes go through the FIFO is in `fifo`.
 
 use crate::bus::{Bus, OpenBus};
-use crate::clock::Patience;
+use crate::clock::Backoff;
 use crate::fifo::Stall;
 use crate::registers::{Register, Status, TIMEOUT_B};
 use crate::{frame, locality};
 use core::mem::replace;
-use tcti_core::{Before, Company, Conf, Inheritance, Open, Progress, Rc, Result, RxBuf, Transport, Wait, fail};
+use tcti_core::{
+    Conf, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode, RxBuf, Sharing, Transport, Wait, fail,
+};
 
 /// Names the contexts of every module that reaches a TPM over SPI, as in the C modules.
 pub const MAGIC: u64 = 0x4d5c_6e8b_d481_1477;
@@ -59,17 +61,17 @@ impl<B: Bus> Tis<B> {
         Ok(())
     }
 
-    /// Gives the locality back, if it was claimed; whoever goes on claims it again. Whatever fails here was tried; there is
-    /// nobody left to tell but the log.
+    /// Relinquishes the locality if it was claimed; the next user claims it again. A failure goes to the log, since nobody
+    /// is left to return it to.
     fn release(&mut self) {
         match self.state {
             State::Foreign => return,
-            State::Unsettled => {
-                let _ = self.write_status(Status::COMMAND_READY);
-            }
+            State::Unsettled => drop(self.write_status(Status::COMMAND_READY)),
             State::Settled => {}
         }
-        let _ = locality::release(&mut self.bus);
+        if let Err(error) = locality::release(&mut self.bus) {
+            log::warn!("cannot relinquish the locality: {error}");
+        }
     }
 
     /// The bus.
@@ -95,7 +97,7 @@ impl<B: Bus> Tis<B> {
     /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
     /// commandReady.
     fn ready(&mut self) -> Result<Status> {
-        let mut patience = Patience::new(Wait::Millis(TIMEOUT_B));
+        let mut patience = Backoff::new(Wait::Millis(TIMEOUT_B));
         loop {
             let status = self.status()?;
             if status.is_ready() {
@@ -104,7 +106,7 @@ impl<B: Bus> Tis<B> {
             self.write_status(Status::COMMAND_READY)?;
             if patience.pause(self.bus.clock())?.is_none() {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "the TPM is not ready for a command within {TIMEOUT_B} ms; its status is {status:#010x}. It may \
                      still work on an earlier one"
                 ));
@@ -128,7 +130,7 @@ impl<B: Bus> Tis<B> {
             // A blank status is odd, but not impossible while a TPM is busy.
             if !(access.is_ours() && status.is_blank()) {
                 return Err(fail!(
-                    Rc::IO_ERROR,
+                    ReturnCode::IO_ERROR,
                     "the TPM answers no more: its status reads {status:#010x}, its access register {:#04x}. It was \
                      reset, or the bus fails",
                     access.0
@@ -178,9 +180,9 @@ impl<B: Bus> Transport for Tis<B> {
     }
 
     /// A bus that cannot be opened twice stays, whatever the system denied.
-    fn inherited(&mut self, inheritance: Inheritance) {
+    fn after_fork(&mut self, inheritance: Inheritance) {
         self.unsettle();
-        self.bus.inherited(inheritance);
+        self.bus.after_fork(inheritance);
     }
 
     fn is_shared(&self) -> bool {
@@ -188,20 +190,22 @@ impl<B: Bus> Transport for Tis<B> {
     }
 
     /// Another process may have left a command, or given the locality back.
-    fn resume(&mut self, _before: Before) -> Result<()> {
+    fn resume(&mut self, _before: LastExchange) -> Result<()> {
         self.unsettle();
         Ok(())
     }
 
-    fn close(&mut self, _company: Company) {
+    fn close(&mut self, _company: Sharing) {
         self.release();
     }
 }
 
-impl<B: OpenBus> Open for Tis<B> {
+impl<B: Bus> Module for Tis<B> {
     const MAGIC: u64 = MAGIC;
-    const TOO_SMALL: Rc = Rc::INSUFFICIENT_BUFFER; // as the C modules, which leave it to that for spi-helper
+    const TOO_SMALL: ReturnCode = ReturnCode::INSUFFICIENT_BUFFER; // as the C modules, which leave it to that for spi-helper
+}
 
+impl<B: OpenBus> Open for Tis<B> {
     fn open(conf: Conf<'_>) -> Result<Tis<B>> {
         Tis::over(B::open(conf)?)
     }

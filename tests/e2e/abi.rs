@@ -2,9 +2,9 @@
 //! What the dynamic linker sees of each staged library: names, exported symbols, needs and flags. The symbols that a
 //! library exports are those of `src/*/module/exports.txt`, or its Init and Tss2_Tcti_Info.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use tss2_kit::need::BINUTILS;
 use tss2_kit::suite::Suite;
@@ -12,7 +12,7 @@ use tss2_kit::{output, stage};
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("abi::every_module_is_staged", &[], lists_match_libraries);
-    for name in libraries().into_keys() {
+    for name in stage::libraries().into_keys() {
         let test = |what: &str| format!("abi::{name}::{what}");
         let with = |body: fn(&str)| {
             let name = name.clone();
@@ -24,18 +24,6 @@ pub(crate) fn tests(suite: &mut Suite) {
     }
 }
 
-/// The libraries of the source tree, by name: `tss2-tcti-swtpm` and so on.
-fn libraries() -> BTreeMap<String, PathBuf> {
-    let src = stage::repository().join("src");
-    let dirs = fs::read_dir(&src).unwrap().map(|entry| entry.unwrap());
-    let modules = dirs.filter(|dir| dir.path().join("module").is_dir()).map(|dir| {
-        let name = dir.file_name().into_string().unwrap();
-        let prefix = if name == "tctildr" { "tss2-" } else { "tss2-tcti-" };
-        (format!("{prefix}{name}"), dir.path().join("module"))
-    });
-    modules.collect()
-}
-
 fn names_in(dir: &Path, name: impl Fn(&str) -> Option<&str>) -> BTreeSet<String> {
     let files = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     files.filter_map(|file| name(&file).map(str::to_owned)).collect()
@@ -44,7 +32,7 @@ fn names_in(dir: &Path, name: impl Fn(&str) -> Option<&str>) -> BTreeSet<String>
 fn lists_match_libraries() {
     let staged = names_in(&stage::lib(), |file| file.strip_prefix("lib").and_then(|rest| rest.strip_suffix(".so.0")));
     assert!(!staged.is_empty());
-    assert_eq!(staged, libraries().into_keys().collect());
+    assert_eq!(staged, stage::libraries().into_keys().collect());
 }
 
 fn three_file_names(name: &str) {
@@ -58,17 +46,10 @@ fn three_file_names(name: &str) {
 
 fn exports(name: &str) {
     let library = stage::lib().join(format!("lib{name}.so.0"));
-    let list = fs::read_to_string(libraries().get(name).unwrap().join("exports.txt")).unwrap_or_else(|_| {
-        let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-        let words: Vec<String> = name["tss2-tcti-".len()..].split('-').map(capital).collect();
-        let mut names = [format!("Tss2_Tcti_{}_Init\n", words.join("_")), "Tss2_Tcti_Info\n".to_owned()];
-        names.sort();
-        names.concat()
-    });
     let nm = output::succeed(Command::new("nm").args(["-D", "--defined-only", "--format=just-symbols"]).arg(library));
     let mut found: Vec<&str> = nm.lines().collect();
     found.sort_unstable();
-    output::assert_same("exported symbols", &(found.join("\n") + "\n"), &list);
+    output::assert_same("exported symbols", &(found.join("\n") + "\n"), &(stage::exports(name).join("\n") + "\n"));
 }
 
 fn dynamic_section(name: &str) {

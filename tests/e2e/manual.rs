@@ -22,10 +22,12 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
+/// A link is the same file as its page, and mandoc warns if it is in another section.
 fn mandoc_warns_of_nothing() {
+    let files = pages().into_iter().filter(|page| !page.is_symlink());
     let mut mandoc = Command::new("mandoc");
     let output =
-        output::run(mandoc.current_dir(stage::root().join("share/man")).args(["-Tlint", "-Wwarning"]).args(pages()));
+        output::run(mandoc.current_dir(stage::root().join("share/man")).args(["-Tlint", "-Wwarning"]).args(files));
     assert!(output.status.success(), "{}", output::show(&output));
 }
 
@@ -43,11 +45,18 @@ fn man_warns_of_nothing() {
 }
 
 fn every_function_has_a_page() {
-    for list in fs::read_dir(stage::c_tests("abi")).unwrap() {
-        let functions = fs::read_to_string(list.unwrap().path()).unwrap();
-        for function in functions.lines().filter(|name| *name != "Tss2_Tcti_Info") {
+    for library in stage::libraries().into_keys() {
+        for function in stage::exports(&library).iter().filter(|name| *name != "Tss2_Tcti_Info") {
             let page = stage::root().join(format!("share/man/man3/{function}.3"));
-            assert!(page.is_file(), "no {}", page.display());
+            let text = fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
+            assert!(names(&text).iter().any(|name| name == function), "{} does not name {function}", page.display());
         }
     }
+}
+
+/// Returns the names in the section NAME of a page, in roff.
+fn names(page: &str) -> Vec<String> {
+    let section = page.split(".SH NAME\n").nth(1).and_then(|rest| rest.split(".SH").next()).unwrap_or_default();
+    let names = section.replace('\\', "");
+    names.split(" - ").next().unwrap_or_default().split(',').map(|name| name.trim().to_owned()).collect()
 }

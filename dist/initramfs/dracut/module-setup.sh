@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
-# dracut module: copies the loader, the TCTI modules that /etc/tss2-tcti/initramfs.conf names, the libraries that they open
-# at run time, the udev rules of TPM devices, and the kernel drivers. See tss2-tcti-initramfs.conf(5).
+# Module for dracut. Copies the loader, the TCTI modules named in /etc/tss2-tcti/initramfs.conf, the libraries that they
+# open at run time, the udev rules for TPM devices, and kernel drivers. See tss2-tcti-initramfs.conf(5).
 
 tss2_tcti_conf=/etc/tss2-tcti/initramfs.conf
 
@@ -14,7 +14,7 @@ tss2_tcti_names() {
     fi
 }
 
-# Included wherever it is installed: no other dracut module depends on it.
+# Include this module whenever it is installed, because no other dracut module depends on it.
 check() {
     return 0
 }
@@ -23,8 +23,8 @@ depends() {
     echo udev-rules
 }
 
-# In hostonly mode dracut copies only those that are loaded. On boards the TPM often is on a SPI bus, or runs in the secure
-# world of an Arm processor, behind OP-TEE.
+# In hostonly mode dracut copies only drivers that are loaded. On embedded boards the TPM is often on an SPI bus, or runs
+# in the secure world of an Arm processor, behind OP-TEE.
 installkernel() {
     local _name
     instmods '=drivers/char/tpm' '=drivers/spi' optee
@@ -36,8 +36,9 @@ installkernel() {
     done
 }
 
-# Copies a library from every directory of the dynamic linker, which then chooses in the initramfs as it does here. If one
-# is missing that the administrator asked for, dracut fails and leaves the previous initramfs in place.
+# Copies a library from every directory of the dynamic linker, so that it makes the same choice in the initramfs as in the
+# running system. If a library is missing that the administrator asked for, dracut fails and leaves the previous initramfs
+# in place.
 tss2_tcti_library() {
     inst_libdir_file "$1*" && return 0
     if [[ -e ${dracutsysrootdir-}$tss2_tcti_conf ]]; then
@@ -54,7 +55,7 @@ install() {
         tss2_tcti_library "libtss2-tcti-$_name.so.0"
         if [[ $_name == libtpms ]]; then tss2_tcti_library libtpms.so.0; fi
     done
-    # The administrator's link to the module that the loader tries first.
+    # The link that an administrator can create to the module that the loader tries first.
     inst_libdir_file libtss2-tcti-default.so
 
     # This also copies the users and groups that the rules name.

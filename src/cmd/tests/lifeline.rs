@@ -14,7 +14,7 @@ fn the_command_inherits_the_lifeline_alone() {
     plain.args(["-c", &list("plain")]).stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
     let _another = open("cat");
     let mut session = open(&list("ours"));
-    assert_eq!(run(&mut session), Err(Rc::IO_ERROR), "it ended");
+    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()), "it ended");
     let read = |name: &str| {
         let numbers = std::fs::read_to_string(dir.path().join(name)).unwrap();
         let mut numbers: Vec<u32> = numbers.lines().map(|number| number.parse().unwrap()).collect();
@@ -34,7 +34,7 @@ fn the_shell_is_called_sh() {
     let dir = tempfile::tempdir().unwrap();
     let name = dir.path().join("name");
     let mut session = open(&format!("printf %s \"$0\" > {}", name.display()));
-    assert_eq!(run(&mut session), Err(Rc::IO_ERROR), "it ended");
+    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()), "it ended");
     assert_eq!(std::fs::read_to_string(name).unwrap(), "sh");
 }
 

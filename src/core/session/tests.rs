@@ -4,7 +4,7 @@
 use super::*;
 use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
 use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
-use crate::{Cancel, Company, GetPollHandles, Inheritance, SetLocality};
+use crate::{Cancel, GetPollHandles, Inheritance, SetLocality, Sharing};
 use proptest::prelude::*;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,11 +32,11 @@ fn a_command_and_its_response() {
 fn transmit_refuses_what_is_no_command() {
     let mut session = Session::new(Scripted::new(vec![]));
     for len in 0..GET_RANDOM.len() {
-        assert_eq!(session.transmit(&GET_RANDOM[..len]), Err(Rc::BAD_VALUE));
+        assert_eq!(session.transmit(&GET_RANDOM[..len]), Err(ReturnCode::BAD_VALUE.into()));
     }
     let mut longer = GET_RANDOM.to_vec();
     longer.push(0);
-    assert_eq!(session.transmit(&longer), Err(Rc::BAD_VALUE));
+    assert_eq!(session.transmit(&longer), Err(ReturnCode::BAD_VALUE.into()));
     assert_eq!(session.state(), State::Transmit);
     assert!(session.transport.sent.is_empty(), "no byte left");
 }
@@ -44,19 +44,19 @@ fn transmit_refuses_what_is_no_command() {
 #[test]
 fn transmit_while_a_response_is_due_is_out_of_sequence() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
-    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::BAD_SEQUENCE.into()));
     session.receive(None, Wait::Forever).unwrap();
     assert_eq!(session.state(), State::Ready);
-    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::BAD_SEQUENCE.into()));
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
 #[test]
 fn receive_and_cancel_without_a_command_are_out_of_sequence() {
     let mut session = Session::new(Scripted::new(vec![]));
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::BAD_SEQUENCE));
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::BAD_SEQUENCE));
-    assert_eq!(session.cancel(), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::BAD_SEQUENCE.into()));
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::BAD_SEQUENCE.into()));
+    assert_eq!(session.cancel(), Err(ReturnCode::BAD_SEQUENCE.into()));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_short_buffer_keeps_the_response() {
 fn try_again_loses_nothing() {
     for cut in 0..OK.len() {
         let mut session = awaiting(vec![Event::bytes(&OK[..cut]), Event::Pending, Event::bytes(&OK[cut..])]);
-        assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
         assert_eq!(session.state(), State::Awaiting);
         assert_eq!(session.receive(Some(4096), Wait::Millis(0)), Ok(Received::Response(OK)));
     }
@@ -94,7 +94,7 @@ fn try_again_loses_nothing() {
 fn a_failed_send_leaves_the_session_ready_for_the_next() {
     let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
     session.transport.refuse_send = true;
-    assert_eq!(session.transmit(GET_RANDOM), Err(Rc::IO_ERROR));
+    assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
@@ -102,9 +102,11 @@ fn a_failed_send_leaves_the_session_ready_for_the_next() {
 
 #[test]
 fn any_error_of_the_transport_ends_the_exchange() {
-    for rc in [Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::GENERAL_FAILURE, Rc::MALFORMED_RESPONSE] {
+    for rc in
+        [ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION, ReturnCode::GENERAL_FAILURE, ReturnCode::MALFORMED_RESPONSE]
+    {
         let mut session = awaiting(vec![Event::bytes(&OK[..4]), Event::Fail(rc), Event::bytes(OK)]);
-        assert_eq!(session.receive(None, Wait::Forever), Err(rc));
+        assert_eq!(session.receive(None, Wait::Forever), Err(rc.into()));
         assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
@@ -124,7 +126,7 @@ fn a_response_must_be_as_long_as_it_says() {
         }
         script.push(Event::bytes(OK));
         let mut session = awaiting(script);
-        assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::MALFORMED_RESPONSE.into()));
         assert_eq!((session.state(), session.transport.abandoned), (State::Transmit, 1));
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
@@ -136,7 +138,7 @@ fn cancel_leads_back_to_transmit() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
     session.cancel().unwrap();
     assert_eq!((session.state(), session.transport.cancelled), (State::Transmit, 1));
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::BAD_SEQUENCE.into()));
 }
 
 #[test]
@@ -151,12 +153,12 @@ fn cancelling_a_response_that_is_here_drops_it() {
 #[test]
 fn locality_is_set_between_commands_only() {
     let mut session = awaiting(vec![Event::bytes(OK)]);
-    assert_eq!(session.set_locality(3), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.set_locality(3), Err(ReturnCode::BAD_SEQUENCE.into()));
     session.receive(Some(4096), Wait::Forever).unwrap();
     session.set_locality(3).unwrap();
     assert_eq!(session.transport.locality, 3);
-    assert_eq!(session.set_locality(5), Err(Rc::BAD_VALUE));
-    assert_eq!(session.set_locality(31), Err(Rc::BAD_VALUE));
+    assert_eq!(session.set_locality(5), Err(ReturnCode::BAD_VALUE.into()));
+    assert_eq!(session.set_locality(31), Err(ReturnCode::BAD_VALUE.into()));
     session.set_locality(32).unwrap();
     assert_eq!(session.transport.locality, 32);
 }
@@ -183,12 +185,12 @@ impl Transport for Lost {
     }
 
     fn recv(&mut self, _rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
-        Err(Rc::IO_ERROR)
+        Err(ReturnCode::IO_ERROR.into())
     }
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(Vec::new()));
 }
@@ -236,7 +238,7 @@ impl Transport for Plain {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 }
 
 #[test]
@@ -246,9 +248,9 @@ fn what_a_transport_lacks_is_not_implemented_in_every_state() {
         if send {
             session.transmit(GET_RANDOM).unwrap();
         }
-        assert_eq!(session.cancel(), Err(Rc::NOT_IMPLEMENTED));
-        assert_eq!(session.set_locality(1), Err(Rc::NOT_IMPLEMENTED));
-        assert_eq!(session.poll_handles().err(), Some(Rc::NOT_IMPLEMENTED));
+        assert_eq!(session.cancel(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
+        assert_eq!(session.set_locality(1), Err(ReturnCode::NOT_IMPLEMENTED.into()));
+        assert_eq!(session.poll_handles().err(), Some(ReturnCode::NOT_IMPLEMENTED.into()));
     }
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
@@ -268,12 +270,16 @@ fn a_child_process_sends_commands_of_its_own() {
         }
         let mut session = forked(parent);
         session.enter().unwrap();
-        assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::BAD_SEQUENCE), "the response is the parent's");
-        assert_eq!((session.transport.inherited, session.transport.abandoned), (1, 0));
+        assert_eq!(
+            session.receive(Some(4096), Wait::Forever),
+            Err(ReturnCode::BAD_SEQUENCE.into()),
+            "the response is the parent's"
+        );
+        assert_eq!((session.transport.after_fork, session.transport.abandoned), (1, 0));
         session.enter().unwrap();
         session.transmit(GET_RANDOM).unwrap();
         assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
-        assert_eq!(session.transport.inherited, 1, "once");
+        assert_eq!(session.transport.after_fork, 1, "once");
     }
 }
 
@@ -293,7 +299,7 @@ fn the_end_of_an_inherited_session_is_told_to_the_transport() {
 
         fn abandon(&mut self) {}
 
-        fn inherited(&mut self, _inheritance: Inheritance) {
+        fn after_fork(&mut self, _inheritance: Inheritance) {
             self.0.store(true, Relaxed);
         }
     }

@@ -5,12 +5,12 @@
 
 use crate::deadline::{Deadline, Wait};
 use crate::io::wait_for;
-use crate::rc::{Rc, Result};
 use crate::rx::RxBuf;
 use crate::session::{Received, Session, State};
 use crate::sys::{is_ready, unread};
 use crate::testing::listen;
 use crate::transport::{GetPollHandles, Inheritance, Progress, Transport};
+use crate::{Result, ReturnCode};
 use nix::poll::PollFlags;
 use proptest::collection::vec;
 use proptest::option;
@@ -116,11 +116,11 @@ impl Ideal<'_> {
     fn receive(&mut self, room: Option<usize>) -> Result<Received<'_>> {
         let response = &self.exchange.response;
         if self.state == State::Transmit {
-            return Err(Rc::BAD_SEQUENCE);
+            return Err(ReturnCode::BAD_SEQUENCE.into());
         }
         self.is_news = false;
         if !self.wire.is_empty() {
-            return Err(Rc::TRY_AGAIN);
+            return Err(ReturnCode::TRY_AGAIN.into());
         }
         self.state = State::Ready;
         match room {
@@ -183,7 +183,7 @@ fn step<T: Transport, P: Peer>(session: &mut Session<T>, peer: &mut P, ideal: &m
             assert!(returns == expected || returns && P::IS_RESTLESS, "poll returns: {returns}, {handles:?}");
         }
         Move::Transmit if ideal.state == State::Transmit => {}
-        Move::Transmit => assert_eq!(session.transmit(&ideal.exchange.command), Err(Rc::BAD_SEQUENCE)),
+        Move::Transmit => assert_eq!(session.transmit(&ideal.exchange.command), Err(ReturnCode::BAD_SEQUENCE.into())),
     }
     assert_eq!(session.state(), ideal.state);
 }
@@ -255,14 +255,14 @@ pub struct Near(UnixStream);
 
 impl Transport for Near {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        self.0.write_all(command).map_err(|_| Rc::IO_ERROR)
+        self.0.write_all(command).map_err(|_| ReturnCode::IO_ERROR.into())
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
             match rx.read_with(|room| self.0.read(room))? {
-                Ok(0) => return Err(Rc::IO_ERROR),
+                Ok(0) => return Err(ReturnCode::IO_ERROR.into()),
                 Ok(_) => {}
                 Err(_) if wait_for(self.0.as_fd(), PollFlags::POLLIN, &deadline)? => {}
                 Err(_) => return Ok(Progress::Pending),
@@ -273,7 +273,7 @@ impl Transport for Near {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|near| Ok(vec![near.0.as_raw_fd()]));
 }

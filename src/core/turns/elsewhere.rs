@@ -47,7 +47,7 @@ impl Elsewhere {
     pub fn begin(&self) -> ItsTurn<'_> {
         let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
         let file = open(path.as_str(), OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
-        fcntl(&file, FcntlArg::F_OFD_SETLK(&record(F_WRLCK, Place::Turn))).unwrap();
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&record(F_WRLCK, Lock::Turn))).unwrap();
         self.page.shared.store(1, SeqCst);
         self.page.exchange.store(exchange::LOCKED, SeqCst);
         self.page.last.store(ANOTHER, SeqCst);

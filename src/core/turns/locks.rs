@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use crate::io::file_in_memory;
-use crate::rc::{Rc, Result};
+use crate::{Error, Result, ReturnCode};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
@@ -14,7 +14,7 @@ use std::os::unix::fs::MetadataExt;
 
 /// A byte of the file, and what its lock means.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum Lock {
     /// An exchange is under way.
     Turn = 0,
     /// The next turn is promised, so that two processes with many commands let each other in.
@@ -42,7 +42,7 @@ impl Locks {
         identity(&self.file) == Some(self.identity)
     }
 
-    pub(super) fn lock(&self, place: Place) -> Result<bool> {
+    pub(super) fn lock(&self, place: Lock) -> Result<bool> {
         match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, place))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN) => Ok(false),
@@ -51,12 +51,12 @@ impl Locks {
     }
 
     /// Fails only for a descriptor that is closed; then nothing is locked.
-    pub(super) fn unlock(&self, place: Place) {
+    pub(super) fn unlock(&self, place: Lock) {
         let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, place)));
     }
 
     /// The process that has locked this, by its number here; 0 or less for one of another PID namespace.
-    pub(super) fn holder(&self, place: Place) -> Result<Option<i32>> {
+    pub(super) fn holder(&self, place: Lock) -> Result<Option<i32>> {
         let mut asked = record(F_RDLCK, place);
         fcntl(&self.file, FcntlArg::F_GETLK(&mut asked)).map_err(failed)?;
         Ok((c_int::from(asked.l_type) != F_UNLCK).then_some(asked.l_pid))
@@ -69,10 +69,14 @@ pub(super) fn identity(file: &File) -> Option<(u64, u64)> {
 }
 
 /// A lock of one byte. Its types are narrower than those of their values in C.
-pub(super) fn record(kind: c_int, place: Place) -> flock {
+pub(super) fn record(kind: c_int, place: Lock) -> flock {
     flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: place as _, l_len: 1, l_pid: 0 }
 }
 
-fn failed(error: Errno) -> Rc {
-    crate::fail!(Rc::IO_ERROR, "cannot take turns with the processes that share the connection: {}", error.desc())
+fn failed(error: Errno) -> Error {
+    crate::fail!(
+        ReturnCode::IO_ERROR,
+        "cannot take turns with the processes that share the connection: {}",
+        error.desc()
+    )
 }

@@ -21,7 +21,7 @@ fn inherit(shared: &mut Shared) {
     (shared.number, shared.turn) = (0, Turn::None);
 }
 
-fn short(shared: &mut Shared) -> Result<Before> {
+fn short(shared: &mut Shared) -> Result<LastExchange> {
     shared.patience = Duration::from_millis(20);
     let begun = shared.begin();
     shared.patience = PATIENCE;
@@ -59,7 +59,7 @@ impl Holder {
 fn who_shares_with_nobody_locks_nothing() {
     let mut turns = shared();
     for _ in 0..2 {
-        assert_eq!(turns.begin(), Ok(Before::Mine));
+        assert_eq!(turns.begin(), Ok(LastExchange::Ours));
         assert_eq!(turns.turn, Turn::Unlocked);
         turns.end(Left::Nothing);
     }
@@ -69,26 +69,26 @@ fn who_shares_with_nobody_locks_nothing() {
 fn what_is_not_shared_has_no_turns_and_knows_what_is_left() {
     let mut turns = Turns::new(false);
     assert!(matches!(turns, Turns::Alone(_)));
-    assert_eq!(turns.begin(), Ok(Before::Mine));
+    assert_eq!(turns.begin(), Ok(LastExchange::Ours));
     turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff));
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted));
     turns.end(Left::Nothing);
-    assert_eq!(turns.begin(), Ok(Before::Mine));
+    assert_eq!(turns.begin(), Ok(LastExchange::Ours));
 }
 
 #[test]
 fn a_turn_knows_what_was_before() {
     let mut turns = shared();
     Holder::of(&mut turns, Left::Nothing).end();
-    assert_eq!(turns.begin(), Ok(Before::Anothers));
-    assert_eq!(turns.begin(), Ok(Before::Mine), "the turn goes on");
+    assert_eq!(turns.begin(), Ok(LastExchange::Theirs));
+    assert_eq!(turns.begin(), Ok(LastExchange::Ours), "the turn goes on");
     turns.end(Left::Nothing);
-    assert_eq!(turns.begin(), Ok(Before::Mine));
+    assert_eq!(turns.begin(), Ok(LastExchange::Ours));
     turns.end(Left::Something);
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "our own");
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "our own");
     turns.end(Left::Nothing);
     Holder::of(&mut turns, Left::Something).end();
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "the other's");
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "the other's");
     turns.end(Left::Nothing);
 }
 
@@ -96,16 +96,16 @@ fn a_turn_knows_what_was_before() {
 fn a_wait_in_vain_names_who_has_the_turn_and_another_process_can_be_next() {
     let mut turns = shared();
     let holder = Holder::of(&mut turns, Left::Nothing);
-    assert_eq!(turns.locks.holder(Place::Turn), Ok(Some(holder.process.id())));
+    assert_eq!(turns.locks.holder(Lock::Turn), Ok(Some(holder.process.id())));
     assert_eq!(turns.try_begin(), Ok(None));
-    assert_eq!(short(&mut turns), Err(Rc::IO_ERROR));
+    assert_eq!(short(&mut turns), Err(ReturnCode::IO_ERROR.into()));
     let asks = Forked::asks(|| {
         inherit(&mut turns);
-        turns.locks.lock(Place::Next) == Ok(true) // who gave up is not next any more
+        turns.locks.lock(Lock::Next) == Ok(true) // who gave up is not next any more
     });
     assert_eq!(asks.status(), Some(0));
     holder.end();
-    assert_eq!(turns.begin(), Ok(Before::Anothers));
+    assert_eq!(turns.begin(), Ok(LastExchange::Theirs));
 }
 
 #[test]
@@ -113,9 +113,9 @@ fn a_turn_ends_with_its_process() {
     let mut turns = shared();
     let holder = Holder::of(&mut turns, Left::Nothing);
     holder.process.kill();
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff));
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted));
     turns.end(Left::Nothing);
-    assert_eq!(turns.begin(), Ok(Before::Mine), "once");
+    assert_eq!(turns.begin(), Ok(LastExchange::Ours), "once");
 }
 
 #[test]
@@ -125,15 +125,15 @@ fn a_turn_that_was_begun_before_anybody_shared_it_counts() {
     let (mut told, mut tell) = UnixStream::pair().unwrap();
     let child = Forked::asks(|| {
         inherit(&mut turns);
-        let in_vain = turns.try_begin() == Ok(None) && short(&mut turns) == Err(Rc::IO_ERROR);
+        let in_vain = turns.try_begin() == Ok(None) && short(&mut turns) == Err(ReturnCode::IO_ERROR.into());
         (&tell).write_all(&[1]).unwrap();
-        in_vain && turns.begin() == Ok(Before::Anothers)
+        in_vain && turns.begin() == Ok(LastExchange::Theirs)
     });
     told.read_exact(&mut [0]).unwrap();
     tell.flush().unwrap();
     turns.end(Left::Nothing);
     assert_eq!(child.status(), Some(0));
-    assert_eq!(turns.begin(), Ok(Before::BrokenOff), "the child ended in its turn");
+    assert_eq!(turns.begin(), Ok(LastExchange::Interrupted), "the child ended in its turn");
     assert_eq!(turns.turn, Turn::Locked, "from now on");
 }
 
@@ -149,7 +149,7 @@ fn a_turn_without_a_lock_ends_with_its_process_too() {
             let _ = wait.read(&mut [0]); // until its parent has died
             inherit(&mut turns);
             let begun = turns.begin();
-            (&tell).write_all(&[u8::from(begun == Ok(Before::BrokenOff))]).unwrap();
+            (&tell).write_all(&[u8::from(begun == Ok(LastExchange::Interrupted))]).unwrap();
             true
         });
         std::mem::forget((turns, child)); // it dies, it does not finalize
@@ -165,15 +165,15 @@ fn a_turn_without_a_lock_ends_with_its_process_too() {
 #[test]
 fn the_end_of_a_context_has_the_last_turn_unless_another_process_does() {
     let mut turns = shared();
-    assert_eq!(turns.last(), Some((Company::Alone, Before::Mine)));
+    assert_eq!(turns.last(), Some((Sharing::Exclusive, LastExchange::Ours)));
     turns.end(Left::Nothing);
     let holder = Holder::of(&mut turns, Left::Something);
     assert_eq!(turns.last(), None, "it is at work");
     holder.end();
-    assert_eq!(turns.last(), Some((Company::Shared, Before::BrokenOff)));
+    assert_eq!(turns.last(), Some((Sharing::Shared, LastExchange::Interrupted)));
     turns.end(Left::Nothing);
     turns.begin().unwrap();
-    assert_eq!(turns.last(), Some((Company::Shared, Before::BrokenOff)), "in the middle of an exchange");
+    assert_eq!(turns.last(), Some((Sharing::Shared, LastExchange::Interrupted)), "in the middle of an exchange");
     turns.end(Left::Nothing);
     inherit(&mut turns);
     assert_eq!(turns.last(), None, "it never used the connection");
@@ -229,11 +229,11 @@ fn who_waits_has_its_turn_before_one_that_has_just_had_one() {
             turns.end(Left::Nothing);
             begun
         });
-        while turns.page.waiting.load(SeqCst) == 0 || turns.locks.holder(Place::Next) != Ok(Some(waits.id())) {
+        while turns.page.waiting.load(SeqCst) == 0 || turns.locks.holder(Lock::Next) != Ok(Some(waits.id())) {
             std::thread::yield_now();
         }
         turns.end(Left::Nothing);
-        assert_eq!(turns.begin(), Ok(Before::Anothers));
+        assert_eq!(turns.begin(), Ok(LastExchange::Theirs));
         turns.end(Left::Nothing);
         assert_eq!(waits.status(), Some(0));
     }
@@ -252,7 +252,7 @@ fn processes_with_many_commands_alternate_and_each_is_woken() {
     });
     let (mut slow, mut twice) = (0, 0);
     for _ in 0..TURNS {
-        twice += u32::from(turns.begin() == Ok(Before::Mine));
+        twice += u32::from(turns.begin() == Ok(LastExchange::Ours));
         // Until the other one is in line. One that slept through the last bell would say so after `LOOK`.
         let since = Instant::now();
         while turns.page.waiting.load(SeqCst) == 0 {
@@ -278,11 +278,11 @@ fn who_gave_up_is_not_next_however_often_the_bell_rings() {
     });
     turns.patience = Duration::ZERO;
     for _ in 0..2000 {
-        assert_eq!(turns.begin(), Err(Rc::IO_ERROR));
+        assert_eq!(turns.begin(), Err(ReturnCode::IO_ERROR.into()));
     }
     turns.patience = PATIENCE;
     rings.kill();
-    let asks = Forked::asks(|| turns.locks.holder(Place::Next) == Ok(None));
+    let asks = Forked::asks(|| turns.locks.holder(Lock::Next) == Ok(None));
     assert_eq!(asks.status(), Some(0));
     holder.end();
 }
@@ -290,12 +290,12 @@ fn who_gave_up_is_not_next_however_often_the_bell_rings() {
 #[test]
 fn descriptors_that_the_host_closed_are_left_alone() {
     let mut turns = Turns::new(true);
-    assert_eq!(turns.inherited(), Inheritance::Shared);
+    assert_eq!(turns.after_fork(), Inheritance::Shared);
     let Turns::Shared(shared) = &mut turns else { panic!("the system denies what it takes") };
     // As when the host has closed it and its number is now that of something else.
     let _closed = std::mem::replace(&mut shared.locks.file, File::open("/dev/null").unwrap());
     let number = shared.locks.file.as_raw_fd();
-    assert_eq!(turns.inherited(), Inheritance::Nothing);
+    assert_eq!(turns.after_fork(), Inheritance::Nothing);
     assert!(matches!(turns, Turns::Alone(Left::Nothing)));
     drop(turns);
     let path = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap();

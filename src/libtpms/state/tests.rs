@@ -21,8 +21,8 @@ fn form(blobs: &Blobs) -> Vec<u8> {
 
 fn load(path: &Path) -> Result<Blobs> {
     match StateFile::new(path).lock()?.news()? {
-        News::State(blobs) => Ok(blobs),
-        News::None | News::Removed => panic!("nothing was known"),
+        FileState::State(blobs) => Ok(blobs),
+        FileState::None | FileState::Removed => panic!("nothing was known"),
     }
 }
 
@@ -66,7 +66,7 @@ fn a_damaged_file_is_an_error_and_stays_as_it_is() {
     damaged.extend([[&form[..], &[1]].concat(), vec![0xff; 13], vec![0, 0, 0, 0, 0, 0, 0, 1]]);
     for bytes in damaged.into_iter().filter(|bytes| !is_blank(bytes)) {
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(load(&path).err(), Some(Rc::IO_ERROR), "{bytes:?}");
+        assert_eq!(load(&path).err(), Some(ReturnCode::IO_ERROR.into()), "{bytes:?}");
         assert_eq!(std::fs::read(&path).unwrap(), bytes);
     }
 }
@@ -92,8 +92,8 @@ fn a_damaged_file_with_records_is_an_error_and_stays_as_it_is() {
     }));
     for (number, bytes) in damaged.iter().enumerate().filter(|(_, bytes)| !is_blank(bytes)) {
         std::fs::write(&path, bytes).unwrap();
-        assert_eq!(load(&path).err(), Some(Rc::IO_ERROR), "{number}");
-        assert_eq!(store(&mut file, &others()), Err(Rc::IO_ERROR), "{number}");
+        assert_eq!(load(&path).err(), Some(ReturnCode::IO_ERROR.into()), "{number}");
+        assert_eq!(store(&mut file, &others()), Err(ReturnCode::IO_ERROR.into()), "{number}");
         assert!(std::fs::read(&path).unwrap() == *bytes, "{number}");
     }
     std::fs::write(&path, &good).unwrap();
@@ -145,7 +145,7 @@ fn what_the_c_module_did_counts() {
             theirs.set_len(form(&others()).len() as u64).unwrap();
         }
         assert!(load(&path).unwrap() == others());
-        assert!(file.lock().unwrap().news() == Ok(News::State(others())));
+        assert!(file.lock().unwrap().news() == Ok(FileState::State(others())));
         StateFile::new(&path).lock().map(|mut locked| locked.news().and_then(|_| locked.keep())).unwrap().unwrap();
         assert!(load(&path).unwrap() == others(), "and is kept with our records");
         assert!(front(&path) == others());
@@ -179,16 +179,16 @@ fn what_another_has_stored_is_news_and_what_we_stored_is_not() {
     let path = dir.path().join("state");
     let mut ours = StateFile::new(&path);
     store(&mut ours, &blobs()).unwrap();
-    assert!(ours.lock().unwrap().news() == Ok(News::None));
+    assert!(ours.lock().unwrap().news() == Ok(FileState::None));
     let (volatile, permanent) =
         (Blobs { volatile: vec![6], ..blobs() }, Blobs { permanent: vec![9], volatile: vec![] });
     for other in [volatile, permanent, blobs()] {
         store(&mut StateFile::new(&path), &other).unwrap();
         let mut locked = ours.lock().unwrap();
-        assert!(locked.news() == Ok(News::State(other.clone())));
+        assert!(locked.news() == Ok(FileState::State(other.clone())));
         locked.keep().unwrap();
         let mut locked = ours.lock().unwrap();
-        assert!(locked.news() == Ok(News::None));
+        assert!(locked.news() == Ok(FileState::None));
         assert!(locked.known().unwrap() == other);
     }
 }
@@ -201,7 +201,7 @@ fn what_was_not_kept_is_news_once_more() {
     store(&mut ours, &blobs()).unwrap();
     store(&mut StateFile::new(&path), &others()).unwrap();
     for _ in 0..2 {
-        assert!(ours.lock().unwrap().news() == Ok(News::State(others())));
+        assert!(ours.lock().unwrap().news() == Ok(FileState::State(others())));
     }
 }
 
@@ -214,7 +214,7 @@ fn a_state_that_is_too_large_is_an_error_and_the_one_before_stays() {
     store(&mut file, &blobs()).unwrap();
     let sized = |permanent, volatile| Blobs { permanent: vec![7; permanent], volatile: vec![6; volatile] };
     for large in [sized(record::PERMANENT + 1, 1), sized(1, record::VOLATILE + 1)] {
-        assert_eq!(store(&mut file, &large), Err(Rc::IO_ERROR));
+        assert_eq!(store(&mut file, &large), Err(ReturnCode::IO_ERROR.into()));
         assert!(load(&path).unwrap() == blobs());
     }
     for _ in 0..2 {
@@ -252,7 +252,7 @@ fn a_file_that_was_removed_is_made_anew() {
     for lose in [|path: &Path| std::fs::remove_file(path), empty] {
         lose(&path).unwrap();
         let mut locked = state.lock().unwrap();
-        assert!(locked.news() == Ok(News::Removed));
+        assert!(locked.news() == Ok(FileState::Removed));
         assert!(locked.known().unwrap() == blobs());
         locked.store(&blobs().permanent, &blobs().volatile).unwrap();
         assert!(load(&path).unwrap() == blobs());
@@ -269,7 +269,7 @@ fn a_file_that_was_restored_in_its_place_is_news() {
     for copy in [form(&others()), backup] {
         store(&mut state, &blobs()).unwrap();
         std::fs::write(&path, copy).unwrap(); // as cp does
-        assert!(state.lock().unwrap().news() == Ok(News::State(others())));
+        assert!(state.lock().unwrap().news() == Ok(FileState::State(others())));
     }
 }
 
@@ -290,7 +290,7 @@ fn a_failed_first_store_leaves_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let large = Blobs { permanent: vec![1; record::PERMANENT + 1], volatile: vec![] };
-    assert_eq!(store(&mut StateFile::new(&path), &large), Err(Rc::IO_ERROR));
+    assert_eq!(store(&mut StateFile::new(&path), &large), Err(ReturnCode::IO_ERROR.into()));
     assert!(!path.exists());
 }
 
@@ -304,7 +304,7 @@ fn a_program_that_changes_its_directory_keeps_its_file() {
     std::env::set_current_dir(other.path()).unwrap();
     let news = state.lock().unwrap().news();
     std::env::set_current_dir(before).unwrap();
-    assert!(news == Ok(News::None));
+    assert!(news == Ok(FileState::None));
     assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 0);
 }
 
@@ -318,8 +318,8 @@ fn a_file_that_was_taken_away_during_a_command_is_not_replaced() {
     locked.news().unwrap();
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, form(&others())).unwrap();
-    assert_eq!(locked.store(&[1], &[2]), Err(Rc::IO_ERROR));
+    assert_eq!(locked.store(&[1], &[2]), Err(ReturnCode::IO_ERROR.into()));
     assert!(load(&path).unwrap() == others(), "what was acknowledged is there");
-    assert!(ours.lock().unwrap().news() == Ok(News::State(others())));
+    assert!(ours.lock().unwrap().news() == Ok(FileState::State(others())));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "nothing else is left");
 }

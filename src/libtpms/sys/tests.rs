@@ -12,7 +12,10 @@ fn without_a_place_for_messages_none_goes_to_the_programs_stderr() {
     if std::env::var_os(ALONE).is_some() {
         let mut chip = Chip::take().unwrap();
         chip.messages = None;
-        assert_eq!(chip.power_on(Blobs { permanent: vec![1; 100], volatile: Vec::new() }), Err(Rc::IO_ERROR));
+        assert_eq!(
+            chip.power_on(Blobs { permanent: vec![1; 100], volatile: Vec::new() }),
+            Err(ReturnCode::IO_ERROR.into())
+        );
         return;
     }
     let mut alone = itself();

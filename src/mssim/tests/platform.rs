@@ -82,7 +82,7 @@ fn a_refused_platform_command_costs_the_tpm_command_nothing() {
     let data = spawn(move || play(data.accept().unwrap().0, exchange()).join().unwrap());
     let mut session = Session::new(open(port, platform_port).unwrap());
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.beside(|mssim| mssim.platform(99)), Err(Rc::IO_ERROR));
+    assert_eq!(session.beside(|mssim| mssim.platform(99)), Err(ReturnCode::IO_ERROR.into()));
     session.beside(|mssim| mssim.platform(17)).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
     data.join().unwrap();
@@ -100,9 +100,13 @@ fn a_lost_platform_channel_ends_the_tpm_command_and_a_cancellation() {
     });
     let mut session = Session::new(open(port, platform_port).unwrap());
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.cancel(), Err(Rc::IO_ERROR));
-    assert_eq!(session.beside(|mssim| mssim.platform(17)), Err(Rc::IO_ERROR), "not while the command is lost");
-    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(Rc::IO_ERROR));
+    assert_eq!(session.cancel(), Err(ReturnCode::IO_ERROR.into()));
+    assert_eq!(
+        session.beside(|mssim| mssim.platform(17)),
+        Err(ReturnCode::IO_ERROR.into()),
+        "not while the command is lost"
+    );
+    assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!(run(&mut session).unwrap(), OK);
     drop(session);
     data.join().unwrap();
@@ -126,7 +130,7 @@ fn open_with_reply(reply: &'static [u8]) -> Result<Mssim> {
 
 #[test]
 fn a_platform_channel_that_refuses_or_is_none_is_an_io_error() {
-    assert_eq!(open_with_reply(&[0, 0, 0, 1]).err(), Some(Rc::IO_ERROR));
-    assert_eq!(open_with_reply(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff]).err(), Some(Rc::IO_ERROR));
-    assert_eq!(open_with_reply(&[0, 0]).err(), Some(Rc::IO_ERROR));
+    assert_eq!(open_with_reply(&[0, 0, 0, 1]).err(), Some(ReturnCode::IO_ERROR.into()));
+    assert_eq!(open_with_reply(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff]).err(), Some(ReturnCode::IO_ERROR.into()));
+    assert_eq!(open_with_reply(&[0, 0]).err(), Some(ReturnCode::IO_ERROR.into()));
 }

@@ -63,7 +63,7 @@ fn a_forked_process_has_a_conversation_of_its_own() {
     for _ in 0..2 {
         capture.record(Direction::ToTpm, GET_RANDOM, None);
     }
-    capture.inherited();
+    capture.after_fork();
     capture.record(Direction::ToTpm, GET_RANDOM, None);
     let mut reader = PcapNgReader::new(File::open(&path).unwrap()).unwrap();
     let mut hosts = Vec::new();
@@ -127,5 +127,5 @@ fn a_capture_that_cannot_be_written_ends() {
 fn a_full_disk_is_said_when_the_context_opens() {
     let full = Path::new("/dev/full");
     assert!(fs::metadata(full).is_ok());
-    assert_eq!(Capture::open(Target::Chosen(full.into())).err(), Some(tcti_core::Rc::IO_ERROR));
+    assert_eq!(Capture::open(Target::Chosen(full.into())).err(), Some(tcti_core::ReturnCode::IO_ERROR.into()));
 }

@@ -11,7 +11,7 @@ proptest! {
     fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
         let (near, mut far) = pair();
         let near = RefCell::new(Some(near));
-        let open = move || near.take().map(Session::new).ok_or(Rc::NO_CONNECTION);
+        let open = move || near.take().map(Session::new).ok_or(ReturnCode::NO_CONNECTION.into());
         let dir = tempfile::tempdir().unwrap();
         let pcap = Pcap::new(open, Target::Chosen(dir.path().join("capture"))).unwrap();
         follow_the_ideal(&mut Session::new(pcap), &mut far, &exchanges);

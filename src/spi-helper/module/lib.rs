@@ -5,7 +5,7 @@
 
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO};
 use tcti_ffi::{self as ffi, Info};
-use tcti_spi_helper::Helper;
+
 use tcti_spi_helper::abi::TSS2_TCTI_SPI_HELPER_PLATFORM;
 
 static INFO: Info = Info::new(
@@ -32,7 +32,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Spi_Helper_Init(
     platform_conf: *mut TSS2_TCTI_SPI_HELPER_PLATFORM,
 ) -> TSS2_RC {
     // SAFETY: the caller keeps the promises above, which are those of `init_with`.
-    unsafe { ffi::init_with(tctiContext, size, platform_conf, Helper::open) }
+    unsafe { ffi::init_with(tctiContext, size, platform_conf, tcti_spi_helper::open) }
 }
 
 /// Describes this module, for loaders.

@@ -74,11 +74,11 @@ impl Find for Here {
     type Stick = Claimed;
 
     fn parse(_conf: Conf<'_>) -> Result<Here> {
-        Err(Rc::NOT_IMPLEMENTED)
+        Err(ReturnCode::NOT_IMPLEMENTED.into())
     }
 
     fn find(&self, same: Option<&str>) -> Result<Claimed> {
-        let absent = if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR };
+        let absent = if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR };
         let mut state = self.0.state();
         let serial = state.plugged.as_ref().map(|(serial, _)| serial.clone());
         let serial = serial.filter(|serial| same.is_none_or(|same| same == serial)).ok_or(absent)?;
@@ -169,9 +169,12 @@ fn run(session: &mut Session<Tis<Bridge<Here>>>, mark: u8) -> Result<()> {
 fn a_child_leaves_the_stick_to_its_parent() {
     let socket = Socket::with("1", Faults::default());
     let mut bridge = Bridge::over(Here(socket.clone())).unwrap();
-    bridge.inherited(Inheritance::Copies);
+    bridge.after_fork(Inheritance::Copies);
     let turns = socket.state().turns;
-    assert_eq!(bridge.transfer(Transfer { out: Some(&[0; 5]), into: None, last: true }), Err(Rc::NO_CONNECTION));
+    assert_eq!(
+        bridge.transfer(Transfer { out: Some(&[0; 5]), into: None, last: true }),
+        Err(ReturnCode::NO_CONNECTION.into())
+    );
     drop(bridge);
     assert!(socket.state().claimed && socket.state().turns == turns, "what the parent has is as it was");
 }
@@ -265,7 +268,7 @@ fn a_fault_at_any_transfer_costs_one_command() {
             socket.set(faults);
             let got = run(&mut session, 1);
             // The last transfer prepares for the next command; the response is whole by then.
-            let wanted = if at == 7 { Ok(()) } else { Err(Rc::IO_ERROR) };
+            let wanted = if at == 7 { Ok(()) } else { Err(ReturnCode::IO_ERROR.into()) };
             assert_eq!(got, wanted, "{name} at {at}");
             assert!(!socket.state().claimed, "{name} at {at}");
             assert_eq!(run(&mut session, 2), Ok(()), "{name} at {at}");
@@ -288,7 +291,7 @@ fn endless_empty_packets_end_in_an_error() {
     let mut session = socket.open().unwrap();
     socket.set(Faults { empty_in: When::From(3), ..Faults::default() });
     let begin = Instant::now();
-    assert_eq!(run(&mut session, 1), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut session, 1), Err(ReturnCode::IO_ERROR.into()));
     assert!(begin.elapsed() + Duration::from_millis(1) >= TIMEOUT && !socket.state().claimed);
     socket.set(Faults::default());
     assert_eq!(run(&mut session, 2), Ok(()));
@@ -298,12 +301,12 @@ fn endless_empty_packets_end_in_an_error() {
 fn what_does_not_open_is_claimed_by_nobody() {
     for (name, faults) in fatal(When::From(0)) {
         let socket = Socket::with("1", faults);
-        assert_eq!(socket.open().err(), Some(Rc::IO_ERROR), "{name}");
+        assert_eq!(socket.open().err(), Some(ReturnCode::IO_ERROR.into()), "{name}");
         assert!(!socket.state().claimed, "{name}");
     }
     for faults in ["garbage_in=0+", "empty_in=0+", "dead_after=2", "claim_after=1000000", "ready_after=1000000"] {
         let socket = Socket::with("1", Faults::parse(faults).unwrap());
-        assert_eq!(socket.open().err(), Some(Rc::IO_ERROR), "{faults}");
+        assert_eq!(socket.open().err(), Some(ReturnCode::IO_ERROR.into()), "{faults}");
         assert!(!socket.state().claimed, "{faults}");
     }
 }
@@ -314,13 +317,13 @@ fn an_unplugged_stick_is_no_connection_until_it_is_back() {
         let socket = Socket::with("1", Faults::default());
         let mut session = socket.open().unwrap();
         socket.set(Faults { unplug: When::Once(at), ..Faults::default() });
-        assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION), "at {at}");
+        assert_eq!(run(&mut session, 1), Err(ReturnCode::NO_CONNECTION.into()), "at {at}");
         assert!(!socket.state().claimed);
         socket.state().plugged = None;
-        assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION), "at {at}");
+        assert_eq!(run(&mut session, 1), Err(ReturnCode::NO_CONNECTION.into()), "at {at}");
         // Another stick is not taken for it.
         socket.plug("2", Faults::default());
-        assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION), "at {at}");
+        assert_eq!(run(&mut session, 1), Err(ReturnCode::NO_CONNECTION.into()), "at {at}");
         socket.plug("1", Faults::default());
         assert_eq!(run(&mut session, 2), Ok(()), "at {at}");
     }
@@ -331,7 +334,7 @@ fn a_context_of_an_unplugged_stick_ends_quietly() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
     socket.state().plugged = None;
-    assert_eq!(run(&mut session, 1), Err(Rc::NO_CONNECTION));
+    assert_eq!(run(&mut session, 1), Err(ReturnCode::NO_CONNECTION.into()));
     socket.plug("1", Faults::default());
     drop(session);
     assert_eq!(socket.counters().total(), 0);

@@ -89,7 +89,7 @@ fn long_wait_states_end_within_their_deadline() {
     works(&mut session, 1);
     bench.set(Faults { wait_states: u32::MAX, ..Faults::default() });
     let before = bench.time.now();
-    assert_eq!(run(&mut session, GET_RANDOM_16), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut session, GET_RANDOM_16), Err(ReturnCode::IO_ERROR.into()));
     assert!(bench.time.now() - before <= 200);
     bench.set(Faults::default());
     works(&mut session, 2);
@@ -108,7 +108,7 @@ fn a_look_does_not_wait_and_loses_nothing() {
             let mut again = 0;
             let response = loop {
                 match collect(&mut session, Wait::Millis(0)) {
-                    Err(Rc::TRY_AGAIN) => again += 1,
+                    Err(error) if error.code() == ReturnCode::TRY_AGAIN => again += 1,
                     other => break other.unwrap(),
                 }
             };
@@ -127,7 +127,7 @@ fn a_wait_is_as_long_as_asked() {
     session.transmit(GET_RANDOM_16).unwrap();
     for wait in [1, 2, 50, 333] {
         let before = bench.time.now();
-        assert_eq!(session.receive(None, Wait::Millis(wait)), Err(Rc::TRY_AGAIN));
+        assert_eq!(session.receive(None, Wait::Millis(wait)), Err(ReturnCode::TRY_AGAIN.into()));
         assert_eq!(bench.time.now() - before, u64::from(wait));
     }
     assert_eq!(collect(&mut session, Wait::Forever).unwrap(), echo(0, GET_RANDOM_16));
@@ -179,7 +179,7 @@ fn the_end_aborts_the_command_and_gives_the_locality_back() {
 fn what_a_spi_bus_cannot_do_is_not_implemented() {
     let bench = Bench::new(Faults::default());
     let mut session = bench.open(ChipSelect::Held);
-    assert_eq!(session.cancel(), Err(Rc::NOT_IMPLEMENTED));
-    assert_eq!(session.set_locality(1), Err(Rc::NOT_IMPLEMENTED));
-    assert_eq!(session.poll_handles().err(), Some(Rc::NOT_IMPLEMENTED));
+    assert_eq!(session.cancel(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
+    assert_eq!(session.set_locality(1), Err(ReturnCode::NOT_IMPLEMENTED.into()));
+    assert_eq!(session.poll_handles().err(), Some(ReturnCode::NOT_IMPLEMENTED.into()));
 }

@@ -30,7 +30,7 @@ fn every_error_of_the_bus_ends_one_command() {
     for chip_select in BOTH {
         for after in 0..TRANSACTIONS - 1 {
             let (result, took) = under(Faults { error_after: Some(after), ..Faults::default() }, chip_select);
-            assert_eq!((result, took), (Err(Rc::IO_ERROR), 0), "transaction {after}");
+            assert_eq!((result, took), (Err(ReturnCode::IO_ERROR.into()), 0), "transaction {after}");
         }
         // Only commandReady fails: the response is whole.
         let (result, _) = under(Faults { error_after: Some(TRANSACTIONS - 1), ..Faults::default() }, chip_select);
@@ -46,7 +46,7 @@ fn a_bus_that_dies_ends_the_command_in_time() {
                 let faults = Faults { death: Some(Death { after, level }), ..Faults::default() };
                 let (result, took) = under(faults, chip_select);
                 assert!(
-                    matches!(result, Err(Rc::IO_ERROR | Rc::MALFORMED_RESPONSE)),
+                    matches!(&result, Err(error) if [ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE].contains(&error.code())),
                     "after {after} transactions: {result:?}"
                 );
                 assert!(took <= 3000, "after {after} transactions: {took} ms");
@@ -59,12 +59,12 @@ fn a_bus_that_dies_ends_the_command_in_time() {
 fn garbage_in_the_status_ends_the_command_in_time() {
     for garbage in [u32::MAX, 0x0000_0001, 0x0400_ffb3, 0xaaaa_aaaa] {
         let (result, took) = under(Faults { garbage: Some(garbage), ..Faults::default() }, ChipSelect::Held);
-        assert_eq!(result, Err(Rc::IO_ERROR));
+        assert_eq!(result, Err(ReturnCode::IO_ERROR.into()));
         assert!(took <= 250, "{took} ms");
     }
     // Blank, but the TPM has our locality: it may be busy, up to the time-out of commandReady.
     let (result, took) = under(Faults { garbage: Some(0), ..Faults::default() }, ChipSelect::Held);
-    assert_eq!((result, took), (Err(Rc::IO_ERROR), 2000));
+    assert_eq!((result, took), (Err(ReturnCode::IO_ERROR.into()), 2000));
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn garbage_while_a_response_is_awaited_ends_the_command() {
     let mut session = bench.open(ChipSelect::Held);
     session.transmit(GET_RANDOM_16).unwrap();
     bench.set(Faults { garbage: Some(u32::MAX), ..Faults::default() });
-    assert_eq!(session.receive(None, Wait::Millis(20)), Err(Rc::TRY_AGAIN), "it may pass");
-    assert_eq!(session.receive(None, Wait::Forever).err(), Some(Rc::IO_ERROR));
+    assert_eq!(session.receive(None, Wait::Millis(20)), Err(ReturnCode::TRY_AGAIN.into()), "it may pass");
+    assert_eq!(session.receive(None, Wait::Forever).err(), Some(ReturnCode::IO_ERROR.into()));
     assert!(bench.time.now() <= 250);
     bench.set(Faults::default());
     works(&mut session, 2);
@@ -88,7 +88,7 @@ fn a_tpm_that_is_never_ready_ends_the_command() {
     bench.set(Faults { ready_after: u32::MAX, ..Faults::default() });
     works(&mut session, 1);
     let before = bench.time.now();
-    assert_eq!(run(&mut session, GET_RANDOM_16), Err(Rc::IO_ERROR));
+    assert_eq!(run(&mut session, GET_RANDOM_16), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!(bench.time.now() - before, 2000);
     bench.set(Faults { ready_after: 7, ..Faults::default() });
     bench.sim().reset();
@@ -98,13 +98,13 @@ fn a_tpm_that_is_never_ready_ends_the_command() {
 #[test]
 fn a_fifo_that_takes_nothing_ends_the_command() {
     let (result, took) = under(Faults { burst: 0, ..Faults::default() }, ChipSelect::Held);
-    assert_eq!((result, took), (Err(Rc::IO_ERROR), 750));
+    assert_eq!((result, took), (Err(ReturnCode::IO_ERROR.into()), 750));
 }
 
 #[test]
 fn bytes_that_are_lost_end_the_command() {
     let (result, took) = under(Faults { lose: 1, ..Faults::default() }, ChipSelect::Held);
-    assert_eq!((result, took), (Err(Rc::IO_ERROR), 0));
+    assert_eq!((result, took), (Err(ReturnCode::IO_ERROR.into()), 0));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn bytes_that_are_lost_may_make_the_command_end_early() {
         let mut session = bench.open(chip_select);
         // Without three bytes its size reads 0.
         bench.set(Faults { lose: 3, ..Faults::default() });
-        assert_eq!(run(&mut session, &command(256, 200, 0)), Err(Rc::IO_ERROR));
+        assert_eq!(run(&mut session, &command(256, 200, 0)), Err(ReturnCode::IO_ERROR.into()));
         bench.set(Faults::default());
         works(&mut session, 1);
         bench.polite();
@@ -125,7 +125,7 @@ fn bytes_that_are_lost_may_make_the_command_end_early() {
 fn a_response_that_stops_ends_the_command() {
     for at in [0, 1, 9, 10, 11, 64, 199] {
         let (result, took) = under(Faults { stall_at: Some(at), ..Faults::default() }, ChipSelect::Held);
-        assert_eq!(result, Err(Rc::IO_ERROR), "after {at} bytes");
+        assert_eq!(result, Err(ReturnCode::IO_ERROR.into()), "after {at} bytes");
         assert!((750..760).contains(&took), "{took} ms");
     }
 }
@@ -138,11 +138,13 @@ fn a_response_that_stops_ends_the_command_of_a_caller_who_never_waits() {
     let begun = Instant::now();
     let result = loop {
         match session.receive(None, Wait::Millis(0)) {
-            Err(Rc::TRY_AGAIN) => assert!(begun.elapsed().as_secs() < 60, "it never ends"),
+            Err(error) if error.code() == ReturnCode::TRY_AGAIN => {
+                assert!(begun.elapsed().as_secs() < 60, "it never ends")
+            }
             other => break other.err(),
         }
     };
-    assert_eq!(result, Some(Rc::IO_ERROR));
+    assert_eq!(result, Some(ReturnCode::IO_ERROR.into()));
     bench.set(Faults::default());
     works(&mut session, 1);
 }
@@ -151,7 +153,7 @@ fn a_response_that_stops_ends_the_command_of_a_caller_who_never_waits() {
 fn a_response_that_breaks_off_is_malformed() {
     for at in [1, 9, 10, 11, 64, 199] {
         let (result, took) = under(Faults { cut_at: Some(at), ..Faults::default() }, ChipSelect::Held);
-        assert_eq!((result, took), (Err(Rc::MALFORMED_RESPONSE), 0), "after {at} bytes");
+        assert_eq!((result, took), (Err(ReturnCode::MALFORMED_RESPONSE.into()), 0), "after {at} bytes");
     }
 }
 
@@ -165,7 +167,7 @@ fn a_size_that_cannot_be_is_malformed() {
         let sim = Arc::new(Mutex::new(Sim::new(tpm, Faults::default())));
         let bench = Bench { sim, time: Time::default() };
         let mut session = bench.open(ChipSelect::Held);
-        assert_eq!(run(&mut session, GET_RANDOM_16), Err(Rc::MALFORMED_RESPONSE));
+        assert_eq!(run(&mut session, GET_RANDOM_16), Err(ReturnCode::MALFORMED_RESPONSE.into()));
         works(&mut session, 1);
         bench.polite();
     }
@@ -177,12 +179,12 @@ fn a_tpm_that_was_reset_is_claimed_again() {
     let mut session = bench.open(ChipSelect::Held);
     session.transmit(GET_RANDOM_16).unwrap();
     bench.sim().reset();
-    assert_eq!(session.receive(None, Wait::Forever).err(), Some(Rc::IO_ERROR));
+    assert_eq!(session.receive(None, Wait::Forever).err(), Some(ReturnCode::IO_ERROR.into()));
     works(&mut session, 1);
     bench.polite();
     // Between two commands nobody notices before the next one, which fails.
     bench.sim().reset();
-    assert_eq!(session.transmit(GET_RANDOM_16), Err(Rc::IO_ERROR));
+    assert_eq!(session.transmit(GET_RANDOM_16), Err(ReturnCode::IO_ERROR.into()));
     works(&mut session, 2);
 }
 
@@ -192,7 +194,7 @@ fn a_bus_that_stays_dead_stays_an_error() {
     let mut session = bench.open(ChipSelect::Held);
     bench.set(Faults { death: Some(Death { after: 0, level: 0xff }), ..Faults::default() });
     for _ in 0..3 {
-        assert_eq!(session.transmit(GET_RANDOM_16), Err(Rc::IO_ERROR));
+        assert_eq!(session.transmit(GET_RANDOM_16), Err(ReturnCode::IO_ERROR.into()));
     }
     bench.set(Faults::default());
     bench.sim().reset();

@@ -47,9 +47,9 @@ fn follow(session: &mut Session<Tis<OnSim>>, command: &[u8], asked: &[(Option<us
     session.transmit(command).unwrap();
     let mut is_here = false;
     for (room, wait) in asked.iter().copied().chain([(Some(response.len()), Wait::Forever)]) {
-        assert_eq!(session.transmit(command), Err(Rc::BAD_SEQUENCE));
+        assert_eq!(session.transmit(command), Err(ReturnCode::BAD_SEQUENCE.into()));
         let answer = session.receive(room, wait);
-        if answer == Err(Rc::TRY_AGAIN) && wait != Wait::Forever && !is_here {
+        if answer == Err(ReturnCode::TRY_AGAIN.into()) && wait != Wait::Forever && !is_here {
             continue;
         }
         is_here = true;
@@ -62,5 +62,5 @@ fn follow(session: &mut Session<Tis<OnSim>>, command: &[u8], asked: &[(Option<us
             }
         }
     }
-    assert_eq!(session.receive(None, Wait::Millis(0)), Err(Rc::BAD_SEQUENCE));
+    assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::BAD_SEQUENCE.into()));
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tcti_core::turns::Elsewhere;
 
 /// Tries to open; gives the error and the milliseconds it took.
-fn refused(bench: &Bench, chip_select: ChipSelect) -> (Option<Rc>, u64) {
+fn refused(bench: &Bench, chip_select: ChipSelect) -> (Option<ReturnCode>, u64) {
     let before = bench.time.now();
-    (Tis::over(bench.bus(chip_select)).err(), bench.time.now() - before)
+    (Tis::over(bench.bus(chip_select)).err().map(|error| error.code()), bench.time.now() - before)
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_dead_bus_is_seen_at_once() {
         for level in [0x00, 0xff] {
             let bench = Bench::new(Faults { death: Some(Death { after: 0, level }), ..Faults::default() });
             let (rc, took) = refused(&bench, chip_select);
-            assert_eq!(rc, Some(Rc::IO_ERROR));
+            assert_eq!(rc, Some(ReturnCode::IO_ERROR));
             assert!(took <= 750, "{took} ms");
         }
     }
@@ -43,7 +43,7 @@ fn a_bus_that_dies_while_opening_is_an_error() {
             for after in 1..7 {
                 let bench = Bench::new(Faults { death: Some(Death { after, level }), ..Faults::default() });
                 let (rc, took) = refused(&bench, chip_select);
-                assert_eq!(rc, Some(Rc::IO_ERROR), "after {after} transactions");
+                assert_eq!(rc, Some(ReturnCode::IO_ERROR), "after {after} transactions");
                 assert!(took <= 3000, "{took} ms");
             }
         }
@@ -54,7 +54,7 @@ fn a_bus_that_dies_while_opening_is_an_error() {
 fn every_error_of_the_bus_ends_the_opening() {
     for after in 0..7 {
         let bench = Bench::new(Faults { error_after: Some(after), ..Faults::default() });
-        assert_eq!(refused(&bench, ChipSelect::Held), (Some(Rc::IO_ERROR), 0));
+        assert_eq!(refused(&bench, ChipSelect::Held), (Some(ReturnCode::IO_ERROR), 0));
         works(&mut bench.open(ChipSelect::Held), 1);
     }
 }
@@ -63,7 +63,7 @@ fn every_error_of_the_bus_ends_the_opening() {
 fn a_locality_that_is_refused_is_an_error_and_no_longer_asked_for() {
     let bench = Bench::new(Faults { claim_after: u32::MAX, ..Faults::default() });
     let (rc, took) = refused(&bench, ChipSelect::PerTransfer);
-    assert_eq!(rc, Some(Rc::IO_ERROR));
+    assert_eq!(rc, Some(ReturnCode::IO_ERROR));
     assert_eq!(took, 750);
     assert!(!bench.sim().is_asked());
     bench.polite();
@@ -75,7 +75,7 @@ fn a_locality_that_is_refused_is_an_error_and_no_longer_asked_for() {
 #[test]
 fn a_tpm_that_is_never_ready_is_an_error() {
     let bench = Bench::new(Faults { ready_after: u32::MAX, ..Faults::default() });
-    assert_eq!(refused(&bench, ChipSelect::Held), (Some(Rc::IO_ERROR), 2000));
+    assert_eq!(refused(&bench, ChipSelect::Held), (Some(ReturnCode::IO_ERROR), 2000));
     assert!(!bench.sim().has_locality());
 }
 
@@ -109,8 +109,8 @@ fn no_command_is_aborted_that_another_process_has_sent() {
             let turn = elsewhere.begin();
             let theirs = command(40, 300, mark);
             other.transmit(&theirs).unwrap();
-            assert_eq!(session.transmit(&command(40, 300, 0)), Err(Rc::IO_ERROR));
-            assert_eq!(session.transmit(&command(40, 300, 0)), Err(Rc::IO_ERROR), "still");
+            assert_eq!(session.transmit(&command(40, 300, 0)), Err(ReturnCode::IO_ERROR.into()));
+            assert_eq!(session.transmit(&command(40, 300, 0)), Err(ReturnCode::IO_ERROR.into()), "still");
             assert_eq!(collect(&mut other, Wait::Forever).unwrap(), echo(0, &theirs));
             drop(turn);
             works(&mut session, mark);

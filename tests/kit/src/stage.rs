@@ -2,8 +2,10 @@
 //! The staged tree, laid out as an installation, and the environment in which programs find it. `TSS2_STAGE` names
 //! another one than `target/stage`.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,4 +65,32 @@ pub fn distribution_command(program: impl AsRef<OsStr>) -> Command {
     }
     command.env("LC_ALL", "C");
     command
+}
+
+/// The libraries of the source tree by name (`tss2-tcti-swtpm` and so on), each with the directory of its C face.
+pub fn libraries() -> BTreeMap<String, PathBuf> {
+    let src = repository().join("src");
+    let dirs = fs::read_dir(&src).unwrap().map(|entry| entry.unwrap());
+    let modules = dirs.filter(|dir| dir.path().join("module").is_dir()).map(|dir| {
+        let name = dir.file_name().into_string().unwrap();
+        let prefix = if name == "tctildr" { "tss2-" } else { "tss2-tcti-" };
+        (format!("{prefix}{name}"), dir.path().join("module"))
+    });
+    modules.collect()
+}
+
+/// The functions that a library of the source tree exports, sorted: its `module/exports.txt`, or by default its Init and
+/// `Tss2_Tcti_Info`.
+pub fn exports(library: &str) -> Vec<String> {
+    let list = fs::read_to_string(libraries().get(library).unwrap().join("exports.txt"));
+    let mut names: Vec<String> = match list {
+        Ok(list) => list.lines().map(str::to_owned).collect(),
+        Err(_) => {
+            let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+            let words: Vec<String> = library["tss2-tcti-".len()..].split('-').map(capital).collect();
+            vec![format!("Tss2_Tcti_{}_Init", words.join("_")), "Tss2_Tcti_Info".to_owned()]
+        }
+    };
+    names.sort();
+    names
 }

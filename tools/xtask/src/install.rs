@@ -112,6 +112,8 @@ fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 
 /// Makes a temporary link first, so that a program that starts meanwhile finds the old one or the new one.
 fn link(target: &str, name: &Path) -> Result<()> {
+    let parent = name.parent().context("no directory")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let mut new = name.as_os_str().to_owned();
     new.push(".new");
     let new = Path::new(&new);

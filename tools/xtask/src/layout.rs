@@ -122,15 +122,12 @@ pub(crate) fn files(project: &Project, options: &Options) -> Result<Vec<File>> {
             files.push(File { to, content: Content::Copy(Path::new(headers::DIR).join(name)) });
         }
     }
+    let man = options.prefix.join("share/man");
     for page in manual::pages(project)? {
-        let name = manual::name(&page);
-        let section = name.rsplit('.').next().unwrap_or_default().to_owned();
-        let dir = options.prefix.join(format!("share/man/man{section}"));
-        for other in manual::other_names(project, &page)? {
-            let content = Content::ManualLink(name.clone());
-            files.push(File { to: dir.join(format!("{other}.{section}")), content });
+        for (link, target) in manual::links(project, &page)? {
+            files.push(File { to: man.join(link), content: Content::ManualLink(target) });
         }
-        files.push(File { to: dir.join(name), content: Content::Manual(page) });
+        files.push(File { to: man.join(manual::path(&page)), content: Content::Manual(page) });
     }
     // What `dist` holds for the system, laid out there as it is installed.
     let lib = options.prefix.join("lib");

@@ -64,6 +64,12 @@ impl Project {
         version.context("Cargo.toml has no workspace.metadata.tss2.api-version")
     }
 
+    /// The date of the release, which the manual pages show, from the workspace manifest.
+    pub(crate) fn release_date(&self) -> Result<String> {
+        let date = look_up(&manifest(&self.root)?, &["workspace", "metadata", "tss2", "release-date"]);
+        date.context("Cargo.toml has no workspace.metadata.tss2.release-date")
+    }
+
     /// What the packages of the workspace have in common, such as their version.
     pub(crate) fn workspace_package(&self, key: &str) -> Result<String> {
         let value = look_up(&manifest(&self.root)?, &["workspace", "package", key]);

@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use tcti_core::conf::number;
-use tcti_core::{Rc, Result, fail};
+use tcti_core::{Result, ReturnCode, fail};
 
 /// A bus that reads the same whatever is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ impl Faults {
                 "claim_after" => faults.claim_after = value,
                 "dead_after" => faults.death = Some(Death { after: value, level: 0xff }),
                 "error_after" => faults.error_after = Some(value),
-                _ => return Err(fail!(Rc::BAD_VALUE, "the simulator has no fault \"{key}\"")),
+                _ => return Err(fail!(ReturnCode::BAD_VALUE, "the simulator has no fault \"{key}\"")),
             }
         }
         Ok(faults)

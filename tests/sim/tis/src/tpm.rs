@@ -4,7 +4,7 @@
 
 use core::ffi::CStr;
 use tcti_core::Tcti;
-use tcti_core::{Rc, Result, Wait};
+use tcti_core::{Result, ReturnCode, Wait};
 use tcti_loader::{Child, NameConf};
 
 /// Whatever answers TPM commands.
@@ -52,7 +52,7 @@ impl Chip {
         }
         let mut response = vec![0; 4096];
         let size = match self.tcti.receive(&mut response, wait) {
-            Err(Rc::TRY_AGAIN) => return None,
+            Err(error) if error.code() == ReturnCode::TRY_AGAIN => return None,
             received => received.unwrap_or_default(),
         };
         self.works = false;

@@ -19,7 +19,7 @@ use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use tcti_core::io::{above_stdio, wait_for};
-use tcti_core::{Deadline, Rc, Result, fail};
+use tcti_core::{Deadline, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
 /// Room for any response of a driver, in bytes (Linux `TPM_BUFSIZE`).
@@ -28,7 +28,7 @@ const LARGEST: usize = 4096;
 const ROUNDS: u32 = 100;
 
 /// A device that is open.
-pub(crate) struct Line {
+pub(crate) struct WatchedDevice {
     fd: OwnedFd,
     /// Absent where the driver has no poll: there is no waiting then, and `read` blocks.
     watch: Option<Epoll>,
@@ -36,11 +36,11 @@ pub(crate) struct Line {
     is_doubtful: bool,
 }
 
-impl Line {
-    pub(crate) fn open(path: &Path) -> core::result::Result<Line, Errno> {
+impl WatchedDevice {
+    pub(crate) fn open(path: &Path) -> core::result::Result<WatchedDevice, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
         let fd = above(open(path, flags, Mode::empty())?)?;
-        let mut line = Line { fd, watch: None, is_doubtful: false };
+        let mut line = WatchedDevice { fd, watch: None, is_doubtful: false };
         let watch = Epoll(above(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
         // The driver drops a response that nobody reads for 120 seconds, and can be written to from then on: without
         // EPOLLOUT one would wait for it without an end. One report per wake-up (EPOLLET), so that what was reported
@@ -70,7 +70,7 @@ impl Line {
                 Ok(0) if deadline.has_passed() => return Ok(false),
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(true),
-                Err(error) => return Err(fail!(Rc::IO_ERROR, "epoll_wait: {}", error.desc())),
+                Err(error) => return Err(fail!(ReturnCode::IO_ERROR, "epoll_wait: {}", error.desc())),
             }
         }
     }
@@ -152,7 +152,7 @@ impl Line {
     }
 }
 
-impl AsFd for Line {
+impl AsFd for WatchedDevice {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -1,32 +1,29 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Return codes of the TCTI layer. `Rc` is the whole error type, since C can receive nothing richer;
-//! the detail goes to the log where it is known (see [`crate::fail`]).
+//! Return codes of the TCTI layer: [`ReturnCode`].
 
 use crate::abi::TSS2_RC;
+use crate::error::Result;
 use core::fmt;
 use core::num::NonZeroU32;
 
 /// A return code other than success (TCG "TSS 2.0 Overview and Common Structures", section 3.2).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Rc(NonZeroU32);
-
-/// `Ok` is the only success.
-pub type Result<T> = core::result::Result<T, Rc>;
+pub struct ReturnCode(NonZeroU32);
 
 /// The layer of a TCTI in a return code.
 const TCTI_LAYER: u32 = 10 << 16;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
-        impl Rc {
-            $($(#[$doc])* pub const $name: Rc = Rc::tcti($code);)*
+        impl ReturnCode {
+            $($(#[$doc])* pub const $name: ReturnCode = ReturnCode::tcti($code);)*
         }
 
-        impl fmt::Debug for Rc {
+        impl fmt::Debug for ReturnCode {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match *self {
-                    $(Rc::$name => f.write_str(stringify!($name)),)*
-                    Rc(other) => write!(f, "{other:#010x}"),
+                    $(ReturnCode::$name => f.write_str(stringify!($name)),)*
+                    ReturnCode(other) => write!(f, "{other:#010x}"),
                 }
             }
         }
@@ -66,28 +63,25 @@ codes! {
     MEMORY = 0x17;
 }
 
-impl Rc {
-    const fn tcti(code: u32) -> Rc {
+impl ReturnCode {
+    const fn tcti(code: u32) -> ReturnCode {
         match NonZeroU32::new(TCTI_LAYER | code) {
-            Some(value) => Rc(value),
+            Some(value) => ReturnCode(value),
             None => unreachable!(),
         }
     }
 
-    /// The code that another library answered; success is not one.
+    /// The result that another library returned. An error has no message: the other library has logged one, or nobody.
     pub fn from_c(rc: TSS2_RC) -> Result<()> {
         match NonZeroU32::new(rc) {
-            Some(code) => Err(Rc(code)),
+            Some(code) => Err(ReturnCode(code).into()),
             None => Ok(()),
         }
     }
 
-    /// What C receives.
-    pub fn to_c(result: Result<()>) -> TSS2_RC {
-        match result {
-            Ok(()) => crate::abi::TSS2_RC_SUCCESS,
-            Err(Rc(code)) => code.get(),
-        }
+    /// The number that C receives; never 0.
+    pub const fn to_c(self) -> TSS2_RC {
+        self.0.get()
     }
 }
 
@@ -97,14 +91,13 @@ mod tests {
 
     #[test]
     fn codes_carry_the_tcti_layer() {
-        assert_eq!(Rc::to_c(Err(Rc::TRY_AGAIN)), 0x000a_0009);
-        assert_eq!(Rc::to_c(Err(Rc::MALFORMED_RESPONSE)), 0x000a_0011);
-        assert_eq!(Rc::to_c(Ok(())), 0);
+        assert_eq!(ReturnCode::TRY_AGAIN.to_c(), 0x000a_0009);
+        assert_eq!(ReturnCode::MALFORMED_RESPONSE.to_c(), 0x000a_0011);
     }
 
     #[test]
     fn codes_of_others_pass_through() {
-        assert_eq!(Rc::from_c(0), Ok(()));
-        assert_eq!(Rc::to_c(Rc::from_c(0x0007_000b)), 0x0007_000b);
+        assert_eq!(ReturnCode::from_c(0), Ok(()));
+        assert_eq!(ReturnCode::from_c(0x0007_000b).map_err(|error| error.code().to_c()), Err(0x0007_000b));
     }
 }

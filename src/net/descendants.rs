@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Whether another process was forked that has what this one has ([`Heirs`]): a server that serves one connection at a
+//! Whether another process was forked that has what this one has ([`Descendants`]): a server that serves one connection at a
 //! time serves none of them while this process keeps a connection that they do not have.
 #![forbid(unsafe_code)]
 
@@ -14,7 +14,7 @@ use tcti_core::transport::Inheritance;
 /// What tells. A lock of flock(2) belongs to the open file, of which a forked process has a descriptor, too, and ends with
 /// the last of them.
 #[derive(Debug)]
-pub(super) enum Heirs {
+pub(super) enum Descendants {
     /// Nobody has asked yet, and there are none that would be kept waiting.
     Unasked,
     /// There are none, unless this file, which is locked, is open elsewhere.
@@ -23,32 +23,32 @@ pub(super) enum Heirs {
     Some(Option<File>),
 }
 
-impl Heirs {
+impl Descendants {
     /// Whether there may be any. The answer is no the first time, and for good once it is yes.
     pub(super) fn exist(&mut self) -> bool {
-        let first = matches!(self, Heirs::Unasked);
-        let watched = match mem::replace(self, Heirs::Some(None)) {
-            Heirs::Unasked => file_in_memory(c"tcti-heirs").map(File::from).and_then(lock),
-            Heirs::Watched(file) => alone(file),
-            held @ Heirs::Some(_) => {
+        let first = matches!(self, Descendants::Unasked);
+        let watched = match mem::replace(self, Descendants::Some(None)) {
+            Descendants::Unasked => file_in_memory(c"tcti-descendants").map(File::from).and_then(lock),
+            Descendants::Watched(file) => alone(file),
+            held @ Descendants::Some(_) => {
                 *self = held;
                 return true;
             }
         };
         if let Ok(file) = watched {
-            *self = Heirs::Watched(file);
+            *self = Descendants::Watched(file);
         }
-        !first && matches!(self, Heirs::Some(_))
+        !first && matches!(self, Descendants::Some(_))
     }
 
     /// This process was forked, and has some: the one that it was forked from.
-    pub(super) fn inherited(&mut self, inheritance: Inheritance) {
-        let held = match mem::replace(self, Heirs::Some(None)) {
-            Heirs::Watched(file) | Heirs::Some(Some(file)) => Some(file),
-            Heirs::Unasked | Heirs::Some(None) => None,
+    pub(super) fn after_fork(&mut self, inheritance: Inheritance) {
+        let held = match mem::replace(self, Descendants::Some(None)) {
+            Descendants::Watched(file) | Descendants::Some(Some(file)) => Some(file),
+            Descendants::Unasked | Descendants::Some(None) => None,
         };
         match inheritance {
-            Inheritance::Shared | Inheritance::Copies => *self = Heirs::Some(held),
+            Inheritance::Shared | Inheritance::Copies => *self = Descendants::Some(held),
             Inheritance::Nothing => mem::forget(held), // its number may be that of another file
         }
     }
@@ -70,61 +70,61 @@ fn lock(file: File) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tcti_core::testing::{Forked, Heir};
+    use tcti_core::testing::{Forked, ForkedChild};
 
     /// There are none, not even processes that another test has forked in between.
-    fn without() -> Heirs {
+    fn without() -> Descendants {
         loop {
-            let mut heirs = Heirs::Unasked;
-            assert!(!heirs.exist());
-            if !heirs.exist() {
-                return heirs;
+            let mut descendants = Descendants::Unasked;
+            assert!(!descendants.exist());
+            if !descendants.exist() {
+                return descendants;
             }
         }
     }
 
     #[test]
     fn there_are_none_until_a_process_is_forked_and_then_there_are_for_good() {
-        let mut heirs = without();
-        let heir = Heir::idle();
-        assert!(heirs.exist());
+        let mut descendants = without();
+        let heir = ForkedChild::idle();
+        assert!(descendants.exist());
         heir.end();
-        assert!(heirs.exist());
+        assert!(descendants.exist());
     }
 
     #[test]
     fn a_process_that_uses_what_it_has_is_one_until_it_ends() {
-        let mut heirs = without();
-        let heir = Heir::after(|| {
-            heirs.inherited(Inheritance::Shared);
-            assert!(heirs.exist());
+        let mut descendants = without();
+        let heir = ForkedChild::after(|| {
+            descendants.after_fork(Inheritance::Shared);
+            assert!(descendants.exist());
         });
-        assert!(heirs.exist());
+        assert!(descendants.exist());
         heir.end();
     }
 
     #[test]
     fn what_the_host_has_closed_is_not_closed_again() {
-        let mut heirs = without();
-        let Heirs::Watched(file) = &heirs else { panic!("{heirs:?}") };
+        let mut descendants = without();
+        let Descendants::Watched(file) = &descendants else { panic!("{descendants:?}") };
         let number = file.as_raw_fd();
-        heirs.inherited(Inheritance::Nothing);
-        assert!(heirs.exist());
+        descendants.after_fork(Inheritance::Nothing);
+        assert!(descendants.exist());
         assert!(File::open(format!("/proc/self/fd/{number}")).is_ok());
     }
 
     #[test]
     fn a_process_that_has_ended_is_none() {
-        let ends = |mut heirs: Heirs| {
+        let ends = |mut descendants: Descendants| {
             assert_eq!(Forked::asks(|| true).status(), Some(0));
-            !heirs.exist()
+            !descendants.exist()
         };
         assert!((0..100).any(|_| ends(without())));
     }
 
     #[test]
     fn who_cannot_tell_has_some() {
-        let mut heirs = Heirs::Some(None);
-        assert!(heirs.exist());
+        let mut descendants = Descendants::Some(None);
+        assert!(descendants.exist());
     }
 }
