@@ -8,7 +8,7 @@ use sim_tis::{Faults, Sim};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tcti_core::session::{Received, State};
-use tcti_core::{Rc, Result, Session, Transport, Wait};
+use tcti_core::{Result, ReturnCode, Session, Transport, Wait};
 use tcti_tis::{Bus, Clock, Tis};
 
 /// What becomes of one transfer.
@@ -97,7 +97,7 @@ impl Liar {
     pub fn transfer(&mut self, out: Option<&[u8]>, mut into: Option<&mut [u8]>, count: usize) -> Result<()> {
         let lie = self.next_lie();
         match lie {
-            Lie::Fail(_) => return Err(Rc::IO_ERROR),
+            Lie::Fail(_) => return Err(ReturnCode::IO_ERROR.into()),
             Lie::Dead(level) => {
                 into.unwrap_or_default().fill(level);
                 return Ok(());
@@ -105,7 +105,7 @@ impl Liar {
             Lie::Reset => self.sim.reset(),
             _ => {}
         }
-        self.sim.transfer(out, into.as_deref_mut(), count).map_err(|_| Rc::IO_ERROR)?;
+        self.sim.transfer(out, into.as_deref_mut(), count).map_err(|_| ReturnCode::IO_ERROR)?;
         let into = into.unwrap_or_default();
         match lie {
             Lie::Bytes(at, bytes) if !bytes.is_empty() => {
@@ -157,11 +157,11 @@ fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<Vec<
         match session.receive(Some(usize::MAX), wait) {
             Ok(Received::Response(bytes)) => return Ok(bytes.to_vec()),
             Ok(other) => panic!("{other:?}"),
-            Err(Rc::TRY_AGAIN) => {}
-            Err(rc) => return Err(rc),
+            Err(error) if error.code() == ReturnCode::TRY_AGAIN => {}
+            Err(error) => return Err(error),
         }
     }
-    Err(Rc::TRY_AGAIN)
+    Err(ReturnCode::TRY_AGAIN.into())
 }
 
 /// A bus whose time is [`Time`].
@@ -176,13 +176,13 @@ pub fn play<B: Timeless>(
     liar: &Shared,
     open: impl Fn() -> Result<Tis<B>>,
     waits: &[Vec<u16>],
-    errors: &[Rc],
+    errors: &[ReturnCode],
     is_bearable: bool,
 ) {
     // Nothing has gone wrong, or what had was noticed since.
     let mut is_well = is_bearable && lock(liar).is_honest();
-    let tis = open().unwrap_or_else(|rc| {
-        assert!(!is_well && errors.contains(&rc), "{rc:?}");
+    let tis = open().unwrap_or_else(|error| {
+        assert!(!is_well && errors.contains(&error.code()), "{error:?}");
         lock(liar).repent();
         open().expect("it opens when the lies are over")
     });
@@ -198,12 +198,12 @@ pub fn play<B: Timeless>(
                     "the answer to another command"
                 );
             }
-            Err(rc) => {
-                assert!(!is_well, "nothing goes wrong: {rc:?}");
-                if rc == Rc::TRY_AGAIN {
+            Err(error) => {
+                assert!(!is_well, "nothing goes wrong: {error:?}");
+                if error.code() == ReturnCode::TRY_AGAIN {
                     break;
                 }
-                assert!(errors.contains(&rc), "{rc:?}");
+                assert!(errors.contains(&error.code()), "{error:?}");
             }
         }
         is_well = is_bearable && was_honest;
@@ -212,16 +212,16 @@ pub fn play<B: Timeless>(
     }
     lock(liar).repent();
     if session.state() == State::Awaiting {
-        let late = session.receive(Some(usize::MAX), Wait::Forever).err();
+        let late = session.receive(Some(usize::MAX), Wait::Forever).err().map(|error| error.code());
         assert!(
-            late.is_some_and(|rc| rc != Rc::TRY_AGAIN && errors.contains(&rc)),
+            late.is_some_and(|rc| rc != ReturnCode::TRY_AGAIN && errors.contains(&rc)),
             "nobody answers after a reset: {late:?}"
         );
     }
     // The reset is noticed here or was before.
     match exchange(&mut session, 7, &[]) {
         Ok(bytes) => assert_eq!(bytes, response(7, 7)),
-        Err(rc) => assert!(errors.contains(&rc), "{rc:?}"),
+        Err(error) => assert!(errors.contains(&error.code()), "{error:?}"),
     }
     assert_eq!(exchange(&mut session, 9, &[]), Ok(response(9, 9)), "when the lies are over");
 }

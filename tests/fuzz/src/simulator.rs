@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 use tcti_core::session::{Received, State};
-use tcti_core::{Conf, Open, Rc, Result, Session, Transport, Wait};
+use tcti_core::{Conf, Error, Open, Result, ReturnCode, Session, Transport, Wait};
 use tss2_faults::{Action, End as Ending, Framing, Response, Step};
 
 /// Milliseconds for connecting and for control commands: when something that is waited for does not come, and otherwise.
@@ -65,7 +65,7 @@ pub struct Input {
 /// How an exchange ended.
 enum End {
     Response(Vec<u8>),
-    Error(Rc),
+    Error(ReturnCode),
     Cancelled,
 }
 
@@ -95,7 +95,8 @@ impl Rules {
 
     /// Returns the result; `None` when the control channel had a fault.
     fn may_fail<R>(self, result: Result<R>) -> Option<R> {
-        result.map_err(|rc| assert!(!self.is_good && rc == Rc::IO_ERROR, "{rc:?}")).ok()
+        let expect = |error: Error| assert!(!self.is_good && error.code() == ReturnCode::IO_ERROR, "{error:?}");
+        result.map_err(expect).ok()
     }
 
     /// Returns the result, which has to be a success, because no fault is left; `None` when the time-out was over.
@@ -202,7 +203,7 @@ impl<T: Protocol> Run<'_, T> {
                 assert!(course.sent.starts_with(&T::FRAMING.pack(&bytes)), "this was not sent for this command");
             }
             End::Error(rc) => {
-                assert!([Rc::IO_ERROR, Rc::MALFORMED_RESPONSE].contains(&rc), "{rc:?}");
+                assert!([ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE].contains(&rc), "{rc:?}");
                 assert!(course.is_disturbed || !course.is_whole::<T>(), "a response was refused: {rc:?}");
                 assert_eq!(course.promised, None, "a response was lost after its size was reported");
             }
@@ -224,15 +225,15 @@ impl<T: Protocol> Run<'_, T> {
                         assert!(room.is_none_or(|room| room < size));
                         assert!(course.promised.replace(size).is_none_or(|before| before == size));
                     }
-                    Err(Rc::TRY_AGAIN) => assert_eq!(course.promised, None),
-                    Err(rc) => return Some(End::Error(rc)),
+                    Err(error) if error.code() == ReturnCode::TRY_AGAIN => assert_eq!(course.promised, None),
+                    Err(error) => return Some(End::Error(error.code())),
                 }
             }
             Event::Cancel => match self.session.cancel() {
                 Ok(()) => return Some(End::Cancelled),
-                Err(Rc::NOT_IMPLEMENTED) => assert!(T::Transport::CANCEL.is_none()),
-                Err(rc) => {
-                    assert_eq!(rc, Rc::IO_ERROR);
+                Err(error) if T::Transport::CANCEL.is_none() => assert_eq!(error.code(), ReturnCode::NOT_IMPLEMENTED),
+                Err(error) => {
+                    assert_eq!(error.code(), ReturnCode::IO_ERROR);
                     course.is_disturbed = true;
                 }
             },
@@ -271,7 +272,7 @@ impl<T: Protocol> Run<'_, T> {
         }
         match self.receive_for(Wait::Millis(5000)) {
             Ok(bytes) => End::Response(bytes),
-            Err(rc) => End::Error(rc),
+            Err(error) => End::Error(error.code()),
         }
     }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use tcti_cmd::Cmd;
 use tcti_core::session::{Received, State};
-use tcti_core::{Conf, Open, Rc, Result, Session, Wait};
+use tcti_core::{Conf, Open, Result, ReturnCode, Session, Wait};
 use tss2_faults::{Framing, Response, Step};
 use tss2_fuzz::message::{COMMAND_SIZE, command, is_response, response};
 
@@ -62,8 +62,8 @@ fuzz_target!(|answers: [Answer; 2]| {
     for (number, file) in (0..).zip(&files) {
         match run(&mut session, number) {
             Ok(bytes) => assert!(is_response(&bytes) && file.starts_with(&bytes)),
-            Err(rc) => {
-                assert!([Rc::IO_ERROR, Rc::MALFORMED_RESPONSE].contains(&rc), "{rc:?}");
+            Err(error) => {
+                assert!([ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE].contains(&error.code()), "{error:?}");
                 assert!(!is_response(file), "a response was refused");
                 assert_eq!(session.state(), State::Transmit);
                 // It is started anew, and answers with its first file.

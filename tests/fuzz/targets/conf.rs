@@ -7,10 +7,10 @@ use libfuzzer_sys::fuzz_target;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::conf::boolean;
-use tcti_core::{Conf, Rc, Result};
+use tcti_core::{Conf, Result, ReturnCode};
 use tcti_net::Channels;
 use tcti_pcap::target::Target;
-use tcti_spi_ltt2go::ere::Ere;
+use tcti_spi_ltt2go::posix_regex::PosixRegex;
 
 const KEYS: [&str; 7] = ["host", "port", "path", "ctrl_port", "ctrl_path", "timeout", "keep"];
 
@@ -67,7 +67,7 @@ fn simulators(conf: &CStr) {
     }
     let channels = match parsed {
         Ok(channels) => channels,
-        Err(rc) => return assert_eq!(rc, Rc::BAD_VALUE),
+        Err(error) => return assert_eq!(error.code(), ReturnCode::BAD_VALUE),
     };
     let Ok(text) = conf.to_str() else { return };
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -105,15 +105,15 @@ fn expression(bytes: &CStr) {
     }
     let expression_c = CString::new(expression).expect("no NUL was in it");
     let is_word = !expression.is_empty() && expression.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match Ere::parse(&expression_c) {
-        Ok(ere) => {
-            let matches = ere.matches(subject);
-            assert_eq!(ere.text(), expression);
+    match PosixRegex::parse(&expression_c) {
+        Ok(regex) => {
+            let matches = regex.matches(subject);
+            assert_eq!(regex.text(), expression);
             if is_word {
                 assert_eq!(matches, subject.contains(expression));
             }
         }
-        Err(rc) => assert!(rc == Rc::BAD_VALUE && !is_word, "{rc:?}"),
+        Err(error) => assert!(error.code() == ReturnCode::BAD_VALUE && !is_word, "{error:?}"),
     }
 }
 

@@ -7,7 +7,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
 use tcti_core::session::{Received, State};
-use tcti_core::{Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tcti_core::{Error, Inheritance, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait};
 use tss2_faults::{Action, Framing, Response, Step};
 use tss2_fuzz::message::{LARGEST, command, is_tagged, response, said};
 
@@ -35,7 +35,7 @@ impl Transport for Peer {
 
     fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
         while rx.missing()? > 0 {
-            let Some(Some(mut chunk)) = self.chunks.pop_front() else { return Err(Rc::IO_ERROR) };
+            let Some(Some(mut chunk)) = self.chunks.pop_front() else { return Err(ReturnCode::IO_ERROR.into()) };
             if chunk.is_empty() {
                 return Ok(Progress::Pending);
             }
@@ -46,7 +46,7 @@ impl Transport for Peer {
                 if !rest.is_empty() {
                     self.chunks.push_front(Some(rest));
                 }
-                Ok::<_, Rc>(count)
+                Ok::<_, Error>(count)
             })??;
         }
         Ok(Progress::Complete)
@@ -57,7 +57,7 @@ impl Transport for Peer {
         self.chunks.clear();
     }
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 }
 
 /// Returns the bytes of each action; a pause has none, and `None` is the end of the connection.
@@ -81,18 +81,18 @@ fn size(exchange: &Exchange) -> u16 {
 fn model(play: &VecDeque<Option<Vec<u8>>>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for chunk in play {
-        for read in chunk.as_ref().ok_or(Rc::IO_ERROR)?.chunks(READ) {
+        for read in chunk.as_ref().ok_or(ReturnCode::IO_ERROR)?.chunks(READ) {
             bytes.extend(read);
             let size = said(&bytes);
             if !is_tagged(&bytes) || size.is_some_and(|size| !(10..=LARGEST).contains(&size) || bytes.len() > size) {
-                return Err(Rc::MALFORMED_RESPONSE);
+                return Err(ReturnCode::MALFORMED_RESPONSE.into());
             }
             if size == Some(bytes.len()) {
                 return Ok(bytes);
             }
         }
     }
-    Err(Rc::IO_ERROR)
+    Err(ReturnCode::IO_ERROR.into())
 }
 
 fn collect(session: &mut Session<Peer>, rooms: &[Option<u16>]) -> Result<Vec<u8>> {
@@ -107,8 +107,8 @@ fn collect(session: &mut Session<Peer>, rooms: &[Option<u16>]) -> Result<Vec<u8>
             }
             Ok(Received::Size(_)) => assert_eq!(room, None),
             Ok(Received::TooLarge(size)) => assert!(room.is_some_and(|room| room < size)),
-            Err(Rc::TRY_AGAIN) => {}
-            Err(rc) => return Err(rc),
+            Err(error) if error.code() == ReturnCode::TRY_AGAIN => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use tcti_core::session::Received;
 use tcti_core::testing::GET_RANDOM;
-use tcti_core::{Conf, Open, Rc, Session, Wait};
+use tcti_core::{Conf, Open, ReturnCode, Session, Wait};
 use tcti_libtpms::Libtpms;
-use tcti_libtpms::state::{News, StateFile};
+use tcti_libtpms::state::{FileState, StateFile};
 use tcti_libtpms::sys::Blobs;
 
 /// What is done to a file of a real TPM.
@@ -125,13 +125,13 @@ fn damaged(damage: &Damage) -> Vec<u8> {
 fn check_records(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
     match StateFile::new(file).lock().expect("nobody else has it").news() {
-        Ok(News::State(state)) => {
+        Ok(FileState::State(state)) => {
             let (permanent, volatile) = model(&WORLD.real).expect("a state");
             assert!(state == Blobs { permanent, volatile }, "another state");
         }
-        Ok(News::None | News::Removed) => panic!("nothing was known"),
-        Err(rc) => {
-            assert_eq!(rc, Rc::IO_ERROR);
+        Ok(FileState::None | FileState::Removed) => panic!("nothing was known"),
+        Err(error) => {
+            assert_eq!(error.code(), ReturnCode::IO_ERROR);
             assert!(fs::read(file).expect("it is there") == bytes, "it stays as it is");
         }
     }
@@ -143,12 +143,12 @@ fn check(file: &Path, bytes: &[u8]) {
     let mut state = StateFile::new(file);
     let mut locked = state.lock().expect("nobody else has it");
     let news = locked.news().map(|news| match news {
-        News::State(blobs) => Some((blobs.permanent, blobs.volatile)),
-        News::None | News::Removed => None,
+        FileState::State(blobs) => Some((blobs.permanent, blobs.volatile)),
+        FileState::None | FileState::Removed => None,
     });
     match (news, model(bytes)) {
-        (Err(rc), None) => {
-            assert_eq!(rc, Rc::IO_ERROR);
+        (Err(error), None) => {
+            assert_eq!(error.code(), ReturnCode::IO_ERROR);
             drop(locked);
             assert_eq!(fs::read(file).expect("it is there"), bytes, "it stays as it is");
         }
@@ -160,12 +160,12 @@ fn check(file: &Path, bytes: &[u8]) {
             locked.store(&permanent, &volatile).expect("it is stored");
             assert!(fs::read(file).expect("it is there").starts_with(&encode(&permanent, &volatile, &[])));
             let mut locked = state.lock().expect("nobody else has it");
-            assert!(matches!(locked.news(), Ok(News::None)), "nobody else has changed it");
+            assert!(matches!(locked.news(), Ok(FileState::None)), "nobody else has changed it");
             locked.keep().expect("it is kept");
             let known = Blobs { permanent, volatile };
             let mut locked = StateFile::new(file);
             let mut locked = locked.lock().expect("nobody else has it");
-            assert!(locked.news().is_ok_and(|news| news == News::State(known)), "the next one finds it");
+            assert!(locked.news().is_ok_and(|news| news == FileState::State(known)), "the next one finds it");
         }
         (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),
     }
@@ -188,8 +188,8 @@ fn open(bytes: &[u8]) {
             let response = session.receive(Some(4096), Wait::Forever);
             assert!(matches!(response, Ok(Received::Response([0x80, 1, 0, 0, 0, 20, 0, 0, 0, 0, ..]))), "{response:?}");
         }
-        (Err(rc), None) => {
-            assert_eq!(rc, Rc::IO_ERROR);
+        (Err(error), None) => {
+            assert_eq!(error.code(), ReturnCode::IO_ERROR);
             assert_eq!(fs::read(&WORLD.file).expect("it is there"), bytes, "it stays as it is");
         }
         (opened, parts) => panic!("opened: {}, a state: {}", opened.is_ok(), parts.is_some()),

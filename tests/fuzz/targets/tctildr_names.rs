@@ -5,15 +5,15 @@
 
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{CStr, CString};
-use tcti_core::Rc;
+use tcti_core::ReturnCode;
 use tcti_loader::{NameConf, find};
 
 /// Name and conf as they should be, empty where they are absent.
-fn model(text: &[u8]) -> Result<(&[u8], &[u8]), Rc> {
+fn model(text: &[u8]) -> Result<(&[u8], &[u8]), ReturnCode> {
     let mut parts = text.splitn(2, |byte| *byte == b':');
     let (name, conf) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     match text.len() > 4095 || (name.is_empty() && !conf.is_empty()) {
-        true => Err(Rc::BAD_VALUE),
+        true => Err(ReturnCode::BAD_VALUE),
         false => Ok((name, conf)),
     }
 }
@@ -21,7 +21,8 @@ fn model(text: &[u8]) -> Result<(&[u8], &[u8]), Rc> {
 fn check(text: &CStr) {
     let bytes = |part: Option<&CStr>| part.map_or(Vec::new(), |part| part.to_bytes().to_vec());
     let parsed = NameConf::parse(Some(text));
-    let parts = parsed.as_ref().map(|parsed| (bytes(parsed.name()), bytes(parsed.conf()))).map_err(|rc| *rc);
+    let parts =
+        parsed.as_ref().map(|parsed| (bytes(parsed.name()), bytes(parsed.conf()))).map_err(|error| error.code());
     assert_eq!(parts, model(text.to_bytes()).map(|(name, conf)| (name.to_vec(), conf.to_vec())));
     let Ok(parsed) = parsed else { return };
     assert!(parsed.name().is_none_or(|name| !name.is_empty()) && parsed.conf().is_none_or(|conf| !conf.is_empty()));

@@ -6,7 +6,7 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use sim_tis::Faults;
-use tcti_core::{Rc, Result};
+use tcti_core::{Result, ReturnCode};
 use tcti_tis::{Bus, ChipSelect, Clock, Tis, Transfer};
 use tss2_fuzz::liar::{Liar, Lie, Shared, Time, Timeless, lock, play};
 
@@ -95,5 +95,5 @@ fuzz_target!(|input: Input| {
     };
     // Where each status has a burst count of 0, or wait states do not end, there is nothing to be had.
     let is_bearable = input.burst_zero_every != 1 && input.wait_states <= 250;
-    play(&liar, open, &input.waits, &[Rc::IO_ERROR, Rc::MALFORMED_RESPONSE], is_bearable);
+    play(&liar, open, &input.waits, &[ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE], is_bearable);
 });

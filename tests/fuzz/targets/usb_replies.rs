@@ -9,7 +9,7 @@ use rusb::Error;
 use sim_tis::Faults;
 use std::cell::RefCell;
 use std::time::Duration;
-use tcti_core::{Conf, Rc, Result};
+use tcti_core::{Conf, Result, ReturnCode};
 use tcti_spi_ltt2go::bridge::{self, Bridge, Find, Stick};
 use tcti_tis::{Bus, Clock, OpenBus, Tis, Transfer};
 use tss2_fuzz::liar::{Liar, Lie, Shared, Time, Timeless, lock, play};
@@ -46,11 +46,11 @@ impl Find for Search {
     }
 
     fn find(&self, same: Option<&str>) -> Result<Lying> {
-        let absent = if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR };
+        let absent = if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR };
         assert!(same.is_none_or(|same| same == "A1"));
         let (liar, plug) = PLUGGED.with_borrow(|plugged| plugged.clone()).expect("one is plugged");
         if let Lie::Fail(_) = lock(&liar).next_lie() {
-            return Err(absent);
+            return Err(absent.into());
         }
         Ok(Lying { liar, plug, announced: None, left: vec![0xee; plug.stale.into()] })
     }
@@ -175,5 +175,11 @@ fuzz_target!(|input: Input| {
     // What was left is no more than is dropped.
     let plug = Plug { stale: input.stale % (15 * piece), piece: piece.into() };
     PLUGGED.set(Some((Shared::clone(&liar), plug)));
-    play(&liar, open, &input.waits, &[Rc::IO_ERROR, Rc::MALFORMED_RESPONSE, Rc::NO_CONNECTION], true);
+    play(
+        &liar,
+        open,
+        &input.waits,
+        &[ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE, ReturnCode::NO_CONNECTION],
+        true,
+    );
 });

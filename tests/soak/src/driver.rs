@@ -20,7 +20,7 @@ use forks::Worker;
 pub(crate) use report::Report;
 use std::time::{Duration, Instant};
 use tcti_core::Tcti;
-use tcti_core::{Rc, Result, Wait};
+use tcti_core::{Result, ReturnCode, Wait};
 use tss2_soak::{Ask, Finding, History, Knowledge, Loaded, May, Trouble};
 
 /// One command in so many has a fault.
@@ -39,7 +39,7 @@ enum Health {
     /// It is over, and so many calls failed since. `met` when it is known to have met this context.
     Recovering {
         fault: &'static str,
-        codes: &'static [Rc],
+        codes: &'static [ReturnCode],
         failed: u32,
         met: bool,
     },
@@ -286,7 +286,7 @@ impl<P: Place> Driver<P> {
                 }
                 self.remember(slot);
             }
-            Err(rc) => self.failed(slot, "Init", rc),
+            Err(error) => self.failed(slot, "Init", error.code()),
         }
     }
 

@@ -3,7 +3,7 @@
 //! its parent makes, so it tells when it found what.
 
 use std::time::Duration;
-use tcti_core::Rc;
+use tcti_core::ReturnCode;
 
 /// Calls that may fail after a fault is over, before one succeeds: the end of a connection behind an answer is met by the
 /// next command.
@@ -81,7 +81,7 @@ pub struct Cost {
     /// Its name.
     pub fault: &'static str,
     /// What calls may answer.
-    pub codes: &'static [Rc],
+    pub codes: &'static [ReturnCode],
     /// Whether what is loaded may be lost.
     pub unloads: bool,
     /// Whether what was written may be lost.
@@ -151,7 +151,7 @@ impl History {
 impl Fault {
     fn explains(&self, finding: &Finding) -> bool {
         let fits = match finding.kind {
-            Kind::Failed(code) => self.cost.codes.iter().any(|rc| Rc::from_c(code) == Err(*rc)),
+            Kind::Failed(code) => self.cost.codes.iter().any(|rc| rc.to_c() == code),
             Kind::Lost => self.cost.unloads,
             Kind::Untrue => self.cost.forgets,
             Kind::Wrong | Kind::Failure => false,
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     const IO_ERROR: u32 = 0xa_000a;
-    const COST: Cost = Cost { fault: "a fault", codes: &[Rc::IO_ERROR], unloads: true, forgets: false };
+    const COST: Cost = Cost { fault: "a fault", codes: &[ReturnCode::IO_ERROR], unloads: true, forgets: false };
 
     fn finding(kind: Kind, times: [u64; 3]) -> Finding {
         let [since, began, ended] = times.map(Duration::from_secs);

@@ -4,16 +4,18 @@
 use fastrand::Rng;
 use std::time::Instant;
 use tcti_core::Tcti;
-use tcti_core::{Rc, Result};
+use tcti_core::{Result, ReturnCode};
 
 /// The codes of a broken connection or device.
-pub(crate) const BROKEN: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION];
+pub(crate) const BROKEN: &[ReturnCode] = &[ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION];
 
 /// The same, and that of an answer which is none.
-pub(crate) const SPOILT: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::MALFORMED_RESPONSE];
+pub(crate) const SPOILT: &[ReturnCode] =
+    &[ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION, ReturnCode::MALFORMED_RESPONSE];
 
 /// The same as [`BROKEN`], and that of a library which is not to be opened.
-pub(crate) const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::NOT_SUPPORTED];
+pub(crate) const NO_DESCRIPTORS: &[ReturnCode] =
+    &[ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION, ReturnCode::NOT_SUPPORTED];
 
 /// The largest command that each TPM reads to its end and refuses, in bytes of data.
 pub(crate) const TAKEN: usize = 4000;
@@ -46,7 +48,7 @@ pub(crate) enum Moment {
 pub(crate) struct Strike {
     pub(crate) fault: &'static str,
     /// What calls may answer while it is there, and right after it.
-    pub(crate) codes: &'static [Rc],
+    pub(crate) codes: &'static [ReturnCode],
     pub(crate) reach: Reach,
     /// Whether it hits programs beside, too. There is none such without calm.
     pub(crate) beside: bool,
@@ -60,12 +62,12 @@ pub(crate) struct Strike {
 
 impl Strike {
     /// One of the connection or the device that a context has, and whoever inherits it.
-    pub(crate) const fn of_one(fault: &'static str, codes: &'static [Rc]) -> Strike {
+    pub(crate) const fn of_one(fault: &'static str, codes: &'static [ReturnCode]) -> Strike {
         Strike { fault, codes, reach: Reach::One, beside: false, endless: false, forked: true, unloads: false }
     }
 
     /// One of this process alone.
-    pub(crate) const fn of_process(fault: &'static str, codes: &'static [Rc]) -> Strike {
+    pub(crate) const fn of_process(fault: &'static str, codes: &'static [ReturnCode]) -> Strike {
         Strike { reach: Reach::Process, beside: true, endless: true, forked: false, ..Strike::of_one(fault, codes) }
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::place::{BROKEN, SPOILT};
 use fastrand::Rng;
-use tcti_core::Rc;
+use tcti_core::ReturnCode;
 use tss2_faults::{End, Fault, Framing, Step};
 
 /// Milliseconds of silence between a malformed response and the end of its connection.
@@ -16,7 +16,7 @@ pub(crate) struct Drawn {
     /// Its name in reports.
     pub(crate) name: &'static str,
     /// The return codes that calls may have.
-    pub(crate) codes: &'static [Rc],
+    pub(crate) codes: &'static [ReturnCode],
 }
 
 /// Draws one. On a control channel, whose replies are one word, nothing is malformed.
@@ -27,7 +27,7 @@ pub(crate) fn draw(framing: Framing, rng: &mut Rng) -> Drawn {
         Framing::Word => [0, 1, 6, 9, 10, 10][rng.usize(..6)],
         Framing::Raw | Framing::Enveloped => rng.u8(..20),
     };
-    let (name, codes, fault): (_, &[Rc], _) = match lot {
+    let (name, codes, fault): (_, &[ReturnCode], _) = match lot {
         0 => ("a refused connection", BROKEN, Fault::Refuse),
         1..3 => ("a dropped command", BROKEN, Fault::DropCommand),
         3..6 => ("a response in pieces", &[], Fault::Respond(vec![Step::Pieces(rng.u16(1..20))])),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use sys::Caller;
 use tcti_core::testing::POLLED;
 use tcti_core::{
-    Cancel, GetPollHandles, Inheritance, Module, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait,
+    Cancel, GetPollHandles, Inheritance, Module, Progress, Result, ReturnCode, RxBuf, SetLocality, Transport, Wait,
 };
 use tcti_ffi::CONTEXT_SIZE;
 use tss2_fuzz::message::{command, response};
@@ -106,7 +106,7 @@ impl<const FULL: bool> Transport for Fake<FULL> {
     fn send(&mut self, sent: &[u8]) -> Result<()> {
         let world = self.world.lock().unwrap();
         assert_eq!(sent, command(world.number));
-        if world.refuses { Err(Rc::IO_ERROR) } else { Ok(()) }
+        if world.refuses { Err(ReturnCode::IO_ERROR.into()) } else { Ok(()) }
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
@@ -129,7 +129,7 @@ impl<const FULL: bool> Transport for Fake<FULL> {
                 rx.extend(&[0])?;
             }
             Arrival::NoResponse => return Ok(Progress::Complete),
-            Arrival::Failure => return Err(Rc::NO_CONNECTION),
+            Arrival::Failure => return Err(ReturnCode::NO_CONNECTION.into()),
         }
         self.half = false;
         Ok(Progress::Complete)
@@ -139,7 +139,7 @@ impl<const FULL: bool> Transport for Fake<FULL> {
         self.half = false;
     }
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const CANCEL: Option<Cancel<Self>> = match FULL {
         true => Some(|fake| {
@@ -177,6 +177,9 @@ enum State {
     Finalized,
 }
 
+/// The result of a call of C.
+type Returned<T> = std::result::Result<T, ReturnCode>;
+
 /// The table: what a call answers, and the next state.
 struct Model {
     state: State,
@@ -186,30 +189,30 @@ struct Model {
 
 impl Model {
     /// What a call has to pass before it is looked at.
-    fn enter(&self, context: Context) -> Result<()> {
+    fn enter(&self, context: Context) -> Returned<()> {
         match context {
-            Context::Null => Err(Rc::BAD_REFERENCE),
-            Context::Foreign => Err(Rc::BAD_CONTEXT),
-            Context::Ours if self.state == State::Finalized => Err(Rc::BAD_SEQUENCE),
+            Context::Null => Err(ReturnCode::BAD_REFERENCE),
+            Context::Foreign => Err(ReturnCode::BAD_CONTEXT),
+            Context::Ours if self.state == State::Finalized => Err(ReturnCode::BAD_SEQUENCE),
             Context::Ours => Ok(()),
         }
     }
 
-    fn has(&self, states: &[State]) -> Result<()> {
-        if states.contains(&self.state) { Ok(()) } else { Err(Rc::BAD_SEQUENCE) }
+    fn has(&self, states: &[State]) -> Returned<()> {
+        if states.contains(&self.state) { Ok(()) } else { Err(ReturnCode::BAD_SEQUENCE) }
     }
 
-    fn optional(&self) -> Result<()> {
-        if self.full { Ok(()) } else { Err(Rc::NOT_IMPLEMENTED) }
+    fn optional(&self) -> Returned<()> {
+        if self.full { Ok(()) } else { Err(ReturnCode::NOT_IMPLEMENTED) }
     }
 
-    fn transmit(&mut self, context: Context, command: Command) -> Result<()> {
+    fn transmit(&mut self, context: Context, command: Command) -> Returned<()> {
         if matches!(command, Command::Null) {
-            return Err(Rc::BAD_REFERENCE);
+            return Err(ReturnCode::BAD_REFERENCE);
         }
         self.enter(context)?;
         if matches!(command, Command::Huge) {
-            return Err(Rc::BAD_VALUE);
+            return Err(ReturnCode::BAD_VALUE);
         }
         self.has(&[State::Transmit])?;
         match command {
@@ -217,19 +220,19 @@ impl Model {
                 (self.state, self.half) = (State::Receive, false);
                 Ok(())
             }
-            Command::Refused => Err(Rc::IO_ERROR),
-            Command::Null | Command::Short(_) | Command::Long | Command::Huge => Err(Rc::BAD_VALUE),
+            Command::Refused => Err(ReturnCode::IO_ERROR),
+            Command::Null | Command::Short(_) | Command::Long | Command::Huge => Err(ReturnCode::BAD_VALUE),
         }
     }
 
     /// The size that is reported, and whether the bytes are.
-    fn receive(&mut self, context: Context, room: Room, timeout: i32, arrives: Arrival) -> Result<usize> {
+    fn receive(&mut self, context: Context, room: Room, timeout: i32, arrives: Arrival) -> Returned<usize> {
         if matches!(room, Room::Null) {
-            return Err(Rc::BAD_REFERENCE);
+            return Err(ReturnCode::BAD_REFERENCE);
         }
         self.enter(context)?;
         if timeout < -1 {
-            return Err(Rc::BAD_VALUE);
+            return Err(ReturnCode::BAD_VALUE);
         }
         self.has(&[State::Receive, State::Ready])?;
         if self.state == State::Receive {
@@ -238,13 +241,13 @@ impl Model {
         let size = response(0, SIZE).len();
         match room {
             Room::Null | Room::None => {}
-            Room::Bytes(room) if usize::from(room % 64) < size => return Err(Rc::INSUFFICIENT_BUFFER),
+            Room::Bytes(room) if usize::from(room % 64) < size => return Err(ReturnCode::INSUFFICIENT_BUFFER),
             Room::Bytes(_) | Room::Plenty => self.state = State::Transmit,
         }
         Ok(size)
     }
 
-    fn arrive(&mut self, arrives: Arrival) -> Result<()> {
+    fn arrive(&mut self, arrives: Arrival) -> Returned<()> {
         let error = match arrives {
             Arrival::Response => {
                 self.state = State::Ready;
@@ -252,16 +255,16 @@ impl Model {
             }
             Arrival::HalfAResponse | Arrival::Nothing => {
                 self.half |= matches!(arrives, Arrival::HalfAResponse);
-                return Err(Rc::TRY_AGAIN);
+                return Err(ReturnCode::TRY_AGAIN);
             }
-            Arrival::TooMuch | Arrival::NoResponse => Rc::MALFORMED_RESPONSE,
-            Arrival::Failure => Rc::NO_CONNECTION,
+            Arrival::TooMuch | Arrival::NoResponse => ReturnCode::MALFORMED_RESPONSE,
+            Arrival::Failure => ReturnCode::NO_CONNECTION,
         };
         self.state = State::Transmit;
         Err(error)
     }
 
-    fn cancel(&mut self, context: Context) -> Result<()> {
+    fn cancel(&mut self, context: Context) -> Returned<()> {
         self.enter(context)?;
         self.optional()?;
         self.has(&[State::Receive, State::Ready])?;
@@ -269,22 +272,22 @@ impl Model {
         Ok(())
     }
 
-    fn set_locality(&mut self, context: Context, locality: u8) -> Result<()> {
+    fn set_locality(&mut self, context: Context, locality: u8) -> Returned<()> {
         self.enter(context)?;
         self.optional()?;
         self.has(&[State::Transmit])?;
-        if (5..=31).contains(&locality) { Err(Rc::BAD_VALUE) } else { Ok(()) }
+        if (5..=31).contains(&locality) { Err(ReturnCode::BAD_VALUE) } else { Ok(()) }
     }
 
-    fn get_poll_handles(&mut self, context: Context, handles: Handles) -> Result<()> {
+    fn get_poll_handles(&mut self, context: Context, handles: Handles) -> Returned<()> {
         if matches!(handles, Handles::NullCount) {
-            return Err(Rc::BAD_REFERENCE);
+            return Err(ReturnCode::BAD_REFERENCE);
         }
         self.enter(context)?;
         self.optional()?;
         let count = self.polled();
         match handles {
-            Handles::Room(room) if usize::from(room % 5) < count => Err(Rc::INSUFFICIENT_BUFFER),
+            Handles::Room(room) if usize::from(room % 5) < count => Err(ReturnCode::INSUFFICIENT_BUFFER),
             _ => Ok(()),
         }
     }
@@ -310,7 +313,7 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
                 // A context that was not finalized would be lost with its memory.
                 if [State::None, State::Finalized].contains(&model.state) {
                     let right = aligned && size.is_none_or(|size| usize::from(size) >= CONTEXT_SIZE);
-                    assert_eq!(caller.init(size, aligned), if right { Ok(()) } else { Err(Rc::BAD_VALUE) });
+                    assert_eq!(caller.init(size, aligned), if right { Ok(()) } else { Err(ReturnCode::BAD_VALUE) });
                     model.state = if right { State::Transmit } else { model.state };
                 }
             }
@@ -344,7 +347,7 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
                 assert_eq!(caller.get_poll_handles(context, handles, model.polled()), expected);
             }
             Call::MakeSticky => {
-                let expected = model.enter(context).and(Err(Rc::NOT_IMPLEMENTED));
+                let expected = model.enter(context).and(Err(ReturnCode::NOT_IMPLEMENTED));
                 assert_eq!(caller.make_sticky(context), expected);
             }
             Call::Finalize => {

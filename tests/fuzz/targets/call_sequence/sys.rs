@@ -2,11 +2,11 @@
 //! Calls as C makes them, on memory that is exactly as large as it has to be, so that the address sanitizer sees a byte
 //! too many.
 
-use super::{Command, Context, Fake, Handles, Room, Shared};
+use super::{Command, Context, Fake, Handles, Returned, Room, Shared};
 use std::ptr::{null, null_mut};
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use tcti_core::testing::POLLED;
-use tcti_core::{PollHandle, Rc, Result};
+use tcti_core::{PollHandle, ReturnCode};
 use tcti_ffi::{CONTEXT_SIZE, init_with};
 use tss2_fuzz::message::command;
 
@@ -23,8 +23,8 @@ pub(super) struct Caller<const FULL: bool> {
 }
 
 /// Success and a size, for comparison.
-fn answer(rc: TSS2_RC) -> Result<()> {
-    Rc::from_c(rc)
+fn answer(rc: TSS2_RC) -> Returned<()> {
+    ReturnCode::from_c(rc).map_err(|error| error.code())
 }
 
 impl<const FULL: bool> Caller<FULL> {
@@ -45,7 +45,7 @@ impl<const FULL: bool> Caller<FULL> {
     }
 
     /// Asks for the size, then makes a context, saying that the memory has this size.
-    pub(super) fn init(&mut self, size: Option<u8>, aligned: bool) -> Result<()> {
+    pub(super) fn init(&mut self, size: Option<u8>, aligned: bool) -> Returned<()> {
         let world = self.world.clone();
         let open = || {
             world.lock().unwrap().alive += 1;
@@ -71,7 +71,7 @@ impl<const FULL: bool> Caller<FULL> {
         made
     }
 
-    pub(super) fn transmit(&mut self, context: Context, what: Command, number: u32) -> Result<()> {
+    pub(super) fn transmit(&mut self, context: Context, what: Command, number: u32) -> Returned<()> {
         let mut bytes = command(number);
         match what {
             Command::Right | Command::Refused | Command::Null | Command::Huge => {}
@@ -90,7 +90,7 @@ impl<const FULL: bool> Caller<FULL> {
     }
 
     /// The size that is reported, when the call succeeds; the bytes, when they come, are those of `whole`.
-    pub(super) fn receive(&mut self, context: Context, room: Room, timeout: i32, whole: &[u8]) -> Result<usize> {
+    pub(super) fn receive(&mut self, context: Context, room: Room, timeout: i32, whole: &[u8]) -> Returned<usize> {
         let (receive, ctx) = (self.head().v1.receive.expect("a function"), self.context(context));
         let mut memory = match room {
             Room::Null | Room::None => Vec::new(),
@@ -113,26 +113,26 @@ impl<const FULL: bool> Caller<FULL> {
         assert_eq!(memory[..filled], whole[..filled]);
         assert!(memory[filled..].iter().all(|byte| *byte == 0xa5), "nothing behind the response is written");
         match received {
-            Err(Rc::INSUFFICIENT_BUFFER) => assert_eq!(size, whole.len()),
+            Err(ReturnCode::INSUFFICIENT_BUFFER) => assert_eq!(size, whole.len()),
             Err(_) => assert_eq!(size, memory.len(), "an error leaves the size"),
             Ok(()) => {}
         }
         received.map(|()| size)
     }
 
-    pub(super) fn cancel(&mut self, context: Context) -> Result<()> {
+    pub(super) fn cancel(&mut self, context: Context) -> Returned<()> {
         let (cancel, ctx) = (self.head().v1.cancel.expect("a function"), self.context(context));
         // SAFETY: as C would.
         answer(unsafe { cancel(ctx) })
     }
 
-    pub(super) fn set_locality(&mut self, context: Context, locality: u8) -> Result<()> {
+    pub(super) fn set_locality(&mut self, context: Context, locality: u8) -> Returned<()> {
         let (set_locality, ctx) = (self.head().v1.setLocality.expect("a function"), self.context(context));
         // SAFETY: as C would.
         answer(unsafe { set_locality(ctx, locality) })
     }
 
-    pub(super) fn get_poll_handles(&mut self, context: Context, handles: Handles, expected: usize) -> Result<()> {
+    pub(super) fn get_poll_handles(&mut self, context: Context, handles: Handles, expected: usize) -> Returned<()> {
         let (get, ctx) = (self.head().v1.getPollHandles.expect("a function"), self.context(context));
         let room = match handles {
             Handles::NullCount | Handles::Count => 0,
@@ -159,7 +159,7 @@ impl<const FULL: bool> Caller<FULL> {
         got
     }
 
-    pub(super) fn make_sticky(&mut self, context: Context) -> Result<()> {
+    pub(super) fn make_sticky(&mut self, context: Context) -> Returned<()> {
         let (make_sticky, ctx) = (self.head().makeSticky.expect("a function"), self.context(context));
         // SAFETY: as C would.
         answer(unsafe { make_sticky(ctx, null_mut(), 1) })

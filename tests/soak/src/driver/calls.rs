@@ -5,7 +5,7 @@ use super::{Driver, Due, Health, Role, Slot};
 use crate::place::{Moment, Place};
 use crate::sys::interrupts;
 use std::time::Instant;
-use tcti_core::{Rc, Wait};
+use tcti_core::{ReturnCode, Wait};
 
 impl<P: Place> Driver<P> {
     pub(super) fn transmit(&mut self, slot: usize) {
@@ -21,13 +21,13 @@ impl<P: Place> Driver<P> {
                 self.tally.sent += 1;
                 *due = Some(Due { ask, since: Instant::now(), interrupts });
             }
-            Err(rc) if self.is_refused(slot, &ask, rc) => {
+            Err(error) if self.is_refused(slot, &ask, error.code()) => {
                 self.tally.sent += 1;
                 self.refused(slot);
             }
-            Err(rc) => {
+            Err(error) => {
                 self.lose(slot, &ask);
-                self.failed(slot, "transmit", rc);
+                self.failed(slot, "transmit", error.code());
             }
         }
     }
@@ -43,9 +43,9 @@ impl<P: Place> Driver<P> {
             .watch(format_args!("setLocality {locality} on context {slot}"), || context.set_locality(locality));
         match (set, locality) {
             (Ok(()), 0..5) => self.end_of_strike(slot),
-            (Err(Rc::BAD_VALUE), 5..) => {}
+            (Err(error), 5..) if error.code() == ReturnCode::BAD_VALUE => {}
             (Ok(()), _) => self.tally.failures.push("locality 5 was set".to_owned()),
-            (Err(rc), _) => self.failed(slot, "setLocality", rc),
+            (Err(error), _) => self.failed(slot, "setLocality", error.code()),
         }
     }
 
@@ -106,7 +106,7 @@ impl<P: Place> Driver<P> {
             .watch(format_args!("receive with {wait:?} of {ask:?} on context {slot}"), || context.receive(room, wait));
         match received {
             Ok(size) => self.answered(slot, size),
-            Err(rc) => self.not_yet(slot, "receive", rc),
+            Err(error) => self.not_yet(slot, "receive", error.code()),
         }
     }
 
@@ -123,7 +123,7 @@ impl<P: Place> Driver<P> {
                     self.tally.failures.push(format!("a size of {size}, then {again:?}"));
                 }
             }
-            Err(rc) => self.not_yet(slot, "size query", rc),
+            Err(error) => self.not_yet(slot, "size query", error.code()),
         }
     }
 
@@ -133,8 +133,8 @@ impl<P: Place> Driver<P> {
         let wait = Wait::Millis(self.rng.u32(..5));
         match self.watchdog.watch(format_args!("short receive on context {slot}"), || context.receive(room, wait)) {
             Ok(size) => self.tally.wrong.push(format!("an answer of {size} bytes")),
-            Err(Rc::INSUFFICIENT_BUFFER) => {}
-            Err(rc) => self.not_yet(slot, "short receive", rc),
+            Err(error) if error.code() == ReturnCode::INSUFFICIENT_BUFFER => {}
+            Err(error) => self.not_yet(slot, "short receive", error.code()),
         }
     }
 
@@ -143,7 +143,7 @@ impl<P: Place> Driver<P> {
         match self.watchdog.watch(format_args!("cancel on context {slot}"), || context.cancel()) {
             Ok(()) => self.give_up(slot),
             // If the connection was lost, the next receive says so.
-            Err(rc) => self.hindered(slot, "cancel", rc),
+            Err(error) => self.hindered(slot, "cancel", error.code()),
         }
     }
 
@@ -156,7 +156,7 @@ impl<P: Place> Driver<P> {
             Some(Due { ask, .. }) => context.transmit(&ask.command()),
         };
         let answer = self.watchdog.watch(format_args!("call out of turn on context {slot}"), call);
-        if answer != Err(Rc::BAD_SEQUENCE) {
+        if answer != Err(ReturnCode::BAD_SEQUENCE.into()) {
             self.tally.failures.push(format!("a call out of turn answers {answer:?}"));
         }
     }

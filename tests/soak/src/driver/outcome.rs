@@ -6,7 +6,7 @@ use super::{Driver, Due, Health, Role};
 use crate::place::{Moment, Now, Place, Reach, Refusals, Strike};
 use crate::sys;
 use std::time::{Duration, Instant};
-use tcti_core::Rc;
+use tcti_core::ReturnCode;
 use tss2_soak::{Answer, Ask, Cost, Finding, Kind, Loaded, TRIES, Verdict};
 
 /// How long an answer may take that no fault holds back: with several contexts and tools on one TPM.
@@ -90,9 +90,9 @@ impl<P: Place> Driver<P> {
     }
 
     /// Whether an error is the right answer: a driver has refused the command.
-    pub(super) fn is_refused(&self, slot: usize, ask: &Ask, rc: Rc) -> bool {
+    pub(super) fn is_refused(&self, slot: usize, ask: &Ask, rc: ReturnCode) -> bool {
         self.place.abilities().refusals == Refusals::Driver
-            && rc == Rc::IO_ERROR
+            && rc == ReturnCode::IO_ERROR
             && self.loaded[self.loaded_at(slot)].is_refused_with_an_error(ask, &self.may(slot))
     }
 
@@ -131,8 +131,8 @@ impl<P: Place> Driver<P> {
     }
 
     /// A receive that gave no answer.
-    pub(super) fn not_yet(&mut self, slot: usize, call: &str, rc: Rc) {
-        if rc != Rc::TRY_AGAIN {
+    pub(super) fn not_yet(&mut self, slot: usize, call: &str, rc: ReturnCode) {
+        if rc != ReturnCode::TRY_AGAIN {
             return self.failed(slot, call, rc);
         }
         let since = self.slots[slot].due.as_ref().map_or(Duration::ZERO, |due| due.since.elapsed());
@@ -148,7 +148,7 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    pub(super) fn failed(&mut self, slot: usize, call: &str, rc: Rc) {
+    pub(super) fn failed(&mut self, slot: usize, call: &str, rc: ReturnCode) {
         let state = self.state(slot);
         let due = self.slots[slot].due.take();
         if let Some(Due { ask, .. }) = &due {
@@ -162,14 +162,14 @@ impl<P: Place> Driver<P> {
     }
 
     /// A call failed, and the command is still under way.
-    pub(super) fn hindered(&mut self, slot: usize, call: &str, rc: Rc) {
+    pub(super) fn hindered(&mut self, slot: usize, call: &str, rc: ReturnCode) {
         self.hold_against(slot, call, rc, self.state(slot), None);
     }
 
     /// `since`: when a command was sent that has ended now.
-    fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String, since: Option<Instant>) {
+    fn hold_against(&mut self, slot: usize, call: &str, rc: ReturnCode, state: String, since: Option<Instant>) {
         let text = format!("{call} answers {rc:?}; {state}");
-        let Some(text) = self.find(slot, Kind::Failed(Rc::to_c(Err(rc))), text) else { return };
+        let Some(text) = self.find(slot, Kind::Failed(rc.to_c()), text) else { return };
         match &mut self.slots[slot].health {
             Health::Struck { strike, .. } if strike.codes.contains(&rc) => self.recover(slot, true),
             Health::Recovering { codes, failed, met, .. } if codes.contains(&rc) && *failed < TRIES => {
@@ -177,7 +177,7 @@ impl<P: Place> Driver<P> {
                 self.tally.faults += u64::from(!*met);
                 *met = true;
             }
-            _ if rc == Rc::IO_ERROR && since.is_some_and(|since| self.trouble.is_outside(since)) => {
+            _ if rc == ReturnCode::IO_ERROR && since.is_some_and(|since| self.trouble.is_outside(since)) => {
                 eprintln!("soak: {text}, and the kernel's log says why");
                 let at = self.loaded_at(slot);
                 self.loaded[at].doubt();

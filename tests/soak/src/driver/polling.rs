@@ -20,7 +20,7 @@ impl<P: Place> Driver<P> {
         let Some(context) = &mut self.slots[slot].context else { return };
         let handles = match context.poll_handles() {
             Ok(handles) => handles,
-            Err(rc) => return self.hindered(slot, "getPollHandles", rc),
+            Err(error) => return self.hindered(slot, "getPollHandles", error.code()),
         };
         let wrong = match handles[..] {
             [handle @ PollHandle { fd: 0.., events: POLLIN | POLLOUT, .. }] => {

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
 use tcti_core::Tcti;
-use tcti_core::{GetPollHandles, Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tcti_core::{GetPollHandles, Inheritance, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait};
 use tss2_soak::hmac;
 
 /// What is not as it should be.
@@ -56,7 +56,7 @@ impl Transport for Way {
         self.commands += 1;
         match (self.lie, self.is_forked) {
             (Some(Lie::Lost), _) | (Some(Lie::LostThere), true) if self.commands > SPAN => self.key = None,
-            (Some(Lie::Broken), _) | (Some(Lie::BrokenThere), true) => return Err(Rc::IO_ERROR),
+            (Some(Lie::Broken), _) | (Some(Lie::BrokenThere), true) => return Err(ReturnCode::IO_ERROR.into()),
             (Some(Lie::CrashThere), true) => std::process::abort(),
             (Some(Lie::Heap), _) => {
                 Box::leak(Box::new([0_u8; 100]));
@@ -82,7 +82,7 @@ impl Transport for Way {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {
+    fn after_fork(&mut self, _inheritance: Inheritance) {
         self.is_forked = true;
     }
 

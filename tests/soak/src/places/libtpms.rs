@@ -20,7 +20,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use tcti_core::Tcti;
-use tcti_core::{Rc, Result};
+use tcti_core::{Result, ReturnCode};
 use tempfile::TempDir;
 use tss2_kit::output;
 
@@ -87,12 +87,12 @@ type Tpm = (Using, u64);
 const VICTIM: u32 = 2;
 
 /// What is no error, because the state is still somewhere.
-const NONE: &[Rc] = &[];
+const NONE: &[ReturnCode] = &[];
 /// Of a file.
-const OF_FILES: &[Rc] = &[Rc::IO_ERROR];
+const OF_FILES: &[ReturnCode] = &[ReturnCode::IO_ERROR];
 /// Of a library that is not to be opened, too.
-const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NOT_SUPPORTED];
-const NO_RIGHTS: &[Rc] = &[Rc::NOT_PERMITTED, Rc::NOT_SUPPORTED];
+const NO_DESCRIPTORS: &[ReturnCode] = &[ReturnCode::IO_ERROR, ReturnCode::NOT_SUPPORTED];
+const NO_RIGHTS: &[ReturnCode] = &[ReturnCode::NOT_PERMITTED, ReturnCode::NOT_SUPPORTED];
 
 impl Libtpms {
     /// The main process, and two others beside it.

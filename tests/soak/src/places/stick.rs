@@ -10,7 +10,7 @@ use sim_tpm2go::{ENDPOINT_IN, ENDPOINT_OUT, Faults, Reply, When};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tcti_core::Tcti;
-use tcti_core::{Conf, Open, Rc, Result, Session};
+use tcti_core::{Conf, Open, Result, ReturnCode, Session};
 use tcti_spi_ltt2go::bridge::{Bridge, Find, Stick};
 use tcti_tis::Tis;
 
@@ -52,7 +52,7 @@ impl Find for Here {
     fn find(&self, same: Option<&str>) -> Result<Claimed> {
         let mut socket = socket();
         let plugged = socket.as_mut().filter(|plugged| plugged.stick.is_plugged());
-        let plugged = plugged.ok_or(if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR })?;
+        let plugged = plugged.ok_or(if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR })?;
         assert!(!plugged.claimed, "claimed twice");
         plugged.claimed = true;
         Ok(Claimed)
@@ -143,7 +143,7 @@ impl Simulated {
 }
 
 /// A fault of the USB or of the TPM's interface. None inverts bits: the bus has no sum by which anybody could tell.
-fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
+fn draw(rng: &mut Rng) -> (&'static str, &'static [ReturnCode], Faults) {
     // A command has some 16 transfers of a kind.
     let when = When::Once(rng.u32(..16));
     let from = When::From(rng.u32(..16));
@@ -165,7 +165,7 @@ fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
         n => {
             let tis = &mut faults.tis;
             let few = rng.u32(1..60);
-            let (fault, codes): (_, &[Rc]) = match n {
+            let (fault, codes): (_, &[ReturnCode]) = match n {
                 30 => {
                     tis.burst = rng.u16(1..64);
                     ("a small burst count", &[])
