@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* One module, driven step by step, in a process to which something can happen: fault LIBRARY CONF [scripted]. Reads a
- * step per line from stdin and prints its code, or a number, at once. Both streams are put out of the way first, so that
- * they can be closed; what a module would print on stdout is counted.
+/* Drives one module step by step, in a process to which faults can happen: fault LIBRARY CONF [scripted]. Reads a step per
+ * line from stdin and replies at once with a line on stdout: a response code or a number. tests/reliability/src/program.rs
+ * writes the steps. Both streams are moved to high descriptors first, so that stdin and stdout can be closed; the bytes that
+ * a module prints on stdout are counted.
  *
- * Each GetRandom asks for another number of bytes: an answer to another command is WRONG_ANSWER. So is one of a scripted
- * peer whose bytes are not each in its place. */
+ * Each GetRandom asks for another number of bytes, so the response to another command is WRONG_RESPONSE. So is the response of
+ * a scripted peer when one of its bytes is wrong or misplaced. */
 
 #include <dirent.h>
 #include <dlfcn.h>
@@ -22,11 +23,11 @@
 #include "memory.h"
 #include "report.h"
 
-/* Where the steps come from and the codes go to. */
+/* The descriptors that steps are read from and replies are written to. */
 #define STEPS 100
-#define CODES 101
+#define REPLIES 101
 
-/* Bytes of a response without its random bytes, of a caller's buffer, and of the largest response that a module takes. */
+/* Sizes in bytes: of a response without its random bytes, of a caller's usual buffer, of the largest response. */
 #define SMALL 12u
 #define USUAL 4096
 #define LARGEST (1u << 20)
@@ -35,12 +36,12 @@ static const char *conf;
 static void *library;
 static const TSS2_TCTI_INFO *info;
 static TSS2_TCTI_CONTEXT *ctx;
-static uint8_t wanted; /* bytes of the command under way, 1 to 16 */
+static uint8_t wanted; /* random bytes that the command under way asks for, 1 to 16 */
 static int is_scripted;
 static volatile sig_atomic_t interrupts;
 
-/* In memory that is there whatever malloc says; what was in it stays. */
-static TSS2_RC open_it(void)
+/* Initializes the context in static memory, which is not cleared and does not depend on malloc. */
+static TSS2_RC init(void)
 {
     static _Alignas(max_align_t) uint8_t memory[1 << 16];
     size_t size = 0;
@@ -84,7 +85,8 @@ static TSS2_RC transmit_largest(void)
     return Tss2_Tcti_Transmit(ctx, sizeof(command), command);
 }
 
-/* What tests/reliability/src/peer.rs sends there: what is from another place, or from another answer, is something else. */
+/* Returns the byte that the scripted peer sends at this offset of its response. It differs at other offsets and in other
+ * responses. */
 static uint8_t scripted(size_t offset)
 {
     return ((uint32_t)wanted << 20 | (uint32_t)offset) * 2654435761u >> 24;
@@ -94,17 +96,17 @@ static const char *receive(int timeout, size_t room, size_t due)
 {
     static uint8_t response[2 * LARGEST];
     size_t size = room;
-    memset(response, 0, due); /* what was there before */
+    memset(response, 0, due); /* no byte of an earlier response stays */
     TSS2_RC rc = Tss2_Tcti_Receive(ctx, &size, response, timeout);
     if (rc != TSS2_RC_SUCCESS)
         return name_of(rc);
     if (size != response_size(response) || response_code(response) != 0)
-        return "NOT_AN_ANSWER";
+        return "NOT_A_RESPONSE";
     if (size != due || response[10] != 0 || response[11] != wanted)
-        return "WRONG_ANSWER";
+        return "WRONG_RESPONSE";
     for (size_t offset = SMALL; is_scripted && offset < size; offset++)
         if (response[offset] != scripted(offset))
-            return "WRONG_ANSWER";
+            return "WRONG_RESPONSE";
     return "SUCCESS";
 }
 
@@ -114,25 +116,25 @@ static const char *size_of_response(int timeout)
     return name_of(Tss2_Tcti_Receive(ctx, &size, NULL, timeout));
 }
 
-static const char *command(void)
+static const char *get_random(void)
 {
     TSS2_RC rc = transmit(0);
     return rc == TSS2_RC_SUCCESS ? receive(TSS2_TCTI_TIMEOUT_BLOCK, USUAL, SMALL + wanted) : name_of(rc);
 }
 
-static const char *commands(long count)
+static const char *get_random_times(long count)
 {
-    const char *answer = "SUCCESS";
-    while (count-- > 0 && strcmp(answer, "SUCCESS") == 0)
-        answer = command();
-    return answer;
+    const char *result = "SUCCESS";
+    while (count-- > 0 && strcmp(result, "SUCCESS") == 0)
+        result = get_random();
+    return result;
 }
 
 static const char *contexts(long count)
 {
     TSS2_RC rc = TSS2_RC_SUCCESS;
     while (count-- > 0 && rc == TSS2_RC_SUCCESS) {
-        rc = open_it();
+        rc = init();
         finalize();
     }
     return name_of(rc);
@@ -145,17 +147,18 @@ static long descriptors(void)
     while (dir != NULL && readdir(dir) != NULL)
         count++;
     closedir(dir);
-    return count - 3; /* this directory, and its two entries of every directory */
+    return count - 3; /* the directory itself, "." and ".." */
 }
 
-/* Gives all open files of the library an owner, which is seen wherever the same one is open; how many have this owner. */
+/* Sets the owner of all files that the library has open. A process that has the same file open sees the owner, too. */
 static void mark(pid_t owner)
 {
     for (int fd = 3; fd < 1024; fd++)
-        if (fd != STEPS && fd != CODES)
+        if (fd != STEPS && fd != REPLIES)
             fcntl(fd, F_SETOWN, owner);
 }
 
+/* Counts the open files with this owner. */
 static long marked(pid_t owner)
 {
     long count = 0;
@@ -170,27 +173,27 @@ static void interrupted(int signal)
     interrupts++;
 }
 
-/* Without stdio, which may want memory. */
-static void tell(const char *answer)
+/* Replies without stdio, which may allocate memory. */
+static void reply(const char *text)
 {
-    struct iovec line[] = {{(void *)answer, strlen(answer)}, {"\n", 1}};
-    (void)!writev(CODES, line, 2);
+    struct iovec line[] = {{(void *)text, strlen(text)}, {"\n", 1}};
+    (void)!writev(REPLIES, line, 2);
 }
 
-static void told(int signal)
+static void reply_interrupted(int signal)
 {
     (void)signal;
-    tell("interrupted");
+    reply("interrupted");
 }
 
-/* SIGUSR1 interrupts from now on, and is told of. */
+/* SIGUSR1 interrupts system calls from now on, and is confirmed with a reply. */
 static const char *catch(void)
 {
-    struct sigaction action = {.sa_handler = told}; /* without SA_RESTART */
+    struct sigaction action = {.sa_handler = reply_interrupted}; /* without SA_RESTART */
     return sigaction(SIGUSR1, &action, NULL) == 0 ? "SUCCESS" : "REFUSED";
 }
 
-/* What can be counted. */
+/* Takes a step that counts something. Returns 0 when `word` is no such step. */
 static int is_number(const char *word, long *number)
 {
     if (strcmp(word, "descriptors") == 0)
@@ -199,7 +202,7 @@ static int is_number(const char *word, long *number)
         *number = heap();
     else if (strcmp(word, "resident") == 0)
         *number = resident();
-    else if (strcmp(word, "marked") == 0)
+    else if (strcmp(word, "marked-files") == 0)
         *number = marked(getpid());
     else if (strcmp(word, "printed") == 0)
         *number = lseek(1, 0, SEEK_END);
@@ -210,45 +213,46 @@ static int is_number(const char *word, long *number)
     return 1;
 }
 
-/* Commands, each interrupted again and again, until there were so many signals. The time between two is not regular. */
-static const char *storm(int count)
+/* Sends commands, which signals interrupt at irregular intervals, until `count` signals were handled. */
+static const char *get_random_interrupted(int count)
 {
     struct sigaction action = {.sa_handler = interrupted}; /* without SA_RESTART */
-    const char *answer = "SUCCESS";
+    const char *result = "SUCCESS";
     sigaction(SIGVTALRM, &action, NULL);
     sigevent_t event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGVTALRM};
     timer_t timer;
     if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0)
         return "NO_TIMER";
-    for (unsigned round = 1; interrupts < count && strcmp(answer, "SUCCESS") == 0; round++) {
+    for (unsigned round = 1; interrupts < count && strcmp(result, "SUCCESS") == 0; round++) {
         struct itimerspec times = {.it_interval = {0, 50000 + round * 7919 % 100000}, .it_value = {0, 10000}};
         timer_settime(timer, 0, &times, NULL);
-        answer = command();
+        result = get_random();
     }
     timer_delete(timer);
-    return answer;
+    return result;
 }
 
-/* What a parent is told while it waits for its child, who has the steps. */
-static void obey(int signal)
+/* Handles the signals with which the test drives a parent while its child takes the steps. */
+static void handle(int signal)
 {
     static char text[32] = "parent SUCCESS";
     switch (signal) {
     case SIGUSR2:
         snprintf(text, sizeof(text), "parent %s", receive(TSS2_TCTI_TIMEOUT_BLOCK, USUAL, SMALL + wanted));
-        tell(text);
+        reply(text);
         break;
     case SIGHUP:
         finalize();
-        tell("parent SUCCESS");
+        reply("parent SUCCESS");
         break;
     case SIGTERM:
         _exit(0);
     }
 }
 
-/* The child goes on with the steps, and asks for other numbers of bytes than the parent, who waits for its end; with
- * `whole_tree` also for that of the child's own children, who may outlive it, but has then to have no other. */
+/* Forks. The child takes the steps from here on, and asks for other numbers of random bytes than the parent. The parent waits
+ * until the child has ended; with `whole_tree` also until the children of the child have ended, which may outlive it. The
+ * parent must not have other children then. */
 static const char *fork_here(int whole_tree)
 {
     static char text[24];
@@ -262,13 +266,13 @@ static const char *fork_here(int whole_tree)
     pid_t child = fork();
     if (child == 0) {
         sigprocmask(SIG_SETMASK, &before, NULL);
-        alarm(PATIENCE); /* nobody else ends one that hangs when its parent has ended */
+        alarm(PATIENCE); /* nothing else ends a child that hangs after its parent has ended */
         wanted = (wanted + 7) % 16 + 1;
         snprintf(text, sizeof(text), "child %d", (int)getpid());
         return text;
     }
     while (waitpid(child, &status, WNOHANG) == 0)
-        obey(sigwaitinfo(&signals, NULL));
+        handle(sigwaitinfo(&signals, NULL));
     while (whole_tree && waitpid(-1, &other, 0) > 0)
         continue;
     sigprocmask(SIG_SETMASK, &before, NULL);
@@ -279,7 +283,7 @@ static const char *fork_here(int whole_tree)
     return text;
 }
 
-/* A line without its end; 0 when there are no more. Nothing is read ahead, because a child shares what is left. */
+/* Reads a line, without its end. Returns 0 when there are no more. Reads nothing ahead, because a child shares the input. */
 static int next(char *line, size_t room)
 {
     size_t length = 0;
@@ -297,11 +301,11 @@ int main(int argc, char **argv)
     if (argc < 3)
         return 2;
     is_scripted = argc > 3;
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails ends this, too */
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* when the test fails */
     for (int fd = 3; fd < 1024; fd++)
-        close(fd); /* of whoever started the tests */
+        close(fd); /* inherited from the program that started the tests */
     dup3(0, STEPS, O_CLOEXEC);
-    dup3(1, CODES, O_CLOEXEC);
+    dup3(1, REPLIES, O_CLOEXEC);
     int silent = memfd_create("stdout", 0);
     dup2(silent, 1);
     close(silent);
@@ -313,70 +317,70 @@ int main(int argc, char **argv)
     while (memset(line, 0, sizeof(line)), next(line, sizeof(line))) {
         a = b = 0;
         int got = sscanf(line, "%23s %ld %ld", word, &a, &b);
-        const char *answer = "NO_SUCH_STEP";
+        const char *result = "NO_SUCH_STEP";
         char text[24];
         if (got < 1)
             break;
         if (is_number(word, &a)) {
             snprintf(text, sizeof(text), "%ld", a);
-            answer = text;
-        } else if (strcmp(word, "open") == 0) {
-            answer = name_of(open_it());
+            result = text;
+        } else if (strcmp(word, "init") == 0) {
+            result = name_of(init());
         } else if (strcmp(word, "finalize") == 0) {
             finalize();
-            answer = "SUCCESS";
+            result = "SUCCESS";
         } else if (strcmp(word, "transmit") == 0) {
-            answer = name_of(transmit((uint8_t)a));
+            result = name_of(transmit((uint8_t)a));
         } else if (strcmp(word, "transmit-largest") == 0) {
-            answer = name_of(transmit_largest());
-        } else if (strcmp(word, "again") == 0) {
-            answer = name_of(transmit_again());
+            result = name_of(transmit_largest());
+        } else if (strcmp(word, "transmit-again") == 0) {
+            result = name_of(transmit_again());
         } else if (strcmp(word, "receive") == 0) {
-            answer = receive((int)a, got > 2 ? (size_t)b : USUAL, SMALL + wanted);
-        } else if (strcmp(word, "largest") == 0) {
-            answer = receive((int)a, 2 * LARGEST, LARGEST);
-        } else if (strcmp(word, "size") == 0) {
-            answer = size_of_response((int)a);
-        } else if (strcmp(word, "random") == 0) {
-            answer = command();
-        } else if (strcmp(word, "load") == 0) {
-            answer = name_of(load(ctx));
-        } else if (strcmp(word, "key") == 0) {
+            result = receive((int)a, got > 2 ? (size_t)b : USUAL, SMALL + wanted);
+        } else if (strcmp(word, "receive-largest") == 0) {
+            result = receive((int)a, 2 * LARGEST, LARGEST);
+        } else if (strcmp(word, "receive-size") == 0) {
+            result = size_of_response((int)a);
+        } else if (strcmp(word, "get-random") == 0) {
+            result = get_random();
+        } else if (strcmp(word, "load-key") == 0) {
+            result = name_of(load(ctx));
+        } else if (strcmp(word, "use-key") == 0) {
             TSS2_RC rc = hmac(ctx, 7);
-            answer = rc == TSS2_RC_SUCCESS && memcmp(response + 16, right[7], DIGEST) != 0 ? "WRONG_KEY" : name_of(rc);
-        } else if (strcmp(word, "commands") == 0) {
-            answer = commands(a);
+            result = rc == TSS2_RC_SUCCESS && memcmp(response + 16, right[7], DIGEST) != 0 ? "WRONG_KEY" : name_of(rc);
+        } else if (strcmp(word, "get-random-times") == 0) {
+            result = get_random_times(a);
         } else if (strcmp(word, "contexts") == 0) {
-            answer = contexts(a);
+            result = contexts(a);
         } else if (strcmp(word, "locality") == 0) {
-            answer = name_of(Tss2_Tcti_SetLocality(ctx, (uint8_t)a));
+            result = name_of(Tss2_Tcti_SetLocality(ctx, (uint8_t)a));
         } else if (strcmp(word, "cancel") == 0) {
-            answer = name_of(Tss2_Tcti_Cancel(ctx));
-        } else if (strcmp(word, "mark") == 0) {
+            result = name_of(Tss2_Tcti_Cancel(ctx));
+        } else if (strcmp(word, "mark-files") == 0) {
             mark(getppid());
-            answer = "SUCCESS";
-        } else if (strcmp(word, "catch") == 0) {
-            answer = catch();
-        } else if (strcmp(word, "storm") == 0) {
-            answer = storm((int)a);
+            result = "SUCCESS";
+        } else if (strcmp(word, "catch-interrupts") == 0) {
+            result = catch();
+        } else if (strcmp(word, "get-random-interrupted") == 0) {
+            result = get_random_interrupted((int)a);
         } else if (strcmp(word, "close") == 0) {
-            answer = close((int)a) == 0 ? "SUCCESS" : "EBADF";
+            result = close((int)a) == 0 ? "SUCCESS" : "EBADF";
         } else if (strcmp(word, "limit-files") == 0) {
-            answer = limit(RLIMIT_NOFILE, a) == 0 ? "SUCCESS" : "REFUSED";
+            result = limit(RLIMIT_NOFILE, a) == 0 ? "SUCCESS" : "REFUSED";
         } else if (strcmp(word, "limit-size") == 0) {
-            answer = limit(RLIMIT_FSIZE, a) == 0 ? "SUCCESS" : "REFUSED";
-        } else if (strcmp(word, "exhaust") == 0) {
-            answer = exhaust() == 0 ? "SUCCESS" : "REFUSED";
-        } else if (strcmp(word, "release") == 0) {
-            answer = release() == 0 ? "SUCCESS" : "REFUSED";
+            result = limit(RLIMIT_FSIZE, a) == 0 ? "SUCCESS" : "REFUSED";
+        } else if (strcmp(word, "exhaust-memory") == 0) {
+            result = exhaust() == 0 ? "SUCCESS" : "REFUSED";
+        } else if (strcmp(word, "release-memory") == 0) {
+            result = release() == 0 ? "SUCCESS" : "REFUSED";
         } else if (strcmp(word, "fork") == 0 || strcmp(word, "fork-tree") == 0) {
-            answer = fork_here(word[4] != 0);
+            result = fork_here(word[4] != 0);
         } else if (strcmp(word, "dlclose") == 0) {
-            answer = dlclose(library) == 0 ? "SUCCESS" : "REFUSED";
+            result = dlclose(library) == 0 ? "SUCCESS" : "REFUSED";
         } else if (strcmp(word, "exit") == 0) {
             _exit(0);
         }
-        tell(answer);
+        reply(result);
     }
     finalize();
     return 0;

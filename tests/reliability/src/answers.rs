@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Faults of a connection: the peer sends something other than the response, too little or too much, or too late.
 
-use super::case::{Case, opens_anew};
+use super::case::{Case, opens_again};
 use super::clock;
 use super::module::Module;
 use super::outcome::Outcome;
 use super::peer::{FaultyServer, framing, response};
-use super::program::{self, Program};
+use super::program::{self, Program, Resource, Wait};
+use super::reply::{Code, Reply};
 use super::server::Server;
 use std::process::Command;
 use tss2_faults::{End, Fault, Framing, Step};
@@ -75,35 +76,35 @@ impl Answer {
             ),
             Answer::NoTpmAgain => observe(module, |case| {
                 case.server.data.armed().arm(Fault::replace("+OK POP3 ready\r\n"));
-                case.program.succeed("transmit");
-                assert_eq!(case.program.step("receive -1"), "MALFORMED_RESPONSE");
-                case.program.step("receive -1")
+                case.program.transmit().succeeds();
+                assert_eq!(case.program.receive(Wait::Forever).reply(), Code::MalformedResponse);
+                case.program.receive(Wait::Forever).reply()
             }),
             Answer::Late => Outcome::of_all([0, 1, 5, 9, 10, 12].map(|at| late(module, at))),
             Answer::Silence => Outcome::of_all([0, 1, 5, 9].map(|at| silence(module, at))),
             Answer::Interrupted => interrupted(module),
             Answer::LateByAnotherClock => late_by_another_clock(module),
             Answer::LargerThanBuffer => observe(module, |case| {
-                case.program.succeed("transmit");
-                let code = case.program.step("receive -1 10");
-                case.program.succeed("receive -1");
+                case.program.transmit().succeeds();
+                let code = case.program.receive_into(10, Wait::Forever).reply();
+                case.program.receive(Wait::Forever).succeeds();
                 code
             }),
             Answer::Largest => largest(module, false),
             Answer::LargestWithoutMemory => largest(module, true),
             Answer::Unasked => observe(module, |case| {
                 case.server.data.send(b"unasked").unwrap();
-                case.program.step("random")
+                case.program.get_random().reply()
             }),
             Answer::ControlEnds => {
                 let server = FaultyServer::start(module);
                 let replies = if framing == Framing::Enveloped { 2 } else { 1 };
                 Outcome::of_all((0..4 * replies).map(|at| {
-                    opens_anew(module.times(), command(module, &server), |program| {
+                    opens_again(module.times(), command(module, &server), |program| {
                         let control = server.control.armed();
                         (0..at / 4).for_each(|_| drop(control.arm(Fault::Respond(vec![Step::Rest]))));
                         control.arm(Fault::truncate(at % 4, End::Close));
-                        let code = program.step("open");
+                        let code = program.init().reply();
                         assert!(control.disarm(), "the control channel did not end");
                         code
                     })
@@ -125,7 +126,7 @@ fn open(module: Module) -> Case<FaultyServer> {
     Case::with(module, server, command)
 }
 
-fn observe(module: Module, fault: impl FnMut(&mut Case<FaultyServer>) -> String) -> Outcome {
+fn observe(module: Module, fault: impl FnMut(&mut Case<FaultyServer>) -> Reply) -> Outcome {
     open(module).endures(fault, Case::restore)
 }
 
@@ -133,8 +134,8 @@ fn observe(module: Module, fault: impl FnMut(&mut Case<FaultyServer>) -> String)
 fn receive(module: Module, fault: &Fault) -> Outcome {
     observe(module, |case| {
         case.server.data.armed().arm(fault.clone());
-        case.program.succeed("transmit 1");
-        case.program.step("receive -1")
+        case.program.transmit_for_one_byte().succeeds();
+        case.program.receive(Wait::Forever).reply()
     })
 }
 
@@ -150,17 +151,17 @@ fn sizes(framing: Framing, sizes: impl IntoIterator<Item = u32>, then: &[Step]) 
 /// Sends a command. The server sends this many bytes of the response; the rest is returned.
 fn begin(server: &FaultyServer, program: &mut Program, at: u16) -> Vec<u8> {
     let unsent = server.data.armed().arm(Fault::Respond(vec![Step::Next(at)]));
-    program.succeed("transmit");
+    program.transmit().succeeds();
     unsent.recv().unwrap()
 }
 
 fn late(module: Module, at: u16) -> Outcome {
     observe(module, |case| {
         let rest = begin(&case.server, &mut case.program, at);
-        let code = case.program.step("receive 50");
-        assert_eq!(case.program.step("receive 0"), code);
+        let code = case.program.receive(Wait::For(50)).reply();
+        assert_eq!(case.program.receive(Wait::Not).reply(), code);
         case.server.data.send(&rest).unwrap();
-        case.program.succeed("receive -1");
+        case.program.receive(Wait::Forever).succeeds();
         code
     })
 }
@@ -169,9 +170,9 @@ fn late_by_another_clock(module: Module) -> Outcome {
     open(module).times(1).endures(
         |case| {
             let rest = begin(&case.server, &mut case.program, 0);
-            let code = clock::keeps_time(|| case.program.step("receive 400"));
+            let code = clock::keeps_time(|| case.program.receive(Wait::For(400)).reply());
             case.server.data.send(&rest).unwrap();
-            case.program.succeed("receive -1");
+            case.program.receive(Wait::Forever).succeeds();
             code
         },
         Case::restore,
@@ -180,10 +181,10 @@ fn late_by_another_clock(module: Module) -> Outcome {
 
 fn silence(module: Module, at: u16) -> Outcome {
     let server = FaultyServer::start(module);
-    opens_anew(module.times(), command(module, &server), |program| {
+    opens_again(module.times(), command(module, &server), |program| {
         program.open();
         begin(&server, program, at);
-        let code = program.step("receive 50");
+        let code = program.receive(Wait::For(50)).reply();
         program.finalize();
         code
     })
@@ -192,9 +193,9 @@ fn silence(module: Module, at: u16) -> Outcome {
 fn interrupted(module: Module) -> Outcome {
     open(module).times(1).endures(
         |case| {
-            case.program.succeed("catch");
+            case.program.catch_interrupts().succeeds();
             let rest = begin(&case.server, &mut case.program, 0);
-            case.program.begin("receive -1");
+            case.program.receive(Wait::Forever).begin();
             case.program.await_blocked();
             for byte in rest {
                 for _ in 0..SIGNALS.div_ceil(12) {
@@ -202,7 +203,7 @@ fn interrupted(module: Module) -> Outcome {
                 }
                 case.server.data.send(&[byte]).unwrap();
             }
-            case.program.code()
+            case.program.reply()
         },
         Case::restore,
     )
@@ -214,11 +215,11 @@ fn largest(module: Module, is_short_of_memory: bool) -> Outcome {
         |case| {
             case.server.data.armed().arm(fault.clone());
             if is_short_of_memory {
-                case.program.succeed("exhaust");
+                case.program.exhaust(Resource::Memory);
             }
-            case.program.succeed("transmit 1");
-            case.program.step("largest -1")
+            case.program.transmit_for_one_byte().succeeds();
+            case.program.receive_largest(Wait::Forever).reply()
         },
-        |case| case.program.succeed("release"),
+        |case| case.program.replenish(Resource::Memory),
     )
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One module in one process, before and after something goes wrong: what it opened is counted, what it keeps of it, and
-//! what the context does afterwards.
+//! One module in one process, before and after a fault: counts descriptors and memory, and looks at what the context does
+//! afterwards.
 
 use super::module::Module;
 use super::outcome::{After, Outcome};
-use super::program::{self, Program};
+use super::program::{self, Program, Wait};
+use super::reply::{Code, Reply};
 use super::server::{self, Server};
 use std::process::Command;
 
 pub(super) struct Case<S: ?Sized = dyn Server> {
     pub(super) program: Program,
-    /// Descriptors after a command that goes well.
+    /// The number of open descriptors after a command that worked.
     pub(super) descriptors: u64,
     pub(super) server: Box<S>,
     /// How often the fault happens.
@@ -20,12 +21,12 @@ pub(super) struct Case<S: ?Sized = dyn Server> {
 }
 
 impl Case {
-    /// With a real TPM, and a key in it.
+    /// Opens a context on a real TPM, and loads a key.
     pub(super) fn open(module: Module) -> Case {
         Case::without_key(module).with_key()
     }
 
-    /// With a real TPM.
+    /// Opens a context on a real TPM.
     pub(super) fn without_key(module: Module) -> Case {
         let server = server::start(module);
         let command = program::command(module, &server.conf());
@@ -33,19 +34,19 @@ impl Case {
     }
 }
 
-/// What comes of a fault after which there is no context, and which happens so often. `fault` gives the code in which it
-/// shows, and has made good what went wrong: another context in the same process works.
-pub(super) fn opens_anew(times: usize, command: Command, mut fault: impl FnMut(&mut Program) -> String) -> Outcome {
+/// Observes a fault that leaves no context, `times` times in the same process. `fault` returns the code in which the fault
+/// shows, and has removed the cause by then: a new context works each time.
+pub(super) fn opens_again(times: usize, command: Command, mut fault: impl FnMut(&mut Program) -> Reply) -> Outcome {
     let mut program = Program::start(command);
     let round = |program: &mut Program| {
         let code = fault(program);
-        if has_ended(&code) {
+        if code.is_the_end() {
             return Outcome::new(code, After::Never);
         }
-        program.finalize(); // there may be none
+        program.finalize();
         program.open();
         program.finalize();
-        let after = if code == "SUCCESS" { After::GoesOn } else { After::NewContext };
+        let after = if code.is_success() { After::Continues } else { After::NewContext };
         Outcome::new(code, after)
     };
     let outcome = repeat(&mut program, |program| program, times, round);
@@ -55,11 +56,11 @@ pub(super) fn opens_anew(times: usize, command: Command, mut fault: impl FnMut(&
     outcome
 }
 
-/// How many rounds more are run while the heap has grown with each.
+/// How many further rounds are run while the heap has grown with each of them.
 const DOUBTS: usize = 6;
 
-/// Runs `round` so often. A buffer may grow with the first, and with one in which an answer happens to come in pieces; what
-/// is lost each time grows with each, also with those that are run more for that reason.
+/// Runs `round` at least `times` times and fails when the heap grows with each round. A buffer may grow in the first round,
+/// and in one in which a response happens to arrive in pieces; a leak grows in every round, also in the further ones.
 fn repeat<T>(
     holder: &mut T,
     program: fn(&mut T) -> &mut Program,
@@ -69,26 +70,21 @@ fn repeat<T>(
     let mut all = round(holder);
     let mut heaps = Vec::new();
     while !all.is_the_end() {
-        heaps.push(program(holder).number("heap"));
+        heaps.push(program(holder).heap());
         if heaps.len() >= times {
             let grows = times > 1 && heaps.is_sorted_by(|before, after| before < after);
             if !grows {
                 break;
             }
-            assert!(heaps.len() < times + DOUBTS, "bytes in use: {heaps:?}");
+            assert!(heaps.len() < times + DOUBTS, "bytes of the heap in use after each round: {heaps:?}");
         }
         all = Outcome::of_all([all, round(holder)]);
     }
     all
 }
 
-/// Whether a code is the end of the program.
-fn has_ended(code: &str) -> bool {
-    code.starts_with("SIGNAL") || code.starts_with("EXIT")
-}
-
 impl<S: Server + ?Sized> Case<S> {
-    /// Opens a context, with which commands go well.
+    /// Opens a context on `server`.
     pub(super) fn with(module: Module, server: Box<S>, command: Command) -> Case<S> {
         let mut program = Program::start(command);
         program.open();
@@ -96,39 +92,39 @@ impl<S: Server + ?Sized> Case<S> {
         Case { program, descriptors, server, times: module.times(), has_key: false }
     }
 
-    /// Loads a key, of which the outcome tells.
+    /// Loads a key, and notes in the outcome whether it stays.
     pub(super) fn with_key(mut self) -> Case<S> {
-        self.program.succeed("load");
+        self.program.load_key().succeeds();
         Case { has_key: true, ..self }
     }
 
-    /// The fault happens so often.
+    /// Sets how often the fault happens.
     pub(super) fn times(self, times: usize) -> Case<S> {
         Case { times, ..self }
     }
 
-    /// What comes of a fault that happens to the same context again and again. `fault` gives the code of the call in which
-    /// it shows, `restore` makes good what went wrong.
+    /// Observes a fault that happens to the same context several times. `fault` returns the code in which the fault shows,
+    /// `restore` removes the cause.
     pub(super) fn endures(
         mut self,
-        mut fault: impl FnMut(&mut Case<S>) -> String,
+        mut fault: impl FnMut(&mut Case<S>) -> Reply,
         restore: impl Fn(&mut Case<S>),
     ) -> Outcome {
         let round = |case: &mut Case<S>| {
             let code = fault(case);
-            if has_ended(&code) {
+            if code.is_the_end() {
                 return Outcome::new(code, After::Never);
             }
-            // Whatever it is, the exchange is over.
-            assert_eq!(case.program.step("receive 0"), "BAD_SEQUENCE", "a receive after {code}");
-            let meanwhile = case.program.step("random");
+            // The exchange is over, whatever the code is.
+            assert_eq!(case.program.receive(Wait::Not).reply(), Code::BadSequence, "a receive after {code}");
+            let meanwhile = case.program.get_random().reply();
             restore(case);
-            let then = case.program.step("random");
-            assert_eq!(then, "SUCCESS", "after {code} and {meanwhile}, when what was lost is there again");
+            let then = case.program.get_random().reply();
+            assert_eq!(then, Code::Success, "a command after {code} and {meanwhile}, when the cause was removed");
             assert_eq!(case.program.descriptors(), case.descriptors, "descriptors");
-            match meanwhile == "SUCCESS" {
-                true => Outcome::new(code, After::GoesOn),
-                false => Outcome::new(code, After::WhenBack).and_then(meanwhile),
+            match meanwhile.is_success() {
+                true => Outcome::new(code, After::Continues),
+                false => Outcome::new(code, After::Recovers).and_then(meanwhile),
             }
         };
         let times = self.times;
@@ -141,15 +137,15 @@ impl<S: Server + ?Sized> Case<S> {
         outcome.with_key(key)
     }
 
-    /// What was lost is there again.
+    /// Makes the server work again.
     pub(super) fn restore(&mut self) {
         self.server.restore();
     }
 
-    /// Nothing is left of the context.
+    /// Finalizes the context and ends the program. Nothing of the context may be left.
     fn closes(mut self) {
-        self.program.succeed("finalize");
-        assert!(self.server.is_released(), "something is left of the context");
+        self.program.finalize();
+        assert!(self.server.is_released(), "the server still has something of the context");
         self.program.end();
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The system's clock is set, as a time server or a person does. Time-outs are to be as long as they say.
+//! Sets the system clock back and forth, as a time server or a person may do it. Time-outs must not be affected.
 
 use nix::sys::time::{TimeSpec, TimeValLike};
 use nix::time::{ClockId, clock_gettime, clock_settime};
@@ -7,24 +7,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A step of 400 ms.
+/// The time-out of the step.
 const SHORTEST: Duration = Duration::from_millis(400);
-/// On a slow machine.
+/// The longest time that the step may take on a slow machine.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// Runs a step of 400 ms while it jumps.
-pub(super) fn keeps_time(step: impl FnOnce() -> String) -> String {
-    while_it_jumps(|| {
+/// Runs a step with a time-out of 400 ms while the clock is set, and measures how long it takes.
+pub(super) fn keeps_time<T>(step: impl FnOnce() -> T) -> T {
+    while_it_is_set(|| {
         let since = Instant::now();
-        let code = step();
+        let result = step();
         let took = since.elapsed();
         assert!((SHORTEST..LONGEST).contains(&took), "{took:?}");
-        code
+        result
     })
 }
 
 /// Runs `step` while the clock is set an hour ahead and back again.
-pub(super) fn while_it_jumps(step: impl FnOnce() -> String) -> String {
+pub(super) fn while_it_is_set<T>(step: impl FnOnce() -> T) -> T {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -35,8 +35,8 @@ pub(super) fn while_it_jumps(step: impl FnOnce() -> String) -> String {
                 }
             }
         });
-        let code = step();
+        let result = step();
         is_over.store(true, Ordering::Relaxed);
-        code
+        result
     })
 }

@@ -1,272 +1,280 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the caller loses with an error: whether the connection is kept, for a connection may be where keys and sessions
-//! are.
+//! The cost of an error: whether the connection, where keys and sessions may be, is kept, and what is lost.
 
+use super::document::one_sentence_per_line;
+use super::table::TABLES;
 use std::fmt::{self, Write};
 use std::fs;
 use tss2_kit::stage;
 
-/// One fault of one transport.
+/// The cost of one fault.
 struct Cost {
-    /// The module, in which configuration.
+    /// The modules, in which configuration.
     of: &'static str,
     fault: &'static str,
     connection: Connection,
     lost: &'static str,
-    /// What shows it: a file below the root, and a name in it.
-    held: (&'static str, &'static str),
+    proof: Proof,
 }
 
-/// What becomes of it.
+/// What becomes of the connection.
 #[derive(Clone, Copy)]
 enum Connection {
     Kept,
-    /// Closed, and opened again for the next command.
+    /// It is closed, and opened again for the next command.
     Reopened,
-    /// There is none between two commands, or the state file is it.
+    /// Each command has its own connection, or opens the state file.
     PerCommand,
 }
 
-const INTRODUCTION: &str = "\
-On /dev/tpmrm0 the connection is where keys and sessions are: they end with it. A command of cmd may be another such place.
-There a connection is kept wherever it is certain that no late answer can meet another command, and what is left of an
-exchange is read and dropped before the next one. A simulator keeps what is loaded whoever is connected, and so does a TPM on
-a bus: there an error of the connection costs a new one, and nothing else.
+/// The test that fails when a cost is wrong.
+#[derive(Clone, Copy)]
+enum Proof {
+    /// A function in a file, which is relative to the root of the repository.
+    Test(&'static str, &'static str),
+    /// A row of one of the tables.
+    Row(&'static str),
+}
 
-A call that is refused (`BAD_SEQUENCE`, `BAD_VALUE`, `INSUFFICIENT_BUFFER`) and a receive that ends with `TRY_AGAIN` cost
-nothing anywhere. With pcap and tctildr all is as with the module behind them.";
+const INTRODUCTION: &str = "\
+On /dev/tpmrm0, keys and sessions belong to the connection and are lost with it.
+A command of cmd may hold them in the same way.
+There a connection is kept wherever no late response can reach another command; the rest of a broken exchange is read and dropped before the next one.
+A simulator keeps what is loaded whoever is connected, and so does a TPM on a bus: there an error costs a new connection and nothing else.
+
+A call that is refused (`BAD_SEQUENCE`, `BAD_VALUE`, `INSUFFICIENT_BUFFER`) and a receive that returns `TRY_AGAIN` cost nothing with any module.
+With pcap and tctildr the costs are those of the underlying module.";
 
 const COSTS: &[Cost] = &[
     device(
-        "The resource manager refuses a handle that is not there (`EINVAL`), a fourth object or a fourth session (`ENOMEM`)",
+        "The resource manager refuses a handle that does not exist (`EINVAL`), or a fourth object or session (`ENOMEM`)",
         Connection::Kept,
         "the sessions, which the kernel ends; Linux 6.1 then fails with `EFAULT`, see below",
-        ("c-tests/refused.c", "a_fourth_object"),
+        Proof::Test("c-tests/refused.c", "a_fourth_object"),
     ),
     device(
         "The command has more than 4096 bytes (`E2BIG`)",
         Connection::Kept,
         "nothing",
-        ("c-tests/refused.c", "a_command_that_is_too_large"),
+        Proof::Test("c-tests/refused.c", "a_command_that_is_too_large"),
     ),
     device(
-        "A command of an exchange that broke off is under way, or its response was not read (`EBUSY`)",
+        "A command of a broken exchange is still under way, or its response was not read (`EBUSY`)",
         Connection::Kept,
         "that response",
-        ("c-tests/device.c", "a_response_that_nobody_read_is_dropped"),
+        Proof::Test("c-tests/device.c", "a_response_that_nobody_read_is_dropped"),
     ),
     device(
-        "Nobody read the response for 120 seconds, or another process did",
+        "The response was not read for 120 seconds, or another process has read it",
         Connection::Kept,
         "that response",
-        ("c-tests/device.c", "a_response_that_is_gone_is_not_waited_for"),
+        Proof::Test("c-tests/device.c", "a_response_that_is_gone_is_not_waited_for"),
     ),
     device(
-        "The response is none of a TPM 2.0",
+        "The response is not one of a TPM 2.0",
         Connection::Kept,
         "that response",
-        ("src/device/tests.rs", "garbage_costs_one_command_only"),
+        Proof::Test("src/device/tests.rs", "garbage_costs_one_command_only"),
     ),
     device(
-        "The driver does not reach the TPM (`EIO`, `ETIME`) or has no use for its answer (`EFAULT`), once",
+        "The driver cannot reach the TPM (`EIO`, `ETIME`) or rejects its response (`EFAULT`), once",
         Connection::Kept,
         "that response",
-        ("tests/guest/src/refused.rs", "an_answer_that_is_none_costs_nothing"),
+        Proof::Test("tests/guest/src/refused.rs", "an_answer_that_is_none_costs_nothing"),
     ),
     device(
         "`EIO` or `EFAULT` again, without a response in between",
         Connection::Reopened,
-        "all that was loaded through the connection; the log says so once",
-        ("tests/guest/src/refused.rs", "an_error_again_and_again_is_the_end_of_the_connection"),
+        "everything that was loaded through the connection; logged once",
+        Proof::Test("tests/guest/src/refused.rs", "an_error_again_and_again_is_the_end_of_the_connection"),
     ),
     device(
-        "The TPM was removed (`ENODEV`, `EPIPE`, or `EIO` of a driver that is gone)",
+        "The TPM was removed (`ENODEV`, `EPIPE`, or `EIO` from a driver that was unbound)",
         Connection::Reopened,
-        "all that was loaded through the connection; the log says so once",
-        ("tests/guest/src/refused.rs", "a_tpm_that_is_removed_is_said_to_be_lost_once"),
+        "everything that was loaded through the connection; logged once",
+        Proof::Test("tests/guest/src/refused.rs", "a_tpm_that_is_removed_is_said_to_be_lost_once"),
     ),
     device(
-        "A process that shares the device is killed in the middle of an exchange",
+        "A process that shares the device is killed during an exchange",
         Connection::Kept,
         "that response",
-        FORKS,
+        // The same program tests every module whose keys belong to the connection.
+        Proof::Test("c-tests/forks.c", "workers_are_killed"),
     ),
     cost(
         "libtpms",
         "The state file cannot be read or written",
         Connection::PerCommand,
-        "what this command did: the TPM goes back to the state in the file",
-        ("tests/reliability/src/table/files.rs", "The disk is full"),
+        "the effect of this command: the TPM returns to the state in the file",
+        Proof::Row("The file has reached RLIMIT_FSIZE"),
     ),
     cost(
         "libtpms",
-        "The TPM goes into failure mode",
+        "The TPM enters failure mode",
         Connection::PerCommand,
-        "what this command did",
-        ("src/libtpms/tests.rs", "failure_mode_does_not_outlive_its_command"),
+        "the effect of this command",
+        Proof::Test("src/libtpms/tests.rs", "failure_mode_does_not_outlive_its_command"),
     ),
     cost(
         "libtpms",
-        "A process that shares the file is killed in a command",
+        "A process that shares the file is killed during a command",
         Connection::PerCommand,
-        "what this command did, or nothing",
-        ("tests/e2e/survival.rs", "a_killed_process_leaves_a_state_that_loads"),
+        "the effect of this command, or nothing",
+        Proof::Test("tests/e2e/survival.rs", "a_killed_process_leaves_a_state_that_loads"),
     ),
     cost(
         "swtpm",
-        "An answer is none, or the connection is lost",
+        "The response is malformed, or the connection is lost",
         Connection::PerCommand,
         "that response",
-        ("src/swtpm/tests.rs", "a_connection_lost_at_any_offset_costs_one_command"),
+        Proof::Test("src/swtpm/tests.rs", "a_connection_lost_at_any_offset_costs_one_command"),
     ),
     cost(
         "swtpm, keep=true",
-        "An answer is none, or the connection is lost",
+        "The response is malformed, or the connection is lost",
         Connection::Reopened,
         "that response",
-        ("src/swtpm/tests.rs", "what_is_no_response_costs_one_command"),
+        Proof::Test("src/swtpm/tests.rs", "what_is_no_response_costs_one_command"),
     ),
     cost(
         "swtpm, keep=true",
-        "A process that shares the connection is killed in the middle of an exchange",
+        "A process that shares the connection is killed during an exchange",
         Connection::Reopened,
-        "that response. From then on each process connects for each command, since swtpm serves one connection at a time",
-        ("src/swtpm/tests.rs", "a_child_process_that_died_in_its_exchange_left_nothing_for_its_parent"),
+        "that response; from then on each process connects for each command, because swtpm serves one connection at a time",
+        Proof::Test("src/swtpm/tests.rs", "a_child_process_that_died_in_its_exchange_left_nothing_for_its_parent"),
     ),
     cost(
         "mssim",
-        "An answer is none, or the connection is lost",
+        "The response is malformed, or the connection is lost",
         Connection::Reopened,
         "that response",
-        ("src/mssim/tests.rs", "a_connection_lost_at_any_offset_costs_one_command"),
+        Proof::Test("src/mssim/tests.rs", "a_connection_lost_at_any_offset_costs_one_command"),
     ),
     cost(
         "mssim",
         "A command is cancelled",
         Connection::Kept,
         "that response",
-        ("src/mssim/tests.rs", "a_cancelled_response_never_meets_the_next_command"),
+        Proof::Test("src/mssim/tests.rs", "a_cancelled_response_never_meets_the_next_command"),
     ),
     cost(
         "mssim",
-        "A process that shares the connections is killed in the middle of an exchange",
+        "A process that shares the connections is killed during an exchange",
         Connection::Reopened,
-        "that response. From then on each process connects for each command, since a simulator serves one at a time",
-        ("src/mssim/tests.rs", "what_a_process_left_that_died_meets_no_command_of_another"),
+        "that response; from then on each process connects for each command, because a simulator serves one process at a time",
+        Proof::Test("src/mssim/tests.rs", "what_a_process_left_that_died_meets_no_command_of_another"),
     ),
     cost(
         "swtpm, mssim",
         "The simulator ends",
         Connection::Reopened,
-        "what it had loaded",
-        ("tests/reliability/src/table/away.rs", "Between two commands"),
+        "everything that was loaded",
+        Proof::Row("Between two commands"),
     ),
     cost(
         "cmd",
-        "An answer is none, or breaks off, or something was printed that nobody had asked for",
+        "The response is malformed or breaks off, or the command has printed unsolicited bytes",
         Connection::Reopened,
-        "all that was loaded through the command, where it goes with it",
-        ("src/cmd/tests.rs", "what_is_no_response_costs_one_command"),
+        "everything that was loaded through the command, where the command holds it",
+        Proof::Test("src/cmd/tests.rs", "what_is_no_response_costs_one_command"),
     ),
     cost(
         "cmd",
-        "The command has ended between two commands of the TPM",
+        "The command ends between two TPM commands",
         Connection::Reopened,
-        "all that was loaded through the command, where it goes with it",
-        ("src/cmd/tests.rs", "a_command_that_ended_between_two_starts_anew_unnoticed"),
+        "everything that was loaded through the command, where the command holds it",
+        Proof::Test("src/cmd/tests.rs", "a_command_that_ended_between_two_starts_anew_unnoticed"),
     ),
     cost(
         "cmd",
-        "A process that shares the command is killed in the middle of an exchange",
+        "A process that shares the command is killed during an exchange",
         Connection::Kept,
         "that response",
-        ("src/cmd/tests.rs", "wherever_a_process_died_in_an_exchange_the_command_goes_on"),
+        Proof::Test("src/cmd/tests.rs", "wherever_a_process_died_in_an_exchange_the_command_goes_on"),
     ),
     cost(
         "pcap",
-        "The module that is recorded takes no command any more after an error, as some C modules",
+        "The underlying module takes no command after an error, as some C modules do",
         Connection::Reopened,
-        "all that was loaded through its connection; the log says so",
-        ("src/pcap/tests.rs", "a_child_that_does_not_recover_is_opened_anew"),
+        "everything that was loaded through its connection; logged",
+        Proof::Test("src/pcap/tests.rs", "a_child_that_does_not_recover_is_opened_anew"),
     ),
     cost(
         "pcap",
         "The capture cannot be written",
         Connection::Kept,
-        "the rest of the capture; the log says so once",
-        ("src/pcap/tests.rs", "a_capture_that_ended_costs_no_response"),
+        "the rest of the capture; logged once",
+        Proof::Test("src/pcap/tests.rs", "a_capture_that_ended_costs_no_response"),
     ),
     cost(
         "spidev, spi-helper",
-        "The bus fails, the TPM does not get ready or sends garbage",
+        "The bus fails, or the TPM does not become ready or sends garbage",
         Connection::Kept,
         "that response: the command is aborted",
-        ("src/tis/tests/faults.rs", "every_error_of_the_bus_ends_one_command"),
+        Proof::Test("src/tis/tests/faults.rs", "every_error_of_the_bus_ends_one_command"),
     ),
     cost(
         "spidev, spi-helper",
-        "A process that shares the bus is killed in the middle of an exchange",
+        "A process that shares the bus is killed during an exchange",
         Connection::Kept,
         "that response: the command is aborted",
-        ("tests/e2e/forks.rs", "a_spi_bus_in_whole_frames"),
+        Proof::Test("tests/e2e/forks.rs", "a_spi_bus_in_whole_frames"),
     ),
     cost(
         "spi-ltt2go",
-        "A transfer fails, the TPM does not get ready or sends garbage",
+        "A transfer fails, or the TPM does not become ready or sends garbage",
         Connection::Reopened,
         "that response: the command is aborted",
-        ("tests/reliability/src/table/usb.rs", "A transfer stalls, or an endpoint halts, once"),
+        Proof::Row("One transfer stalls, or one endpoint halts"),
     ),
     cost(
         "spi-ltt2go",
-        "The stick is pulled out",
+        "The stick is unplugged",
         Connection::Reopened,
-        "all that needs power; one command says `NO_CONNECTION`, also when the stick is back",
-        ("tests/reliability/src/table/away.rs", "The command is told that its TPM was without power"),
+        "everything that is lost without power; one command returns `NO_CONNECTION`, even when the stick is back",
+        Proof::Row("Between two commands, and is back before the second"),
     ),
 ];
 
-/// Of every module that keeps a key where the connection does.
-const FORKS: (&str, &str) = ("c-tests/forks.c", "workers_are_killed");
-
-const fn device(
-    fault: &'static str,
-    connection: Connection,
-    lost: &'static str,
-    held: (&'static str, &'static str),
-) -> Cost {
-    cost("device", fault, connection, lost, held)
+const fn device(fault: &'static str, connection: Connection, lost: &'static str, proof: Proof) -> Cost {
+    cost("device", fault, connection, lost, proof)
 }
 
-const fn cost(
-    of: &'static str,
-    fault: &'static str,
-    connection: Connection,
-    lost: &'static str,
-    held: (&'static str, &'static str),
-) -> Cost {
-    Cost { of, fault, connection, lost, held }
+const fn cost(of: &'static str, fault: &'static str, connection: Connection, lost: &'static str, proof: Proof) -> Cost {
+    Cost { of, fault, connection, lost, proof }
 }
 
-/// Fails when a test that is named is not there.
+/// Fails when a test or a row that proves a cost does not exist.
 pub(super) fn check() {
-    for Cost { held: (file, name), .. } in COSTS {
-        let text = fs::read_to_string(stage::repository().join(file)).unwrap_or_default();
-        assert!(text.contains(name), "{file} has no {name}");
+    for cost in COSTS {
+        match cost.proof {
+            Proof::Test(file, name) => {
+                let text = fs::read_to_string(stage::repository().join(file)).unwrap_or_default();
+                assert!(text.contains(name), "{file} has no {name}, which tests/reliability/src/costs.rs names");
+            }
+            Proof::Row(what) => {
+                let exists = TABLES.iter().any(|table| table.rows.iter().any(|row| row.what == what));
+                assert!(exists, "no table has the row \"{what}\", which tests/reliability/src/costs.rs names");
+            }
+        }
     }
 }
 
-/// The section of the page.
+/// Writes the section of the page.
 pub(super) fn show(page: &mut String) -> fmt::Result {
-    writeln!(page, "\n## What an error costs\n\n{INTRODUCTION}\n")?;
-    writeln!(page, "| | fault | connection | what is lost | test |\n|---|---|---|---|---|")?;
-    for Cost { of, fault, connection, lost, held: (file, name) } in COSTS {
+    writeln!(page, "\n## The cost of an error\n\n{}\n", one_sentence_per_line(INTRODUCTION))?;
+    writeln!(page, "| | fault | connection | lost | test |\n|---|---|---|---|---|")?;
+    for Cost { of, fault, connection, lost, proof } in COSTS {
         let connection = match connection {
             Connection::Kept => "kept",
             Connection::Reopened => "reopened",
             Connection::PerCommand => "opened for each command",
         };
-        writeln!(page, "| {of} | {fault} | {connection} | {lost} | {name} in `{file}` |")?;
+        let proof = match proof {
+            Proof::Test(file, name) => format!("{name} in `{file}`"),
+            Proof::Row(what) => format!("row \"{what}\""),
+        };
+        writeln!(page, "| {of} | {fault} | {connection} | {lost} | {proof} |")?;
     }
     Ok(())
 }

@@ -1,163 +1,167 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TPM, or what leads to it, is killed: at each step of a context's life.
+//! Kills the TPM, or the connection to it, at each step in the life of a context.
 
-use super::case::{Case, opens_anew};
+use super::case::{Case, opens_again};
 use super::module::Module;
 use super::outcome::Outcome;
-use super::program::{self, Program};
+use super::program::{self, Program, Step, Wait};
+use super::reply::{Code, Reply};
 use super::server::{self, Server};
 
-/// When it dies.
+/// When the TPM is killed.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Death {
-    /// Before a context is opened.
-    Unopened,
-    /// Init waits for a reply.
-    Opening,
-    /// Before the command.
+    /// Before Init.
+    BeforeInit,
+    /// While Init waits for a reply.
+    DuringInit,
+    /// Before a command.
     Idle,
-    /// Before the command, and it is back by then.
+    /// Before a command, which it is back for.
     IdleAndBack,
-    /// Transmit waits for it to read.
-    Written,
-    /// The command was sent.
+    /// While Transmit waits for the TPM to read.
+    DuringTransmit,
+    /// After Transmit.
     Sent,
-    /// While the caller waits for the response.
-    Awaited,
-    /// The caller knows the size of the response.
+    /// While Receive waits for the response.
+    DuringReceive,
+    /// After Receive has returned the size of the response.
     Sized,
-    /// The caller cancels the command then.
-    Cancel,
-    /// Cancel waits for the reply.
-    Cancelling,
-    /// The command was cancelled.
+    /// Before Cancel.
+    BeforeCancel,
+    /// While Cancel waits for a reply.
+    DuringCancel,
+    /// After Cancel.
     Cancelled,
-    /// The caller sets the locality then.
-    Locality,
-    /// The caller finalizes then, between two commands.
-    Finalize,
-    /// The caller finalizes then, and a response is due.
-    FinalizeDue,
+    /// Before SetLocality.
+    BeforeSetLocality,
+    /// Before Finalize, with no command under way.
+    BeforeFinalize,
+    /// Before Finalize, while a response is due.
+    BeforeFinalizeDue,
 }
 
 impl Death {
     pub(super) fn observe(self, module: Module) -> Outcome {
         match self {
-            Death::Unopened => opening(module, |server, program| {
+            Death::BeforeInit => without_context(module, |server, program| {
                 server.kill();
-                program.step("open")
+                program.init().reply()
             }),
-            Death::Opening => opening(module, |server, program| {
+            Death::DuringInit => without_context(module, |server, program| {
                 server.pause();
-                dies_during(server, program, "open")
+                dies_during(server, program.init())
             }),
-            Death::Idle => open(module, |server, program| {
+            Death::Idle => with_context(module, |server, program| {
                 server.kill();
-                program.step("random")
+                program.get_random().reply()
             }),
-            Death::IdleAndBack => open(module, |server, program| {
+            Death::IdleAndBack => with_context(module, |server, program| {
                 server.kill();
                 server.restore();
-                program.step("random")
+                program.get_random().reply()
             }),
-            Death::Written => open(module, |server, program| {
+            Death::DuringTransmit => with_context(module, |server, program| {
                 server.pause();
-                dies_during(server, program, "transmit-largest")
+                dies_during(server, program.transmit_largest())
             }),
-            Death::Sent => open(module, |server, program| {
+            Death::Sent => with_context(module, |server, program| {
                 server.pause();
-                program.succeed("transmit");
+                program.transmit().succeeds();
                 server.kill();
-                program.step("receive -1")
+                program.receive(Wait::Forever).reply()
             }),
-            Death::Awaited => open(module, |server, program| {
+            Death::DuringReceive => with_context(module, |server, program| {
                 server.pause();
-                program.succeed("transmit");
-                dies_during(server, program, "receive -1")
+                program.transmit().succeeds();
+                dies_during(server, program.receive(Wait::Forever))
             }),
-            Death::Sized => open(module, |server, program| {
-                program.succeed("transmit");
-                program.succeed("size -1");
+            Death::Sized => with_context(module, |server, program| {
+                program.transmit().succeeds();
+                program.receive_size(Wait::Forever).succeeds();
                 server.kill();
-                program.step("receive -1")
+                program.receive(Wait::Forever).reply()
             }),
-            Death::Cancel => open(module, |server, program| {
+            Death::BeforeCancel => with_context(module, |server, program| {
                 server.pause();
-                program.succeed("transmit");
+                program.transmit().succeeds();
                 server.kill();
-                let code = program.step("cancel");
-                assert_eq!(program.step("receive -1"), "IO_ERROR", "the response that was due");
+                let code = program.cancel().reply();
+                assert_eq!(program.receive(Wait::Forever).reply(), Code::IoError, "the response that was due");
                 code
             }),
-            Death::Cancelling => open(module, |server, program| {
+            Death::DuringCancel => with_context(module, |server, program| {
                 server.pause();
-                program.succeed("transmit");
-                let code = dies_during(server, program, "cancel");
-                assert_eq!(program.step("receive -1"), "IO_ERROR", "the response that was due");
+                program.transmit().succeeds();
+                let code = dies_during(server, program.cancel());
+                assert_eq!(program.receive(Wait::Forever).reply(), Code::IoError, "the response that was due");
                 code
             }),
-            Death::Cancelled => open(module, |server, program| {
-                program.succeed("transmit");
-                program.succeed("cancel");
+            Death::Cancelled => with_context(module, |server, program| {
+                program.transmit().succeeds();
+                program.cancel().succeeds();
                 server.kill();
-                program.step("random")
+                program.get_random().reply()
             }),
-            Death::Locality => case(module).endures(
+            Death::BeforeSetLocality => case(module).endures(
                 |case| {
                     case.server.kill();
-                    case.program.step("locality 0")
+                    case.program.set_locality(0).reply()
                 },
                 |case| {
                     case.server.restore();
-                    let code = case.program.step("locality 0");
-                    assert!(["SUCCESS", "NOT_IMPLEMENTED"].contains(&code.as_str()), "{code}, though it is back");
+                    let code = case.program.set_locality(0).reply();
+                    assert!(
+                        code == Code::Success || code == Code::NotImplemented,
+                        "SetLocality returns {code}, though the TPM is back"
+                    );
                 },
             ),
-            Death::Finalize => finalizing(module, |server, _| server.kill()),
-            Death::FinalizeDue => finalizing(module, |server, program| {
+            Death::BeforeFinalize => finalizing(module, |server, _| server.kill()),
+            Death::BeforeFinalizeDue => finalizing(module, |server, program| {
                 server.pause();
-                program.succeed("transmit");
+                program.transmit().succeeds();
                 server.kill();
             }),
         }
     }
 }
 
-/// When it dies while a context is opened.
-fn opening(module: Module, fault: impl Fn(&mut dyn Server, &mut Program) -> String) -> Outcome {
+/// Observes a TPM that is killed when there is no context yet.
+fn without_context(module: Module, fault: impl Fn(&mut dyn Server, &mut Program) -> Reply) -> Outcome {
     let mut server = server::start(module);
-    opens_anew(module.times(), program::command(module, &server.conf()), |program| {
+    opens_again(module.times(), program::command(module, &server.conf()), |program| {
         let code = fault(&mut *server, program);
         server.restore();
         code
     })
 }
 
-/// When it dies while a context is open.
-fn open(module: Module, fault: fn(&mut dyn Server, &mut Program) -> String) -> Outcome {
+/// Observes a TPM that is killed when there is a context.
+fn with_context(module: Module, fault: fn(&mut dyn Server, &mut Program) -> Reply) -> Outcome {
     case(module).endures(|case| fault(&mut *case.server, &mut case.program), Case::restore)
 }
 
-/// The TPM of the simulated stick keeps its power, and what is loaded, when the stick is pulled out; a real one does not.
+/// The TPM of the simulated stick keeps its power, and its keys, when the stick is unplugged; a real one does not.
 fn case(module: Module) -> Case {
     if module == Module::Stick { Case::without_key(module) } else { Case::open(module) }
 }
 
-/// When it has died and the context is finalized.
+/// Observes a context that is finalized after its TPM was killed.
 fn finalizing(module: Module, fault: fn(&mut dyn Server, &mut Program)) -> Outcome {
-    opening(module, |server, program| {
+    without_context(module, |server, program| {
         program.open();
         fault(server, program);
         program.finalize();
-        assert!(server.is_released(), "something is left of the context");
-        "SUCCESS".to_owned()
+        assert!(server.is_released(), "the server still has something of the context");
+        Reply::success()
     })
 }
 
-/// It dies when this step waits for it.
-fn dies_during(server: &mut dyn Server, program: &mut Program, step: &str) -> String {
-    program.begin(step);
+/// Kills the TPM while `step` waits for it.
+fn dies_during(server: &mut dyn Server, step: Step<'_>) -> Reply {
+    let program = step.begin();
     program.await_blocked();
     server.kill();
-    program.code()
+    program.reply()
 }

@@ -1,64 +1,59 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `docs/reliability.md`.
+//! Writes `docs/reliability.md`.
 
 use super::costs;
 use super::outcome::Cell;
 use super::table::{TABLES, Table};
 use std::fmt::Write;
 
-/// Where it is, below the root.
+/// The path of the page, relative to the root of the repository.
 pub const PATH: &str = "docs/reliability.md";
 
 const HEAD: &str = "\
-# What goes wrong, and what comes of it
+# Faults and their outcome
 
-This page is written by `cargo xtask reliability` out of the tests in `tests/reliability/src/`; change those, not this
-page. Each cell is a test of its own, which makes the fault happen to the module in a process of its own and looks at the
-codes that the caller gets. It fails
+`cargo xtask reliability` writes this page from the tests in `tests/reliability/src/`; change those, not this page.
+Each cell is a test of its own: it makes the fault happen to the module, in a process of its own, and checks the response codes that the caller gets.
+A test fails
 
-* when a call does not return within a minute, Finalize within 20 seconds, or when the process dies;
-* when an answer reaches another command than its own, or one of a scripted peer has another byte anywhere;
-* when a receive after the fault answers anything but `BAD_SEQUENCE`;
+* when a call does not return within a minute, when Finalize does not return within 20 seconds, or when the process dies;
+* when a command gets the response to another command, or when any byte of a scripted peer's response is wrong;
+* when a receive after the fault returns anything but `BAD_SEQUENCE`;
 * when something is printed on stdout;
-* when there is one descriptor more or less than before: once the context works again, and once it is finalized or was not
-  opened;
-* when memory is lost: the fault happens four times to the same context, in the virtual machine twice, and what malloc(3) has
-  given does not grow with each time. It happens once where it cannot happen again (a fork, the end of a program, what is
-  closed) and where it takes long (1,000 signals, a clock that is set).
+* when the number of open file descriptors differs from before: once the context works again, and once it is finalized or was not initialized;
+* when memory leaks: the fault happens four times to the same context (twice in the virtual machine), and the memory that malloc(3) has handed out must not grow each time.
+  A fault happens only once where it cannot be repeated (a fork, the end of a program, a library that is closed) and where it takes long (1,000 signals, a system clock that is set).
 
 SIGPIPE has its default action, which ends a process.
 
-A cell says what the call answers in which the fault shows (without `TSS2_TCTI_RC_`), and what comes after:
+A cell shows the return code of the call in which the fault appears (without `TSS2_TCTI_RC_`) and what the context does afterwards:
 
-* **answers**: the caller notices nothing; the call does what it is for, and a response is the right one.
-* **goes on**: the next command on the same context works.
-* **when back**: commands fail until what was lost is there again, with one of these codes, `IO_ERROR` or `NO_CONNECTION`;
-  then the first one works, on the same context.
-* **new context**: the context is to be finalized or was not opened; a new one in the same process works.
+* **success**: the caller notices nothing; the call does its work, and a response is the right one.
+* **continues**: the next command on the same context works.
+* **recovers**: commands fail with one of these codes, `IO_ERROR` or `NO_CONNECTION` until the cause is removed; then the first command on the same context works.
+* **new context**: the context has to be finalized or was not initialized; a new one in the same process works.
 
 In the tables with real TPMs a key is loaded before the fault, and the test fails when the same context has lost it afterwards.
-Only where the TPM itself goes away it goes along; that is the table of this name, but for cmd, where it is the command that
-ends.
+The key is lost only with the TPM itself, in the table \"The TPM goes away\"; there it stays for cmd, whose command ends while its TPM goes on.
 
-A fault with several codes has several variants, and the test sees each of these codes and no other. Only where it says **by
-chance** it is a race which of them comes, and the test sees one of them or more.
+A fault with several codes has several variants: the test sees each of these codes and no other.
+Only where a cell says **(race)** does chance decide which of the codes is returned, and the test sees at least one of them.
 
-Where malloc(3) gives nothing, all that it had was taken, down to the smallest piece, and the process may map no more.
+Where malloc(3) fails, the test has allocated all memory that was left, down to the smallest piece, and the process may map no more.
 
-The columns device and spi-ltt2go, and what sets the clock, are tested in the virtual machine (`cargo xtask vm-test
-reliability`), all else on the host.
+The columns device and spi-ltt2go, and the rows in which the system clock is set, are tested in the virtual machine (`cargo xtask vm-test reliability`), all others on the host.
 
 ## Modules without a column
 
-* null has no TPM and opens nothing: what a context of it is asked is `NOT_IMPLEMENTED`, whatever happens around it.
-* spi-helper and spidev are the code of spi-ltt2go above the bus, which `src/tis/` is. Below it there are the functions of the
-  program, or an ioctl(2) of a driver for a SPI bus that the virtual machine has not. Faults of the bus are those of the
-  unit tests in `src/tis/`, of the fuzzer tis and, through C functions, of `c-tests/spi-helper.c`.
-* libtpms is in the process of the caller: it has no peer that could send something else, go away, or let it wait, and no
-  column where these are the faults. Its file is.
+* null has no TPM and opens nothing: a context of it returns `NOT_IMPLEMENTED`, whatever happens around it.
+* spi-helper and spidev share all code above the SPI bus, in `src/tis/`, with spi-ltt2go.
+  Below it are the functions of the program, or the ioctl(2) of a SPI driver that the virtual machine does not have.
+  Faults of the bus are covered by the unit tests in `src/tis/`, by the fuzzer tis and, through C functions, by `c-tests/spi-helper.c`.
+* libtpms runs in the process of the caller: it has no peer that could send a malformed response, go away or keep it waiting, so it has no column in those tables.
+  Its state file has one.
 ";
 
-/// The page.
+/// Returns the text of the page.
 pub fn document() -> String {
     let mut page = HEAD.to_owned();
     costs::show(&mut page).unwrap();
@@ -70,34 +65,39 @@ pub fn document() -> String {
 
 fn show(page: &mut String, table: &Table) -> std::fmt::Result {
     let mut notes: Vec<String> = Vec::new();
-    writeln!(page, "\n## {}\n\n{}\n", table.title, table.text)?;
-    let heads: Vec<&str> = table.columns.iter().map(|module| module.title()).collect();
-    writeln!(page, "| | {} |\n|{}", heads.join(" | "), "---|".repeat(heads.len() + 1))?;
+    writeln!(page, "\n## {}\n\n{}\n", table.title, one_sentence_per_line(table.text))?;
+    let headings: Vec<&str> = table.columns.iter().map(|module| module.title()).collect();
+    writeln!(page, "| | {} |\n|{}", headings.join(" | "), "---|".repeat(headings.len() + 1))?;
     for row in table.rows {
-        let cells = row.cells.iter().map(|cell| match cell {
+        let cells = table.cells(row).map(|(_, cell)| match cell {
             Cell::Ends(promise) => match promise.why {
                 Some(why) => format!("{promise} {}", note(&mut notes, why.to_owned())),
                 None => promise.to_string(),
             },
             Cell::Not(reason) => note(&mut notes, (*reason).to_owned()),
             Cell::Unit(file, name) => {
-                note(&mut notes, format!("Held by a test of the module, {name} in `src/{file}`."))
+                note(&mut notes, format!("Tested by a unit test of the module, {name} in `src/{file}`."))
             }
         });
         let cells: Vec<String> = cells.collect();
         writeln!(page, "| {} | {} |", row.what, cells.join(" | "))?;
     }
     for (at, text) in notes.iter().enumerate() {
-        writeln!(page, "\n({}) {text}", at + 1)?;
+        writeln!(page, "\n({}) {}", at + 1, one_sentence_per_line(text))?;
     }
     Ok(())
 }
 
-/// Where in the notes that is.
+/// Returns the number of a note, which is added unless it exists.
 fn note(notes: &mut Vec<String>, text: String) -> String {
     let at = notes.iter().position(|note| *note == text).unwrap_or_else(|| {
         notes.push(text);
         notes.len() - 1
     });
     format!("({})", at + 1)
+}
+
+/// Breaks a text where a sentence ends.
+pub(super) fn one_sentence_per_line(text: &str) -> String {
+    text.replace(". ", ".\n")
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Files that a module reads and writes: the state of libtpms, the capture of pcap. Disks of their own are mounted in a
-//! name space of the program's.
+//! Files that a module reads and writes: the state of libtpms, the capture of pcap. A disk of their own is mounted in a
+//! mount namespace of the program.
 
-use super::case::{Case, opens_anew};
+use super::case::{Case, opens_again};
 use super::module::Module;
 use super::outcome::Outcome;
-use super::program::{self, Program};
+use super::program::{self, Program, Resource};
+use super::reply::Reply;
 use super::server::Server;
 use std::cell::RefCell;
 use std::fs::{self, File};
@@ -20,28 +21,28 @@ use tss2_kit::{output, stage};
 pub(super) enum Files {
     /// The disk is full.
     Full,
-    /// It is when a context is opened.
+    /// The disk is full during Init.
     FullAtInit,
-    /// RLIMIT_FSIZE.
+    /// The file reaches RLIMIT_FSIZE.
     Limit,
-    /// The file system is read-only.
+    /// The file system becomes read-only.
     ReadOnly,
-    /// It is when a context is opened.
+    /// The file system is read-only during Init.
     ReadOnlyAtInit,
-    /// Something else is in the file, or less.
+    /// The file has other contents, or fewer bytes.
     Damaged,
-    /// It is when a context is opened.
+    /// The file is damaged before Init.
     DamagedAtInit,
     /// The file is removed.
     Removed,
 }
 
-/// Room for two states and no third.
+/// Mounts a disk with room for two states, but not for three, and runs a command.
 const DISK: &str = "mount -t tmpfs -o size=128k none \"$0\" && exec \"$@\"";
-/// Commands in which a capture fills its last page.
+/// The number of commands that fill the last page of a capture.
 const COMMANDS: usize = 50;
 
-/// The directory in which the file is, and the TPM when it is not that file.
+/// The directory with the file, and the TPM when the file is not its state.
 struct Disk {
     dir: TempDir,
     module: Module,
@@ -64,13 +65,14 @@ impl Disk {
         self.dir.path().join("file")
     }
 
+    /// Returns the command that runs the program.
     fn plain(&self) -> Command {
         let mut command = program::command(self.module, &self.conf());
         command.env("TCTI_PCAP_FILE", self.file());
         command
     }
 
-    /// With a disk of its own there.
+    /// Returns the command that runs the program with a disk of its own on the directory.
     fn mounted(&self) -> Command {
         let plain = self.plain();
         let mut command = stage::command("unshare");
@@ -83,20 +85,20 @@ impl Disk {
         command
     }
 
-    /// The directory as the program sees it.
+    /// Returns the path of the directory that the program sees.
     fn seen_by(&self, program: &Program) -> PathBuf {
         let dir = self.dir.path().strip_prefix("/").unwrap();
         Path::new(&format!("/proc/{}/root", program.id())).join(dir)
     }
 
-    /// Runs a shell command on that directory.
+    /// Runs a shell script in the mount namespace of the program; `$0` is the directory.
     fn within(&self, program: &Program, script: &str) {
         let mut nsenter = Command::new("nsenter");
         nsenter.arg(format!("--mount=/proc/{}/ns/mnt", program.id())).args(["sh", "-c", script]).arg(self.dir.path());
         output::succeed(&mut nsenter);
     }
 
-    /// For what opens a file there from now on.
+    /// Makes the directory read-only for files that are opened from now on.
     fn set_read_only(&self, program: &Program) {
         self.within(program, "mount --bind \"$0\" \"$0\" && mount -o remount,bind,ro \"$0\"");
     }
@@ -105,7 +107,7 @@ impl Disk {
         self.within(program, "umount \"$0\"");
     }
 
-    /// Until nothing more goes onto the disk.
+    /// Fills the disk to the last byte.
     fn fill(&self, program: &Program) {
         let mut file = File::create(self.filler(program)).unwrap();
         for size in [4096, 1] {
@@ -121,14 +123,14 @@ impl Disk {
         self.seen_by(program).join("filler")
     }
 
-    /// With a context. What happens to a capture happens once: it is closed then, or written where nobody sees it.
+    /// Opens a context. A fault happens only once to a capture, which is closed then or no longer in the directory.
     fn open(self: Box<Disk>, command: Command) -> Case<Disk> {
         let case = Case::with(self.module, self, command).with_key();
         if case.server.module == Module::Pcap { case.times(1) } else { case }
     }
 }
 
-/// What stays of a TPM without power, in its state file.
+/// Returns the permanent state of the TPM, which survives without power, from a state file.
 fn permanent(state: &[u8]) -> &[u8] {
     let (size, rest) = state.split_first_chunk().unwrap();
     &rest[..usize::try_from(u32::from_be_bytes(*size)).unwrap()]
@@ -145,17 +147,20 @@ impl Files {
                         case.server.fill(&case.program);
                         let state = case.server.seen_by(&case.program).join("file");
                         let before = fs::read(&state).unwrap();
-                        let code = last_commands(case);
-                        assert!(code == "SUCCESS" || fs::read(&state).unwrap() == before, "a state that is no longer");
+                        let code = fill_page(case);
+                        assert!(
+                            code.is_success() || fs::read(&state).unwrap() == before,
+                            "a command fails, but the state has changed"
+                        );
                         code
                     },
                     |case| case.server.make_room(&case.program),
                 )
             }
-            Files::FullAtInit => opens_anew(module.times(), disk.mounted(), |program| {
-                let _ = fs::remove_file(disk.seen_by(program).join("file")); // the first time there is none
+            Files::FullAtInit => opens_again(module.times(), disk.mounted(), |program| {
+                let _ = fs::remove_file(disk.seen_by(program).join("file")); // the first time it does not exist
                 disk.fill(program);
-                let code = program.step("open");
+                let code = program.init().reply();
                 disk.make_room(program);
                 code
             }),
@@ -163,10 +168,10 @@ impl Files {
                 let command = disk.plain();
                 disk.open(command).endures(
                     |case| {
-                        case.program.succeed("limit-size 1024");
-                        last_commands(case)
+                        case.program.exhaust(Resource::FileSize);
+                        fill_page(case)
                     },
-                    |case| case.program.succeed("limit-size -1"),
+                    |case| case.program.replenish(Resource::FileSize),
                 )
             }
             Files::ReadOnly => {
@@ -174,14 +179,14 @@ impl Files {
                 disk.open(command).endures(
                     |case| {
                         case.server.set_read_only(&case.program);
-                        case.program.step("random")
+                        case.program.get_random().reply()
                     },
                     |case| case.server.set_writable(&case.program),
                 )
             }
-            Files::ReadOnlyAtInit => opens_anew(module.times(), disk.mounted(), |program| {
+            Files::ReadOnlyAtInit => opens_again(module.times(), disk.mounted(), |program| {
                 disk.set_read_only(program);
-                let code = program.step("open");
+                let code = program.init().reply();
                 disk.set_writable(program);
                 code
             }),
@@ -193,11 +198,11 @@ impl Files {
                     |case| {
                         good.replace(fs::read(&file).unwrap());
                         fs::write(&file, damaged(&good.borrow(), damage)).unwrap();
-                        case.program.step("random")
+                        case.program.get_random().reply()
                     },
                     |_| {
                         let good = good.borrow();
-                        assert_eq!(fs::read(&file).unwrap(), damaged(&good, damage), "{WORTH}");
+                        assert_eq!(fs::read(&file).unwrap(), damaged(&good, damage), "{UNTOUCHED}");
                         fs::write(&file, &*good).unwrap();
                     },
                 )
@@ -206,15 +211,15 @@ impl Files {
                 let disk = Disk::new(module);
                 let file = disk.file();
                 let mut first = Program::start(disk.plain());
-                first.succeed("open"); // makes the file
-                first.succeed("finalize");
+                first.init().succeeds(); // creates the file
+                first.finalize();
                 first.end();
-                opens_anew(module.times(), disk.plain(), |program| {
+                opens_again(module.times(), disk.plain(), |program| {
                     let good = fs::read(&file).unwrap();
                     let bad = damaged(&good, damage);
                     fs::write(&file, &bad).unwrap();
-                    let code = program.step("open");
-                    assert_eq!(fs::read(&file).unwrap(), bad, "{WORTH}");
+                    let code = program.init().reply();
+                    assert_eq!(fs::read(&file).unwrap(), bad, "{UNTOUCHED}");
                     fs::write(&file, good).unwrap();
                     code
                 })
@@ -225,7 +230,7 @@ impl Files {
                     |case| {
                         let before = fs::read(&file).unwrap();
                         fs::remove_file(&file).unwrap();
-                        let code = case.program.step("random");
+                        let code = case.program.get_random().reply();
                         let after = fs::read(&file).ok();
                         match module {
                             Module::Pcap => assert_eq!(after, None),
@@ -240,10 +245,10 @@ impl Files {
     }
 }
 
-/// Of a file that is damaged.
-const WORTH: &str = "what may be worth something is left alone";
+/// The message when a damaged file was written: it may still be of use to its owner.
+const UNTOUCHED: &str = "a damaged file stays as it is";
 
-/// How many ways there are to damage a file.
+/// The number of ways to damage a file.
 const DAMAGES: usize = 8;
 
 fn damaged(good: &[u8], how: usize) -> Vec<u8> {
@@ -260,9 +265,9 @@ fn damaged(good: &[u8], how: usize) -> Vec<u8> {
     }
 }
 
-/// As many as fill a page of a capture. One that cannot be written is closed.
-fn last_commands(case: &mut Case<Disk>) -> String {
-    let code = case.program.step(&format!("commands {COMMANDS}"));
+/// Sends as many commands as fill a page of a capture. A capture that cannot be written is closed.
+fn fill_page(case: &mut Case<Disk>) -> Reply {
+    let code = case.program.get_random_times(COMMANDS).reply();
     case.descriptors -= u64::from(case.server.module == Module::Pcap);
     code
 }

@@ -1,35 +1,36 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The host program forks, and both processes go on with the context. What is under way at the fork is the parent's.
+//! The caller forks, and both processes use the context. An exchange that is under way at the fork is the parent's.
 
 use super::case::Case;
 use super::module::Module;
 use super::outcome::{After, Key, Outcome};
-use super::program::{self, Program};
+use super::program::{self, Program, Wait};
+use super::reply::{Code, Reply};
 use super::server;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tss2_kit::waiting::wait_until;
 
-/// What the two processes do with it.
+/// How the two processes use the context.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Forking {
-    /// The child asks for the response that the parent awaits.
+    /// The child receives while the parent awaits a response.
     Receives,
-    /// The child sends a command of its own while the parent awaits a response, which it collects meanwhile.
+    /// The child sends a command while the parent awaits a response, which the parent receives meanwhile.
     Commands,
     /// The child finalizes while the parent awaits a response.
     Finalizes,
-    /// The child sends a command of its own between two of the parent.
+    /// The child sends a command between two commands of the parent.
     CommandsBetween,
-    /// The child sends a command, and finalizes; then the parent sends one.
+    /// The child sends a command and finalizes, then the parent sends a command.
     CommandsAndFinalizes,
-    /// The child is killed while it awaits a response; then the parent sends a command.
+    /// The child is killed while it awaits a response, then the parent sends a command.
     Killed,
-    /// The parent finalizes; then the child sends a command.
+    /// The parent finalizes, then the child sends a command.
     ParentFinalizes,
-    /// The parent ends without Finalize; then the child sends a command.
+    /// The parent ends without Finalize, then the child sends a command.
     ParentEnds,
-    /// The parent is killed while it awaits a response; then the child sends a command.
+    /// The parent is killed while it awaits a response, then the child sends a command.
     ParentKilled,
 }
 
@@ -48,81 +49,82 @@ impl Forking {
         }
     }
 
-    /// Where the parent goes on. It opened the context.
-    fn happen(self, module: Module, program: &mut Program) -> String {
+    /// The parent, which opened the context, survives the child.
+    fn happen(self, module: Module, program: &mut Program) -> Reply {
         let awaits = matches!(self, Forking::Receives | Forking::Commands | Forking::Finalizes);
         if awaits {
-            program.succeed("transmit");
+            program.transmit().succeeds();
         }
-        let child = fork(program, "fork");
-        let (code, is_collected) = match self {
-            Forking::Receives => (program.step("receive -1"), false),
+        let child = program.fork();
+        let (code, is_received) = match self {
+            Forking::Receives => (program.receive(Wait::Forever).reply(), false),
             Forking::Commands => {
-                program.begin("random");
-                program.await_blocked_or_done(child);
-                let parent = program.id();
-                (collect(program, parent), true)
+                program.get_random().begin().await_blocked_or_done(child);
+                (parent_receives(program), true)
             }
-            Forking::Finalizes => (program.step("finalize"), false),
-            _ => (program.step("random"), false),
+            Forking::Finalizes => {
+                program.finalize();
+                (Reply::success(), false)
+            }
+            _ => (program.get_random().reply(), false),
         };
         if matches!(self, Forking::CommandsAndFinalizes) {
-            program.succeed("finalize");
-        } else if code == "SUCCESS" && !matches!(self, Forking::Finalizes) {
-            program.succeed("mark");
+            program.finalize();
+        } else if code.is_success() && !matches!(self, Forking::Finalizes) {
+            program.mark_files().succeeds();
         }
-        assert_eq!(program.step("exit"), "exit 0");
-        if matches!(self, Forking::Commands | Forking::CommandsBetween) && code == "SUCCESS" {
-            let common = program.number("marked");
-            assert_eq!(common > 0, shares(module), "{common} files that both have open");
+        assert_eq!(program.exit().reply(), Reply::CHILD_EXITED);
+        if matches!(self, Forking::Commands | Forking::CommandsBetween) && code.is_success() {
+            let common = program.marked_files();
+            assert_eq!(common > 0, shares(module), "{common} open files that the two processes share");
         }
-        if awaits && !is_collected {
-            program.succeed("receive -1");
+        if awaits && !is_received {
+            program.receive(Wait::Forever).succeeds();
         }
         match self {
-            Forking::CommandsAndFinalizes => program.step("random"),
+            Forking::CommandsAndFinalizes => program.get_random().reply(),
             _ => code,
         }
     }
 
-    /// Where the child goes on. The parent opened the context, and is not the first process of the program, which waits for
-    /// both.
+    /// The child survives the parent, which opened the context. The parent is itself a child of the program's first process,
+    /// which waits for both.
     fn in_the_child(self, module: Module) -> Outcome {
         let server = server::start(module);
         let mut program = Program::start(program::command(module, &server.conf()));
-        let parent = fork(&mut program, "fork-tree");
+        let parent = program.fork_tree();
         program.open();
-        program.succeed("load");
+        program.load_key().succeeds();
         if matches!(self, Forking::ParentKilled) {
-            program.succeed("transmit");
+            program.transmit().succeeds();
         }
-        fork(&mut program, "fork");
+        program.fork();
         match self {
             Forking::ParentFinalizes => {
                 signal(parent, Signal::SIGHUP);
-                assert_eq!(program.code(), "parent SUCCESS");
+                assert_eq!(program.reply().of_parent(), Some(Reply::success()));
             }
             Forking::ParentEnds => end(parent, Signal::SIGTERM),
             _ => end(parent, Signal::SIGKILL),
         }
-        let code = program.step("random");
-        assert_eq!(program.step("random"), code, "and once more");
-        assert!(code != "SUCCESS" || program.key() == Key::Stays, "the key is lost");
-        let ended = program.step("exit");
+        let code = program.get_random().reply();
+        assert_eq!(program.get_random().reply(), code, "the second command");
+        assert!(!code.is_success() || program.key() == Key::Stays, "the key is lost");
+        let ended = program.exit().reply();
         if matches!(self, Forking::ParentFinalizes) {
-            assert_eq!(ended, "exit 0");
+            assert_eq!(ended, Reply::CHILD_EXITED);
             program.open();
-            program.succeed("finalize");
-            assert_eq!(program.step("exit"), "exit 0");
+            program.finalize();
+            assert_eq!(program.exit().reply(), Reply::CHILD_EXITED);
         }
         program.open();
-        assert!(code != "SUCCESS" || program.step("random") == "SUCCESS");
+        assert!(!code.is_success() || program.get_random().reply().is_success());
         program.end();
-        Outcome::new(code, After::GoesOn)
+        Outcome::new(code, After::Continues)
     }
 }
 
-/// Whether the two have files in common: a connection, or the capture.
+/// Whether the two processes share open files: a connection, the capture or the state file.
 fn shares(module: Module) -> bool {
     match module {
         Module::SwtpmKept | Module::Mssim | Module::Cmd | Module::Device | Module::Pcap | Module::Libtpms => true,
@@ -130,46 +132,43 @@ fn shares(module: Module) -> bool {
     }
 }
 
-/// The child has the steps from here on; its number.
-fn fork(program: &mut Program, step: &str) -> u32 {
-    let code = program.step(step);
-    code.strip_prefix("child ").and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{step}: {code}"))
-}
-
 fn signal(process: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(process).unwrap()), signal).unwrap();
 }
 
-/// Ends a process that is another one's child.
+/// Ends a process that another process has forked.
 fn end(process: u32, how: Signal) {
     signal(process, how);
     wait_until("the end of the process", || !std::path::Path::new(&format!("/proc/{process}")).exists());
 }
 
-/// The parent collects its response, and the child has its own, in whichever order; the child's code.
-fn collect(program: &mut Program, parent: u32) -> String {
-    signal(parent, Signal::SIGUSR2);
-    let codes = [program.code(), program.code()];
-    let (of_parent, of_child): (Vec<String>, Vec<String>) =
-        codes.into_iter().partition(|code| code.starts_with("parent "));
-    assert_eq!(of_parent, ["parent SUCCESS"]);
-    of_child.concat()
+/// Lets the parent receive its response while the child's step is under way. The two reply in either order. Returns the
+/// child's reply.
+fn parent_receives(program: &mut Program) -> Reply {
+    signal(program.id(), Signal::SIGUSR2);
+    let [first, second] = [program.reply(), program.reply()];
+    let (of_parent, of_child) = match first.of_parent() {
+        Some(of_parent) => (of_parent, second),
+        None => (second.of_parent().expect("a reply of the parent"), first),
+    };
+    assert_eq!(of_parent, Code::Success, "the parent's response");
+    of_child
 }
 
-/// The next command of the parent. It may have less open than before: a connection that was cut off is not kept again, for
-/// other processes want to connect, too.
+/// The parent sends a command after its child was killed. It may have fewer descriptors than before: a connection that broke
+/// is not kept open from then on, because other processes want to connect, too.
 fn killed(module: Module) -> Outcome {
     let Case { mut program, server, .. } = Case::open(module);
     for _ in 0..module.times() {
-        let child = fork(&mut program, "fork");
-        let sent = program.step("transmit");
-        assert_eq!(sent == "SUCCESS", module != Module::Stick, "the child's transmit: {sent}");
+        let child = program.fork();
+        let sent = program.transmit().reply();
+        assert_eq!(sent.is_success(), module != Module::Stick, "the child's transmit: {sent}");
         signal(child, Signal::SIGKILL);
-        assert_eq!(program.code(), "signal 9");
-        program.succeed("random");
+        assert_eq!(program.reply(), Reply::CHILD_KILLED);
+        program.get_random().succeeds();
     }
     assert_eq!(program.key(), Key::Stays);
     program.end();
     drop(server);
-    Outcome::new("SUCCESS", After::GoesOn)
+    Outcome::new(Reply::success(), After::Continues)
 }

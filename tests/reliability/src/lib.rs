@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What goes wrong around a TCTI, and what comes of it: [`table`] says for each module and fault which code a caller
-//! gets and whether the context goes on. Each cell is a test ([`tests`]), on the host or in the virtual machine, and
-//! [`document`] is made of them.
+//! Faults around a TCTI and their outcome: for each module and fault, [`table`] promises which code the caller gets and
+//! whether the context works afterwards. Each cell is a test ([`tests`]), on the host or in the virtual machine;
+//! [`document`] shows the tables.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod answers;
@@ -20,7 +20,9 @@ mod peer;
 mod process;
 mod program;
 mod relay;
+mod reply;
 mod server;
+mod stick;
 mod table;
 mod usb;
 
@@ -35,19 +37,22 @@ use std::fs;
 use tss2_kit::stage;
 use tss2_kit::suite::Suite;
 
-/// The cells that are observed here.
+/// Adds a test for each cell that can be observed at `place`.
 pub fn tests(suite: &mut Suite, place: Place) {
     costs::check();
     for table in TABLES {
+        table.check();
         for row in table.rows {
-            assert_eq!(row.cells.len(), table.columns.len(), "{}", row.slug());
-            for (module, cell) in table.columns.iter().copied().zip(row.cells) {
-                let wanted = match cell {
-                    Cell::Ends(wanted) => wanted,
+            for (module, cell) in table.cells(row) {
+                let promise = match cell {
+                    Cell::Ends(promise) => promise,
                     Cell::Not(_) => continue,
                     Cell::Unit(file, name) => {
                         let text = fs::read_to_string(stage::repository().join("src").join(file)).unwrap_or_default();
-                        assert!(text.contains(&format!("fn {name}() {{")), "{file} has no test {name}");
+                        assert!(
+                            text.contains(&format!("fn {name}() {{")),
+                            "src/{file} has no test {name}, which a table of tests/reliability names"
+                        );
                         continue;
                     }
                 };
@@ -55,11 +60,11 @@ pub fn tests(suite: &mut Suite, place: Place) {
                     continue;
                 }
                 let needs = [module.needs(), row.fault.needs()].concat();
-                suite.test(format!("reliability::{}::{}", row.slug(), module.slug()), &needs, move || {
+                suite.test(format!("reliability::{}::{}", table.test_name(row), module.slug()), &needs, move || {
                     let seen = row.fault.observe(module);
-                    assert!(seen.keeps(wanted), "seen: {seen}; promised: {wanted}");
+                    assert!(seen.keeps(promise), "seen: {seen}; promised: {promise}");
                     let key = row.fault.leaves(module);
-                    assert!(seen.has(key), "the key: promised {key:?}, and it is not so");
+                    assert!(seen.has(key), "the key that was loaded is not as promised: {key:?}");
                 });
             }
         }

@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The caller makes calls out of order, or sets a locality. What is under way is not disturbed by a call that is refused.
+//! Calls in the wrong order, and localities. A call that is refused must not disturb the exchange under way.
 
 use super::case::Case;
 use super::module::Module;
 use super::outcome::Outcome;
+use super::program::Wait;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Misuse {
-    /// It receives without a command.
-    ReceivesNothing,
-    /// It sends a command while a response is due.
-    TransmitsTwice,
-    /// It sets the locality while a response is due.
+    /// Receive without a command.
+    ReceiveFirst,
+    /// Transmit while a response is due.
+    TransmitTwice,
+    /// SetLocality while a response is due.
     LocalityBetween,
-    /// It sets one that is reserved.
+    /// SetLocality to one that is reserved.
     ReservedLocality,
-    /// It sets one that there is.
+    /// SetLocality to one that exists.
     Locality,
 }
 
@@ -25,13 +26,19 @@ impl Misuse {
             |case| {
                 let program = &mut case.program;
                 match self {
-                    Misuse::ReceivesNothing => program.step("receive -1"),
-                    Misuse::ReservedLocality => program.step("locality 5"),
-                    Misuse::Locality => program.step("locality 0"),
-                    Misuse::TransmitsTwice | Misuse::LocalityBetween => {
-                        program.succeed("transmit");
-                        let code = program.step(if let Misuse::TransmitsTwice = self { "again" } else { "locality 0" });
-                        program.succeed("receive -1");
+                    Misuse::ReceiveFirst => program.receive(Wait::Forever).reply(),
+                    Misuse::ReservedLocality => program.set_locality(5).reply(),
+                    Misuse::Locality => program.set_locality(0).reply(),
+                    Misuse::TransmitTwice => {
+                        program.transmit().succeeds();
+                        let code = program.transmit_again().reply();
+                        program.receive(Wait::Forever).succeeds();
+                        code
+                    }
+                    Misuse::LocalityBetween => {
+                        program.transmit().succeeds();
+                        let code = program.set_locality(0).reply();
+                        program.receive(Wait::Forever).succeeds();
                         code
                     }
                 }

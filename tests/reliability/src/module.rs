@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The columns: a module, in one configuration.
+//! The columns of the tables: a module in one configuration.
 
 use std::path::PathBuf;
 use tss2_kit::need::{CC, LIBTPMS, Need, SWTPM, TPM2_TOOLS};
 use tss2_kit::stage;
 
-/// Where a cell is observed.
+/// Where a test of a cell runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Wherever tests run.
+    /// Like all other tests.
     Host,
     /// In the virtual machine.
     Guest,
 }
 
-/// A column.
+/// A column of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Module {
     /// With a state file.
@@ -27,11 +27,11 @@ pub(super) enum Module {
     SwtpmKept,
     Mssim,
     Cmd,
-    /// A pseudo-terminal in the place of the kernel's driver, which sends no nonsense.
+    /// The module of the kernel's devices on a pseudo-terminal: the driver itself sends no malformed responses.
     Terminal,
-    /// On a swtpm.
+    /// Over swtpm.
     Pcap,
-    /// On a swtpm.
+    /// Over swtpm.
     Loader,
     /// The kernel's resource manager.
     Device,
@@ -39,7 +39,7 @@ pub(super) enum Module {
 }
 
 impl Module {
-    /// The head of its column.
+    /// The heading of its column.
     pub(super) fn title(self) -> &'static str {
         match self {
             Module::Libtpms => "libtpms",
@@ -56,7 +56,7 @@ impl Module {
         }
     }
 
-    /// Its part of the name of a test.
+    /// The last part of the names of its tests.
     pub(super) fn slug(self) -> &'static str {
         match self {
             Module::Swtpm => "swtpm_tcp",
@@ -81,7 +81,7 @@ impl Module {
         })
     }
 
-    /// So many contexts one after the other take seconds. A multiple of 100.
+    /// The number of contexts, a multiple of 100, that takes seconds one after the other.
     pub(super) fn contexts(self) -> u64 {
         match self {
             Module::Stick => 100,
@@ -90,7 +90,7 @@ impl Module {
         }
     }
 
-    /// How often a fault happens to a context. The virtual machine is slow.
+    /// How often a fault happens to a context: less often in the virtual machine, which is slow.
     pub(super) fn times(self) -> usize {
         match self.place() {
             Place::Host => 4,

@@ -1,45 +1,42 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The process that holds the context goes wrong, or does what a library has to bear.
+//! The process that holds the context runs out of a resource, is interrupted, or ends.
 
-use super::case::{Case, opens_anew};
+use super::case::{Case, opens_again};
 use super::clock;
 use super::module::Module;
 use super::outcome::{After, Outcome};
-use super::program::{self, Program};
+use super::program::{self, Program, Resource, Step, Wait};
+use super::reply::Reply;
 use super::server;
 use std::fs;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Process {
-    /// 1,000 signals without SA_RESTART.
+    /// Many signals interrupt commands.
     Interrupts,
-    /// No descriptor can be opened when a context is opened.
-    DescriptorsAtInit,
-    /// No descriptor can be opened in a command.
-    Descriptors,
-    /// malloc gives nothing when a context is opened.
-    MemoryAtInit,
-    /// Nor in a command.
-    Memory,
-    /// Nor from a command on until its response is there.
+    /// A resource is exhausted during Init.
+    ExhaustedInInit(Resource),
+    /// A resource is exhausted during a command.
+    ExhaustedInCommand(Resource),
+    /// Memory is exhausted after Transmit, until the response was received.
     MemoryInReceive,
-    /// Nor when an error is logged.
+    /// Memory is exhausted when an error is logged.
     MemoryInError,
-    /// Nor when the locality is set.
+    /// Memory is exhausted during SetLocality.
     MemoryInLocality,
-    /// Nor in Finalize.
+    /// Memory is exhausted during Finalize.
     MemoryInFinalize,
-    /// The clock of the system is set to and fro in commands.
+    /// The system clock is set back and forth during commands.
     Clock,
-    /// Contexts are opened and finalized, one after the other.
+    /// Contexts are initialized and finalized, one after the other.
     Contexts,
-    /// Standard streams are closed, and all is logged.
+    /// Standard streams are closed, and everything is logged.
     ClosedStreams,
-    /// The library is closed, not the context.
+    /// The library is closed before the context is used.
     Dlclose,
-    /// It ends without Finalize, and another one comes.
+    /// The process ends without Finalize, and another one uses the TPM.
     Leaves,
-    /// It is killed while a response is due, and another one comes.
+    /// The process is killed while a response is due, and another one uses the TPM.
     Killed,
 }
 
@@ -47,137 +44,135 @@ impl Process {
     pub(super) fn observe(self, module: Module) -> Outcome {
         match self {
             Process::Interrupts => {
-                Case::open(module).times(1).endures(|case| case.program.step("storm 1000"), Case::restore)
+                let count = 1000;
+                Case::open(module)
+                    .times(1)
+                    .endures(|case| case.program.get_random_interrupted(count).reply(), Case::restore)
             }
-            Process::DescriptorsAtInit => at_init(module, "limit-files 3", "limit-files -1"),
-            Process::Descriptors => in_call(module, "limit-files 3", "random", "limit-files -1"),
-            Process::MemoryAtInit => at_init(module, "exhaust", "release"),
-            Process::Memory => in_call(module, "exhaust", "random", "release"),
-            Process::MemoryInReceive => Case::open(module).endures(
-                |case| {
-                    case.program.succeed("transmit");
-                    case.program.succeed("exhaust");
-                    case.program.step("receive -1")
-                },
-                |case| case.program.succeed("release"),
-            ),
-            Process::MemoryInError => memory_in_error(module),
-            Process::MemoryInLocality => in_call(module, "exhaust", "locality 0", "release"),
-            Process::MemoryInFinalize => {
+            Process::ExhaustedInInit(resource) => {
                 let server = server::start(module);
-                opens_anew(module.times(), program::command(module, &server.conf()), |program| {
-                    program.open();
-                    program.succeed("exhaust");
-                    program.finalize();
-                    program.succeed("release");
-                    "SUCCESS".to_owned()
+                opens_again(module.times(), program::command(module, &server.conf()), |program| {
+                    program.exhaust(resource);
+                    let code = program.init().reply();
+                    program.replenish(resource);
+                    code
                 })
             }
-            Process::Clock => Case::open(module)
-                .times(1)
-                .endures(|case| clock::while_it_jumps(|| case.program.step("commands 200")), Case::restore),
+            Process::ExhaustedInCommand(resource) => without(resource, module, Program::get_random),
+            Process::MemoryInReceive => Case::open(module).endures(
+                |case| {
+                    case.program.transmit().succeeds();
+                    case.program.exhaust(Resource::Memory);
+                    case.program.receive(Wait::Forever).reply()
+                },
+                |case| case.program.replenish(Resource::Memory),
+            ),
+            Process::MemoryInError => memory_in_error(module),
+            Process::MemoryInLocality => without(Resource::Memory, module, |program| program.set_locality(0)),
+            Process::MemoryInFinalize => {
+                let server = server::start(module);
+                opens_again(module.times(), program::command(module, &server.conf()), |program| {
+                    program.open();
+                    program.exhaust(Resource::Memory);
+                    program.finalize();
+                    program.replenish(Resource::Memory);
+                    Reply::success()
+                })
+            }
+            Process::Clock => {
+                let commands = 200;
+                Case::open(module).times(1).endures(
+                    |case| clock::while_it_is_set(|| case.program.get_random_times(commands).reply()),
+                    Case::restore,
+                )
+            }
             Process::Contexts => contexts(module),
             Process::ClosedStreams => Outcome::of_all(STREAMS.map(|streams| closed_streams(module, streams))),
             Process::Dlclose => Case::open(module).times(1).endures(
                 |case| {
-                    case.program.succeed("dlclose");
-                    case.program.step("random")
+                    case.program.dlclose().succeeds();
+                    case.program.get_random().reply()
                 },
                 Case::restore,
             ),
             Process::Leaves => {
                 let mut case = Case::open(module);
-                case.program.begin("exit");
-                assert_eq!(case.program.code(), "EXIT exit status: 0");
-                another(case, module)
+                assert_eq!(case.program.exit().reply(), Reply::EXITED);
+                another_process(case, module)
             }
             Process::Killed => {
                 let mut case = Case::open(module);
-                case.program.succeed("transmit");
+                case.program.transmit().succeeds();
                 case.program.kill();
-                another(case, module)
+                another_process(case, module)
             }
         }
     }
 }
 
-/// The next program finds the TPM as it should be.
-fn another(case: Case, module: Module) -> Outcome {
+/// Observes the first command of the next process that uses the TPM.
+fn another_process(case: Case, module: Module) -> Outcome {
     let command = program::command(module, &case.server.conf());
     let mut next = Program::start(command);
-    let opened = next.step("open");
-    let code = if opened == "SUCCESS" { next.step("random") } else { opened };
-    next.succeed("random");
+    let initialized = next.init().reply();
+    let code = if initialized.is_success() { next.get_random().reply() } else { initialized };
+    next.get_random().succeeds();
     next.end();
-    Outcome::new(code, After::GoesOn)
+    Outcome::new(code, After::Continues)
 }
 
-/// `wrong` is a step after which something is wrong, `right` one after which it is right again.
-fn in_call(module: Module, wrong: &str, call: &str, right: &str) -> Outcome {
+/// Observes a call while a resource is exhausted.
+fn without(resource: Resource, module: Module, call: fn(&mut Program) -> Step<'_>) -> Outcome {
     Case::open(module).endures(
         |case| {
-            case.program.succeed(wrong);
-            case.program.step(call)
+            case.program.exhaust(resource);
+            call(&mut case.program).reply()
         },
-        |case| case.program.succeed(right),
+        |case| case.program.replenish(resource),
     )
 }
 
-/// The same when a context is opened.
-fn at_init(module: Module, wrong: &str, right: &str) -> Outcome {
-    let server = server::start(module);
-    opens_anew(module.times(), program::command(module, &server.conf()), |program| {
-        program.succeed(wrong);
-        let code = program.step("open");
-        program.succeed(right);
-        code
-    })
-}
-
-/// The first record of the log is one that there is no memory for.
+/// The first line of the log is written when there is no memory for it.
 fn memory_in_error(module: Module) -> Outcome {
     let server = server::start(module);
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = program::command(module, &server.conf());
     command.env("TSS2_LOG", "all+error").stderr(log.reopen().unwrap());
-    let mut records = 0;
+    let mut lines = 0;
     Case::with(module, server, command).endures(
         |case| {
-            case.program.succeed("exhaust");
-            let code = case.program.step("receive -1");
-            // One of this call, then one of that which finds the exchange over.
+            case.program.exhaust(Resource::Memory);
+            let code = case.program.receive(Wait::Forever).reply();
             let text = fs::read_to_string(log.path()).unwrap();
-            assert_eq!(text.matches("receive without a command").count(), records + 1, "{text}");
-            records += 2;
+            assert_eq!(text.matches("receive without a command").count(), lines + 1, "{text}");
+            lines += 2; // this line, and that of the receive which checks that the exchange is over
             code
         },
-        |case| case.program.succeed("release"),
+        |case| case.program.replenish(Resource::Memory),
     )
 }
 
-/// Pages of a process that may be touched for the first time, in bytes.
+/// The bytes by which the memory of a process may grow, because some of its pages are touched for the first time.
 const PAGES: u64 = 64 << 10;
 
-/// What a process keeps of its first contexts does not grow with more of them: not by a byte of the heap, not by a
-/// descriptor.
+/// Observes the memory of a process that has had many contexts. More of them do not make it grow: not by one byte of the
+/// heap, not by one descriptor.
 fn contexts(module: Module) -> Outcome {
     let server = server::start(module);
-    // Thousands of tpm2_send take minutes.
+    // To start tpm2_send thousands of times takes minutes.
     let conf = if module == Module::Cmd { "exec cat".to_owned() } else { server.conf() };
     let mut program = Program::start(program::command(module, &conf));
     let count = module.contexts();
-    // Each step has a time of its own.
-    let opens =
-        |program: &mut Program, count| (0..10).for_each(|_| program.succeed(&format!("contexts {}", count / 10)));
+    // In ten steps, each of which has a time limit.
+    let opens = |program: &mut Program, count| (0..10).for_each(|_| program.open_contexts(count / 10).succeeds());
     opens(&mut program, count / 10);
-    let holds = |program: &mut Program| ["heap", "resident", "descriptors"].map(|what| program.number(what));
-    let [heap, resident, descriptors] = holds(&mut program);
+    let (heap, resident, descriptors) = (program.heap(), program.resident(), program.descriptors());
     opens(&mut program, count);
-    let [heap_then, resident_then, descriptors_then] = holds(&mut program);
+    let (heap_then, resident_then, descriptors_then) = (program.heap(), program.resident(), program.descriptors());
     assert_eq!((heap_then, descriptors_then), (heap, descriptors), "bytes of the heap, descriptors");
     assert!(resident_then <= resident + PAGES, "{resident} bytes of memory, and then {resident_then}");
     program.end();
-    Outcome::new("SUCCESS", After::GoesOn)
+    Outcome::new(Reply::success(), After::Continues)
 }
 
 /// stdin, stdout and stderr, in every combination.
@@ -189,14 +184,14 @@ fn closed_streams(module: Module, streams: &[u32]) -> Outcome {
     command.env("TSS2_LOG", "all+trace");
     let mut program = Program::start(command);
     for stream in streams {
-        program.close(*stream);
+        program.close_stream(*stream);
     }
-    program.succeed("open");
-    let code = program.step("random");
+    program.init().succeeds();
+    let code = program.get_random().reply();
     for stream in streams {
-        assert_eq!(program.step(&format!("close {stream}")), "EBADF", "something took the place of {stream}");
+        assert_eq!(program.close(*stream).reply(), "EBADF", "the module has opened descriptor {stream}");
     }
-    program.succeed("random");
+    program.get_random().succeeds();
     program.end();
-    Outcome::new(code, After::GoesOn)
+    Outcome::new(code, After::Continues)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The cells of `docs/reliability.md` that are observed on the host, and the page itself. Also the command for the TCTI
-//! cmd, `reliability relay SOCKET`, and what `cargo xtask reliability` writes: `reliability page`.
+//! Tests the cells of `docs/reliability.md` that are observed on the host, and the page itself. `reliability relay SOCKET`
+//! is the command for the TCTI cmd, and `reliability page` prints the page for `cargo xtask reliability`.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut suite = Suite::default();
     reliability::tests(&mut suite, Place::Host);
-    suite.test("reliability::the_page_says_so", &[], page);
+    suite.test("reliability::the_page_is_up_to_date", &[], page);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
     program::clean_up();
     conclusion.exit_code()
@@ -30,6 +30,6 @@ fn main() -> ExitCode {
 
 fn page() {
     let committed = fs::read_to_string(stage::repository().join(reliability::PATH)).unwrap_or_default();
-    let what = format!("{} is not what the tests say; run: cargo xtask reliability", reliability::PATH);
+    let what = format!("{} differs from the tests; run: cargo xtask reliability", reliability::PATH);
     output::assert_same(&what, &committed, &reliability::document());
 }

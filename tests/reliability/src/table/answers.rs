@@ -1,100 +1,91 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What comes instead of an answer.
+//! Faults of the response.
 
-use super::cells::{AGAIN, ANSWERS, IO, NOT_OPENED, SEQUENCE};
+use super::cells::{BAD_SEQUENCE, INIT_FAILS, IO_ERROR, SUCCESS, TRY_AGAIN};
 use super::{Table, row};
 use crate::answers::Answer;
 use crate::fault::Fault;
-use crate::module::Module;
-use crate::outcome::{After, Cell, Codes, because, ends, goes_on, new_context, when_back};
+use crate::module::Module::{Cmd, Loader, Mssim, Pcap, Swtpm, SwtpmKept, SwtpmUnix, Terminal};
+use crate::outcome::{After, Cell, Codes, because, continues, ends, new_context, recovers};
+use crate::reply::Code;
 
 pub(super) const TABLE: Table = Table {
-    title: "Answers that are none",
-    text: "The peer is a scripted one. That of device is a pseudo-terminal, for the kernel's driver sends no such \
-           things; that of cmd is a command which hands on what it gets. pcap and tctildr have swtpm behind them. These, \
-           mssim and keep=true are on Unix sockets.",
-    columns: &[
-        Module::Swtpm,
-        Module::SwtpmUnix,
-        Module::SwtpmKept,
-        Module::Mssim,
-        Module::Cmd,
-        Module::Terminal,
-        Module::Pcap,
-        Module::Loader,
-    ],
+    title: "The response is malformed or late",
+    text: "The peer follows a script. For device it is behind a pseudo-terminal, because the kernel's driver does not send \
+           such responses; for cmd it is behind a command that relays all bytes. pcap and tctildr use swtpm. They, mssim \
+           and swtpm with keep=true connect to a Unix socket.",
+    columns: &[Swtpm, SwtpmUnix, SwtpmKept, Mssim, Cmd, Terminal, Pcap, Loader],
     rows: &[
-        row("It comes byte by byte", Fault::Answer(Answer::Pieces), &[ANSWERS; 8]),
-        row("Its header says 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), &[MALFORMED; 8]),
+        row("The response arrives byte by byte", Fault::Answer(Answer::Pieces), SUCCESS),
+        row("The header states a size of 0 to 9 bytes", Fault::Answer(Answer::SizeBelowHeader), MALFORMED_RESPONSE),
         row(
-            "Its header says more than comes, and the connection ends",
+            "The header states a larger size than arrives, and the connection ends",
             Fault::Answer(Answer::SizeTooLarge),
-            &[IO, IO, IO, goes_on(&["IO_ERROR", "MALFORMED_RESPONSE"]), IO, TERMINAL_GONE, IO, IO],
-        ),
-        row("Its header says 1 MiB and a byte, or 4 GiB", Fault::Answer(Answer::SizeAboveLimit), &[MALFORMED; 8]),
-        row("There is something behind it", Fault::Answer(Answer::Trailing), &[MALFORMED; 8]),
+            IO_ERROR,
+        )
+        .except(&[Mssim], continues(&[Code::IoError, Code::MalformedResponse]))
+        .except(&[Terminal], TERMINAL_CLOSED),
         row(
-            "The connection ends at any of its bytes",
-            Fault::Answer(Answer::End),
-            &[IO, IO, IO, IO, IO, TERMINAL_GONE, IO, IO],
+            "The header states a size of 1 MiB and a byte, or of 4 GiB",
+            Fault::Answer(Answer::SizeAboveLimit),
+            MALFORMED_RESPONSE,
         ),
-        row("Some of it comes, and the rest after the time-out", Fault::Answer(Answer::Late), &[AGAIN; 8]),
+        row("More bytes follow the response", Fault::Answer(Answer::Trailing), MALFORMED_RESPONSE),
+        row("The connection ends at any byte of the response", Fault::Answer(Answer::End), IO_ERROR)
+            .except(&[Terminal], TERMINAL_CLOSED),
+        row("The response, or the rest of it, arrives after the time-out", Fault::Answer(Answer::Late), TRY_AGAIN),
         row(
-            "Half of its header comes, or none or nearly all of it, and nothing more; the caller finalizes",
+            "At most 9 bytes of the response arrive, and the caller finalizes",
             Fault::Answer(Answer::Silence),
-            &[GIVEN_UP; 8],
+            new_context(&[Code::TryAgain]),
         ),
         row(
-            "It comes byte by byte, and 1,000 signals interrupt the receive that waits for it",
+            "The response arrives byte by byte, and 1,000 signals interrupt the receive call",
             Fault::Answer(Answer::Interrupted),
-            &[ANSWERS; 8],
+            SUCCESS,
         ),
         row(
-            "It comes after the time-out, and the clock of the system is set to and fro meanwhile",
+            "The response arrives after the time-out, while the system clock is set back and forth",
             Fault::Answer(Answer::LateByAnotherClock),
-            &[AGAIN; 8],
+            TRY_AGAIN,
         ),
         row(
-            "It is larger than the buffer of the caller, who tries again with a larger one",
+            "The response is larger than the caller's buffer, and the caller retries with a larger one",
             Fault::Answer(Answer::LargerThanBuffer),
-            &[goes_on(&["INSUFFICIENT_BUFFER"]); 8],
+            continues(&[Code::InsufficientBuffer]),
         ),
+        row("The response has 1 MiB, the maximum", Fault::Answer(Answer::Largest), SUCCESS)
+            .except(&[Terminal], ONE_PAGE),
+        row("The response has 1 MiB, and malloc(3) fails", Fault::Answer(Answer::LargestWithoutMemory), MEMORY)
+            .except(&[Cmd], NO_MEMORY_TO_RESTART)
+            .except(&[Terminal], ONE_PAGE),
+        row("The response is not one of a TPM 2.0", Fault::Answer(Answer::NoTpm), MALFORMED_RESPONSE),
         row(
-            "It has 1 MiB, the most that is taken",
-            Fault::Answer(Answer::Largest),
-            &[ANSWERS, ANSWERS, ANSWERS, ANSWERS, ANSWERS, ONE_READ, ANSWERS, ANSWERS],
-        ),
-        row(
-            "It has 1 MiB, and malloc(3) gives nothing",
-            Fault::Answer(Answer::LargestWithoutMemory),
-            &[NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_MEMORY, NO_SHELL, ONE_READ, NO_MEMORY, NO_MEMORY],
-        ),
-        row("It is none of a TPM 2.0", Fault::Answer(Answer::NoTpm), &[MALFORMED; 8]),
-        row(
-            "It is none of a TPM 2.0, and the caller asks for it once more",
+            "The response is not one of a TPM 2.0, and the caller receives again",
             Fault::Answer(Answer::NoTpmAgain),
-            &[SEQUENCE; 8],
+            BAD_SEQUENCE,
         ),
+        row("Unsolicited bytes arrive before a command", Fault::Answer(Answer::Unasked), NOT_CONNECTED)
+            .except(&[SwtpmKept, Mssim], SUCCESS)
+            .except(&[Cmd], UNIT_TEST_OF_CMD)
+            .except(&[Terminal], ONLY_RESPONSES),
         row(
-            "Something comes that nobody asked for, before a command",
-            Fault::Answer(Answer::Unasked),
-            &[NO_LINE, NO_LINE, ANSWERS, ANSWERS, UNASKED_OF_CMD, MESSAGES, NO_LINE, NO_LINE],
-        ),
-        row(
-            "When a context is opened, the control channel ends at any byte of its replies",
+            "The control channel ends at any byte of its replies during Init",
             Fault::Answer(Answer::ControlEnds),
-            &[NOT_OPENED, NOT_OPENED, NOT_OPENED, NOT_OPENED, ONE_CHANNEL, ONE_CHANNEL, NOT_OPENED, NOT_OPENED],
-        ),
+            INIT_FAILS,
+        )
+        .except(&[Cmd, Terminal], ONE_CHANNEL),
     ],
 };
 
-const MALFORMED: Cell = goes_on(&["MALFORMED_RESPONSE"]);
-const TERMINAL_GONE: Cell = ends(Codes::Any(&["IO_ERROR", "MALFORMED_RESPONSE", "NO_CONNECTION"]), After::WhenBack);
-const NO_MEMORY: Cell = goes_on(&["MEMORY"]);
-const GIVEN_UP: Cell = new_context(&["TRY_AGAIN"]);
-const NO_LINE: Cell = Cell::Not("There is no connection between two commands.");
-const MESSAGES: Cell = Cell::Not("A driver sends what was asked for.");
-const UNASKED_OF_CMD: Cell = Cell::Unit("cmd/tests.rs", "what_is_printed_unasked_never_meets_a_command");
-const ONE_CHANNEL: Cell = Cell::Not("There is one channel, and Init asks for nothing.");
-const ONE_READ: Cell = Cell::Not("A driver has no response of more than 4096 bytes.");
-const NO_SHELL: Cell = because(when_back(&["MEMORY"]), "There is no memory to start the command again either.");
+const MALFORMED_RESPONSE: Cell = continues(&[Code::MalformedResponse]);
+const TERMINAL_CLOSED: Cell =
+    ends(Codes::Any(&[Code::IoError, Code::MalformedResponse, Code::NoConnection]), After::Recovers);
+const MEMORY: Cell = continues(&[Code::Memory]);
+const NO_MEMORY_TO_RESTART: Cell =
+    because(recovers(&[Code::Memory]), "There is also no memory to start the command again.");
+const NOT_CONNECTED: Cell = Cell::Not("There is no connection between two commands.");
+const ONLY_RESPONSES: Cell = Cell::Not("A driver returns nothing but responses.");
+const UNIT_TEST_OF_CMD: Cell = Cell::Unit("cmd/tests.rs", "what_is_printed_unasked_never_meets_a_command");
+const ONE_CHANNEL: Cell = Cell::Not("There is no control channel, and Init sends no request.");
+const ONE_PAGE: Cell = Cell::Not("A driver returns at most 4096 bytes.");

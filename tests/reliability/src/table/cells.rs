@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Cells that several tables have.
+//! Cells that several tables use.
 
-use crate::outcome::{Cell, goes_on, new_context, when_back};
+use crate::outcome::{Cell, continues, new_context, recovers};
+use crate::reply::Code;
 
-pub(super) const ANSWERS: Cell = goes_on(&["SUCCESS"]);
-pub(super) const AGAIN: Cell = goes_on(&["TRY_AGAIN"]);
-pub(super) const IO: Cell = goes_on(&["IO_ERROR"]);
-pub(super) const IO_WHEN_BACK: Cell = when_back(&["IO_ERROR"]);
-pub(super) const GONE: Cell = when_back(&["NO_CONNECTION"]);
-pub(super) const SEQUENCE: Cell = goes_on(&["BAD_SEQUENCE"]);
-pub(super) const NOT_OPENED: Cell = new_context(&["IO_ERROR"]);
-pub(super) const NONE_HERE: Cell = goes_on(&["NOT_IMPLEMENTED"]);
+pub(super) const SUCCESS: Cell = continues(&[Code::Success]);
+pub(super) const SUCCESS_RECOVERS: Cell = recovers(&[Code::Success]);
+pub(super) const TRY_AGAIN: Cell = continues(&[Code::TryAgain]);
+pub(super) const IO_ERROR: Cell = continues(&[Code::IoError]);
+pub(super) const IO_ERROR_RECOVERS: Cell = recovers(&[Code::IoError]);
+pub(super) const NO_CONNECTION_RECOVERS: Cell = recovers(&[Code::NoConnection]);
+pub(super) const BAD_SEQUENCE: Cell = continues(&[Code::BadSequence]);
+pub(super) const NOT_IMPLEMENTED: Cell = continues(&[Code::NotImplemented]);
+pub(super) const INIT_FAILS: Cell = new_context(&[Code::IoError]);

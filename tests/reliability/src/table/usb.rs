@@ -1,104 +1,115 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The USB of a LetsTrust-TPM2Go.
+//! Faults of the USB and of the TPM behind it.
 
-use super::cells::{AGAIN, ANSWERS, IO, IO_WHEN_BACK, NOT_OPENED};
+use super::cells::{INIT_FAILS, IO_ERROR, IO_ERROR_RECOVERS, SUCCESS, TRY_AGAIN};
 use super::{Table, row};
 use crate::fault::Fault;
 use crate::module::Module;
-use crate::outcome::{Cell, because, new_context, when_back};
+use crate::outcome::{Cell, because, new_context, recovers};
+use crate::reply::Code;
+use crate::stick::NEVER;
+use crate::stick::StickFault::{ClaimAfter, DeadAfter, From, Once};
+use crate::stick::Transfers::{
+    EmptyIn, GarbageIn, HaltIn, HaltOut, LongIn, NakControl, NakIn, NakOut, ShortIn, StallControl, StallIn, StallOut,
+};
 use crate::usb::Usb;
 
 pub(super) const TABLE: Table = Table {
-    title: "The USB and what is behind it",
+    title: "The USB fails",
     text: "The simulated LetsTrust-TPM2Go of `tests/sim/tpm2go/`, behind the kernel's USB stack.",
     columns: &[Module::Stick],
     rows: &[
         row(
-            "A transfer stalls, or an endpoint halts, once",
-            Fault::Usb(Usb::Transfer(&["stall_control=3", "stall_out=3", "halt_out=3", "stall_in=3", "halt_in=3"])),
-            &[IO],
-        ),
-        row(
-            "All transfers stall, or all endpoints halt, again and again",
+            "One transfer stalls, or one endpoint halts",
             Fault::Usb(Usb::Transfer(&[
-                "stall_control=0+",
-                "stall_out=0+",
-                "halt_out=0+",
-                "stall_in=0+",
-                "halt_in=0+",
+                Once(StallControl, 3),
+                Once(StallOut, 3),
+                Once(HaltOut, 3),
+                Once(StallIn, 3),
+                Once(HaltIn, 3),
             ])),
-            &[IO_WHEN_BACK],
+            IO_ERROR,
         ),
         row(
-            "A transfer is not answered, once",
-            Fault::Usb(Usb::Transfer(&["nak_control=3", "nak_out=3", "nak_in=3"])),
-            &[IO],
-        ),
-        row(
-            "No transfer is answered any more",
-            Fault::Usb(Usb::Transfer(&["nak_control=0+", "nak_out=0+", "nak_in=0+"])),
-            &[IO_WHEN_BACK],
-        ),
-        row(
-            "A transfer has too few or too many bytes, once",
-            Fault::Usb(Usb::Transfer(&["short_in=3", "long_in=3"])),
-            &[IO],
-        ),
-        row(
-            "All transfers have too few or too many bytes",
-            Fault::Usb(Usb::Transfer(&["short_in=0+", "long_in=0+", "empty_in=3+"])),
-            &[IO_WHEN_BACK],
-        ),
-        row(
-            "The TPM sends garbage only, or nothing any more",
-            Fault::Usb(Usb::Tpm(&["garbage_in=0+", "dead_after=0"])),
-            &[IO_WHEN_BACK],
-        ),
-        row("The TPM does not get ready, and another one is plugged in", Fault::Usb(Usb::NeverReady), &[ANOTHER]),
-        row(
-            "It fails once when a context is opened",
-            Fault::Usb(Usb::AtInit(&["stall_control=0", "nak_control=0", "halt_out=0", "nak_out=0"])),
-            &[NOT_OPENED],
-        ),
-        row(
-            "It does not work when a context is opened",
-            Fault::Usb(Usb::AtInit(&[
-                "nak_control=0+",
-                "halt_out=0+",
-                "nak_in=0+",
-                "empty_in=0+",
-                "garbage_in=0+",
-                "claim_after=1000000",
+            "All transfers stall, or all endpoints halt",
+            Fault::Usb(Usb::Transfer(&[
+                From(StallControl, 0),
+                From(StallOut, 0),
+                From(HaltOut, 0),
+                From(StallIn, 0),
+                From(HaltIn, 0),
             ])),
-            &[NOT_OPENED],
+            IO_ERROR_RECOVERS,
         ),
         row(
-            "The answer takes seconds, in which 1,000 signals interrupt the receive that waits for it",
+            "One transfer times out",
+            Fault::Usb(Usb::Transfer(&[Once(NakControl, 3), Once(NakOut, 3), Once(NakIn, 3)])),
+            IO_ERROR,
+        ),
+        row(
+            "All transfers time out",
+            Fault::Usb(Usb::Transfer(&[From(NakControl, 0), From(NakOut, 0), From(NakIn, 0)])),
+            IO_ERROR_RECOVERS,
+        ),
+        row(
+            "One transfer is too short or too long",
+            Fault::Usb(Usb::Transfer(&[Once(ShortIn, 3), Once(LongIn, 3)])),
+            IO_ERROR,
+        ),
+        row(
+            "All transfers are too short or too long",
+            Fault::Usb(Usb::Transfer(&[From(ShortIn, 0), From(LongIn, 0), From(EmptyIn, 3)])),
+            IO_ERROR_RECOVERS,
+        ),
+        row(
+            "The TPM sends only garbage, or nothing",
+            Fault::Usb(Usb::Tpm(&[From(GarbageIn, 0), DeadAfter(0)])),
+            IO_ERROR_RECOVERS,
+        ),
+        row("The TPM does not become ready, and another stick is plugged in", Fault::Usb(Usb::NeverReady), REPLACED),
+        row(
+            "One transfer fails during Init",
+            Fault::Usb(Usb::DuringInit(&[
+                Once(StallControl, 0),
+                Once(NakControl, 0),
+                Once(HaltOut, 0),
+                Once(NakOut, 0),
+            ])),
+            INIT_FAILS,
+        ),
+        row(
+            "The stick does not work during Init",
+            Fault::Usb(Usb::DuringInit(&[
+                From(NakControl, 0),
+                From(HaltOut, 0),
+                From(NakIn, 0),
+                From(EmptyIn, 0),
+                From(GarbageIn, 0),
+                ClaimAfter(NEVER),
+            ])),
+            INIT_FAILS,
+        ),
+        row(
+            "The response takes seconds, and 1,000 signals interrupt the receive call",
             Fault::Usb(Usb::Interrupted),
-            &[ANSWERS],
+            SUCCESS,
         ),
+        row("The stick is unplugged at any transfer of a command", Fault::Usb(Usb::Unplugged), UNPLUGGED),
+        row("The stick is unplugged at any transfer of Init", Fault::Usb(Usb::UnpluggedInInit), NO_STICK),
         row(
-            "It is pulled out in the middle of a command, at any transfer",
-            Fault::Usb(Usb::Unplugged),
-            &[GONE_OR_DONE],
-        ),
-        row(
-            "It is pulled out while a context is opened, at any transfer",
-            Fault::Usb(Usb::UnpluggedAtInit),
-            &[NOT_FOUND],
-        ),
-        row(
-            "The answer comes after the time-out, and the clock of the system is set to and fro meanwhile",
+            "The response arrives after the time-out, while the system clock is set back and forth",
             Fault::Usb(Usb::LateByAnotherClock),
-            &[AGAIN],
+            TRY_AGAIN,
         ),
     ],
 };
 
-const GONE_OR_DONE: Cell =
-    because(when_back(&["NO_CONNECTION", "SUCCESS"]), "The response is there before the last three transfers.");
-const NOT_FOUND: Cell = new_context(&["NO_CONNECTION"]);
-const ANOTHER: Cell = because(
-    IO_WHEN_BACK,
-    "One command more fails, with `NO_CONNECTION`: it is told that the TPM was without power, instead of being sent to it.",
+const UNPLUGGED: Cell = because(
+    recovers(&[Code::NoConnection, Code::Success]),
+    "The response has arrived before the last three transfers.",
+);
+const NO_STICK: Cell = new_context(&[Code::NoConnection]);
+const REPLACED: Cell = because(
+    IO_ERROR_RECOVERS,
+    "One more command is not sent and fails with `NO_CONNECTION`, which tells the caller that the TPM was without power.",
 );
