@@ -63,7 +63,12 @@ impl Transport for Peer {
 /// Returns the bytes of each action; a pause has none, and `None` is the end of the connection.
 fn play(exchange: &Exchange, number: u32) -> VecDeque<Option<Vec<u8>>> {
     let mut response = Response::new(Framing::Raw, response(number, size(exchange)));
-    let actions = exchange.steps.iter().flat_map(|step| response.actions(step));
+    let least = u16::try_from(response.unsent().len()).unwrap_or(u16::MAX) / 8;
+    let actions = exchange.steps.iter().flat_map(|step| match step {
+        // More pieces would only slow the fuzzer down.
+        Step::Pieces(size) => response.actions(&Step::Pieces((*size).max(least))),
+        step => response.actions(step),
+    });
     let chunk = |action| match action {
         Action::Send(bytes) => Some(bytes),
         Action::Pause(_) => Some(Vec::new()),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The calls on one context, and all the ways to wait for an answer.
+//! The calls on one context, and all the ways to wait for a response.
 
 use super::{Driver, Due, Health, Role, Slot};
 use crate::place::{Moment, Place};
@@ -49,9 +49,9 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// A response is due.
+    /// Takes a step while a response is due.
     pub(super) fn due(&mut self, slot: usize) {
-        // An answer that comes late is to meet a context that does not want it any more.
+        // A late response has to meet a context that has abandoned it.
         let impatient = matches!(self.slots[slot].health, Health::Struck { .. }) && self.rng.u32(..20) == 0;
         match self.rng.u32(..2000) {
             0..1000 if impatient && self.place.abilities().cancel => self.cancel(slot),
@@ -77,7 +77,7 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Whether another context on the same TPM waits for an answer, and may have the next one.
+    /// Whether another context on the same TPM waits for a response, which may come first.
     pub(super) fn is_shared(&self, slot: usize) -> bool {
         let server = self.place.server(slot);
         let busy =
@@ -85,12 +85,12 @@ impl<P: Place> Driver<P> {
         self.slots.iter().enumerate().any(busy)
     }
 
-    /// How long a wait makes sense.
+    /// Returns the longest useful wait, in milliseconds.
     pub(super) fn most_millis(&self, slot: usize) -> u32 {
         if self.is_shared(slot) { 1 } else { 500 }
     }
 
-    /// Whether no fault holds the answer back for ever.
+    /// Whether no fault holds the response back for ever.
     pub(super) fn may_block(&self, slot: usize) -> bool {
         match &self.slots[slot].health {
             Health::Struck { strike, .. } => !strike.endless,
@@ -120,7 +120,7 @@ impl<P: Place> Driver<P> {
             Ok(size) => {
                 let again = context.response_size(Wait::Millis(0));
                 if again != Ok(size) {
-                    self.tally.failures.push(format!("a size of {size}, then {again:?}"));
+                    self.tally.failures.push(format!("the size was {size}, then {again:?}"));
                 }
             }
             Err(error) => self.not_yet(slot, "size query", error.code()),
@@ -132,7 +132,7 @@ impl<P: Place> Driver<P> {
         let room = &mut self.room[..self.rng.usize(1..10)];
         let wait = Wait::Millis(self.rng.u32(..5));
         match self.watchdog.watch(format_args!("short receive on context {slot}"), || context.receive(room, wait)) {
-            Ok(size) => self.tally.wrong.push(format!("an answer of {size} bytes")),
+            Ok(size) => self.tally.wrong.push(format!("a response of {size} bytes")),
             Err(error) if error.code() == ReturnCode::INSUFFICIENT_BUFFER => {}
             Err(error) => self.not_yet(slot, "short receive", error.code()),
         }
@@ -142,12 +142,12 @@ impl<P: Place> Driver<P> {
         let Some(context) = &mut self.slots[slot].context else { return };
         match self.watchdog.watch(format_args!("cancel on context {slot}"), || context.cancel()) {
             Ok(()) => self.give_up(slot),
-            // If the connection was lost, the next receive says so.
+            // If the connection was lost, the next receive returns that.
             Err(error) => self.hindered(slot, "cancel", error.code()),
         }
     }
 
-    /// A call that is not for this state changes nothing.
+    /// Makes a call that is not allowed in this state. It must change nothing.
     pub(super) fn out_of_turn(&mut self, slot: usize) {
         let Slot { context, due, .. } = &mut self.slots[slot];
         let Some(context) = context else { return };
@@ -155,9 +155,9 @@ impl<P: Place> Driver<P> {
             None => context.receive(&mut self.room, Wait::Millis(0)).map(drop),
             Some(Due { ask, .. }) => context.transmit(&ask.command()),
         };
-        let answer = self.watchdog.watch(format_args!("call out of turn on context {slot}"), call);
+        let answer = self.watchdog.watch(format_args!("call out of sequence on context {slot}"), call);
         if answer != Err(ReturnCode::BAD_SEQUENCE.into()) {
-            self.tally.failures.push(format!("a call out of turn answers {answer:?}"));
+            self.tally.failures.push(format!("a call out of sequence returns {answer:?}"));
         }
     }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm and the simulators' server behind proxies: faults of the connection, servers that are killed and come back.
+//! swtpm and the simulators' server behind proxies: faults of the connection, and servers that are killed and restarted.
 
 use super::open;
 use crate::descriptors::Exhausted;
@@ -17,26 +17,26 @@ use tss2_faults::Framing;
 use tss2_kit::mssim::{Mssim, MssimServer};
 use tss2_kit::server::{At, Emulator, Program, Socket, Swtpm, SwtpmSocket, Tpm};
 
-/// One context's way to its server.
-struct Way {
+/// The route of one context to its server.
+struct Route {
     server: usize,
     data: Proxy,
     control: Proxy,
     name_conf: String,
-    /// Whether a context keeps its connection.
+    /// Whether the context keeps its connection.
     keeps: bool,
 }
 
-/// Servers and ways to them.
+/// Servers, and routes to them.
 pub(crate) struct Network<P> {
     servers: Vec<Emulator<P>>,
-    /// Whom it hits when one is killed.
+    /// Which contexts are affected when a server is killed.
     reach: Reach,
     dead: Vec<bool>,
-    ways: Vec<Way>,
+    routes: Vec<Route>,
     exhausted: Option<Exhausted>,
     abilities: Abilities,
-    /// On which server other programs are, and what opens it.
+    /// The server of the other programs, and the `name:conf` that opens it.
     programs: (usize, String),
     _dir: TempDir,
 }
@@ -51,27 +51,27 @@ const ABILITIES: Abilities = Abilities {
     poll: true,
 };
 
-/// How long a connection may pass through after both ends have closed it.
+/// How long a connection may last after both ends have closed it.
 const SETTLE: Duration = Duration::from_secs(10);
 
 impl Network<SwtpmSocket> {
-    /// Two contexts take turns on a swtpm on TCP, which tools use, too; a third one keeps its connection to another
-    /// swtpm, on a Unix socket.
+    /// Two contexts take turns on a swtpm on TCP, which tools use, too. A third one keeps its connection to another swtpm,
+    /// on a Unix socket.
     pub(crate) fn swtpm() -> Self {
         let servers = [Socket::Tcp, Socket::Unix].map(Swtpm::start);
-        let ways = [(0, ""), (0, ""), (1, ",keep=true")];
-        Network::over(servers.into(), Reach::Server, &ways, Framing::Raw, ABILITIES, 0)
+        let routes = [(0, ""), (0, ""), (1, ",keep=true")];
+        Network::over(servers.into(), Reach::Server, &routes, Framing::Raw, ABILITIES, 0)
     }
 }
 
 impl Network<MssimServer> {
-    /// A simulator serves one session at a time, so each context has its own, and the tools theirs. The server of
-    /// ours keeps its TPM in memory, as it were.
+    /// A simulator serves one session at a time, so each context has its own, and so have the tools. The simulator loses its
+    /// TPM when it is killed.
     pub(crate) fn mssim() -> Self {
         let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Mssim::start(socket, 0));
         let abilities = Abilities { cancel: true, ..ABILITIES };
-        let ways = [(0, ""), (1, "")];
-        Network::over(servers.into(), Reach::Memory, &ways, Framing::Enveloped, abilities, 2)
+        let routes = [(0, ""), (1, "")];
+        Network::over(servers.into(), Reach::Memory, &routes, Framing::Enveloped, abilities, 2)
     }
 }
 
@@ -79,15 +79,15 @@ impl<P: Program> Network<P> {
     fn over(
         servers: Vec<Emulator<P>>,
         reach: Reach,
-        ways: &[(usize, &str)],
+        routes: &[(usize, &str)],
         framing: Framing,
         abilities: Abilities,
         programs: usize,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let way = |(number, (server, more)): (usize, &(usize, &str))| {
+        let route = |(number, (server, more)): (usize, &(usize, &str))| {
             let at = channels(servers[*server].at());
-            let path = dir.path().join(format!("way-{number}"));
+            let path = dir.path().join(format!("route-{number}"));
             let here = match &at {
                 [At::Port(_), _] => [At::Port(0), At::Port(0)],
                 [At::Path(_), _] => [At::Path(path.clone()), At::Path(path.with_extension("ctrl"))],
@@ -99,12 +99,12 @@ impl<P: Program> Network<P> {
                 _ => format!("path={}", path.display()),
             };
             let keeps = framing == Framing::Enveloped || !more.is_empty();
-            Way { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE), keeps }
+            Route { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE), keeps }
         };
-        let ways = ways.iter().enumerate().map(way).collect();
+        let routes = routes.iter().enumerate().map(route).collect();
         let dead = servers.iter().map(|_| false).collect();
         let programs = (programs, servers[programs].name_conf());
-        Network { servers, reach, dead, ways, exhausted: None, abilities, programs, _dir: dir }
+        Network { servers, reach, dead, routes, exhausted: None, abilities, programs, _dir: dir }
     }
 }
 
@@ -117,15 +117,15 @@ fn channels(at: &At) -> [At; 2] {
 
 impl<P: Program> Place for Network<P> {
     fn slots(&self) -> usize {
-        self.ways.len()
+        self.routes.len()
     }
 
     fn server(&self, slot: usize) -> usize {
-        self.ways[slot].server
+        self.routes[slot].server
     }
 
     fn open(&mut self, slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
-        open(&self.ways[slot].name_conf)
+        open(&self.routes[slot].name_conf)
     }
 
     fn keeps(&self, _slot: usize) -> Keeps {
@@ -133,37 +133,37 @@ impl<P: Program> Place for Network<P> {
     }
 
     fn is_exclusive(&self, slot: usize) -> bool {
-        self.ways[slot].keeps
+        self.routes[slot].keeps
     }
 
     fn strike(&mut self, slot: usize, now: Now, rng: &mut Rng) -> Option<Strike> {
-        let way = &mut self.ways[slot];
+        let route = &mut self.routes[slot];
         let kill = rng.u8(..50) == 0;
         if kill && now.calm {
-            self.servers[way.server].kill();
-            self.dead[way.server] = true;
-            let (reach, beside) = (self.reach, way.server == self.programs.0);
+            self.servers[route.server].kill();
+            self.dead[route.server] = true;
+            let (reach, beside) = (self.reach, route.server == self.programs.0);
             return Some(Strike { reach, beside, unloads: true, ..Strike::of_one("a killed server", BROKEN) });
         }
         if rng.u8(..30) == 0 && now.moment != Moment::Due && now.calm {
             self.exhausted = Exhausted::now();
-            return Some(Strike::of_process("no more descriptors", NO_DESCRIPTORS));
+            return Some(Strike::of_process("no free descriptors", NO_DESCRIPTORS));
         }
         let drawn = match (now.moment, rng.bool()) {
-            (Moment::Control, _) | (Moment::Open, true) => way.control.arm(rng),
-            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => way.data.arm(rng),
+            (Moment::Control, _) | (Moment::Open, true) => route.control.arm(rng),
+            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => route.data.arm(rng),
         };
         Some(Strike::of_one(drawn.name, drawn.codes))
     }
 
     fn heal(&mut self, slot: usize) -> bool {
         self.exhausted = None;
-        let way = &mut self.ways[slot];
-        let was_dead = std::mem::take(&mut self.dead[way.server]);
+        let route = &mut self.routes[slot];
+        let was_dead = std::mem::take(&mut self.dead[route.server]);
         if was_dead {
-            self.servers[way.server].restart();
+            self.servers[route.server].restart();
         }
-        [way.data.disarm(), way.control.disarm(), was_dead].contains(&true)
+        [route.data.disarm(), route.control.disarm(), was_dead].contains(&true)
     }
 
     fn abilities(&self) -> Abilities {
@@ -171,16 +171,18 @@ impl<P: Program> Place for Network<P> {
     }
 
     fn programs(&self) -> Programs {
-        Programs::Beside(self.programs.1.clone(), Keeps::Nowhere)
+        Programs::Concurrent(self.programs.1.clone(), Keeps::Nowhere)
     }
 
     fn rest(&mut self) -> Vec<String> {
         let since = Instant::now();
         loop {
-            let proxies = self.ways.iter_mut().flat_map(|way| [("data", &mut way.data), ("control", &mut way.control)]);
+            let proxies =
+                self.routes.iter_mut().flat_map(|route| [("data", &mut route.data), ("control", &mut route.control)]);
             let open: Vec<&str> = proxies.filter_map(|(channel, proxy)| proxy.is_open().then_some(channel)).collect();
             if open.is_empty() || since.elapsed() > SETTLE {
-                let stays = |channel| format!("a {channel} connection, {SETTLE:?} after all contexts were closed");
+                let stays =
+                    |channel| format!("a {channel} connection is open {SETTLE:?} after all contexts were closed");
                 return open.into_iter().map(stays).collect();
             }
             thread::sleep(Duration::from_millis(1)); // how often to look
