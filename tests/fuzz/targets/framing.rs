@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Bytes from a peer in any split, with sizes of any kind: what a session delivers is what the peer sent, whole, or an
+//! Responses in arbitrary pieces, with arbitrary sizes: the session returns exactly the response that the peer sent, or an
 //! error, and the next command works.
 #![no_main]
 
@@ -19,10 +19,10 @@ struct Exchange {
     rooms: Vec<Option<u16>>,
 }
 
-/// What one read gives at most.
+/// The most bytes that one read returns.
 const READ: usize = 4096;
 
-/// Reads as `Stream` does, each chunk with one read or several.
+/// Reads as `Stream` does: each chunk with one or more reads.
 struct Peer {
     chunks: VecDeque<Option<Vec<u8>>>,
     abandoned: u32,
@@ -77,12 +77,12 @@ fn play(exchange: &Exchange, number: u32) -> VecDeque<Option<Vec<u8>>> {
     actions.map(chunk).collect()
 }
 
-/// Often small, which is fast, and sometimes large.
+/// Returns the size of the response: often small, which is fast, and sometimes large.
 fn size(exchange: &Exchange) -> u16 {
     if exchange.size > 65000 { exchange.size } else { exchange.size % 512 }
 }
 
-/// What has to come of it: what was sent from the first byte to the last that the header counts, when a read ends there.
+/// Returns the expected result: the bytes up to the size in the header, if a read ends exactly there.
 fn model(play: &VecDeque<Option<Vec<u8>>>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for chunk in play {
@@ -103,7 +103,7 @@ fn model(play: &VecDeque<Option<Vec<u8>>>) -> Result<Vec<u8>> {
 fn collect(session: &mut Session<Peer>, rooms: &[Option<u16>]) -> Result<Vec<u8>> {
     let mut rooms = rooms.iter().copied();
     loop {
-        // At last all there is.
+        // After these, with room for every response.
         let room = rooms.next().map_or(Some(usize::MAX), |room| room.map(usize::from));
         match session.receive(room, Wait::Millis(0)) {
             Ok(Received::Response(bytes)) => {
@@ -125,12 +125,12 @@ fuzz_target!(|exchanges: Vec<Exchange>| {
         let play = play(exchange, number);
         let wanted = model(&play);
         set(&mut session, play);
-        session.transmit(&command(number)).expect("a command goes out after anything");
+        session.transmit(&command(number)).expect("a command can be sent after any exchange");
         assert_eq!(collect(&mut session, &exchange.rooms), wanted);
         assert_eq!(session.state(), State::Transmit);
         let number = u32::MAX - number;
         set(&mut session, [Some(response(number, 7))].into());
-        session.transmit(&command(number)).expect("the next command goes out");
+        session.transmit(&command(number)).expect("the next command can be sent");
         assert_eq!(collect(&mut session, &[]), Ok(response(number, 7)));
     }
 });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The simulators' transport and a hostile simulator, over TCP and over Unix sockets.
+//! The transport mssim with a hostile simulator, on TCP and on Unix sockets.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

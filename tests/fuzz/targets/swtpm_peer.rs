@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm's transport and a hostile swtpm, over TCP and over Unix sockets.
+//! The transport swtpm with a hostile server, on TCP and on Unix sockets.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use tcti_core::ReturnCode;
 use tcti_loader::{NameConf, find};
 
-/// Name and conf as they should be, empty where they are absent.
+/// Returns the expected name and conf, empty where they are absent.
 fn model(text: &[u8]) -> Result<(&[u8], &[u8]), ReturnCode> {
     let mut parts = text.splitn(2, |byte| *byte == b':');
     let (name, conf) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -43,16 +43,16 @@ fn check(text: &CStr) {
 
 fuzz_target!(|bytes: &[u8]| {
     tss2_fuzz::listen_to_log();
-    // The first two bytes make it long: the limit is far beyond what the fuzzer would write.
+    // The first two bytes can make it long, because the fuzzer would hardly reach the limit by itself.
     let [high, low, rest @ ..] = bytes else { return };
     let mut text: Vec<u8> = rest.iter().copied().filter(|byte| *byte != 0).collect();
     if high & 0x80 != 0 && !text.is_empty() {
         let size = 4080 + usize::from(*low) % 32;
         text = text.iter().copied().cycle().take(size).collect();
     }
-    let text = CString::new(text).expect("no NUL is in it");
+    let text = CString::new(text).expect("no NUL");
     check(&text);
-    // What records another TCTI has that inside its conf.
+    // A TCTI that records another one has the name of that in its conf.
     if let Ok(parsed) = NameConf::parse(Some(&text)) {
         parsed.conf().into_iter().for_each(check);
     }

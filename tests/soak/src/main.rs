@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `soak`: random load with random faults on one kind of TPM, for a time or for a number of commands. Prints a row of
 //! counts. Fails when a response was wrong, something leaked, or a context did not recover.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what it cannot do ends it")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "an unexpected failure ends the program")]
 
 mod descriptors;
 mod driver;
@@ -42,7 +42,7 @@ use tss2_faults::Framing;
 use tss2_soak::Trouble;
 use watchdog::Watchdog;
 
-/// NV index of the first context, in a range that no vendor reserves.
+/// NV index of the first context, in a range where no hierarchy has indices of its own.
 const FIRST_INDEX: u32 = 0x0150_0100;
 
 /// The kinds of TPM.

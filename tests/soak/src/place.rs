@@ -51,7 +51,7 @@ pub(crate) struct Strike {
     pub(crate) codes: &'static [ReturnCode],
     pub(crate) reach: Reach,
     /// Whether it reaches other programs, too. Such a fault needs `calm`.
-    pub(crate) beside: bool,
+    pub(crate) reaches_programs: bool,
     /// Whether a response may not come while it lasts.
     pub(crate) endless: bool,
     /// Whether it reaches forked processes, too.
@@ -63,12 +63,26 @@ pub(crate) struct Strike {
 impl Strike {
     /// A fault of the connection or device of one context, also in processes that inherit it.
     pub(crate) const fn of_one(fault: &'static str, codes: &'static [ReturnCode]) -> Strike {
-        Strike { fault, codes, reach: Reach::One, beside: false, endless: false, forked: true, unloads: false }
+        Strike {
+            fault,
+            codes,
+            reach: Reach::One,
+            reaches_programs: false,
+            endless: false,
+            forked: true,
+            unloads: false,
+        }
     }
 
     /// A fault of this process alone.
     pub(crate) const fn of_process(fault: &'static str, codes: &'static [ReturnCode]) -> Strike {
-        Strike { reach: Reach::Process, beside: true, endless: true, forked: false, ..Strike::of_one(fault, codes) }
+        Strike {
+            reach: Reach::Process,
+            reaches_programs: true,
+            endless: true,
+            forked: false,
+            ..Strike::of_one(fault, codes)
+        }
     }
 }
 

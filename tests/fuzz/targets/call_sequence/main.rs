@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Up to 64 calls in any order, by one thread, on one context: through the functions that C gets, over a transport that
-//! is played. A small model of the state table, written besides that of the code, says what each call answers. The address
-//! sanitizer sees what is read or written beyond the caller's memory, and whatever `sys` gives to be filled is looked at.
+//! Up to 64 calls in any order, by one thread, on one context: through the functions of the C interface, over a fake
+//! transport. A small independent model of the state table predicts the result of each call. The address sanitizer detects
+//! accesses beyond the caller's memory, and `sys` checks every buffer that a call fills.
 #![no_main]
 
 mod sys;
@@ -53,7 +53,7 @@ enum Handles {
     Room(u8),
 }
 
-/// Which context a call is made with.
+/// The context of a call.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 enum Context {
     Ours,
@@ -73,13 +73,13 @@ enum Call {
     Init { size: Option<u8>, aligned: bool },
 }
 
-/// What the transport does, and what became of it.
+/// The behaviour and the counters of the transport.
 #[derive(Default)]
 struct World {
     arrivals: VecDeque<Arrival>,
     refuses: bool,
     number: u32,
-    /// What the caller gives, and the transport has to get.
+    /// The locality of the caller, which the transport has to get.
     timeout: i32,
     locality: u8,
     alive: u32,
@@ -87,7 +87,7 @@ struct World {
 
 type Shared = Arc<Mutex<World>>;
 
-/// A transport; `FULL` has what is optional.
+/// A fake transport; with `FULL`, it has all optional functions.
 struct Fake<const FULL: bool> {
     world: Shared,
     half: bool,
@@ -99,7 +99,7 @@ impl<const FULL: bool> Drop for Fake<FULL> {
     }
 }
 
-/// Of so many bytes that short buffers are tried.
+/// Bytes of a response, more than the short buffers have.
 const SIZE: u16 = 20;
 
 impl<const FULL: bool> Transport for Fake<FULL> {
@@ -168,19 +168,19 @@ impl<const FULL: bool> Module for Fake<FULL> {
 /// The states of a context, as the specification has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Init has not succeeded; the memory is no context.
+    /// Init has not succeeded; the memory is not a context.
     None,
     Transmit,
     Receive,
-    /// Receive, and the response is here.
+    /// Receive, and the whole response has arrived.
     Ready,
     Finalized,
 }
 
-/// The result of a call of C.
+/// The result of a call from C.
 type Returned<T> = std::result::Result<T, ReturnCode>;
 
-/// The table: what a call answers, and the next state.
+/// The state table: the result of each call, and the next state.
 struct Model {
     state: State,
     half: bool,
@@ -188,7 +188,7 @@ struct Model {
 }
 
 impl Model {
-    /// What a call has to pass before it is looked at.
+    /// The checks of the context, before those of the call.
     fn enter(&self, context: Context) -> Returned<()> {
         match context {
             Context::Null => Err(ReturnCode::BAD_REFERENCE),
@@ -225,7 +225,7 @@ impl Model {
         }
     }
 
-    /// The size that is reported, and whether the bytes are.
+    /// Returns the size that the call reports, and whether it returns the bytes.
     fn receive(&mut self, context: Context, room: Room, timeout: i32, arrives: Arrival) -> Returned<usize> {
         if matches!(room, Room::Null) {
             return Err(ReturnCode::BAD_REFERENCE);
@@ -292,7 +292,7 @@ impl Model {
         }
     }
 
-    /// How many handles there are: those of the transport while a response is awaited, else one that is ready.
+    /// Returns the number of handles: those of the transport while a response is due, otherwise one that is ready.
     fn polled(&self) -> usize {
         if self.state == State::Receive { 2 } else { 1 }
     }
@@ -303,14 +303,14 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
     let mut caller = Caller::<FULL>::new(Arc::clone(&world));
     let mut model = Model { state: State::None, half: false, full: FULL };
     for (context, call) in calls.iter().take(64).copied() {
-        // Who has no context can make none of these calls: he has no functions.
+        // Without a context there are no functions to call.
         if model.state == State::None && !matches!(call, Call::Init { .. }) {
             assert_eq!(caller.init(None, true), Ok(()));
             model.state = State::Transmit;
         }
         match call {
             Call::Init { size, aligned } => {
-                // A context that was not finalized would be lost with its memory.
+                // A context that was not finalized would leak.
                 if [State::None, State::Finalized].contains(&model.state) {
                     let right = aligned && size.is_none_or(|size| usize::from(size) >= CONTEXT_SIZE);
                     assert_eq!(caller.init(size, aligned), if right { Ok(()) } else { Err(ReturnCode::BAD_VALUE) });

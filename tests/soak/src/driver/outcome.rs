@@ -201,7 +201,7 @@ impl<P: Place> Driver<P> {
         if self.workers.is_empty() {
             self.history.clear();
         }
-        let strike = trouble.begin(make, |strike| strike.is_some_and(|strike| strike.beside));
+        let strike = trouble.begin(make, |strike| strike.is_some_and(|strike| strike.reaches_programs));
         let Some(strike) = strike else { return };
         let server = self.place.server(slot);
         let mut hit = vec![slot];
@@ -240,10 +240,10 @@ impl<P: Place> Driver<P> {
     /// Ends a fault. It counts when a call has failed because of it, or when it has affected something else.
     fn recover(&mut self, slot: usize, noticed: bool) {
         let Health::Struck { strike, .. } = self.slots[slot].health else { return };
-        let Strike { fault, codes, reach, beside, .. } = strike;
+        let Strike { fault, codes, reach, reaches_programs, .. } = strike;
         let place = &mut self.place;
         let met = self.watchdog.watch(format_args!("the end of {fault} for context {slot}"), || place.heal(slot));
-        if beside {
+        if reaches_programs {
             self.trouble.end();
         }
         // The last response may have left the server before it lost its memory.

@@ -298,8 +298,8 @@ impl Place for Libtpms {
         };
         self.taken = taken;
         // Programs inherit limits and rights.
-        let beside = matches!(self.taken, Taken::Descriptors(_) | Taken::Size(..) | Taken::Rights);
-        Some(Strike { beside, forked: false, ..Strike::of_one(fault, codes) })
+        let reaches_programs = matches!(self.taken, Taken::Descriptors(_) | Taken::Size(..) | Taken::Rights);
+        Some(Strike { reaches_programs, forked: false, ..Strike::of_one(fault, codes) })
     }
 
     /// A removed state file has affected a process if that has written it again. Other faults show in failed calls.

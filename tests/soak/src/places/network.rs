@@ -142,8 +142,13 @@ impl<P: Program> Place for Network<P> {
         if kill && now.calm {
             self.servers[route.server].kill();
             self.dead[route.server] = true;
-            let (reach, beside) = (self.reach, route.server == self.programs.0);
-            return Some(Strike { reach, beside, unloads: true, ..Strike::of_one("a killed server", BROKEN) });
+            let (reach, reaches_programs) = (self.reach, route.server == self.programs.0);
+            return Some(Strike {
+                reach,
+                reaches_programs,
+                unloads: true,
+                ..Strike::of_one("a killed server", BROKEN)
+            });
         }
         if rng.u8(..30) == 0 && now.moment != Moment::Due && now.calm {
             self.exhausted = Exhausted::now();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM behind registers, what it answers to a command, and lies: bytes of the fuzzer in the place of what it said.
-//! When the fuzzer has no more bytes, the TPM is as good as any. [`play`] is what the targets do with one.
+//! A TPM behind registers on a faulty bus: the fuzzer decides the result of each transfer, until its input is used up. From
+//! then on the TPM works. [`play`] exchanges commands with it.
 
 use crate::message::{command, number, response, said};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -11,108 +11,113 @@ use tcti_core::session::{Received, State};
 use tcti_core::{Result, ReturnCode, Session, Transport, Wait};
 use tcti_tis::{Bus, Clock, Tis};
 
-/// What becomes of one transfer.
+/// The fault of one transfer.
 #[derive(Arbitrary, Clone, Debug, PartialEq, Eq)]
-pub enum Lie {
-    /// Nothing.
+pub enum BusFault {
+    /// The transfer works.
     None,
-    /// Nothing, so many times more.
+    /// The transfer works, and so do this many more.
     Pause(u8),
-    /// These bytes, again and again, come in instead, from this place on.
+    /// From this offset on, the input is these bytes, repeated.
     Bytes(u8, Vec<u8>),
-    /// One bit is another one.
+    /// At this offset, this bit of the input is inverted.
     Flip(u8, u8),
-    /// It fails.
+    /// The transfer fails.
     Fail(u8),
-    /// It does not arrive at the TPM, and all bytes read the same.
+    /// The transfer does not reach the TPM, and every byte of the input has this value.
     Dead(u8),
-    /// The TPM loses power before.
+    /// The TPM loses power before the transfer.
     Reset,
 }
 
-/// What a transfer that passes gives, and how the next ones lie.
-pub struct Liar {
+/// The TPM, and the faults of the next transfers.
+pub struct FaultyTpm {
     /// The TPM.
     pub sim: Sim,
-    lies: std::vec::IntoIter<Lie>,
+    faults: std::vec::IntoIter<BusFault>,
     pause: u8,
-    /// So far.
+    /// The number of transfers so far.
     transfers: u64,
 }
 
-/// Several look at one.
-pub type Shared = Arc<Mutex<Liar>>;
+/// Shared by the bus and the target.
+pub type Shared = Arc<Mutex<FaultyTpm>>;
 
-/// The one that is meant, whoever panicked.
-pub fn lock(liar: &Shared) -> MutexGuard<'_, Liar> {
-    liar.lock().expect("nobody panics")
+/// Locks the TPM.
+pub fn lock(tpm: &Shared) -> MutexGuard<'_, FaultyTpm> {
+    tpm.lock().expect("nobody panics")
 }
 
-impl Liar {
-    /// Tells these lies, then none.
-    pub fn new(faults: Faults, lies: Vec<Lie>) -> Shared {
-        let tpm = |_locality: u8, command: &[u8]| match command.len() {
+impl FaultyTpm {
+    /// Plays these faults, then none.
+    pub fn new(tpm_faults: Faults, faults: Vec<BusFault>) -> Shared {
+        let respond = |_locality: u8, command: &[u8]| match command.len() {
             14 => response(number(command), number(command) as u16 % 300),
             _ => response(0, 0),
         };
-        Arc::new(Mutex::new(Liar { sim: Sim::new(tpm, faults), lies: lies.into_iter(), pause: 0, transfers: 0 }))
+        Arc::new(Mutex::new(FaultyTpm {
+            sim: Sim::new(respond, tpm_faults),
+            faults: faults.into_iter(),
+            pause: 0,
+            transfers: 0,
+        }))
     }
 
-    /// Whether all lies are told.
-    pub fn is_honest(&self) -> bool {
-        self.lies.as_slice().is_empty() && self.pause == 0
+    /// Whether all faults were played.
+    pub fn is_over(&self) -> bool {
+        self.faults.as_slice().is_empty() && self.pause == 0
     }
 
-    /// Whether none of the lies that are still to be told puts other bytes in the place of what was said.
-    pub fn is_truthful(&self) -> bool {
-        let is_false = |lie: &Lie| matches!(lie, Lie::Bytes(..) | Lie::Flip(..) | Lie::Dead(_));
-        !self.lies.as_slice().iter().any(is_false)
+    /// Whether none of the remaining faults changes bytes.
+    pub fn keeps_bytes(&self) -> bool {
+        let is_false = |fault: &BusFault| matches!(fault, BusFault::Bytes(..) | BusFault::Flip(..) | BusFault::Dead(_));
+        !self.faults.as_slice().iter().any(is_false)
     }
 
-    /// Tells no more lies.
-    pub fn repent(&mut self) {
-        (self.lies, self.pause) = (Vec::new().into_iter(), 0);
+    /// Drops the remaining faults, and resets the TPM.
+    pub fn end_faults(&mut self) {
+        (self.faults, self.pause) = (Vec::new().into_iter(), 0);
         self.sim.reset();
         *self.sim.faults() = Faults::default();
     }
 
-    /// What becomes of the next transfer.
-    pub fn next_lie(&mut self) -> Lie {
+    /// Returns the fault of the next transfer.
+    pub fn next_fault(&mut self) -> BusFault {
         self.transfers += 1;
-        assert!(self.transfers < 1_000_000, "somebody asks for ever");
+        assert!(self.transfers < 1_000_000, "the driver polls for ever");
         if self.pause > 0 {
             self.pause -= 1;
-            return Lie::None;
+            return BusFault::None;
         }
-        match self.lies.next() {
-            Some(Lie::Pause(count)) => {
+        match self.faults.next() {
+            Some(BusFault::Pause(count)) => {
                 self.pause = count;
-                Lie::None
+                BusFault::None
             }
-            lie => lie.unwrap_or(Lie::None),
+            fault => fault.unwrap_or(BusFault::None),
         }
     }
 
-    /// One transfer; an error is a failure of the bus.
+    /// Plays one transfer. An error is a failure of the bus.
     pub fn transfer(&mut self, out: Option<&[u8]>, mut into: Option<&mut [u8]>, count: usize) -> Result<()> {
-        let lie = self.next_lie();
-        match lie {
-            Lie::Fail(_) => return Err(ReturnCode::IO_ERROR.into()),
-            Lie::Dead(level) => {
+        let fault = self.next_fault();
+        match fault {
+            BusFault::Fail(_) => return Err(ReturnCode::IO_ERROR.into()),
+            BusFault::Dead(level) => {
                 into.unwrap_or_default().fill(level);
                 return Ok(());
             }
-            Lie::Reset => self.sim.reset(),
+            BusFault::Reset => self.sim.reset(),
             _ => {}
         }
         self.sim.transfer(out, into.as_deref_mut(), count).map_err(|_| ReturnCode::IO_ERROR)?;
         let into = into.unwrap_or_default();
-        match lie {
-            Lie::Bytes(at, bytes) if !bytes.is_empty() => {
+        match fault {
+            BusFault::Bytes(at, bytes) if !bytes.is_empty() => {
                 let bytes = bytes.iter().cycle();
                 into.iter_mut().skip(at.into()).zip(bytes).for_each(|(to, from)| *to = *from);
             }
-            Lie::Flip(at, bit) => {
+            BusFault::Flip(at, bit) => {
                 if let Some(byte) = into.get_mut(usize::from(at)) {
                     *byte ^= 1 << (bit % 8);
                 }
@@ -123,13 +128,13 @@ impl Liar {
     }
 }
 
-/// Every sleep is so many times too long: what would wait for hundreds of looks waits for some.
+/// A sleep takes this many times as long as asked, so that a driver polls tens of times until a time-out, not hundreds.
 const HASTE: u64 = 8;
 
 /// Time that passes only when somebody sleeps, in milliseconds.
 #[derive(Default)]
 pub struct Time {
-    /// So much has passed.
+    /// The time that has passed.
     now: u64,
     timer: u64,
 }
@@ -150,7 +155,7 @@ impl Clock for Time {
     }
 }
 
-/// Receives until there is a response or an error: so many times with a time-out, then without one.
+/// Receives until there is a response or an error: up to four times with short time-outs, then with a long one.
 fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<Vec<u8>> {
     let waits = waits.iter().take(4).map(|millis| Wait::Millis(u32::from(millis % 1000)));
     for wait in waits.chain([Wait::Millis(5000)]) {
@@ -166,64 +171,65 @@ fn collect<T: Transport>(session: &mut Session<T>, waits: &[u16]) -> Result<Vec<
 
 /// A bus whose time is [`Time`].
 pub trait Timeless: Bus {
-    /// That.
+    /// Returns that time.
     fn time(&mut self) -> &mut Time;
 }
 
-/// Opens a TPM, exchanges commands with it while the lies last, each with these time-outs, and then without lies. An
-/// error is one of `errors`. `is_bearable` says that what the TPM does besides lying costs time alone.
+/// Opens a TPM and exchanges commands with it, first with the faults, each command with these time-outs, and then without
+/// faults. Every error is one of `errors`. `is_bearable`: apart from the faults, the TPM is only slow.
 pub fn play<B: Timeless>(
-    liar: &Shared,
+    tpm: &Shared,
     open: impl Fn() -> Result<Tis<B>>,
     waits: &[Vec<u16>],
     errors: &[ReturnCode],
     is_bearable: bool,
 ) {
-    // Nothing has gone wrong, or what had was noticed since.
-    let mut is_well = is_bearable && lock(liar).is_honest();
+    // No fault was played, or the driver has noticed it.
+    let mut is_well = is_bearable && lock(tpm).is_over();
     let tis = open().unwrap_or_else(|error| {
         assert!(!is_well && errors.contains(&error.code()), "{error:?}");
-        lock(liar).repent();
-        open().expect("it opens when the lies are over")
+        lock(tpm).end_faults();
+        open().expect("it opens without faults")
     });
     let mut session = Session::new(tis);
     for (number, waits) in (0..).zip(waits.iter().take(8)) {
-        let was_honest = lock(liar).is_honest();
-        let was_truthful = lock(liar).is_truthful();
+        let was_over = lock(tpm).is_over();
+        let kept_bytes = lock(tpm).keeps_bytes();
         match exchange(&mut session, number, waits) {
             Ok(bytes) => {
                 assert_eq!(Some(bytes.len()), said(&bytes));
                 assert!(
-                    !was_truthful || bytes == response(number, number as u16 % 300),
-                    "the answer to another command"
+                    !kept_bytes || bytes == response(number, number as u16 % 300),
+                    "the response to another command"
                 );
             }
             Err(error) => {
-                assert!(!is_well, "nothing goes wrong: {error:?}");
+                assert!(!is_well, "an error without a fault: {error:?}");
                 if error.code() == ReturnCode::TRY_AGAIN {
                     break;
                 }
                 assert!(errors.contains(&error.code()), "{error:?}");
             }
         }
-        is_well = is_bearable && was_honest;
-        // Locality, ready, burst and stall, wait states that do not end, and what was waited for.
+        is_well = is_bearable && was_over;
+        // The waits for the locality, commandReady, the burst count, the data and wait states that do not end, and the
+        // time-outs of the caller.
         assert!(took(&mut session) < 500_000);
     }
-    lock(liar).repent();
+    lock(tpm).end_faults();
     if session.state() == State::Awaiting {
         let late = session.receive(Some(usize::MAX), Wait::Forever).err().map(|error| error.code());
         assert!(
             late.is_some_and(|rc| rc != ReturnCode::TRY_AGAIN && errors.contains(&rc)),
-            "nobody answers after a reset: {late:?}"
+            "a response after a reset: {late:?}"
         );
     }
-    // The reset is noticed here or was before.
+    // The driver notices the reset here, if it has not before.
     match exchange(&mut session, 7, &[]) {
         Ok(bytes) => assert_eq!(bytes, response(7, 7)),
         Err(error) => assert!(errors.contains(&error.code()), "{error:?}"),
     }
-    assert_eq!(exchange(&mut session, 9, &[]), Ok(response(9, 9)), "when the lies are over");
+    assert_eq!(exchange(&mut session, 9, &[]), Ok(response(9, 9)), "without faults");
 }
 
 fn exchange<B: Bus>(session: &mut Session<Tis<B>>, number: u32, waits: &[u16]) -> Result<Vec<u8>> {
@@ -231,7 +237,7 @@ fn exchange<B: Bus>(session: &mut Session<Tis<B>>, number: u32, waits: &[u16]) -
     collect(session, waits)
 }
 
-/// Milliseconds that passed since the last look.
+/// Returns the milliseconds since the last call.
 fn took<B: Timeless>(session: &mut Session<Tis<B>>) -> u64 {
     let mut now = 0;
     let _: Result<()> = session.beside(|tis| {
