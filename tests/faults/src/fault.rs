@@ -21,7 +21,8 @@ pub enum Step {
     Next(u16),
     /// Sends the rest of the response.
     Rest,
-    /// Sends the rest of the response in pieces of this many bytes, or of more when they would be too many; 0 counts as 1.
+    /// Sends the rest of the response in pieces of this many bytes, or of more when they would be too many; 0 counts as
+    /// 1.
     Pieces(u16),
     /// Sends the whole response, whatever was sent before.
     Whole,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM behind registers on a faulty bus: the fuzzer decides the result of each transfer, until its input is used up. From
-//! then on the TPM works. [`play`] exchanges commands with it.
+//! A TPM behind registers on a faulty bus: the fuzzer decides the result of each transfer, until its input is used up.
+//! From then on the TPM works. [`play`] exchanges commands with it.
 
 use crate::message::{command, number, response, said};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -175,8 +175,8 @@ pub trait Timeless: Bus {
     fn time(&mut self) -> &mut Time;
 }
 
-/// Opens a TPM and exchanges commands with it, first with the faults, each command with these time-outs, and then without
-/// faults. Every error is one of `errors`. `is_bearable`: apart from the faults, the TPM is only slow.
+/// Opens a TPM and exchanges commands with it, first with the faults, each command with these time-outs, and then
+/// without faults. Every error is one of `errors`. `is_bearable`: apart from the faults, the TPM is only slow.
 pub fn play<B: Timeless>(
     tpm: &Shared,
     open: impl Fn() -> Result<Tis<B>>,

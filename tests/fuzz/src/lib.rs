@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The shared parts of the targets: [`message`]s that each belong to one command, a server that follows the fuzzer's steps
-//! ([`peer`]), the exchanges with it and their invariants ([`simulator`]), a TPM on a faulty bus ([`bus`]), and a logger
-//! that discards its records ([`listen_to_log`]).
+//! The shared parts of the targets: [`message`]s that each belong to one command, a server that follows the fuzzer's
+//! steps ([`peer`]), the exchanges with it and their invariants ([`simulator`]), a TPM on a faulty bus ([`bus`]), and a
+//! logger that discards its records ([`listen_to_log`]).
 
 pub mod bus;
 pub mod message;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server with a data channel, which the target serves between two calls of the transport, and a control channel, which
-//! a thread serves, because a call waits for its replies.
+//! A server with a data channel, which the target serves between two calls of the transport, and a control channel,
+//! which a thread serves, because a call waits for its replies.
 
 use nix::poll::PollTimeout;
 use std::io::{Read, Write};

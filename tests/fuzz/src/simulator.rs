@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Exchanges with a hostile server. These hold in all of them: no call hangs; what the caller gets is what was sent for its
-//! command; no command gets the late response to another one; and when the faults are over, everything works.
+//! Exchanges with a hostile server. These hold in all of them: no call hangs; what the caller gets is what was sent for
+//! its command; no command gets the late response to another one; and when the faults are over, everything works.
 
 use crate::message::{command, is_response, response};
 use crate::peer::{Reply, Server, wait_for_arrival};
@@ -12,7 +12,8 @@ use tcti_core::session::{Received, State};
 use tcti_core::{Conf, Error, Open, Result, ReturnCode, Session, Transport, Wait};
 use tss2_faults::{Action, End as Ending, Framing, Response, Step};
 
-/// Milliseconds for connecting and for control commands: when something that is waited for does not come, and otherwise.
+/// Milliseconds for connecting and for control commands: when something that is waited for does not come, and
+/// otherwise.
 const SHORT: u16 = 20;
 const LONG: u16 = 10_000;
 
@@ -86,7 +87,8 @@ struct Rules {
 
 impl Rules {
     fn of<T: Protocol>(input: &Input, replies: &[Reply]) -> Rules {
-        // Two events take until the time-out: a reply that does not come, and the response to a command that was cancelled.
+        // Two events take until the time-out: a reply that does not come, and the response to a command that was
+        // cancelled.
         let cancels = |event: &Event| T::Transport::CANCEL.is_some() && matches!(event, Event::Cancel);
         let is_cancelled = input.exchanges.iter().any(|exchange| exchange.events.iter().any(cancels));
         let timeout = if is_cancelled || replies.iter().any(Reply::is_silent) { SHORT } else { LONG };
@@ -286,8 +288,8 @@ impl<T: Protocol> Run<'_, T> {
         }
     }
 
-    /// Returns the transport's descriptors of its data channel. Between two commands the session itself returns another one
-    /// to poll.
+    /// Returns the transport's descriptors of its data channel. Between two commands the session itself returns another
+    /// one to poll.
     fn connection(&mut self) -> Vec<RawFd> {
         let lend = <T::Transport as Transport>::POLL_HANDLES.expect("a descriptor");
         self.session.beside(|transport| lend(transport)).expect("its descriptor")

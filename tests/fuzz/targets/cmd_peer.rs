@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport cmd, with a command that responds with files of the fuzzer: the caller gets exactly the content of a file
-//! that is a response, or an error, and the next command works.
+//! The transport cmd, with a command that responds with files of the fuzzer: the caller gets exactly the content of a
+//! file that is a response, or an error, and the next command works.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

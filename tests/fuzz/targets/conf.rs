@@ -95,8 +95,8 @@ fn simulators(conf: &CStr) {
     }
 }
 
-/// The first line is the expression, the second the subject. Repetitions and back references are left out: the C library
-/// may take very long for them.
+/// The first line is the expression, the second the subject. Repetitions and back references are left out: the C
+/// library may take very long for them.
 fn expression(bytes: &CStr) {
     let Ok(text) = bytes.to_str() else { return };
     let (expression, subject) = text.split_once('\n').unwrap_or((text, ""));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Responses in arbitrary pieces, with arbitrary sizes: the session returns exactly the response that the peer sent, or an
-//! error, and the next command works.
+//! Responses in arbitrary pieces, with arbitrary sizes: the session returns exactly the response that the peer sent, or
+//! an error, and the next command works.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! State files of libtpms, as somebody or a disk may have left them: what is none is an error and stays as it is, what is
-//! one is read as it was written. Some inputs go to libtpms itself, but only with a state that it made: what is inside
-//! the state is its own affair.
+//! State files of libtpms, as somebody or a disk may have left them: what is none is an error and stays as it is, what
+//! is one is read as it was written. Some inputs go to libtpms itself, but only with a state that it made: what is
+//! inside the state is its own affair.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A LetsTrust-TPM2Go with faulty USB replies: errors, short and stale packets, wrong bytes, unplugging. Every call returns,
-//! a response has the size of its header, and after the last fault everything works. The clock is virtual.
+//! A LetsTrust-TPM2Go with faulty USB replies: errors, short and stale packets, wrong bytes, unplugging. Every call
+//! returns, a response has the size of its header, and after the last fault everything works. The clock is virtual.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};

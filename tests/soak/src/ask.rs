@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 /// Data bytes of an NV index: a number, and digests that depend on it.
 const NV_SIZE: usize = 8 + 7 * 32;
 
-/// Attributes of a passing signing key on NIST P-256: unrestricted, and with noDA like the kept keys, because another context
-/// may use its handle before it learns of the change.
+/// Attributes of a passing signing key on NIST P-256: unrestricted, and with noDA like the kept keys, because another
+/// context may use its handle before it learns of the change.
 const PASSING: u32 = 0x0004_0472;
 
 /// One command.

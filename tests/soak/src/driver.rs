@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Drives several contexts in one thread. Each step is drawn at random: Init, commands, all the ways to wait for a response,
-//! calls out of sequence, Finalize at any time, and forks of processes that go on with the contexts. After each fault the
-//! context has to work again.
+//! Drives several contexts in one thread. Each step is drawn at random: Init, commands, all the ways to wait for a
+//! response, calls out of sequence, Finalize at any time, and forks of processes that go on with the contexts. After
+//! each fault the context has to work again.
 
 mod calls;
 mod forks;
@@ -141,7 +141,8 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Makes a call out of sequence before everything else: with its first error a module opens the log, which stays open.
+    /// Makes a call out of sequence before everything else: with its first error a module opens the log, which stays
+    /// open.
     pub(crate) fn open_log(&mut self) {
         self.init(0, P::open);
         self.out_of_turn(0);

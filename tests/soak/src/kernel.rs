@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Complaints about the TPM in the kernel's log. On an emulated processor, the emulator of the TPM may be so late that the
-//! driver abandons a command, without a fault that the soak has made.
+//! Complaints about the TPM in the kernel's log. On an emulated processor, the emulator of the TPM may be so late that
+//! the driver abandons a command, without a fault that the soak has made.
 
 use nix::libc::O_NONBLOCK;
 use std::fs::{self, OpenOptions};
@@ -34,8 +34,8 @@ fn records() -> Vec<String> {
     }
 }
 
-/// Returns the time of a complaint since the start of the kernel; `None` for other records. A record is "priority,number,
-/// microseconds,flags;text" (Linux, Documentation/ABI/testing/dev-kmsg).
+/// Returns the time of a complaint since the start of the kernel; `None` for other records. A record is
+/// "priority,number, microseconds,flags;text" (Linux, Documentation/ABI/testing/dev-kmsg).
 fn complaint(record: &str) -> Option<Duration> {
     let (head, text) = record.split_once(';')?;
     let micros = head.split(',').nth(2)?.parse().ok()?;

@@ -12,8 +12,8 @@ const KEYED_HASH: u16 = 8;
 const HMAC: u16 = 5;
 const SHA256: u16 = 0x0b;
 
-/// sign, noDA and userWithAuth (TPM 2.0 Library Part 2, TPMA_OBJECT). A TPM that loses its power too often locks keys that
-/// have dictionary attack protection.
+/// sign, noDA and userWithAuth (TPM 2.0 Library Part 2, TPMA_OBJECT). A TPM that loses its power too often locks keys
+/// that have dictionary attack protection.
 const ATTRIBUTES: u32 = 0x0004_0440;
 
 /// Returns the bytes of a key.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The objects in a TPM, or in the space that a resource manager keeps for one connection ([`Loaded`]): kept objects, which
-//! have to work until the end, and passing objects, which are flushed soon.
+//! The objects in a TPM, or in the space that a resource manager keeps for one connection ([`Loaded`]): kept objects,
+//! which have to work until the end, and passing objects, which are flushed soon.
 
 use crate::ask::{Absent, Answer, Ask, Content};
 use crate::knowledge::{May, Verdict, is_handle};
@@ -73,8 +73,8 @@ impl Loaded {
         Loaded { stray: true, ..Loaded::default() }
     }
 
-    /// Notes that everything may be lost, and that sequences may have an older state. Objects that are found may be flushed,
-    /// except kept keys.
+    /// Notes that everything may be lost, and that sequences may have an older state. Objects that are found may be
+    /// flushed, except kept keys.
     pub fn doubt(&mut self) {
         self.stray = true;
         self.kept.retain(|kept| matches!(kept.what, What::Key(_)));

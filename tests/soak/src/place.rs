@@ -147,8 +147,8 @@ pub(crate) trait Place {
         Programs::None
     }
 
-    /// Returns a function that says whether something that the soak did not cause has kept a command from its response since
-    /// a time.
+    /// Returns a function that says whether something that the soak did not cause has kept a command from its response
+    /// since a time.
     fn outside(&self) -> fn(Instant) -> bool {
         |_| false
     }

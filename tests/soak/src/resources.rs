@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 /// Growth of the resident memory, in bytes, that is no leak: pages that the allocator keeps.
 const RSS_BOUND: u64 = 4 << 20;
-/// Growth of the heap, in bytes, that is no leak: this program's knowledge of a TPM and the text of its longest call, which
-/// may come late. Without them it is below 1 KiB, if the allocator has no cache per thread: that counts as allocated
-/// (`GLIBC_TUNABLES` in `tools/xtask/src/soak.rs`).
+/// Growth of the heap, in bytes, that is no leak: this program's knowledge of a TPM and the text of its longest call,
+/// which may come late. Without them it is below 1 KiB, if the allocator has no cache per thread: that counts as
+/// allocated (`GLIBC_TUNABLES` in `tools/xtask/src/soak.rs`).
 const HEAP_BOUND: usize = 8 << 10;
 /// How long a connection that was closed at one end may stay open at the other.
 const SETTLE: Duration = Duration::from_secs(10);

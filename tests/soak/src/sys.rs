@@ -24,8 +24,8 @@ pub(crate) fn interrupts() -> usize {
     INTERRUPTS.load(Ordering::Relaxed)
 }
 
-/// Lets SIGUSR1 interrupt blocking system calls with EINTR, and ignores SIGXFSZ, so that a write beyond the file size limit
-/// returns an error.
+/// Lets SIGUSR1 interrupt blocking system calls with EINTR, and ignores SIGXFSZ, so that a write beyond the file size
+/// limit returns an error.
 pub(crate) fn prepare_signals() {
     // No SA_RESTART.
     let interrupt = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
@@ -36,7 +36,8 @@ pub(crate) fn prepare_signals() {
     unsafe { sigaction(Signal::SIGXFSZ, &ignore) }.unwrap();
 }
 
-/// Waits for the events of a descriptor that a context returned, which is not negative. Returns those that came in time.
+/// Waits for the events of a descriptor that a context returned, which is not negative. Returns those that came in
+/// time.
 pub(crate) fn poll_handle(handle: &PollHandle, within: Duration) -> PollFlags {
     // SAFETY: the context keeps the descriptor open until its next call, which comes after this.
     let fd = unsafe { BorrowedFd::borrow_raw(handle.fd) };

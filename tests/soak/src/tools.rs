@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Other programs, which use the same TPM through our loader while contexts are open or between them: unmodified
-//! tpm2-tools, and a C program on libtss2-esys, which polls where there is a descriptor and does not block in calls. Each
-//! program prints the right output, unless a fault that reached it while it ran explains its failure.
+//! tpm2-tools, and a C program on libtss2-esys, which polls where there is a descriptor and does not block in calls.
+//! Each program prints the right output, unless a fault that reached it while it ran explains its failure.
 
 use crate::place::Keeps;
 use crate::watchdog::Watchdog;
@@ -179,7 +179,8 @@ impl Run {
         command.env("TPM2TOOLS_TCTI", &self.name_conf).env("TSS2_LOG", "all+error");
         let words = &self.words;
         let ended: io::Result<Output> = watchdog.watch(format_args!("{words:?}"), || {
-            // From a pipe, tpm2_hash would read into a hash sequence. That is an object, which the contexts would flush.
+            // From a pipe, tpm2_hash would read into a hash sequence. That is an object, which the contexts would
+            // flush.
             let mut input = tempfile::tempfile()?;
             input.write_all(&self.input)?;
             input.rewind()?;

@@ -28,8 +28,8 @@ pub struct Since<'a> {
 }
 
 impl Trouble {
-    /// Starts without faults. `outside` returns whether something that the soak did not cause has kept a command from its
-    /// response since that time.
+    /// Starts without faults. `outside` returns whether something that the soak did not cause has kept a command from
+    /// its response since that time.
     pub fn new(outside: fn(Instant) -> bool) -> Trouble {
         Trouble { faults: Arc::default(), outside }
     }

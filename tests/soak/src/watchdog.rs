@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Detects hangs: a call that does not return ends the program, which prints the call and the seed. Servers and tools end
-//! with the program.
+//! Detects hangs: a call that does not return ends the program, which prints the call and the seed. Servers and tools
+//! end with the program.
 
 use crate::driver::Report;
 use crate::last_words;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The faults of a connection that the soak draws. None of them makes a response that is whole and has the right size
-//! but differs from the TPM's. Each lets the response or the end of the connection arrive within a fraction of a second.
+//! but differs from the TPM's. Each lets the response or the end of the connection arrive within a fraction of a
+//! second.
 
 use crate::place::{BROKEN, SPOILT};
 use fastrand::Rng;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Runs the fuzzers of `tests/fuzz`, one per processor at a time. New inputs go to `target/fuzz`; the committed corpora are
-//! only read.
+//! Runs the fuzzers of `tests/fuzz`, one per processor at a time. New inputs go to `target/fuzz`; the committed corpora
+//! are only read.
 
 use crate::project::{Project, names_in};
 use crate::{needs, tool};

@@ -164,8 +164,8 @@ impl Part<'_> {
         }
     }
 
-    /// Runs it on this machine, with its files in memory where that is possible, because libtpms syncs its state after each
-    /// command. The files are removed however it ends.
+    /// Runs it on this machine, with its files in memory where that is possible, because libtpms syncs its state after
+    /// each command. The files are removed however it ends.
     fn here(&self) -> Result<String> {
         let memory = PathBuf::from("/dev/shm");
         let files = match memory.is_dir() {
@@ -204,8 +204,8 @@ impl Part<'_> {
         self.rows(&printed, status == 0, &format!("exit status {status}"))
     }
 
-    /// Returns the rows that it printed. A missing row is a failure, also after exit status 0: it would not be known what
-    /// that process did.
+    /// Returns the rows that it printed. A missing row is a failure, also after exit status 0: it would not be known
+    /// what that process did.
     fn rows(&self, printed: &[u8], good: bool, status: &str) -> Result<String> {
         let printed = String::from_utf8_lossy(printed);
         // The machine's console may print to the end of a row.

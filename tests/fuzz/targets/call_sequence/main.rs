@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Up to 64 calls in any order, by one thread, on one context: through the functions of the C interface, over a fake
-//! transport. A small independent model of the state table predicts the result of each call. The address sanitizer detects
-//! accesses beyond the caller's memory, and `sys` checks every buffer that a call fills.
+//! transport. A small independent model of the state table predicts the result of each call. The address sanitizer
+//! detects accesses beyond the caller's memory, and `sys` checks every buffer that a call fills.
 #![no_main]
 
 mod sys;
@@ -79,7 +79,7 @@ struct World {
     arrivals: VecDeque<Arrival>,
     refuses: bool,
     number: u32,
-    /// The locality of the caller, which the transport has to get.
+    /// The arguments of the caller, which the transport has to get.
     timeout: i32,
     locality: u8,
     alive: u32,

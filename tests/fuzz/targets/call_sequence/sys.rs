@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Calls as C makes them, with buffers of exactly the needed size, so that the address sanitizer detects an access beyond
-//! them.
+//! Calls as C makes them, with buffers of exactly the needed size, so that the address sanitizer detects an access
+//! beyond them.
 
 use super::{Command, Context, Fake, Handles, Returned, Room, Shared};
 use std::ptr::{null, null_mut};

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Forked processes, from the parent's side. Each uses the open contexts, taking turns with the parent, and ends in one of
-//! the ways of [`Fate`].
+//! Forked processes, from the parent's side. Each uses the open contexts, taking turns with the parent, and ends in one
+//! of the ways of [`Fate`].
 //!
-//! This program has other threads when it forks, as real programs do. None of them calls a TCTI or writes to the log. The
-//! child takes no lock that another thread may have held at the fork, except those of malloc(3), which fork(3) handles: it
-//! prints nothing, and ends with _exit(2).
+//! This program has other threads when it forks, as real programs do. None of them calls a TCTI or writes to the log.
+//! The child takes no lock that another thread may have held at the fork, except those of malloc(3), which fork(3)
+//! handles: it prints nothing, and ends with _exit(2).
 
 use super::{Driver, Health, Report, index};
 use crate::place::Place;
@@ -56,8 +56,8 @@ impl Worker {
 }
 
 impl<P: Place> Driver<P> {
-    /// Forks a process, unless there are enough of them or a fault lasts: some faults are inherited, and the process could
-    /// not explain failures by a fault that is older than itself.
+    /// Forks a process, unless there are enough of them or a fault lasts: some faults are inherited, and the process
+    /// could not explain failures by a fault that is older than itself.
     pub(super) fn fork(&mut self) {
         let free = (0..SEATS).find(|seat| self.workers.iter().all(|worker| worker.seat != *seat));
         let Some(seat) = free else { return };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The report of a forked process to its parent: [`Report`]. It is a file that is always up to date, because the process may
-//! be killed.
+//! The report of a forked process to its parent: [`Report`]. It is a file that is always up to date, because the
+//! process may be killed.
 
 use std::fs::File;
 use std::io;

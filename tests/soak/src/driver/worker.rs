@@ -32,8 +32,8 @@ const DONE: i32 = 0;
 const PANICKED: i32 = 101;
 
 impl<P: Place> Driver<P> {
-    /// Runs the process. `birth` is the time of the fork and the seed, `indices` are the NV indices that no other process
-    /// uses, one per context.
+    /// Runs the process. `birth` is the time of the fork and the seed, `indices` are the NV indices that no other
+    /// process uses, one per context.
     pub(super) fn work(&mut self, fate: Fate, report: &Report, birth: (Duration, u64), indices: Vec<u32>) -> ! {
         let lived = catch_unwind(AssertUnwindSafe(|| {
             self.be_born(fate, report, birth, indices);
@@ -88,8 +88,8 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Takes one step. At most one exchange is in progress, because the parent holds other contexts while it waits for its
-    /// turn on one. Returns `false` when nothing is left to do, or after a failure.
+    /// Takes one step. At most one exchange is in progress, because the parent holds other contexts while it waits for
+    /// its turn on one. Returns `false` when nothing is left to do, or after a failure.
     fn act(&mut self, report: &Report) -> bool {
         if self.step_due(report) {
             return !self.tally.is_bad();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM behind a command: tpm2_send with a libtpms in its memory. Loaded and written data is lost with the command. It is
-//! killed, and the module starts it again.
+//! A TPM behind a command: tpm2_send with a libtpms in its memory. Loaded and written data is lost with the command. It
+//! is killed, and the module starts it again.
 
 use super::open;
 use crate::place::{Abilities, BROKEN, Keeps, Moment, Now, Place, Reach, Refusals, Strike, TAKEN};
@@ -83,8 +83,8 @@ impl Place for Command {
         true // the next call starts it again
     }
 
-    /// Waits for the commands. When a context is finalized before a forked process is done with its command, nobody else
-    /// waits for it.
+    /// Waits for the commands. When a context is finalized before a forked process is done with its command, nobody
+    /// else waits for it.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         let since = Instant::now();
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {

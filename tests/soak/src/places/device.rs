@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The kernel's resource manager, in a virtual machine: several contexts at the same time, and other programs that are
-//! killed. The objects of a context live as long as its descriptor, which survives errors and the ends of forked processes.
+//! killed. The objects of a context live as long as its descriptor, which survives errors and the ends of forked
+//! processes.
 
 use super::open;
 use crate::descriptors::Exhausted;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM in this process that can hash and has room for one HMAC key. It answers every other command with TPM_RC_RETRY. It
-//! can have a defect, which the soak has to detect (`tests/judge.rs`).
+//! A TPM in this process that can hash and has room for one HMAC key. It answers every other command with TPM_RC_RETRY.
+//! It can have a defect, which the soak has to detect (`tests/judge.rs`).
 
 use crate::place::{Abilities, Keeps, Now, Place, Refusals, Strike, TAKEN};
 use clap::ValueEnum;

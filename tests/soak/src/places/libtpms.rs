@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! libtpms: a TPM in memory, a private state file, and a state file that other processes share, some of which are killed.
-//! libtpms has one TPM per process, so there is one context.
+//! libtpms: a TPM in memory, a private state file, and a state file that other processes share, some of which are
+//! killed. libtpms has one TPM per process, so there is one context.
 
 use super::open;
 use crate::descriptors::Exhausted;
@@ -188,8 +188,8 @@ impl State {
         self.removals.metadata().unwrap().len()
     }
 
-    /// Removes it between two commands. The next process to use it writes it again from its own copy, which may be older than
-    /// what other processes wrote. `alone`: there are no other processes, and a context is open.
+    /// Removes it between two commands. The next process to use it writes it again from its own copy, which may be
+    /// older than what other processes wrote. `alone`: there are no other processes, and a context is open.
     fn remove(&self, alone: bool) -> Option<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path).ok()?;
         lock(&file);

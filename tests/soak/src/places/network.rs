@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm and the simulators' server behind proxies: faults of the connection, and servers that are killed and restarted.
+//! swtpm and the simulators' server behind proxies: faults of the connection, and servers that are killed and
+//! restarted.
 
 use super::open;
 use crate::descriptors::Exhausted;
@@ -55,8 +56,8 @@ const ABILITIES: Abilities = Abilities {
 const SETTLE: Duration = Duration::from_secs(10);
 
 impl Network<SwtpmSocket> {
-    /// Two contexts take turns on a swtpm on TCP, which tools use, too. A third one keeps its connection to another swtpm,
-    /// on a Unix socket.
+    /// Two contexts take turns on a swtpm on TCP, which tools use, too. A third one keeps its connection to another
+    /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Self {
         let servers = [Socket::Tcp, Socket::Unix].map(Swtpm::start);
         let routes = [(0, ""), (0, ""), (1, ",keep=true")];
@@ -65,8 +66,8 @@ impl Network<SwtpmSocket> {
 }
 
 impl Network<MssimServer> {
-    /// A simulator serves one session at a time, so each context has its own, and so have the tools. The simulator loses its
-    /// TPM when it is killed.
+    /// A simulator serves one session at a time, so each context has its own, and so have the tools. The simulator
+    /// loses its TPM when it is killed.
     pub(crate) fn mssim() -> Self {
         let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Mssim::start(socket, 0));
         let abilities = Abilities { cancel: true, ..ABILITIES };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bus of the LetsTrust-TPM2Go on a simulated stick in this process, with libtpms behind it: more commands and faults
-//! than through the kernel's USB stack, which `usb` uses.
+//! The bus of the LetsTrust-TPM2Go on a simulated stick in this process, with libtpms behind it: more commands and
+//! faults than through the kernel's USB stack, which `usb` uses.
 
 use crate::place::{Abilities, BROKEN, Keeps, Now, Place, Refusals, SPOILT, Strike, TAKEN};
 use fastrand::Rng;
@@ -142,7 +142,8 @@ impl Simulated {
     }
 }
 
-/// Draws a fault of the USB or of the TPM's interface. None inverts bits, because the bus has no checksum to detect that.
+/// Draws a fault of the USB or of the TPM's interface. None inverts bits, because the bus has no checksum to detect
+/// that.
 fn draw(rng: &mut Rng) -> (&'static str, &'static [ReturnCode], Faults) {
     // A command has about 16 transfers of each kind.
     let when = When::Once(rng.u32(..16));
