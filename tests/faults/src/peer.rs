@@ -4,19 +4,19 @@
 use crate::armed::Armed;
 use crate::fault::{End, Fault, Response, Step};
 use crate::framing::Framing;
-use crate::stream::{Listener, Stream};
-use socket2::SockAddr;
-use std::io::{self, Write};
-use std::iter;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::stream::{Listener, Stream, readable};
+use nix::poll::PollTimeout;
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 /// A thread that serves one channel, one connection after the other, until it is dropped.
 pub struct Peer {
     shared: Arc<Shared>,
-    /// Where it listens.
-    address: Option<SockAddr>,
+    /// Closing it ends the thread.
+    stop: Option<UnixStream>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -25,7 +25,6 @@ struct Shared {
     armed: Armed,
     /// The connection that is open.
     stream: Mutex<Option<Stream>>,
-    is_over: AtomicBool,
 }
 
 /// Makes the response to a command, both as the TPM has them; `None` closes the connection.
@@ -34,32 +33,32 @@ pub type Respond = Box<dyn Fn(&[u8]) -> Option<Vec<u8>> + Send>;
 impl Peer {
     /// Serves the connections to a listener.
     pub fn listen(listener: Listener, framing: Framing, respond: Respond) -> Peer {
-        let address = listener.address();
-        Peer::start(iter::from_fn(move || listener.accept().ok()), Some(address), framing, respond)
+        Peer::start(move |stopped| wait(&listener, stopped).and_then(|()| listener.accept()), framing, respond)
     }
 
     /// Serves one connection.
     pub fn serve(stream: Stream, framing: Framing, respond: Respond) -> Peer {
-        Peer::start(iter::once(stream), None, framing, respond)
+        let mut stream = Some(stream);
+        Peer::start(move |_| stream.take().ok_or(ErrorKind::NotConnected.into()), framing, respond)
     }
 
     fn start(
-        streams: impl Iterator<Item = Stream> + Send + 'static,
-        address: Option<SockAddr>,
+        mut accept: impl FnMut(&UnixStream) -> io::Result<Stream> + Send + 'static,
         framing: Framing,
         respond: Respond,
     ) -> Peer {
         let shared = Arc::<Shared>::default();
         let served = Arc::clone(&shared);
+        let (stop, stopped) = UnixStream::pair().unwrap();
         let thread = thread::spawn(move || {
-            for mut stream in streams.take_while(|_| !served.is_over.load(Ordering::Relaxed)) {
+            while let Ok(mut stream) = accept(&stopped) {
                 *served.stream() = stream.try_clone().ok();
-                let end = served.exchange(&mut stream, framing, &respond);
+                let end = served.exchange(&mut stream, &stopped, framing, &respond);
                 *served.stream() = None;
                 stream.end(end.unwrap_or(End::Close));
             }
         });
-        Peer { shared, address, thread: Some(thread) }
+        Peer { shared, stop: Some(stop), thread: Some(thread) }
     }
 
     /// The faults of the next exchanges.
@@ -69,7 +68,7 @@ impl Peer {
 
     /// Sends bytes that no command asked for. Fails when no connection is open.
     pub fn send(&self, bytes: &[u8]) -> io::Result<()> {
-        self.shared.stream().as_mut().ok_or(io::ErrorKind::NotConnected)?.write_all(bytes)
+        self.shared.stream().as_mut().ok_or(ErrorKind::NotConnected)?.write_all(bytes)
     }
 
     /// Whether a connection is open.
@@ -83,12 +82,20 @@ impl Shared {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves one connection. Returns how it has to end; an error when the client has ended it.
-    fn exchange(&self, stream: &mut Stream, framing: Framing, respond: &Respond) -> io::Result<End> {
+    /// Serves one connection. Returns how it has to end; an error when the client has ended it, or the peer
+    /// is dropped.
+    fn exchange(
+        &self,
+        stream: &mut Stream,
+        stopped: &UnixStream,
+        framing: Framing,
+        respond: &Respond,
+    ) -> io::Result<End> {
         if self.armed.take(|fault| *fault == Fault::Refuse).is_some() {
             return Ok(End::Close);
         }
         loop {
+            wait(stream, stopped)?;
             let command = framing.read_command(stream)?;
             if self.armed.take(|fault| *fault == Fault::DropCommand).is_some() {
                 return Ok(End::Close);
@@ -109,11 +116,15 @@ impl Shared {
     }
 }
 
+/// Waits until there is input. Fails when the peer is dropped.
+fn wait(input: &impl AsFd, stopped: &UnixStream) -> io::Result<()> {
+    let [_, is_over] = readable([input.as_fd(), stopped.as_fd()], PollTimeout::NONE)?;
+    if is_over { Err(ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+}
+
 impl Drop for Peer {
     fn drop(&mut self) {
-        self.shared.is_over.store(true, Ordering::Relaxed);
-        // Wakes the thread when it waits for the next connection.
-        let _ = self.address.as_ref().map(Stream::connect);
+        self.stop = None;
         let _ = self.thread.take().map(JoinHandle::join); // a thread that panicked has failed the test
     }
 }

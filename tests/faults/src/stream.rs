@@ -30,7 +30,11 @@ pub fn loopback(port: u16) -> SockAddr {
 /// Waits until one of these descriptors is readable or at its end. Returns for each whether it is.
 pub fn readable<const N: usize>(fds: [BorrowedFd<'_>; N], timeout: PollTimeout) -> io::Result<[bool; N]> {
     let mut fds = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-    poll(&mut fds, timeout)?;
+    while let Err(error) = poll(&mut fds, timeout) {
+        if error != Errno::EINTR {
+            return Err(error.into());
+        }
+    }
     Ok(fds.each_ref().map(|fd| fd.any().unwrap_or_default()))
 }
 

@@ -32,7 +32,6 @@ fn random(count: u8, offset: usize) -> u8 {
 /// The server of one module.
 pub(super) struct FaultyServer {
     module: Module,
-    /// Dropped before the peer, whose thread ends with it.
     terminal: Option<Terminal>,
     /// The data channel.
     pub(super) data: Peer,
