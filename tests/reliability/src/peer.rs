@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 use tss2_faults::{Framing, Listener, Peer, Terminal};
 
+/// `TPM_SESSION_END` of the simulators' control channel (TcpTpmProtocol.h).
+const SESSION_END: [u8; 4] = [0, 0, 0, 20];
+
 /// Returns the framing of a module's data channel.
 pub(super) fn framing(module: Module) -> Framing {
     if module == Module::Mssim { Framing::Enveloped } else { Framing::Raw }
@@ -62,7 +65,7 @@ impl FaultyServer {
             }
         };
         let ports = [port, control.port()];
-        let control = Peer::listen(control, Framing::Word, Box::new(|_| Some(vec![0; 4])));
+        let control = Peer::listen(control, Framing::Word, Box::new(control_command));
         FaultyServer { module, terminal, data, control, ports, dir }
     }
 
@@ -74,6 +77,12 @@ impl FaultyServer {
 /// The last byte of the command says how many random bytes it asks for.
 fn get_random(command: &[u8]) -> Option<Vec<u8>> {
     command.last().map(|&count| response(count, 12 + usize::from(count)))
+}
+
+/// Every control command succeeds, except the end of a session, which has no reply: a simulator gets it from a context that
+/// is finalized, perhaps after the next fault was armed.
+fn control_command(command: &[u8]) -> Option<Vec<u8>> {
+    (command != SESSION_END).then(|| vec![0; 4])
 }
 
 /// Opens a terminal, with a link to it that has always the same name.
