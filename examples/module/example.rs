@@ -14,7 +14,7 @@ use tcti_core::{
     fail,
 };
 
-/// How long the server may leave a command unread.
+/// How long the server may take to read a command.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A TPM behind a Unix socket.
@@ -27,29 +27,31 @@ pub struct Example {
 fn connect(path: &Path) -> Result<UnixStream> {
     let socket = UnixStream::connect(path).and_then(|socket| above_stdio(OwnedFd::from(socket)));
     let socket = socket.map_err(|error| {
-        fail!(ReturnCode::IO_ERROR, "cannot connect to {}: {error}. Does the server run?", path.display())
+        fail!(ReturnCode::IO_ERROR, "cannot connect to {}: {error}. Is the server running?", path.display())
     })?;
     Ok(UnixStream::from(socket))
 }
 
 impl Module for Example {
-    // A random number; it tells contexts apart.
+    // A random number, which identifies the contexts of this module.
     const MAGIC: u64 = 0x1d3f_86a2_5be0_97c4;
 }
 
 impl Open for Example {
     fn open(conf: Conf<'_>) -> Result<Example> {
-        let path =
-            conf.path().ok_or_else(|| fail!(ReturnCode::BAD_VALUE, "name the socket, as in example:/run/tpm"))?;
+        let path = conf
+            .path()
+            .ok_or_else(|| fail!(ReturnCode::BAD_VALUE, "give the path of the socket, as in example:/run/tpm"))?;
         Ok(Example { path: path.to_owned(), socket: Some(connect(path)?) })
     }
 }
 
 impl Transport for Example {
     fn send(&mut self, command: &[u8]) -> Result<()> {
+        // Readable before a command was sent: the server has closed the connection, or breaks the protocol.
         let socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => connect(&self.path)?,
+            Some(socket) if !wait_for(socket.as_fd(), PollFlags::POLLIN, &Deadline::Now)? => socket,
+            _ => connect(&self.path)?,
         };
         let socket = self.socket.insert(socket);
         write_all(socket.as_fd(), command, &Deadline::within(SEND_TIMEOUT))

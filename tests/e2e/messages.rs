@@ -202,7 +202,7 @@ fn which_tcti() {
     let line = normalised(output::stderr(&output).trim_end());
     let library = stage::lib().join("libtss2-tcti-libtpms.so.0");
     let text = format!("the TCTI is libtpms, which is in {}, with conf {}", library.display(), file.path().display());
-    assert_eq!(line, format!("info:tcti:FILE:LINE:tcti_loader() {text}"));
+    assert_eq!(line, format!("info:tcti:FILE:LINE:loader() {text}"));
 }
 
 /// The last of host and path counts, as in C.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `libtss2-tcti-example.so.0`: a TPM behind a Unix socket. The transport is the crate `tcti-example`.
-#![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
+#![expect(unsafe_code, non_snake_case, reason = "C names")]
 
 use core::ffi::c_char;
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_INFO};
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn Tss2_Tcti_Example_Init(
     size: *mut usize,
     conf: *const c_char,
 ) -> TSS2_RC {
-    // SAFETY: the caller keeps the promises above, which are those of `init`.
+    // SAFETY: the caller upholds the contract above, which is that of `init`.
     unsafe { ffi::init::<Example>(tctiContext, size, conf) }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Faults around a TCTI and their outcome: for each module and fault, [`table`] promises which code the caller gets and
+//! Faults around a TCTI and their outcome: for each module and fault, `table` promises which code the caller gets and
 //! whether the context works afterwards. Each cell is a test ([`tests`]), on the host or in the virtual machine;
-//! [`document`] shows the tables.
+//! [`document()`] shows the tables.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod answers;
