@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What goes wrong with one exchange ([`Fault`]), and the steps that the other end of the connection takes instead of
+//! The fault of one exchange ([`Fault`]), and the steps that the other end of the connection takes instead of
 //! sending the response ([`Step`]). [`Response`] turns steps into bytes, pauses and the end of the connection.
 
 use crate::framing::Framing;
@@ -49,7 +49,7 @@ pub enum End {
     Reset,
 }
 
-/// What goes wrong with one exchange.
+/// The fault of one exchange.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// A connection is closed as soon as it is accepted.
@@ -61,7 +61,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Sends so many bytes of the response and ends the connection.
+    /// Sends the first `at` bytes of the response and ends the connection.
     pub fn truncate(at: u16, end: End) -> Fault {
         Fault::Respond(vec![Step::Next(at), Step::End(end)])
     }
@@ -77,7 +77,7 @@ impl Fault {
     }
 }
 
-/// What a step comes down to.
+/// A part of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Sends these bytes; they may be none.

@@ -45,7 +45,7 @@ pub type Shared = Arc<Mutex<FaultyTpm>>;
 
 /// Locks the TPM.
 pub fn lock(tpm: &Shared) -> MutexGuard<'_, FaultyTpm> {
-    tpm.lock().expect("nobody panics")
+    tpm.lock().expect("no thread panics")
 }
 
 impl FaultyTpm {
@@ -131,7 +131,7 @@ impl FaultyTpm {
 /// A sleep takes this many times as long as asked, so that a driver polls tens of times until a time-out, not hundreds.
 const HASTE: u64 = 8;
 
-/// Time that passes only when somebody sleeps, in milliseconds.
+/// A clock whose time, in milliseconds, passes only in sleeps.
 #[derive(Default)]
 pub struct Time {
     /// The time that has passed.

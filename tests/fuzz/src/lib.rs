@@ -37,7 +37,7 @@ impl log::Log for Nowhere {
 pub fn listen_to_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        log::set_logger(&Nowhere).expect("nobody else has set one");
+        log::set_logger(&Nowhere).expect("no other logger");
         log::set_max_level(log::LevelFilter::Info); // dumps of messages are slow
     });
 }

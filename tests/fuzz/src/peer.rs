@@ -28,7 +28,7 @@ impl Reply {
         Reply(steps.iter().filter_map(adapt).take(8).collect())
     }
 
-    /// Whether the client waits for it in vain until its time-out.
+    /// Whether the client waits for the rest of it until its time-out.
     pub fn is_silent(&self) -> bool {
         let (bytes, end) = success().bytes(&self.0);
         bytes.len() < 4 && end.is_none()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Configuration strings: no string is a panic, what parses keeps its promises, and what it means can be written down
-//! and read again.
+//! Configuration strings: no string causes a panic, the result of parsing is valid, and it can be written and parsed
+//! again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! State files of libtpms, as somebody or a disk may have left them: what is none is an error and stays as it is, what
-//! is one is read as it was written. Some inputs go to libtpms itself, but only with a state that it made: what is
-//! inside the state is its own affair.
+//! Arbitrary and damaged state files of libtpms: an invalid file is an error and stays unchanged, a valid file is read
+//! as it was written. Some inputs go to libtpms itself, but only with a state that it has written, because the content
+//! of a state is not under test.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -176,7 +176,7 @@ fn check(file: &Path, bytes: &[u8]) {
 /// Checks the whole module.
 fn open(bytes: &[u8]) {
     let parts = model(bytes);
-    // libtpms itself checks a state that it has not written.
+    // The content of a state is not under test.
     if parts.is_some() && parts != model(&WORLD.real) {
         return;
     }

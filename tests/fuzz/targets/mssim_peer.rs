@@ -33,5 +33,5 @@ static SERVERS: LazyLock<Mutex<[Server; 2]>> =
 
 fuzz_target!(|input: Input| {
     tss2_fuzz::listen_to_log();
-    play::<Simulators>(&mut SERVERS.lock().expect("nobody panics"), &input);
+    play::<Simulators>(&mut SERVERS.lock().expect("no thread panics"), &input);
 });

@@ -32,5 +32,5 @@ static SERVERS: LazyLock<Mutex<[Server; 2]>> =
 
 fuzz_target!(|input: Input| {
     tss2_fuzz::listen_to_log();
-    play::<SwtpmProtocol>(&mut SERVERS.lock().expect("nobody panics"), &input);
+    play::<SwtpmProtocol>(&mut SERVERS.lock().expect("no thread panics"), &input);
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What people write to name a TCTI: where it is split, what is refused, and which files a name stands for. Nothing is
-//! loaded.
+//! `name:conf` strings: where they are split, which are rejected, and which library files a name stands for. No library
+//! is loaded.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

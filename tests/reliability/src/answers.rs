@@ -28,7 +28,7 @@ pub(super) enum Answer {
     End,
     /// The rest of the response comes after the caller's time-out, at several offsets.
     Late,
-    /// The response stops within its header, and the caller gives up.
+    /// The response stops within its header, and the caller finalizes.
     Silence,
     /// The response comes byte by byte, while the process gets 1,000 signals without SA_RESTART.
     Interrupted,

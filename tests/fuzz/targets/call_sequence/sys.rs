@@ -154,7 +154,10 @@ impl<const FULL: bool> Caller<FULL> {
                 _ => it.fd > 2 && it.events == libc::POLLOUT,
             };
             let filled = memory.iter().take(count).all(|it| right(it) && it.revents == 0);
-            assert!(filled && memory.iter().skip(count).all(|it| it.fd == -7), "so many handles and no more");
+            assert!(
+                filled && memory.iter().skip(count).all(|it| it.fd == -7),
+                "exactly the reported number of handles is written"
+            );
         }
         got
     }

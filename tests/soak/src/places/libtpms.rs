@@ -27,7 +27,7 @@ use tss2_kit::output;
 /// The user that root becomes in order to have no rights.
 const NOBODY: u32 = 65534;
 
-/// What a fault has taken away.
+/// The part that a fault has taken away.
 enum Taken {
     Nothing,
     /// The state file.

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 use tss2_faults::{Armed, Fault, Framing, Listener, Response, Stream, readable};
 
-/// What the proxy's thread shares with its control.
+/// The state that the proxy's threads share.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) armed: Armed,
