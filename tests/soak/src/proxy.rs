@@ -14,7 +14,6 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tss2_faults::{Framing, Listener, loopback};
-use tss2_kit::server::At;
 
 /// Parses the argument of `--framing`.
 pub(crate) fn framing(argument: &str) -> Result<Framing, String> {
@@ -32,15 +31,7 @@ pub(crate) struct Proxy {
     framing: Framing,
 }
 
-/// Returns an address as an argument: a port of the loopback interface, or a path.
-fn argument(at: &At) -> String {
-    match at {
-        At::Port(port) => port.to_string(),
-        At::Path(path) => path.display().to_string(),
-    }
-}
-
-/// Parses such an argument.
+/// Parses an address: a port of the loopback interface, or a path.
 fn address(argument: &str) -> SockAddr {
     argument.parse().map_or_else(|_| SockAddr::unix(argument).unwrap(), loopback)
 }
@@ -71,18 +62,10 @@ pub(crate) fn serve(at: &str, server: &str, framing: Framing) {
 
 impl Proxy {
     /// Starts a proxy that listens at `at`, where port 0 stands for any free port, and forwards to `server`.
-    pub(crate) fn start(at: &At, server: &At, framing: Framing) -> Proxy {
+    pub(crate) fn start(at: &str, server: &str, framing: Framing) -> Proxy {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(env::current_exe().unwrap());
-        command.args([
-            "proxy",
-            "--at",
-            &argument(at),
-            "--server",
-            &argument(server),
-            "--framing",
-            &format!("{framing:?}"),
-        ]);
+        command.args(["proxy", "--at", at, "--server", server, "--framing", &format!("{framing:?}")]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (requests, replies) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         let mut proxy = Proxy { process, requests, replies: BufReader::new(replies), port: None, framing };

@@ -87,14 +87,15 @@ impl<P: Program> Network<P> {
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let route = |(number, (server, more)): (usize, &(usize, &str))| {
-            let at = channels(servers[*server].at());
             let path = dir.path().join(format!("route-{number}"));
-            let here = match &at {
-                [At::Port(_), _] => [At::Port(0), At::Port(0)],
-                [At::Path(_), _] => [At::Path(path.clone()), At::Path(path.with_extension("ctrl"))],
+            let channel = |number: u16, suffix: &str, framing| match servers[*server].at() {
+                At::Port(port) => Proxy::start("0", &(port + number).to_string(), framing),
+                At::Path(at) => {
+                    let [here, there] = [&path, at].map(|path| format!("{}{suffix}", path.display()));
+                    Proxy::start(&here, &there, framing)
+                }
             };
-            let data = Proxy::start(&here[0], &at[0], framing);
-            let control = Proxy::start(&here[1], &at[1], Framing::Word);
+            let (data, control) = (channel(0, "", framing), channel(1, ".ctrl", Framing::Word));
             let conf = match (data.port(), control.port()) {
                 (Some(data), Some(control)) => format!("host=127.0.0.1,port={data},ctrl_port={control}"),
                 _ => format!("path={}", path.display()),
@@ -106,13 +107,6 @@ impl<P: Program> Network<P> {
         let dead = servers.iter().map(|_| false).collect();
         let programs = (programs, servers[programs].name_conf());
         Network { servers, reach, dead, routes, exhausted: None, abilities, programs, _dir: dir }
-    }
-}
-
-fn channels(at: &At) -> [At; 2] {
-    match at {
-        At::Port(port) => [At::Port(*port), At::Port(port + 1)],
-        At::Path(path) => [At::Path(path.clone()), At::Path(format!("{}.ctrl", path.display()).into())],
     }
 }
 
