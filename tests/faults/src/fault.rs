@@ -7,13 +7,10 @@ use std::io::{self, Write};
 use std::thread;
 use std::time::Duration;
 
-/// The most pieces of a response. A client that does not read at the same time has room for as many in its socket.
-const PIECES: usize = 64;
-
-/// Between two pieces of a response, so that they arrive as pieces.
+/// The pause between two pieces of a response, so that they arrive as pieces.
 const BETWEEN_PIECES: Duration = Duration::from_micros(50);
 
-/// One thing that a peer does while a response is due.
+/// One step of a peer while a response is due.
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -21,8 +18,7 @@ pub enum Step {
     Next(u16),
     /// Sends the rest of the response.
     Rest,
-    /// Sends the rest of the response in pieces of this many bytes, or of more when they would be too many; 0 counts as
-    /// 1.
+    /// Sends the rest of the response in pieces of this many bytes; 0 counts as 1.
     Pieces(u16),
     /// Sends the whole response, whatever was sent before.
     Whole,
@@ -114,7 +110,7 @@ impl Response {
             Step::Rest => vec![Action::Send(self.next(usize::MAX))],
             Step::Pieces(count) => {
                 let rest = self.next(usize::MAX);
-                let pieces = rest.chunks(usize::from(*count).max(rest.len().div_ceil(PIECES)).max(1));
+                let pieces = rest.chunks(usize::from(*count).max(1));
                 pieces.flat_map(|piece| [Action::Send(piece.to_vec()), Action::Pause(BETWEEN_PIECES)]).collect()
             }
             Step::Whole => vec![Action::Send(self.packed.clone())],

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Commands and responses that contain a number, so that each response belongs to one command.
 
+use tss2_faults::{Action, Response, Step};
+
 /// Bytes of a command.
 pub const COMMAND_SIZE: usize = 14;
 
@@ -24,6 +26,16 @@ pub fn response(number: u32, size: u16) -> Vec<u8> {
     response.extend(number.to_be_bytes());
     response.extend((0..size).map(|index| index as u8 ^ number as u8));
     response
+}
+
+/// Takes a step, with at most nine pieces: the client may not read before they are all sent, and more of them would only
+/// slow the fuzzer down.
+pub fn actions(response: &mut Response, step: &Step) -> Vec<Action> {
+    let least = u16::try_from(response.unsent().len()).unwrap_or(u16::MAX) / 8;
+    match step {
+        Step::Pieces(size) => response.actions(&Step::Pieces((*size).max(least))),
+        step => response.actions(step),
+    }
 }
 
 /// Returns the size in the header of a response, if the header is whole.

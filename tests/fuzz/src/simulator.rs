@@ -2,7 +2,7 @@
 //! Exchanges with a hostile server. These hold in all of them: no call hangs; what the caller gets is what was sent for
 //! its command; no command gets the late response to another one; and when the faults are over, everything works.
 
-use crate::message::{command, is_response, response};
+use crate::message::{actions, command, is_response, response};
 use crate::peer::{Reply, Server, wait_for_arrival};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use std::ffi::CString;
@@ -251,7 +251,7 @@ impl<T: Protocol> Run<'_, T> {
     }
 
     fn step(&mut self, step: &Step, course: &mut Course) {
-        for action in course.response.actions(step) {
+        for action in actions(&mut course.response, step) {
             match action {
                 Action::Send(bytes) => {
                     self.server.write(&bytes);

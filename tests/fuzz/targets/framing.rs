@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use tcti_core::session::{Received, State};
 use tcti_core::{Error, Inheritance, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait};
 use tss2_faults::{Action, Framing, Response, Step};
-use tss2_fuzz::message::{LARGEST, command, is_tagged, response, said};
+use tss2_fuzz::message::{LARGEST, actions, command, is_tagged, response, said};
 
 #[derive(Arbitrary, Debug)]
 struct Exchange {
@@ -63,12 +63,7 @@ impl Transport for Peer {
 /// Returns the bytes of each action; a pause has none, and `None` is the end of the connection.
 fn play(exchange: &Exchange, number: u32) -> VecDeque<Option<Vec<u8>>> {
     let mut response = Response::new(Framing::Raw, response(number, size(exchange)));
-    let least = u16::try_from(response.unsent().len()).unwrap_or(u16::MAX) / 8;
-    let actions = exchange.steps.iter().flat_map(|step| match step {
-        // More pieces would only slow the fuzzer down.
-        Step::Pieces(size) => response.actions(&Step::Pieces((*size).max(least))),
-        step => response.actions(step),
-    });
+    let actions = exchange.steps.iter().flat_map(|step| actions(&mut response, step));
     let chunk = |action| match action {
         Action::Send(bytes) => Some(bytes),
         Action::Pause(_) => Some(Vec::new()),
