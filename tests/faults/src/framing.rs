@@ -49,9 +49,10 @@ impl Framing {
         }
     }
 
-    /// Reads one command. On a control channel that is whatever one read returns: clients send a code and its operands
-    /// in one piece. Fails when the connection ends, or when a simulator gets another code than that of a command.
-    pub fn read_command(self, stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    /// Reads one command; with `Raw`, a response is read in the same way. On a control channel that is whatever one
+    /// read returns: clients send a code and its operands in one piece. Fails when the connection ends, or when a
+    /// simulator gets another code than that of a command.
+    pub fn read_message(self, stream: &mut impl Read) -> io::Result<Vec<u8>> {
         if self == Framing::Word {
             let mut bytes = [0; 64];
             return match stream.read(&mut bytes)? {

@@ -96,7 +96,7 @@ impl Shared {
         }
         loop {
             wait(stream, stopped)?;
-            let command = framing.read_command(stream)?;
+            let command = framing.read_message(stream)?;
             if self.armed.take(|fault| *fault == Fault::DropCommand).is_some() {
                 return Ok(End::Close);
             }

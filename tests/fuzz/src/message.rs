@@ -28,7 +28,7 @@ pub fn response(number: u32, size: u16) -> Vec<u8> {
     response
 }
 
-/// Takes a step, with at most nine pieces: the client may not read before they are all sent, and more of them would only
+/// Takes a step, with at most fifteen pieces: the client may not read before they are all sent, and more of them would only
 /// slow the fuzzer down.
 pub fn actions(response: &mut Response, step: &Step) -> Vec<Action> {
     let least = u16::try_from(response.unsent().len()).unwrap_or(u16::MAX) / 8;

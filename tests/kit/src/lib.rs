@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Equipment of the end-to-end tests in `tests/e2e`: where the staged libraries are ([`stage`]), what a test needs
 //! ([`need`]), TPMs to talk to ([`server`], [`pty`]) and programs to do it with ([`program`], [`tools`]).
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 pub mod asynchronous;
 pub mod behind;
