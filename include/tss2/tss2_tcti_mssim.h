@@ -23,7 +23,7 @@
 #define MS_SIM_TPM_SEND_COMMAND 8
 
 /**
- * Platform command: cancels the command under way and those that follow.
+ * Platform command: cancels the command in progress and those that follow.
  */
 #define MS_SIM_CANCEL_ON 9
 
@@ -43,7 +43,7 @@
 #define MS_SIM_NV_OFF 12
 
 /**
- * On both channels: the session ends, without a reply. Not for `tcti_platform_command`.
+ * On both channels: ends the session; there is no reply. Not for `tcti_platform_command`.
  */
 #define TPM_SESSION_END 20
 

@@ -9,12 +9,12 @@
 #include "tss2_tcti.h"
 
 /**
- * Sleeps so many milliseconds.
+ * Sleeps for `milliseconds`.
  */
 typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SLEEP_MS_FUNC)(void *user_data, int milliseconds);
 
 /**
- * Starts the one timer there is, which expires in so many milliseconds; an earlier start is forgotten.
+ * Starts the only timer, which expires after `milliseconds`; this replaces an earlier start.
  */
 typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_START_TIMEOUT_FUNC)(void *user_data, int milliseconds);
 
@@ -24,18 +24,18 @@ typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_START_TIMEOUT_FUNC)(void *user_d
 typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_TIMEOUT_EXPIRED_FUNC)(void *user_data, bool *result);
 
 /**
- * Takes the bus and selects the TPM, which stays selected over several transfers.
+ * Acquires the bus and selects the TPM, which stays selected during several transfers.
  */
 typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_ACQUIRE_FUNC)(void *user_data);
 
 /**
- * Deselects the TPM and gives the bus back.
+ * Deselects the TPM and releases the bus.
  */
 typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_RELEASE_FUNC)(void *user_data);
 
 /**
- * Shifts `cnt` bytes, 1 to 68, out of `data_out` while `data_in` is filled. One of both may be NULL: zeroes go out, or
- * nobody wants what comes in.
+ * Shifts `cnt` bytes, 1 to 68, out of `data_out` and into `data_in` at the same time. One of them may be NULL: then zeroes
+ * are sent, or the received bytes are dropped.
  */
 typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC)(void *user_data,
                                                                    const void *data_out,
@@ -48,12 +48,12 @@ typedef TSS2_RC (*TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC)(void *user_da
 typedef void (*TSS2_TCTI_SPI_HELPER_PLATFORM_FINALIZE)(void *user_data);
 
 /**
- * The functions of the program. Each gets `user_data` and answers `TSS2_RC_SUCCESS`, or anything else for an error,
- * which ends the command.
+ * The functions of the program. Each receives `user_data` and returns `TSS2_RC_SUCCESS`, or any other code for an error,
+ * which fails the command.
  *
- * `spi_acquire` and `spi_release` are both there or both NULL. With them the TPM may insert wait states: header, wait
- * states and data are transfers of their own between the two. Without them each transfer is a whole transaction, and
- * the TPM must insert no wait states. `finalize` may be NULL; all else is required.
+ * `spi_acquire` and `spi_release` are both present or both NULL. With them the TPM may insert wait states: header, wait
+ * states and data are separate transfers between the two calls. Without them each transfer is a complete transaction, and
+ * the TPM must not insert wait states. `finalize` may be NULL; all other functions are required.
  */
 typedef struct TSS2_TCTI_SPI_HELPER_PLATFORM {
   /**
@@ -69,7 +69,7 @@ typedef struct TSS2_TCTI_SPI_HELPER_PLATFORM {
    */
   TSS2_TCTI_SPI_HELPER_PLATFORM_START_TIMEOUT_FUNC start_timeout;
   /**
-   * Looks at the timer.
+   * Checks the timer.
    */
   TSS2_TCTI_SPI_HELPER_PLATFORM_TIMEOUT_EXPIRED_FUNC timeout_expired;
   /**
@@ -85,7 +85,7 @@ typedef struct TSS2_TCTI_SPI_HELPER_PLATFORM {
    */
   TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC spi_transfer;
   /**
-   * Called once, in Finalize; not when Init fails. Or NULL.
+   * Called once, in Finalize, but not when Init fails; or NULL.
    */
   TSS2_TCTI_SPI_HELPER_PLATFORM_FINALIZE finalize;
 } TSS2_TCTI_SPI_HELPER_PLATFORM;

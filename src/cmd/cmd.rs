@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command as a transport: TPM commands go to its standard input, responses come from its standard output.
+//! The transport [`Cmd`] runs a command: it writes TPM commands to the command's standard input and reads responses from
+//! its standard output.
 
-mod lifeline;
-mod place;
+mod hangup;
 mod process;
+mod resync;
 mod sys;
 
-use process::{HASTE, PATIENCE, Process, WRITE_TIMEOUT};
+use process::{EXIT_TIMEOUT, Process, SHORT_EXIT_TIMEOUT, WRITE_TIMEOUT};
 use std::io;
 use std::mem;
 use std::path::PathBuf;
@@ -21,27 +22,27 @@ use tcti_core::{
 pub struct Cmd {
     command: PathBuf,
     process: Option<Process>,
-    /// Whether the process was started in place of another one.
+    /// Whether the process has replaced an earlier one since `took_own_connection` was last called.
     took_own_connection: bool,
 }
 
 impl Cmd {
-    fn end(&mut self, patience: Duration) {
+    fn terminate(&mut self, timeout: Duration) {
         if let Some(process) = self.process.take() {
-            process.stop(patience);
+            process.terminate(timeout);
         }
     }
 
-    /// Closes its input, and ends it with the last process that has it.
-    fn leave(&mut self, haste: Duration) {
+    /// Closes the command's input, and terminates the command if no other process uses it.
+    fn release(&mut self, hangup_timeout: Duration) {
         if let Some(process) = self.process.take() {
-            process.leave(haste, PATIENCE);
+            process.release(hangup_timeout, EXIT_TIMEOUT);
         }
     }
 
-    /// Starts the command in place of one that ended.
+    /// Starts the command, in place of the previous process if there is one.
     fn start(&mut self) -> Result<()> {
-        self.end(HASTE);
+        self.terminate(SHORT_EXIT_TIMEOUT);
         let process = Process::spawn(&self.command).map_err(|error| {
             fail!(ReturnCode::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
         })?;
@@ -50,11 +51,11 @@ impl Cmd {
         Ok(())
     }
 
-    /// Starts a command anew that ended between two TPM commands, as ssh does when its connection is idle, and sends it
-    /// what its predecessor has not read. `false` when that is not how it ended.
-    fn revive(&mut self) -> Result<bool> {
-        let ended = self.process.as_ref().filter(|process| process.has_answered);
-        let Some(command) = ended.and_then(Process::unread) else { return Ok(false) };
+    /// Restarts a command that exited between two TPM commands, as ssh does when its connection is idle, and sends it the
+    /// TPM command that its predecessor did not read. Returns `false` if the command exited at another point.
+    fn restart_if_idle(&mut self) -> Result<bool> {
+        let exited = self.process.as_ref().filter(|process| process.has_answered);
+        let Some(command) = exited.and_then(Process::take_unread) else { return Ok(false) };
         self.start()?;
         self.write(&command)?;
         Ok(true)
@@ -64,17 +65,17 @@ impl Cmd {
         let Some(process) = &mut self.process else { return Err(ReturnCode::IO_ERROR.into()) };
         process.write(command).map_err(|error| {
             let reason = match error.kind() {
-                io::ErrorKind::TimedOut => format!("it does not read, for {} s", WRITE_TIMEOUT.as_secs()),
+                io::ErrorKind::TimedOut => format!("it has not read its input for {} s", WRITE_TIMEOUT.as_secs()),
                 _ => error.to_string(),
             };
             fail!(ReturnCode::IO_ERROR, "cannot send to the command \"{}\": {reason}", self.command.display())
         })
     }
 
-    /// The error of a command that ended before its answer did.
-    fn died(&mut self, rx: &RxBuf, deadline: &Deadline) -> Error {
-        let patience = deadline.remaining().map_or(PATIENCE, |left| left.clamp(HASTE, PATIENCE));
-        let status = self.process.as_mut().and_then(|process| process.ended(patience));
+    /// Makes the error for an output that ends before the response does.
+    fn output_ended(&mut self, rx: &RxBuf, deadline: &Deadline) -> Error {
+        let timeout = deadline.remaining().map_or(EXIT_TIMEOUT, |left| left.clamp(SHORT_EXIT_TIMEOUT, EXIT_TIMEOUT));
+        let status = self.process.as_mut().and_then(|process| process.wait(timeout));
         let how = match status {
             Some(Some(status)) => format!("ended ({status})"),
             Some(None) => "ended".to_owned(),
@@ -94,15 +95,15 @@ impl Cmd {
     }
 }
 
-/// Also in a process that got no last turn: whether it is the last that can write to the command is seen at the pipe.
+/// Releases the command even where `close` was not called: the pipe tells whether other processes still use it.
 impl Drop for Cmd {
     fn drop(&mut self) {
-        self.leave(Duration::ZERO);
+        self.release(Duration::ZERO);
     }
 }
 
 impl Module for Cmd {
-    /// That of the C module, which is also mssim's.
+    /// The magic of the C module, which is also that of mssim.
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
     const IDENTITY: u64 = 0x8a51_6fd0_2b7c_93e4;
 }
@@ -121,7 +122,7 @@ impl Open for Cmd {
 
 impl Transport for Cmd {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        // What it printed unasked would be taken for the response.
+        // Unsolicited output would be taken for the response.
         if self.process.as_ref().is_some_and(|process| !process.is_quiet()) {
             self.abandon();
         }
@@ -138,8 +139,8 @@ impl Transport for Cmd {
             match process.read(rx, &deadline)? {
                 Arrival::Bytes => {}
                 Arrival::Nothing => return Ok(Progress::Pending),
-                Arrival::End if rx.is_empty() && self.revive()? => {}
-                Arrival::End => return Err(self.died(rx, &deadline)),
+                Arrival::End if rx.is_empty() && self.restart_if_idle()? => {}
+                Arrival::End => return Err(self.output_ended(rx, &deadline)),
             }
         }
         if let Some(process) = &mut self.process {
@@ -150,7 +151,7 @@ impl Transport for Cmd {
     }
 
     fn abandon(&mut self) {
-        self.end(HASTE);
+        self.terminate(SHORT_EXIT_TIMEOUT);
     }
 
     fn after_fork(&mut self, inheritance: Inheritance) {
@@ -166,34 +167,34 @@ impl Transport for Cmd {
         true
     }
 
-    /// Of the processes that shared a command which ended each starts one for itself.
+    /// Returns whether the command was restarted: when a shared command exits, each process starts its own.
     fn took_own_connection(&mut self) -> bool {
         mem::take(&mut self.took_own_connection)
     }
 
-    fn resume(&mut self, before: LastExchange) -> Result<()> {
-        let in_step = match before {
+    fn resume(&mut self, last: LastExchange) -> Result<()> {
+        let in_sync = match last {
             LastExchange::Ours | LastExchange::Theirs => true,
-            LastExchange::Interrupted => self.process.as_mut().is_none_or(place::find),
+            LastExchange::Interrupted => self.process.as_mut().is_none_or(resync::resync),
         };
-        if !in_step {
+        if !in_sync {
             log::warn!(
-                "a TPM command broke off, and what its process left of it cannot be told from other responses. The command \
-                 \"{}\" is started again; what was loaded through it may be lost",
+                "a TPM command was interrupted, and its response cannot be told from later ones. The command \"{}\" is \
+                 restarted; keys and sessions loaded through it may be lost",
                 self.command.display()
             );
-            self.end(HASTE);
+            self.terminate(SHORT_EXIT_TIMEOUT);
         }
         Ok(())
     }
 
-    /// A process that is being forked has a copy of its input until its exec.
-    fn close(&mut self, company: Sharing) {
-        self.leave(if company == Sharing::Exclusive { HASTE } else { Duration::ZERO });
+    /// Waits a little for the pipe to hang up: a program that the host starts has a copy of it between fork and exec.
+    fn close(&mut self, sharing: Sharing) {
+        self.release(if sharing == Sharing::Exclusive { SHORT_EXIT_TIMEOUT } else { Duration::ZERO });
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|cmd| Ok(cmd.process.iter().map(Process::watched).collect()));
+        Some(|cmd| Ok(cmd.process.iter().map(Process::poll_handle).collect()));
 }
 
 #[cfg(test)]

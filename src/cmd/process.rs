@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A running command: [`Process::spawn`]. We hold the reading end of its input too: a pipe that has a reader raises no
-//! SIGPIPE, that the command ended is seen at its output, and at the reading end that nobody can write any more.
+//! A running command: [`Process::spawn`]. We keep the read end of its input open too. A pipe with a reader raises no
+//! SIGPIPE; the exit of the command shows as end of file on its output, and the read end shows when the last writer is
+//! gone.
 #![forbid(unsafe_code)]
 
-use super::lifeline::Lifeline;
+use super::hangup::HangupPipe;
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe2, read, write};
 use rustix::io::ioctl_fionread;
-use rustix::pipe::{SpliceFlags, splice};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -21,11 +21,11 @@ use tcti_core::io::Arrival;
 use tcti_core::io::{above_stdio, wait_for};
 use tcti_core::{Deadline, Result, ReturnCode, RxBuf, fail};
 
-/// How long a command may take to end by itself after its input was closed, and again after SIGTERM.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a command may take to exit after its input was closed, and again after SIGTERM.
+pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The same where the caller is in the middle of an exchange.
-pub(crate) const HASTE: Duration = Duration::from_millis(20);
+/// The same while the caller is waiting for a command to be sent.
+pub(crate) const SHORT_EXIT_TIMEOUT: Duration = Duration::from_millis(20);
 
 /// How long a command may leave its input unread.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,24 +33,24 @@ pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A running command.
 pub(crate) struct Process {
     child: Child,
-    /// Becomes readable when the command has ended. Absent before Linux 5.3, and where the system denies it.
+    /// Becomes readable when the command has exited. Absent before Linux 5.3, and where the system denies it.
     pidfd: Option<OwnedFd>,
-    /// Closed first when the command is to end.
+    /// Closed first to stop the command.
     stdin: Option<Stdin>,
     stdout: OwnedFd,
-    /// Ends it with the last process that has it.
-    _lifeline: Lifeline,
-    /// Whether it has given a response: then it is no command that cannot work at all.
+    /// Terminates the command when the last process that uses it is gone.
+    _hangup: HangupPipe,
+    /// Whether a response has been read: the command works, and is restarted if it exits while idle.
     pub(crate) has_answered: bool,
-    /// Bytes of the TPM command under way; 0 when there is none.
+    /// Size in bytes of the TPM command in progress, or 0.
     pub(crate) sent: usize,
 }
 
 /// The pipe to a command.
 struct Stdin {
-    /// Does not block, so that a command that does not read is noticed.
+    /// Non-blocking, so that a command that does not read its input is noticed.
     writer: OwnedFd,
-    /// Keeps SIGPIPE away, and tells what a command that ended has not read.
+    /// Prevents SIGPIPE, and holds what a command has not read when it exits.
     reader: OwnedFd,
 }
 
@@ -60,7 +60,7 @@ impl Process {
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC)?;
         let (writer, reader, stdout) = (above_stdio(writer)?, stdin.try_clone()?, above_stdio(stdout)?);
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let (lifeline, end) = Lifeline::new()?;
+        let (hangup, read_end) = HangupPipe::new()?;
         let child = Command::new("/bin/sh")
             .arg0("sh")
             .arg("-c")
@@ -69,12 +69,12 @@ impl Process {
             .stdout(Stdio::from(output))
             .spawn()?;
         if let Some(pid) = pid(&child) {
-            end.tie(pid);
+            read_end.signal(pid);
         }
         let pidfd = pid(&child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let pidfd = pidfd.map(above_stdio).transpose()?;
         let stdin = Some(Stdin { writer, reader });
-        Ok(Process { child, pidfd, stdin, stdout, _lifeline: lifeline, has_answered: false, sent: 0 })
+        Ok(Process { child, pidfd, stdin, stdout, _hangup: hangup, has_answered: false, sent: 0 })
     }
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -85,29 +85,29 @@ impl Process {
             match write(&stdin.writer, bytes) {
                 Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => self.await_room(stdin, &deadline)?,
+                Err(Errno::EAGAIN) => self.wait_until_writable(stdin, &deadline)?,
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
     }
 
-    /// Waits until the command reads on. One that has ended never will, and the pipe does not say so, since we hold its
-    /// reading end; that of its output has.
-    fn await_room(&self, stdin: &Stdin, deadline: &Deadline) -> io::Result<()> {
-        let room = PollFd::new(stdin.writer.as_fd(), PollFlags::POLLOUT);
+    /// Waits until the command reads more of its input. If it has exited, the pipe does not report that, since we hold its
+    /// read end; the pipe from its output does.
+    fn wait_until_writable(&self, stdin: &Stdin, deadline: &Deadline) -> io::Result<()> {
+        let input = PollFd::new(stdin.writer.as_fd(), PollFlags::POLLOUT);
         let output = PollFd::new(self.stdout.as_fd(), PollFlags::empty());
-        let mut ends = [room, output];
-        match poll(&mut ends, deadline.poll_timeout()) {
+        let mut fds = [input, output];
+        match poll(&mut fds, deadline.poll_timeout()) {
             Ok(0) if deadline.has_passed() => Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) if matches!(ends, [_, output] if output.any() == Some(true)) => Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(_) if matches!(fds, [_, output] if output.any() == Some(true)) => Err(io::ErrorKind::BrokenPipe.into()),
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The TPM command that was sent last, when nobody has read a byte of it.
-    pub(crate) fn unread(&self) -> Option<Vec<u8>> {
+    /// Takes the last TPM command back out of the pipe, if nobody has read a byte of it.
+    pub(crate) fn take_unread(&self) -> Option<Vec<u8>> {
         let stdin = self.stdin.as_ref()?;
         if u64::try_from(self.sent) != Ok(ioctl_fionread(&stdin.reader).ok()?) {
             return None;
@@ -115,21 +115,21 @@ impl Process {
         let mut command = Vec::new();
         command.try_reserve_exact(self.sent).ok()?;
         command.resize(self.sent, 0);
-        // The pipe itself would block when somebody else has read it meanwhile, whom the command has left behind.
+        // A read from the pipe itself would block if a process that the command left behind has emptied it meanwhile.
         let (ours, taken) = pipe2(OFlag::O_CLOEXEC).ok()?;
-        let claimed = splice(&stdin.reader, None, &taken, None, self.sent, SpliceFlags::NONBLOCK).ok()?;
+        let claimed = splice(&stdin.reader, None, &taken, None, self.sent, SpliceFFlags::SPLICE_F_NONBLOCK).ok()?;
         (claimed == self.sent && read(&ours, &mut command).ok()? == self.sent).then_some(command)
     }
 
-    /// Whether nothing waits to be read.
+    /// Returns whether no bytes are waiting to be read.
     pub(crate) fn is_quiet(&self) -> bool {
         ioctl_fionread(&self.stdout).is_ok_and(|waiting| waiting == 0)
     }
 
-    /// Adds what one read gives to `rx`.
+    /// Adds the bytes of one read(2) to `rx`.
     pub(crate) fn read(&self, rx: &mut RxBuf, deadline: &Deadline) -> Result<Arrival> {
         loop {
-            // The pipe itself waits where the caller does, which saves the poll.
+            // The read blocks if the caller may wait forever, which saves the poll.
             if !matches!(deadline, Deadline::Never) && !wait_for(self.stdout.as_fd(), PollFlags::POLLIN, deadline)? {
                 return Ok(Arrival::Nothing);
             }
@@ -144,26 +144,26 @@ impl Process {
         }
     }
 
-    /// Takes what is there, as much as there is room for; how much that is. `None` when nothing comes in time.
-    pub(crate) fn take(&self, room: &mut [u8], deadline: &Deadline) -> Option<usize> {
+    /// Reads what has arrived into `buffer`, and returns the number of bytes; `None` if nothing arrives in time.
+    pub(crate) fn read_some(&self, buffer: &mut [u8], deadline: &Deadline) -> Option<usize> {
         loop {
-            wait_for(self.stdout.as_fd(), PollFlags::POLLIN, deadline).ok().filter(|came| *came)?;
-            match read(&self.stdout, room) {
+            wait_for(self.stdout.as_fd(), PollFlags::POLLIN, deadline).ok().filter(|is_ready| *is_ready)?;
+            match read(&self.stdout, buffer) {
                 Err(Errno::EINTR) => {}
-                taken => return taken.ok().filter(|count| *count > 0),
+                result => return result.ok().filter(|count| *count > 0),
             }
         }
     }
 
-    /// What to poll for a response.
-    pub(crate) fn watched(&self) -> RawFd {
+    /// Returns the file descriptor that becomes readable when a response arrives.
+    pub(crate) fn poll_handle(&self) -> RawFd {
         self.stdout.as_raw_fd()
     }
 
-    /// How the command ended, when it does so in time; `None` in the inner place when that is another process's to know:
-    /// the one that started it, or the host program, which reaped it.
-    pub(crate) fn ended(&mut self, within: Duration) -> Option<Option<ExitStatus>> {
-        let deadline = Deadline::within(within);
+    /// Waits for the command to exit. Returns `None` if it is still running after `timeout`, and `Some(None)` if it has
+    /// exited with a status that only another process knows: the one that started it, or the host program that reaped it.
+    pub(crate) fn wait(&mut self, timeout: Duration) -> Option<Option<ExitStatus>> {
+        let deadline = Deadline::within(timeout);
         loop {
             match (self.child.try_wait(), &self.pidfd) {
                 (Ok(Some(status)), _) => return Some(Some(status)),
@@ -175,7 +175,7 @@ impl Process {
                 (Ok(None), Some(pidfd)) => {
                     wait_for(pidfd.as_fd(), PollFlags::POLLIN, &deadline).ok()?;
                 }
-                // Nothing tells: wait(2) knows no time-out. So this asks, a thousand times a second.
+                // wait(2) has no time-out, so this polls once per millisecond.
                 (Ok(None), None) => {
                     let _ = poll(&mut [], PollTimeout::from(1_u8));
                 }
@@ -183,36 +183,37 @@ impl Process {
         }
     }
 
-    /// Ends the command, for every process that has it: its input closes, which ends any well-behaved one, then SIGTERM,
-    /// then SIGKILL. One that has had no TPM command may not have begun, and has nothing to end well: it gets SIGTERM at once,
-    /// as from the C module.
-    pub(crate) fn stop(mut self, patience: Duration) {
+    /// Terminates the command, for every process that uses it: closes its input, at which a well-behaved command exits,
+    /// then sends SIGTERM, then SIGKILL, and waits `timeout` after each. A command that was never sent a TPM command may
+    /// not read its input yet, and has nothing to finish: it gets SIGTERM at once, as from the C module.
+    pub(crate) fn terminate(mut self, timeout: Duration) {
         self.stdin = None;
         let was_used = self.has_answered || self.sent > 0;
         for signal in [Signal::TERM, Signal::KILL] {
-            let is_hurried = signal == Signal::TERM && !was_used;
-            if self.ended(if is_hurried { Duration::ZERO } else { patience }).is_some() {
+            let at_once = signal == Signal::TERM && !was_used;
+            if self.wait(if at_once { Duration::ZERO } else { timeout }).is_some() {
                 return;
             }
-            // It fails when the process is gone, which is what is wanted.
+            // An error means that the process has exited.
             let _ = match (&self.pidfd, pid(&self.child)) {
                 (Some(pidfd), _) => pidfd_send_signal(pidfd, signal),
-                (None, Some(pid)) => kill_process(pid, signal), // ours, and not reaped
+                (None, Some(pid)) => kill_process(pid, signal), // our child, and not reaped yet
                 (None, None) => return,
             };
         }
-        self.ended(patience);
+        self.wait(timeout);
     }
 
-    /// Closes its input, and ends the command unless another process can still write to it, `haste` from now.
-    pub(crate) fn leave(mut self, haste: Duration, patience: Duration) {
+    /// Closes the input of the command, and terminates it unless another process still has the input open after
+    /// `hangup_timeout`.
+    pub(crate) fn release(mut self, hangup_timeout: Duration, exit_timeout: Duration) {
         let reader = self.stdin.take().map(|Stdin { reader, .. }| reader);
-        // A pipe that nobody can write to hangs up (poll(2)).
+        // poll(2) reports POLLHUP once no write end is open.
         let is_last = reader.is_none_or(|reader| {
-            wait_for(reader.as_fd(), PollFlags::empty(), &Deadline::within(haste)).unwrap_or(true)
+            wait_for(reader.as_fd(), PollFlags::empty(), &Deadline::within(hangup_timeout)).unwrap_or(true)
         });
         if is_last {
-            self.stop(patience);
+            self.terminate(exit_timeout);
         }
     }
 }
@@ -223,11 +224,11 @@ fn pid(child: &Child) -> Option<Pid> {
 
 #[cfg(test)]
 impl Process {
-    /// One that has ended, with other pipes.
-    pub(crate) fn over(writer: OwnedFd, reader: OwnedFd, stdout: OwnedFd) -> io::Result<Process> {
+    /// Returns a process that has exited, with these pipes in place of its own.
+    pub(crate) fn with_pipes(writer: OwnedFd, reader: OwnedFd, stdout: OwnedFd) -> io::Result<Process> {
         let child = Command::new("true").spawn()?;
-        let (lifeline, _) = Lifeline::new()?;
+        let (hangup, _) = HangupPipe::new()?;
         let stdin = Some(Stdin { writer, reader });
-        Ok(Process { child, pidfd: None, stdin, stdout, _lifeline: lifeline, has_answered: false, sent: 0 })
+        Ok(Process { child, pidfd: None, stdin, stdout, _hangup: hangup, has_answered: false, sent: 0 })
     }
 }

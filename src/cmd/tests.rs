@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport with real shells.
+//! Tests of the transport with real shells.
 
-mod lifeline;
+mod hangup;
 
 use super::*;
 use nix::fcntl::OFlag;
@@ -22,12 +22,12 @@ fn open(command: &str) -> Session<Cmd> {
     Session::new(Cmd::open(Conf::new(Some(&CString::new(command).unwrap()))).unwrap())
 }
 
-/// A shell command that reads one TPM command and then does `then`.
+/// Returns a shell command that reads one TPM command and then runs `then`.
 fn after_command(then: &str) -> String {
     format!("head -c {} >/dev/null; {then}", GET_RANDOM.len())
 }
 
-/// A shell command that prints these bytes.
+/// Returns a shell command that prints these bytes.
 fn print(bytes: &[u8]) -> String {
     let octal: String = bytes.iter().map(|byte| format!("\\{byte:03o}")).collect();
     format!("printf '{octal}'")
@@ -42,7 +42,7 @@ fn run(session: &mut Session<Cmd>) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn commands_and_responses_go_through_the_streams() {
+fn commands_and_responses_pass_through_the_standard_streams() {
     let once = after_command(&print(OK));
     let mut session = open(&format!("for i in 1 2 3; do {once}; done"));
     for _ in 0..3 {
@@ -51,12 +51,12 @@ fn commands_and_responses_go_through_the_streams() {
 }
 
 #[test]
-fn without_a_command_it_is_a_bad_value() {
+fn a_missing_configuration_string_is_a_bad_value() {
     assert_eq!(Cmd::open(Conf::new(None)).err(), Some(ReturnCode::BAD_VALUE.into()));
 }
 
 #[test]
-fn a_command_that_ends_is_an_error_and_starts_anew() {
+fn a_command_that_exits_is_an_error_and_is_restarted() {
     let dir = tempfile::tempdir().unwrap();
     let mark = dir.path().join("mark");
     let command = after_command(&format!(
@@ -70,17 +70,17 @@ fn a_command_that_ends_is_an_error_and_starts_anew() {
 }
 
 #[test]
-fn a_command_that_ends_while_it_is_sent_something_is_noticed_at_once() {
+fn a_command_that_exits_during_a_write_is_noticed_at_once() {
     let mut command = vec![0; 1 << 20];
     command[..6].copy_from_slice(&[0x80, 0x01, 0, 0x10, 0, 0]);
-    let mut session = open("head -c 100000 >/dev/null"); // more than a pipe holds is left
+    let mut session = open("head -c 100000 >/dev/null"); // the rest is more than a pipe holds
     let since = Instant::now();
     assert_eq!(session.transmit(&command), Err(ReturnCode::IO_ERROR.into()));
     assert!(since.elapsed() < WRITE_TIMEOUT / 2);
 }
 
 #[test]
-fn a_command_that_ended_between_two_starts_anew_unnoticed() {
+fn a_command_that_exited_while_idle_is_restarted() {
     let mut session = open(&after_command(&print(OK)));
     for _ in 0..3 {
         assert_eq!(run(&mut session).unwrap(), OK);
@@ -88,7 +88,7 @@ fn a_command_that_ended_between_two_starts_anew_unnoticed() {
 }
 
 #[test]
-fn what_a_command_has_read_is_not_sent_again() {
+fn a_tpm_command_that_was_read_is_not_sent_again() {
     let dir = tempfile::tempdir().unwrap();
     let seen = dir.path().join("seen");
     let once = after_command(&print(OK));
@@ -100,7 +100,7 @@ fn what_a_command_has_read_is_not_sent_again() {
 }
 
 #[test]
-fn what_is_printed_unasked_never_meets_a_command() {
+fn unsolicited_output_is_never_taken_for_a_response() {
     let dir = tempfile::tempdir().unwrap();
     let (go, done) = (dir.path().join("go"), dir.path().join("done"));
     let mut late = OK.to_vec();
@@ -118,16 +118,16 @@ fn what_is_printed_unasked_never_meets_a_command() {
 }
 
 #[test]
-fn a_receive_that_may_not_wait_does_not() {
+fn receive_with_timeout_0_does_not_wait() {
     let mut session = open(&after_command("trap '' TERM; exec >&- 2>&-; exec sleep 600"));
     session.transmit(GET_RANDOM).unwrap();
     let start = Instant::now();
     while session.receive(None, Wait::Millis(0)) == Err(ReturnCode::TRY_AGAIN.into()) {}
-    assert!(start.elapsed() < PATIENCE);
+    assert!(start.elapsed() < EXIT_TIMEOUT);
 }
 
 #[test]
-fn an_end_at_any_offset_is_an_error() {
+fn an_end_of_output_at_any_offset_is_an_error() {
     for cut in [0, 1, 9, 10, 19] {
         assert_eq!(run(&mut open(&after_command(&print(&OK[..cut])))), Err(ReturnCode::IO_ERROR.into()), "{cut}");
     }
@@ -139,7 +139,7 @@ fn a_missing_program_is_an_error() {
 }
 
 #[test]
-fn what_is_no_response_costs_one_command() {
+fn a_malformed_response_costs_one_command() {
     for bytes in malformed().iter().filter(|bytes| bytes.len() < 100) {
         let dir = tempfile::tempdir().unwrap();
         let mark = dir.path().join("mark");
@@ -160,7 +160,7 @@ fn a_banner_is_malformed() {
 }
 
 #[test]
-fn a_timeout_loses_nothing() {
+fn a_timeout_loses_no_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("go");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -174,16 +174,16 @@ fn a_timeout_loses_nothing() {
 }
 
 #[test]
-fn a_command_that_will_not_end_is_killed() {
+fn a_command_that_ignores_sigterm_is_killed() {
     let session = open("trap '' TERM; exec sleep 600 2>/dev/null");
     let start = Instant::now();
     drop(session);
-    assert!(start.elapsed() < PATIENCE * 4);
+    assert!(start.elapsed() < EXIT_TIMEOUT * 4);
 }
 
-/// A shell command that serves until its input ends, and notes that it was started and that it ended, where it does not notice
-/// the end in the second that it has on a busy machine, too. What it does for a
-/// command that a TPM knows is `other`, which may ask for `random $n`, as many bytes as were wanted.
+/// Returns a shell command that answers commands until its input ends. It appends a line to the file `started` when it
+/// starts, and to `ended` when it exits, also by SIGTERM, which it gets if a busy machine takes longer than the time-out.
+/// It runs `other` for each command with a known command code; `random $n` there returns the requested random bytes.
 fn server(dir: &Path, other: &str) -> String {
     let (dir, unknown, head) = (dir.display(), print(UNKNOWN), r"\200\001\000\000\000\\$(printf %03o $(($1 + 12)))");
     format!(
@@ -199,17 +199,18 @@ fn server(dir: &Path, other: &str) -> String {
     )
 }
 
-/// What a TPM does.
+/// Answers as a TPM does.
 const RANDOM: &str = "random $n";
 
-/// TPM_RC_COMMAND_CODE.
+/// A response with TPM_RC_COMMAND_CODE.
 const UNKNOWN: &[u8] = &[0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x43];
 
 fn lines(path: &Path) -> usize {
     std::fs::read_to_string(path).unwrap_or_default().lines().count()
 }
 
-/// Processes that other tests of this program have forked meanwhile have copies of its pipes, until they end.
+/// Waits until the file has `count` lines. It may take a while: processes that other tests have forked meanwhile hold
+/// copies of the pipes until they exit.
 fn wait_for_lines(path: &Path, count: usize) {
     let since = Instant::now();
     while lines(path) != count {
@@ -219,7 +220,7 @@ fn wait_for_lines(path: &Path, count: usize) {
 }
 
 #[test]
-fn a_child_process_goes_on_with_the_command_and_the_last_one_ends_it() {
+fn a_forked_child_shares_the_command_and_the_last_process_terminates_it() {
     let dir = tempfile::tempdir().unwrap();
     let (begin, end) = (dir.path().join("go"), dir.path().join("end"));
     for fifo in [&begin, &end] {
@@ -228,7 +229,7 @@ fn a_child_process_goes_on_with_the_command_and_the_last_one_ends_it() {
     let mut session = Some(open(&server(dir.path(), RANDOM)));
     assert_eq!(run(session.as_mut().unwrap()).unwrap(), OK);
     let child = Forked::asks(|| {
-        let mut session = session.take().unwrap(); // it finalizes
+        let mut session = session.take().unwrap(); // finalized by the drop
         let mut used = session.enter().is_ok() && run(&mut session).unwrap() == OK;
         std::fs::write(&begin, "").unwrap();
         std::fs::read(&end).unwrap();
@@ -239,15 +240,15 @@ fn a_child_process_goes_on_with_the_command_and_the_last_one_ends_it() {
     assert_eq!(run(session.as_mut().unwrap()).unwrap(), OK);
     let since = Instant::now();
     drop(session);
-    assert!(since.elapsed() < PATIENCE, "it waits for no end");
+    assert!(since.elapsed() < EXIT_TIMEOUT, "a drop does not wait for the command to exit");
     assert_eq!(lines(&dir.path().join("ended")), 0);
     std::fs::write(&end, "").unwrap();
     assert_eq!(child.status(), Some(0));
     assert_eq!(lines(&dir.path().join("started")), 1);
-    wait_for_lines(&dir.path().join("ended"), 1); // with the last process
+    wait_for_lines(&dir.path().join("ended"), 1); // together with the last process
 }
 
-/// A process that dies in its turn, after it has done this.
+/// Forks a process that does `work` in its turn and dies.
 fn dies_after(session: &mut Session<Cmd>, work: impl FnOnce(&mut Cmd)) {
     let child = Forked::asks(|| {
         session.enter().unwrap();
@@ -268,7 +269,7 @@ fn receive(cmd: &mut Cmd) -> Vec<u8> {
 }
 
 #[test]
-fn wherever_a_process_died_in_an_exchange_the_command_goes_on() {
+fn the_command_survives_a_process_that_dies_at_any_point_of_an_exchange() {
     let dir = tempfile::tempdir().unwrap();
     let mut session = open(&server(dir.path(), RANDOM));
     for _ in 0..2 {
@@ -285,19 +286,19 @@ fn wherever_a_process_died_in_an_exchange_the_command_goes_on() {
         });
         assert_eq!(run(&mut session).unwrap(), OK);
         dies_after(&mut session, |cmd| {
-            cmd.send(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0]).unwrap(); // also an unknown one
+            cmd.send(&[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0, 0, 0, 0]).unwrap(); // an unknown command code
         });
         assert_eq!(run(&mut session).unwrap(), OK);
-        // In the search for the place, and before it has ended.
+        // During a resynchronisation, twice in a row.
         for _ in 0..2 {
-            let marks: Vec<u8> = (1..9).flat_map(|n| [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, n]).collect();
-            dies_after(&mut session, |cmd| cmd.process.as_mut().unwrap().write(&marks).unwrap());
+            let markers: Vec<u8> = (1..9).flat_map(|n| [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, n]).collect();
+            dies_after(&mut session, |cmd| cmd.process.as_mut().unwrap().write(&markers).unwrap());
         }
         assert_eq!(run(&mut session).unwrap(), OK);
         // In the middle of a response.
         dies_after(&mut session, |cmd| {
             cmd.send(GET_RANDOM).unwrap();
-            cmd.process.as_ref().unwrap().take(&mut [0; 5], &Deadline::Never).unwrap();
+            cmd.process.as_ref().unwrap().read_some(&mut [0; 5], &Deadline::Never).unwrap();
         });
         assert_eq!(run(&mut session).unwrap(), OK);
     }
@@ -305,23 +306,23 @@ fn wherever_a_process_died_in_an_exchange_the_command_goes_on() {
 }
 
 #[test]
-fn a_command_of_its_own_waits_for_no_turn_of_another() {
-    let mut session = open(&after_command(&print(OK))); // it ends with its first response
+fn a_process_with_its_own_command_does_not_wait_for_turns() {
+    let mut session = open(&after_command(&print(OK))); // exits after its first response
     let elsewhere = session.elsewhere().unwrap();
     session.set_patience(Duration::from_millis(10));
     assert_eq!(run(&mut session).unwrap(), OK);
     let turn = elsewhere.begin();
     assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into()));
     drop(turn);
-    session.set_patience(turns::PATIENCE); // a process that another test has forked may have the lock still
-    assert_eq!(run(&mut session).unwrap(), OK, "by another process");
+    session.set_patience(turns::PATIENCE); // a process that another test has forked may still hold the lock
+    assert_eq!(run(&mut session).unwrap(), OK, "answered by a new process");
     session.set_patience(Duration::from_millis(10));
     let _turn = elsewhere.begin();
     assert_eq!(run(&mut session).unwrap(), OK);
 }
 
 #[test]
-fn where_the_place_is_not_found_the_command_is_started_again() {
+fn a_command_that_cannot_be_resynchronised_is_restarted() {
     for other in [b"Password: ", UNKNOWN] {
         let dir = tempfile::tempdir().unwrap();
         let mut session = open(&server(dir.path(), &print(other)));
@@ -331,7 +332,7 @@ fn where_the_place_is_not_found_the_command_is_started_again() {
     }
 }
 
-/// The command's ends of its pipes.
+/// The command's ends of the pipes.
 struct Pipes {
     stdin: File,
     stdout: File,
@@ -349,11 +350,11 @@ impl Peer for Pipes {
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+    fn any_exchange_matches_the_ideal_transport(exchanges in exchanges(6000)) {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let mut pipes = Pipes { stdin: reader.try_clone().unwrap().into(), stdout: output.into() };
-        let process = Process::over(writer, reader, stdout).unwrap();
+        let process = Process::with_pipes(writer, reader, stdout).unwrap();
         let cmd = Cmd { command: PathBuf::from("false"), process: Some(process), took_own_connection: false };
         follow_the_ideal(&mut Session::new(cmd), &mut pipes, &exchanges);
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The kernel's TPM driver as a transport: one write per command, one read per response (Linux
-//! `drivers/char/tpm/tpm-dev-common.c`). The descriptor is non-blocking, which makes the driver work in the
-//! background; how to learn that it is done is the part of `line`.
+//! The transport [`Device`] uses the kernel's TPM driver: one write per command, one read per response (Linux
+//! `drivers/char/tpm/tpm-dev-common.c`). The file descriptor is non-blocking, which makes the driver work in the
+//! background; `watched` waits for it.
 //!
-//! The descriptor is the memory of the resource manager: whoever closes it loses every key that was loaded through it. It
-//! stays open after an error, unless the error is the end of the connection.
+//! The resource manager keeps keys and sessions per open file: closing the file descriptor loses everything that was loaded
+//! through it. It therefore stays open after an error, unless the error ends the connection.
 #![forbid(unsafe_code)]
 
 mod driver;
@@ -26,17 +26,17 @@ const DEFAULTS: [&str; 4] = ["/dev/tpmrm0", "/dev/tpm0", "/dev/tcmrm0", "/dev/tc
 /// A TPM character device.
 pub struct Device {
     path: PathBuf,
-    /// Absent after an error that was the end of the connection, until the next command.
-    line: Option<WatchedDevice>,
+    /// Absent after an error that ended the connection, until the next command.
+    watched: Option<WatchedDevice>,
 }
 
 impl Device {
-    /// The first default device that opens; if none does, one error that names them all.
+    /// Opens the first default device that works; if none does, the error names them all.
     fn open_default() -> Result<Device> {
         let mut failures = Vec::new();
         for path in DEFAULTS.map(Path::new) {
             match open(path) {
-                Ok(line) => return Ok(Device { path: path.to_owned(), line: Some(line) }),
+                Ok(watched) => return Ok(Device { path: path.to_owned(), watched: Some(watched) }),
                 Err(failure) => failures.push(failure),
             }
         }
@@ -44,23 +44,23 @@ impl Device {
         Err(fail!(code(&failures), "no TPM device opens: {}. {}", reasons.join("; "), diagnosis::remedy(&failures)))
     }
 
-    fn line(&mut self) -> Result<&mut WatchedDevice> {
-        match &mut self.line {
-            Some(line) => Ok(line),
+    fn watched(&mut self) -> Result<&mut WatchedDevice> {
+        match &mut self.watched {
+            Some(watched) => Ok(watched),
             closed => {
-                let line = open(&self.path).map_err(|failure| {
+                let watched = open(&self.path).map_err(|failure| {
                     let failures = [failure];
                     let [failure] = &failures;
                     fail!(code(&failures), "cannot open {}. {}", failure.reason(), diagnosis::remedy(&failures))
                 })?;
-                Ok(closed.insert(line))
+                Ok(closed.insert(watched))
             }
         }
     }
 
-    /// The end of an exchange. That of the connection, too, if the error means that; it is said here once.
+    /// Makes the error for a failed exchange, and closes the device if the error ends the connection.
     fn failed(&mut self, what: &str, error: Errno, meaning: &str) -> Error {
-        let is_lost = self.line.take_if(|line| line.ends_with(error)).is_some();
+        let is_lost = self.watched.take_if(|watched| watched.is_fatal(error)).is_some();
         let loss = match is_lost {
             true => ". What was loaded through this connection is lost; the next command reopens the device",
             false => "",
@@ -69,11 +69,11 @@ impl Device {
     }
 }
 
-/// A device with a TPM 2.0.
+/// Opens a device and checks that it is a TPM 2.0.
 fn open(path: &Path) -> core::result::Result<WatchedDevice, Failure> {
-    let line = WatchedDevice::open(path).map_err(|error| Failure::system(path, error))?;
-    diagnosis::check(path, line.as_fd())?;
-    Ok(line)
+    let watched = WatchedDevice::open(path).map_err(|error| Failure::system(path, error))?;
+    diagnosis::check(path, watched.as_fd())?;
+    Ok(watched)
 }
 
 fn code(failures: &[Failure]) -> ReturnCode {
@@ -91,21 +91,22 @@ impl Module for Device {
 impl Open for Device {
     fn open(conf: Conf<'_>) -> Result<Device> {
         let Some(path) = conf.path() else { return Device::open_default() };
-        let mut device = Device { path: path.to_owned(), line: None };
-        device.line()?;
+        let mut device = Device { path: path.to_owned(), watched: None };
+        device.watched()?;
         Ok(device)
     }
 }
 
 impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        let line = self.line()?;
-        line.settle();
+        let watched = self.watched()?;
+        watched.drop_reported();
         let deadline = Deadline::within(turns::RESUME_PATIENCE);
         let sent = loop {
-            match line.write(command) {
-                // An exchange that broke off, of whoever shares the device, has its response here or is still under way.
-                Err(Errno::EBUSY) if !deadline.has_passed() && (line.drop_response() || line.wait(&deadline)?) => {}
+            match watched.write(command) {
+                // An interrupted exchange, of any process that shares the device, has left its response or is in progress.
+                Err(Errno::EBUSY)
+                    if !deadline.has_passed() && (watched.drop_response() || watched.wait(&deadline)?) => {}
                 sent => break sent,
             }
         };
@@ -125,17 +126,17 @@ impl Transport for Device {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some(line) = &mut self.line else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
+        let Some(watched) = &mut self.watched else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
         let deadline = Deadline::after(wait);
         loop {
-            if !line.wait(&deadline)? {
+            if !watched.wait(&deadline)? {
                 return Ok(Progress::Pending);
             }
-            // The driver drops the rest of a response that is not read in one go (before Linux 5.0), so the room is
-            // for the largest there is.
-            match rx.read_with(|room| line.read(room))? {
-                // The report was of something earlier. What comes now is reported again.
-                Ok(0) if rx.is_empty() && !line.is_busy() => {
+            // Before Linux 5.0 the driver drops the rest of a response that is not read at once, so the buffer has room
+            // for the largest response.
+            match rx.read_with(|room| watched.read(room))? {
+                // Nothing to read and no command in progress: the response is lost.
+                Ok(0) if rx.is_empty() && !watched.is_busy() => {
                     return Err(fail!(
                         ReturnCode::NO_CONNECTION,
                         "{} has no response: it went away, or nobody read the response for the 120 seconds that the \
@@ -143,10 +144,11 @@ impl Transport for Device {
                         self.path.display()
                     ));
                 }
+                // The event belonged to an earlier response; the driver reports the next one again.
                 Ok(0) if rx.is_empty() => {}
-                Err(Errno::EAGAIN) if line.is_watched() => {}
+                Err(Errno::EAGAIN) if watched.is_watched() => {}
                 Ok(count) if count == 0 || rx.missing()? == 0 => {
-                    line.works();
+                    watched.succeeded();
                     return Ok(Progress::Complete);
                 }
                 Ok(_) => {}
@@ -155,23 +157,23 @@ impl Transport for Device {
         }
     }
 
-    /// What is left is read and dropped before the next command (`resume`).
+    /// Does nothing: `resume` drops the rest before the next command.
     fn abandon(&mut self) {}
 
-    /// Takes what is left of an exchange that broke off.
-    fn resume(&mut self, before: LastExchange) -> Result<()> {
-        if let (LastExchange::Interrupted, Some(line)) = (before, &self.line) {
-            line.drop_unreported();
+    /// Drops the response to an interrupted exchange.
+    fn resume(&mut self, last: LastExchange) -> Result<()> {
+        if let (LastExchange::Interrupted, Some(watched)) = (last, &self.watched) {
+            watched.drop_unreported();
         }
         Ok(())
     }
 
-    /// The descriptor is the memory of the driver's resource manager, so this process goes on with it.
+    /// Keeps a shared file descriptor: the resource manager has loaded the keys for it.
     fn after_fork(&mut self, inheritance: Inheritance) {
         match inheritance {
             Inheritance::Shared => {}
-            Inheritance::Copies => self.line = None,
-            Inheritance::Nothing => std::mem::forget(self.line.take()),
+            Inheritance::Copies => self.watched = None,
+            Inheritance::Nothing => std::mem::forget(self.watched.take()),
         }
     }
 
@@ -180,7 +182,7 @@ impl Transport for Device {
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|device| Ok(device.line.iter().map(|line| line.watched().as_raw_fd()).collect()));
+        Some(|device| Ok(device.watched.iter().map(|watched| watched.poll_handle().as_raw_fd()).collect()));
 }
 
 #[cfg(test)]

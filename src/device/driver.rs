@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the kernel's driver means by an error, for people.
+//! Explains errors of the kernel's driver: [`refusal`] for those of write(2), [`failure`] for those of read(2).
 #![forbid(unsafe_code)]
 
 use nix::errno::Errno;
 
-/// Why it takes no command (Linux `tpm_common_write`, `tpm_dev_transmit`).
+/// Explains why the driver refuses a command (Linux `tpm_common_write`, `tpm_dev_transmit`).
 pub(crate) fn refusal(error: Errno) -> String {
     let hint = match error {
         Errno::E2BIG => ": the driver takes at most 4096 bytes",
         Errno::EINVAL => ": the driver does not take this for a TPM command",
         Errno::EBUSY => ": the driver still works on an earlier command",
-        other => of_both(other),
+        other => common(other),
     };
     format!("{}{hint}", error.desc())
 }
 
-/// Why there is no response to a command that it took (Linux `tpm2_prepare_space`, `tpm2_commit_space`).
+/// Explains why the driver returns no response (Linux `tpm2_prepare_space`, `tpm2_commit_space`).
 pub(crate) fn failure(error: Errno) -> String {
     let hint = match error {
         Errno::EINVAL | Errno::ENOENT => {
@@ -29,12 +29,12 @@ pub(crate) fn failure(error: Errno) -> String {
             ": the driver could not use the answer of the TPM. After a refused command this is the resource manager: it \
              ended the sessions of this connection then, and cannot restore them"
         }
-        other => of_both(other),
+        other => common(other),
     };
     format!("{}{hint}", error.desc())
 }
 
-fn of_both(error: Errno) -> &'static str {
+fn common(error: Errno) -> &'static str {
     match error {
         Errno::EPIPE | Errno::ENODEV => ": the TPM was removed",
         Errno::EIO => ": the driver cannot reach the TPM",

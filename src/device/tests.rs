@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport against a pseudo-terminal, a character device whose other end the test holds.
+//! Tests of the transport on a pseudo-terminal, a character device whose other end the test holds.
 
 use super::*;
 use nix::poll::PollFlags;
@@ -28,7 +28,7 @@ fn open_path(path: &Path) -> Result<Device> {
     Device::open(Conf::new(Some(&conf(path))))
 }
 
-/// A raw pseudo-terminal: the TPM's end, the slave that keeps it alive, and a session on its device.
+/// Opens a raw pseudo-terminal: the TPM's end, the slave that keeps it open, and a session on its device.
 fn device() -> (File, OwnedFd, Session<Device>) {
     let OpenptyResult { master, slave } = openpty(None, None).unwrap();
     let mut attributes = tcgetattr(&slave).unwrap();
@@ -45,7 +45,7 @@ fn expect_command(tpm: &mut File) {
 }
 
 #[test]
-fn a_command_and_its_response() {
+fn a_command_receives_its_response() {
     let (mut tpm, _slave, mut session) = device();
     for _ in 0..2 {
         session.transmit(GET_RANDOM).unwrap();
@@ -63,7 +63,7 @@ fn nothing_is_sent_at_init() {
 }
 
 #[test]
-fn a_late_response_is_not_lost() {
+fn a_timeout_loses_no_bytes() {
     let (mut tpm, _slave, mut session) = device();
     session.transmit(GET_RANDOM).unwrap();
     assert_eq!(session.receive(None, Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
@@ -90,7 +90,7 @@ fn the_device_can_be_polled() {
 }
 
 #[test]
-fn garbage_costs_one_command_only() {
+fn a_malformed_response_costs_one_command() {
     let (mut tpm, _slave, mut session) = device();
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
@@ -102,7 +102,7 @@ fn garbage_costs_one_command_only() {
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
-/// Whoever closes a resource manager loses what was loaded.
+/// Closing the resource manager's device would lose what was loaded.
 #[test]
 fn an_error_keeps_the_device_open() {
     let (mut tpm, slave, _) = device();
@@ -110,7 +110,7 @@ fn an_error_keeps_the_device_open() {
     let path = dir.path().join("tpm");
     symlink(ttyname(&slave).unwrap(), &path).unwrap();
     let mut session = Session::new(open_path(&path).unwrap());
-    std::fs::remove_file(&path).unwrap(); // it does not open a second time
+    std::fs::remove_file(&path).unwrap(); // it cannot be opened again
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
     tpm.write_all(&[0xff; 20]).unwrap();
@@ -122,7 +122,7 @@ fn an_error_keeps_the_device_open() {
 }
 
 #[test]
-fn what_is_left_of_an_exchange_is_dropped_before_the_next() {
+fn stale_responses_are_dropped_before_a_command() {
     let (mut tpm, slave, mut session) = device();
     tpm.write_all(&[OK, &[0; 3980]].concat()).unwrap();
     while ioctl_fionread(&slave).unwrap() < 4000 {
@@ -135,14 +135,14 @@ fn what_is_left_of_an_exchange_is_dropped_before_the_next() {
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
-/// As of a process that was killed between the two.
+/// A process may be killed after it has taken the event and before it has read the response.
 #[test]
-fn a_response_whose_report_was_taken_meets_no_other_command() {
+fn a_response_whose_event_was_taken_is_never_taken_for_a_later_one() {
     let (mut tpm, _slave, mut session) = device();
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
     tpm.write_all(&[OK, &[0; 10]].concat()).unwrap();
-    assert_eq!(session.transport_mut().line().unwrap().wait(&Deadline::Never), Ok(true));
+    assert_eq!(session.transport_mut().watched().unwrap().wait(&Deadline::Never), Ok(true));
     session.preempt(|_| Ok(())).unwrap();
     session.transmit(GET_RANDOM).unwrap();
     expect_command(&mut tpm);
@@ -152,31 +152,31 @@ fn a_response_whose_report_was_taken_meets_no_other_command() {
 }
 
 #[test]
-fn a_connection_ends_with_its_tpm_or_with_a_second_failure() {
-    let mut line = WatchedDevice::open(Path::new("/dev/null")).unwrap();
+fn a_removed_tpm_or_a_second_failure_ends_the_connection() {
+    let mut watched = WatchedDevice::open(Path::new("/dev/null")).unwrap();
     for refusal in [Errno::EINVAL, Errno::ENOMEM, Errno::E2BIG, Errno::EBUSY, Errno::ETIME, Errno::ENOENT] {
-        assert!(!line.ends_with(refusal), "{refusal}");
+        assert!(!watched.is_fatal(refusal), "{refusal}");
     }
     for doubt in [Errno::EIO, Errno::EFAULT] {
-        assert!(!line.ends_with(doubt));
-        line.works();
+        assert!(!watched.is_fatal(doubt));
+        watched.succeeded();
     }
-    assert!(!line.ends_with(Errno::EIO));
-    assert!(line.ends_with(Errno::EFAULT));
+    assert!(!watched.is_fatal(Errno::EIO));
+    assert!(watched.is_fatal(Errno::EFAULT));
     for end in [Errno::ENODEV, Errno::EPIPE] {
-        assert!(WatchedDevice::open(Path::new("/dev/null")).unwrap().ends_with(end));
+        assert!(WatchedDevice::open(Path::new("/dev/null")).unwrap().is_fatal(end));
     }
 }
 
-/// The kernel has no entry of a pseudo-terminal in sysfs, as of a device whose driver is gone.
+/// A pseudo-terminal has no entry in sysfs, like a device whose driver is gone.
 #[test]
-fn a_device_that_the_kernel_does_not_know_ends_with_the_first_failure() {
+fn the_first_failure_ends_the_connection_to_an_unregistered_device() {
     let (_tpm, slave, _session) = device();
-    let mut line = WatchedDevice::open(&ttyname(&slave).unwrap()).unwrap();
-    assert_eq!(line.ends_with(Errno::EIO), Path::new("/sys/dev/char").exists());
+    let mut watched = WatchedDevice::open(&ttyname(&slave).unwrap()).unwrap();
+    assert_eq!(watched.is_fatal(Errno::EIO), Path::new("/sys/dev/char").exists());
 }
 
-/// Linux answers for a driver without poll that it is ready.
+/// For a driver without poll, Linux reports that it is ready.
 #[test]
 fn a_driver_without_poll_is_not_watched() {
     assert!(!WatchedDevice::open(Path::new("/dev/null")).unwrap().is_watched());
@@ -185,7 +185,7 @@ fn a_driver_without_poll_is_not_watched() {
 }
 
 #[test]
-fn a_device_that_goes_away_is_an_error() {
+fn a_device_that_disappears_is_an_error() {
     let (tpm, _slave, mut session) = device();
     session.transmit(GET_RANDOM).unwrap();
     drop(tpm);
@@ -195,7 +195,7 @@ fn a_device_that_goes_away_is_an_error() {
 }
 
 #[test]
-fn what_is_no_character_device_is_refused() {
+fn only_a_character_device_is_opened() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -204,14 +204,14 @@ fn what_is_no_character_device_is_refused() {
     assert_eq!(open_path(Path::new("/dev/no-such-tpm")).err(), Some(ReturnCode::IO_ERROR.into()));
 }
 
-/// Both ends of a pseudo-terminal, which carries bytes from one to the other in its own time.
+/// Both ends of a pseudo-terminal, which transfers bytes between them with some delay.
 struct Ends {
     tpm: File,
     slave: OwnedFd,
 }
 
 impl Peer for Ends {
-    /// The device is woken, too, when the line can take a command again.
+    /// The device is also woken when the terminal becomes writable again.
     const IS_RESTLESS: bool = true;
 
     fn command(&mut self, size: usize) -> Vec<u8> {
@@ -222,7 +222,7 @@ impl Peer for Ends {
         self.tpm.send(bytes);
     }
 
-    /// The device itself is not polled.
+    /// Counts at the slave: the polled file descriptor is an epoll instance.
     fn unread(&self, _polled: RawFd) -> usize {
         ioctl_fionread(&self.slave).unwrap().try_into().unwrap()
     }
@@ -230,7 +230,7 @@ impl Peer for Ends {
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(4000)) {
+    fn any_exchange_matches_the_ideal_transport(exchanges in exchanges(4000)) {
         let (tpm, slave, mut session) = device();
         follow_the_ideal(&mut session, &mut Ends { tpm, slave }, &exchanges);
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! An open device, and a wait for it that keeps its time.
+//! An open device, [`WatchedDevice`], whose [`wait`](WatchedDevice::wait) respects its deadline.
 //!
-//! While the driver works on a command it holds the lock that its poll, its read and its write take (Linux
-//! `tpm_dev_async_work`, `tpm_common_poll`): `poll(2)` on the device itself returns when the response is there, whatever
-//! its time-out. An epoll instance that knew the device before the command asks the driver when the driver has woken it,
-//! and not before; then the lock is free.
+//! While the driver works on a command, it holds the lock that its poll, read and write take (Linux `tpm_dev_async_work`,
+//! `tpm_common_poll`): `poll(2)` on the device itself returns only when the response has arrived, whatever its time-out. An
+//! epoll instance to which the device was added before the command does not call the driver's poll until the driver has
+//! woken it, when the lock is free.
 //!
-//! One report is one response: who takes it reads that. Whoever goes on with the device after an exchange that broke off,
-//! in this process or another, finds in the epoll instance what is left of it.
+//! Each response is reported by one event; whoever takes the event reads the response. After an interrupted exchange, the
+//! next process to use the device finds its event, if any, in the epoll instance.
 #![forbid(unsafe_code)]
 
 use nix::errno::Errno;
@@ -22,47 +22,47 @@ use tcti_core::io::{above_stdio, wait_for};
 use tcti_core::{Deadline, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
-/// Room for any response of a driver, in bytes (Linux `TPM_BUFSIZE`).
-const LARGEST: usize = 4096;
-/// How often to look for more of what is left. A driver has one response; another device may never come to an end.
-const ROUNDS: u32 = 100;
+/// The largest response of a driver, in bytes (Linux `TPM_BUFSIZE`).
+const MAX_RESPONSE: usize = 4096;
+/// How many stale responses are dropped. A TPM driver has at most one; another device may never run out.
+const MAX_STALE: u32 = 100;
 
-/// A device that is open.
+/// An open device.
 pub(crate) struct WatchedDevice {
     fd: OwnedFd,
-    /// Absent where the driver has no poll: there is no waiting then, and `read` blocks.
+    /// Absent where the driver does not implement poll: then `read` blocks.
     watch: Option<Epoll>,
-    /// Whether the last exchange ended in an error that may mean the end of the connection.
+    /// Whether the last exchange ended in an error that may have ended the connection.
     is_doubtful: bool,
 }
 
 impl WatchedDevice {
     pub(crate) fn open(path: &Path) -> core::result::Result<WatchedDevice, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let fd = above(open(path, flags, Mode::empty())?)?;
-        let mut line = WatchedDevice { fd, watch: None, is_doubtful: false };
-        let watch = Epoll(above(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
-        // The driver drops a response that nobody reads for 120 seconds, and can be written to from then on: without
-        // EPOLLOUT one would wait for it without an end. One report per wake-up (EPOLLET), so that what was reported
-        // before is not asked again, which would take the lock.
+        let fd = move_above_stdio(open(path, flags, Mode::empty())?)?;
+        let mut device = WatchedDevice { fd, watch: None, is_doubtful: false };
+        let watch = Epoll(move_above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
+        // The driver drops a response that nobody reads for 120 seconds, and then reports that it can be written to:
+        // without EPOLLOUT, waiting for the response would never end. EPOLLET reports each wake-up once; without it epoll
+        // would call the driver's poll again, which takes the lock.
         let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        match watch.add(&line.fd, EpollEvent::new(events, 0)) {
-            Ok(()) => line.watch = Some(watch),
-            Err(Errno::EPERM) => {} // as before Linux 5.0
+        match watch.add(&device.fd, EpollEvent::new(events, 0)) {
+            Ok(()) => device.watch = Some(watch),
+            Err(Errno::EPERM) => {} // no poll, as before Linux 5.0
             Err(error) => return Err(error),
         }
-        // A response before the first command: the kernel speaks for a driver that has no poll (DEFAULT_POLLMASK), as
-        // one in user space may have none (CUSE). It wakes nobody.
-        if line.take_report() {
-            line.watch = None;
+        // Readable before the first command: the driver does not implement poll, which a driver in user space (CUSE) need
+        // not, and the kernel returns DEFAULT_POLLMASK for it. No event would follow.
+        if device.take_event() {
+            device.watch = None;
         }
-        if !line.is_watched() {
-            fcntl(&line.fd, FcntlArg::F_SETFL(OFlag::empty()))?;
+        if !device.is_watched() {
+            fcntl(&device.fd, FcntlArg::F_SETFL(OFlag::empty()))?;
         }
-        Ok(line)
+        Ok(device)
     }
 
-    /// Waits for a report of the driver and takes it; `false` when the deadline came first.
+    /// Waits for an event of the driver and takes it. Returns `false` if the deadline has passed.
     pub(crate) fn wait(&self, deadline: &Deadline) -> Result<bool> {
         let Some(watch) = &self.watch else { return wait_for(self.fd.as_fd(), PollFlags::POLLIN, deadline) };
         loop {
@@ -75,70 +75,70 @@ impl WatchedDevice {
         }
     }
 
-    /// Takes a report that is there; `true` when there is something to read at this moment.
-    fn take_report(&self) -> bool {
+    /// Takes a pending event without waiting. Returns whether there is something to read.
+    fn take_event(&self) -> bool {
         let mut events = [EpollEvent::empty()];
         let count = self.watch.as_ref().and_then(|watch| watch.wait(&mut events, EpollTimeout::ZERO).ok());
         count.is_some_and(|count| count > 0) && events.iter().any(|event| event.events().contains(EpollFlags::EPOLLIN))
     }
 
     pub(crate) fn read(&self, room: &mut [u8]) -> nix::Result<usize> {
-        again(|| read(&self.fd, room))
+        retry(|| read(&self.fd, room))
     }
 
     pub(crate) fn write(&self, command: &[u8]) -> nix::Result<usize> {
-        again(|| write(&self.fd, command))
+        retry(|| write(&self.fd, command))
     }
 
-    /// Takes a report that is left of an earlier exchange, and drops the response that it reported: whoever polls is not told
-    /// of that again.
-    pub(crate) fn settle(&self) {
-        for _ in 0..ROUNDS {
-            if !self.take_report() {
+    /// Takes events that an earlier exchange has left, and drops their responses, so that a caller who polls is not woken
+    /// by them.
+    pub(crate) fn drop_reported(&self) {
+        for _ in 0..MAX_STALE {
+            if !self.take_event() {
                 break;
             }
             self.drop_response();
         }
     }
 
-    /// Drops the response of an exchange that broke off when its process had taken the report, and was killed then.
+    /// Drops a response whose event was taken by a process that was killed before it read the response.
     pub(crate) fn drop_unreported(&self) {
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_STALE {
             if !self.is_watched() || !self.drop_response() {
                 break;
             }
         }
     }
 
-    /// Reads what is there, and tells whether there was anything. Without a poll that waits for the response under way.
+    /// Reads and drops a response. Returns whether there was one. Blocks on a driver without poll.
     pub(crate) fn drop_response(&self) -> bool {
-        let mut rest = [0; LARGEST];
+        let mut rest = [0; MAX_RESPONSE];
         self.read(&mut rest).is_ok_and(|count| count > 0)
     }
 
-    /// Whether a command is under way, or its response waits. A byte is no command: the driver says EINVAL when it could
-    /// take one, and EBUSY when not (Linux `tpm_common_write`).
+    /// Returns whether a command is in progress or a response is waiting. A single byte is not a command: the driver
+    /// returns EINVAL if it is idle, else EBUSY (Linux `tpm_common_write`).
     pub(crate) fn is_busy(&self) -> bool {
         self.is_watched() && self.write(&[0]) == Err(Errno::EBUSY)
     }
 
-    /// Whether the driver says when it has something. If not, `read` waits for it.
+    /// Returns whether the driver implements poll. If not, `read` blocks.
     pub(crate) fn is_watched(&self) -> bool {
         self.watch.is_some()
     }
 
-    /// A response came.
-    pub(crate) fn works(&mut self) {
+    /// Notes that an exchange has succeeded.
+    pub(crate) fn succeeded(&mut self) {
         self.is_doubtful = false;
     }
 
-    /// Whether this error is the end of the connection, and of all that was loaded through it.
-    pub(crate) fn ends_with(&mut self, error: Errno) -> bool {
+    /// Returns whether this error ends the connection, and loses everything that was loaded through it.
+    pub(crate) fn is_fatal(&mut self, error: Errno) -> bool {
         match error {
             Errno::ENODEV | Errno::EPIPE => true,
-            // EIO: the transfer to the TPM failed, or the TPM was removed. EFAULT: the resource manager could not load
-            // what it keeps for this connection. Once it refused a command while there was a session, it never can
-            // again: it ends the sessions then, and Linux 6.1 still wants to load them (`tpm2_flush_space`).
+            // EIO: the transfer to the TPM failed, or the TPM was removed. EFAULT: the resource manager could not reload
+            // the objects and sessions of this connection. That stays so once it has refused a command while there was a
+            // session: it flushes the sessions then, and Linux 6.1 still tries to reload them (`tpm2_flush_space`).
             Errno::EIO | Errno::EFAULT => {
                 core::mem::replace(&mut self.is_doubtful, true) || !diagnosis::is_registered(self.fd.as_fd())
             }
@@ -146,8 +146,8 @@ impl WatchedDevice {
         }
     }
 
-    /// What becomes readable with a report.
-    pub(crate) fn watched(&self) -> BorrowedFd<'_> {
+    /// Returns the file descriptor that becomes readable with an event.
+    pub(crate) fn poll_handle(&self) -> BorrowedFd<'_> {
         self.watch.as_ref().map_or(self.fd.as_fd(), |watch| watch.0.as_fd())
     }
 }
@@ -158,8 +158,8 @@ impl AsFd for WatchedDevice {
     }
 }
 
-/// Makes a system call until no signal interrupts it.
-fn again(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
+/// Repeats a system call that a signal interrupts.
+fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}
@@ -168,6 +168,6 @@ fn again(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
     }
 }
 
-fn above(fd: OwnedFd) -> core::result::Result<OwnedFd, Errno> {
+fn move_above_stdio(fd: OwnedFd) -> core::result::Result<OwnedFd, Errno> {
     above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM inside the process as a transport. With a state file it carries on where the last command of any process left
-//! it, and stores its state before each response goes out. The caller's TPM2_Startup is the first command after power-on,
-//! or the TPM gets one by itself, see [`power`](crate::power).
+//! The transport [`Libtpms`] runs a TPM inside the process. With a state file it resumes after the last command of any
+//! process, and stores its state before it returns a response. The caller may send TPM2_Startup after power-on; otherwise it
+//! is sent automatically, see `power`.
 
 mod power;
 pub mod state;
 pub mod sys;
 
-use crate::power::{Generator, TPM_RC_FAILURE, Tpm, is_startup};
+use crate::power::{Reseed, TPM_RC_FAILURE, Tpm, is_startup};
 use crate::state::{FileState, StateFile};
 use crate::sys::Blobs;
 use std::mem::{replace, take};
@@ -21,44 +21,37 @@ use tcti_core::{
 /// A TPM in this process.
 pub struct Libtpms {
     tpm: Tpm,
-    /// Whether it was powered on and no command was sent since, in the eyes of the caller.
+    /// Whether the caller has sent no command since power-on.
     is_new: bool,
-    memory: Memory,
+    storage: Storage,
     locality: u8,
     response: Vec<u8>,
 }
 
 /// Where the state is between two commands.
-enum Memory {
-    /// In the chip alone.
+enum Storage {
+    /// Only in the chip.
     Chip,
-    /// In the chip alone, which is a copy of the parent process's and would give the same random numbers.
-    Copied,
+    /// Only in the chip, which is a copy of the parent process's and would return the same random numbers.
+    Forked,
     /// In a file.
-    File(Box<Kept>),
+    File(Box<FileBacked>),
 }
 
-/// A TPM whose state is in a file.
-struct Kept {
+/// The file that holds the state.
+struct FileBacked {
     file: StateFile,
-    chip: ChipState,
-}
-
-/// Where the chip is.
-#[derive(PartialEq, Eq)]
-enum ChipState {
-    /// At the state that is known to be in the file.
-    AsKnown,
-    /// Somewhere else: what it did last was not stored.
-    Stale,
+    /// Whether the chip is in another state than the one last read from or written to the file: its last command was not
+    /// stored.
+    is_stale: bool,
 }
 
 impl Libtpms {
-    /// Power off and on; what is volatile is lost, as on a machine's reset.
+    /// Power-cycles the TPM; volatile state is lost, as at the reset of a machine.
     pub fn reset(&mut self) -> Result<()> {
-        if let Memory::Copied = self.memory {
+        if let Storage::Forked = self.storage {
             self.tpm.cycle()?;
-            self.memory = Memory::Chip; // it took entropy of its own
+            self.storage = Storage::Chip; // power-on has taken new entropy
         } else {
             self.transact(|tpm| tpm.cycle().map(|()| Vec::new()))?;
         }
@@ -66,33 +59,33 @@ impl Libtpms {
         Ok(())
     }
 
-    /// Does something with the TPM on the state of the file, which other processes may have changed, and makes its
-    /// effect survive this process. If it cannot, the TPM goes back to the state that does. So it does from failure mode,
-    /// which a chip leaves by a reset, and which no process after this one could leave.
+    /// Runs `function` on the state in the file, which other processes may have changed, and stores the result. On an error
+    /// the TPM returns to the stored state. It also does when it enters failure mode, which a chip leaves by a reset: if that
+    /// state were stored, no later process could leave it.
     fn transact(&mut self, function: impl FnOnce(&mut Tpm) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
-        let Libtpms { tpm, memory, .. } = self;
-        let Kept { file, chip: standing } = match memory {
-            Memory::File(kept) => &mut **kept,
-            Memory::Chip => return function(tpm),
-            Memory::Copied => {
-                *memory = match tpm.stir()? {
-                    Generator::Own => Memory::Chip,
-                    Generator::AsBefore => Memory::Copied,
+        let Libtpms { tpm, storage, .. } = self;
+        let FileBacked { file, is_stale } = match storage {
+            Storage::File(file) => &mut **file,
+            Storage::Chip => return function(tpm),
+            Storage::Forked => {
+                *storage = match tpm.reseed()? {
+                    Reseed::Done => Storage::Chip,
+                    Reseed::InFailureMode => Storage::Forked,
                 };
                 return function(tpm);
             }
         };
         let mut locked = file.lock()?;
-        let news = locked.news()?;
-        let before = replace(standing, ChipState::Stale);
-        let is_removed = news == FileState::Removed;
-        match news {
+        let changes = locked.read_changes()?;
+        let was_stale = replace(is_stale, true);
+        let is_removed = changes == FileState::Removed;
+        match changes {
             FileState::State(state) => tpm.power_on(state)?,
-            FileState::None | FileState::Removed if before == ChipState::Stale => tpm.power_on(locked.known()?)?,
+            FileState::None | FileState::Removed if was_stale => tpm.power_on(locked.known()?)?,
             FileState::None | FileState::Removed => {}
         }
         if is_removed {
-            tpm.stir()?;
+            tpm.reseed()?;
         }
         let response = function(tpm)?;
         if Header::parse(&response).is_some_and(|header| header.code == TPM_RC_FAILURE) {
@@ -100,7 +93,7 @@ impl Libtpms {
             return Ok(response);
         }
         tpm.with_state(|permanent, volatile| locked.store(permanent, volatile))??;
-        *standing = ChipState::AsKnown;
+        *is_stale = false;
         Ok(response)
     }
 }
@@ -112,12 +105,12 @@ impl Module for Libtpms {
 impl Open for Libtpms {
     fn open(conf: Conf<'_>) -> Result<Libtpms> {
         let mut opened =
-            Libtpms { tpm: Tpm::take()?, is_new: true, memory: Memory::Chip, locality: 0, response: Vec::new() };
+            Libtpms { tpm: Tpm::take()?, is_new: true, storage: Storage::Chip, locality: 0, response: Vec::new() };
         let Some(path) = conf.path() else {
             opened.tpm.power_on(Blobs::default())?;
             return Ok(opened);
         };
-        // As an environment file has it that was written elsewhere; a new TPM under such a name would be a puzzle.
+        // For example from an environment file with CRLF line ends; a new TPM in a file of such a name would be confusing.
         if path.as_os_str().as_bytes().last().is_some_and(|byte| byte.is_ascii_whitespace()) {
             return Err(fail!(
                 ReturnCode::BAD_VALUE,
@@ -127,7 +120,7 @@ impl Open for Libtpms {
         }
         let mut file = StateFile::new(path);
         let mut locked = file.lock()?;
-        let state = match locked.news()? {
+        let state = match locked.read_changes()? {
             FileState::State(state) => state,
             FileState::None | FileState::Removed => Blobs::default(),
         };
@@ -141,16 +134,17 @@ impl Open for Libtpms {
             )
         })?;
         match is_resumed {
-            true => locked.keep()?,
+            true => locked.accept()?,
             false => opened.tpm.with_state(|permanent, volatile| locked.store(permanent, volatile))??,
         }
-        opened.memory = Memory::File(Box::new(Kept { file, chip: ChipState::AsKnown }));
+        opened.storage = Storage::File(Box::new(FileBacked { file, is_stale: false }));
         Ok(opened)
     }
 }
 
 impl Transport for Libtpms {
-    /// Whoever begins with Startup takes the TPM for one that was just powered on, as it is with the C module; so it is.
+    /// Power-cycles the TPM if the first command is TPM2_Startup: its caller expects a TPM that was just powered on, as with
+    /// the C module.
     fn send(&mut self, command: &[u8]) -> Result<()> {
         let (locality, begins) = (self.locality, self.is_new && is_startup(command));
         self.response = self.transact(|tpm| {
@@ -172,14 +166,14 @@ impl Transport for Libtpms {
         self.response.clear();
     }
 
-    /// The TPM was copied with the process. With a state file each of the two takes over what the other did; without one
-    /// there are two TPMs from here on. The descriptor of the file stays open: it has no position that the two would share,
-    /// locks are of one process, and a child that became another user could not open the file.
+    /// The fork has copied the TPM. With a state file each process picks up the changes of the other; without one there are
+    /// two TPMs from now on. The file descriptor stays open: it is used without its offset, which the processes would share,
+    /// its locks belong to one process, and a child that has changed its user could not open the file again.
     fn after_fork(&mut self, _inheritance: Inheritance) {
         self.response.clear();
         self.tpm.after_fork();
-        if let Memory::Chip = self.memory {
-            self.memory = Memory::Copied;
+        if let Storage::Chip = self.storage {
+            self.storage = Storage::Forked;
         }
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Power and Startup. A [`Tpm`] that was powered on waits for the caller's TPM2_Startup; when the first command is another
-//! one, TPM2_Startup(CLEAR) goes before it, as the firmware of a machine sends it.
+//! Power and startup of the TPM: [`Tpm`]. After power-on it waits for the caller's TPM2_Startup; if the first command is
+//! another one, it sends TPM2_Startup(CLEAR) itself, as the firmware of a machine does.
 #![forbid(unsafe_code)]
 
 use crate::sys::{Blobs, Chip, copy};
@@ -11,31 +11,31 @@ use tcti_core::{Result, ReturnCode, fail};
 pub(crate) const STARTUP_CLEAR: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x44, 0, 0];
 const TPM_CC_STARTUP: u32 = 0x144;
 
-/// TPM2_StirRandom of 4 bytes, which follow (Part 3, section 16.2).
+/// TPM2_StirRandom with 4 bytes of data, which follow (Part 3, section 16.2).
 const STIR_RANDOM: [u8; 12] = [0x80, 0x01, 0, 0, 0, 16, 0, 0, 0x01, 0x46, 0, 4];
 
-/// Response codes of Startup that leave the TPM running: success, and "was started already" (Part 2, section 6.6).
+/// Response codes of TPM2_Startup for a running TPM: success, and already started (Part 2, section 6.6).
 pub(crate) const TPM_RC_SUCCESS: u32 = 0;
 pub(crate) const TPM_RC_INITIALIZE: u32 = 0x100;
 /// The TPM is in failure mode (Part 2, section 6.6).
 pub(crate) const TPM_RC_FAILURE: u32 = 0x101;
 
-/// A chip, and whether it had its Startup.
+/// A chip, and whether it was started.
 pub(crate) struct Tpm {
     chip: Chip,
     is_started: bool,
 }
 
-/// What the generator of random numbers is like.
+/// The result of reseeding the random number generator.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Generator {
-    /// It is this TPM's alone.
-    Own,
-    /// It is as before: a TPM in failure mode cannot stir, and gives no random numbers.
-    AsBefore,
+pub(crate) enum Reseed {
+    /// The generator differs from that of any copy of the TPM.
+    Done,
+    /// The generator is unchanged; a TPM in failure mode returns no random numbers.
+    InFailureMode,
 }
 
-/// Whether this is TPM2_Startup.
+/// Returns whether this is TPM2_Startup.
 pub(crate) fn is_startup(command: &[u8]) -> bool {
     Header::parse(command).is_some_and(|header| header.code == TPM_CC_STARTUP)
 }
@@ -45,26 +45,26 @@ fn code(response: &[u8]) -> Option<u32> {
 }
 
 impl Tpm {
-    /// The chip of this process.
+    /// Takes the chip of this process.
     pub(crate) fn take() -> Result<Tpm> {
         Ok(Tpm { chip: Chip::take()?, is_started: false })
     }
 
-    /// Powers on. A TPM with a volatile state carries on where that was taken, and is started if it was not then.
+    /// Powers on. With a volatile state the TPM resumes from it, and is started if it was not.
     pub(crate) fn power_on(&mut self, state: Blobs) -> Result<()> {
-        let carries_on = !state.volatile.is_empty();
+        let resumes = !state.volatile.is_empty();
         self.is_started = false;
         self.chip.power_on(state)?;
-        if carries_on { self.start() } else { Ok(()) }
+        if resumes { self.start() } else { Ok(()) }
     }
 
-    /// Power off and on; what is volatile is lost, as on a machine's reset.
+    /// Power-cycles the TPM; volatile state is lost, as at the reset of a machine.
     pub(crate) fn cycle(&mut self) -> Result<()> {
         let permanent = self.chip.permanent(copy)?;
         self.power_on(Blobs { permanent, volatile: Vec::new() })
     }
 
-    /// The same, unless the TPM waits for its Startup already.
+    /// Power-cycles the TPM, unless it is waiting for TPM2_Startup already.
     pub(crate) fn await_startup(&mut self) -> Result<()> {
         if self.is_started { self.cycle() } else { Ok(()) }
     }
@@ -94,37 +94,37 @@ impl Tpm {
         Ok(response)
     }
 
-    /// Passes on the permanent state and the volatile one, which is empty before Startup.
+    /// Calls `function` with the permanent and the volatile state; the latter is empty before TPM2_Startup.
     pub(crate) fn with_state<R>(&mut self, function: impl FnOnce(&[u8], &[u8]) -> R) -> Result<R> {
         let volatile = if self.is_started { Some(self.chip.volatile()?) } else { None };
         Ok(self.chip.permanent(|permanent| function(permanent, volatile.as_deref().unwrap_or_default())))
     }
 
-    /// Has the generator of random numbers go a way of its own: the TPM takes entropy, and the number of this process
-    /// (Part 3, TPM2_StirRandom). Before Startup it takes entropy when it is powered on.
-    pub(crate) fn stir(&mut self) -> Result<Generator> {
+    /// Makes the random number generator differ from that of any copy of this TPM: TPM2_StirRandom adds entropy and the ID
+    /// of this process (Part 3, section 16.2). A TPM that is not started is power-cycled, at which it takes entropy.
+    pub(crate) fn reseed(&mut self) -> Result<Reseed> {
         if !self.is_started {
-            return self.cycle().map(|()| Generator::Own);
+            return self.cycle().map(|()| Reseed::Done);
         }
         let mut command = STIR_RANDOM.to_vec();
         command.extend(std::process::id().to_be_bytes());
-        stirred(code(&self.chip.process(0, &command)?))
+        check_reseed(code(&self.chip.process(0, &command)?))
     }
 
-    /// This process was forked.
+    /// Called in a forked process.
     pub(crate) fn after_fork(&mut self) {
         self.chip.after_fork();
     }
 }
 
-/// What the response code of TPM2_StirRandom says.
-fn stirred(code: Option<u32>) -> Result<Generator> {
+/// Checks the response code of TPM2_StirRandom.
+fn check_reseed(code: Option<u32>) -> Result<Reseed> {
     match code {
-        Some(TPM_RC_SUCCESS) => Ok(Generator::Own),
-        Some(TPM_RC_FAILURE) => Ok(Generator::AsBefore),
+        Some(TPM_RC_SUCCESS) => Ok(Reseed::Done),
+        Some(TPM_RC_FAILURE) => Ok(Reseed::InFailureMode),
         _ => Err(fail!(
             ReturnCode::IO_ERROR,
-            "the TPM does not stir its random numbers, which another process may have, too: response code {:#x}",
+            "the TPM does not reseed its random numbers, which another process may have too: response code {:#x}",
             code.unwrap_or_default()
         )),
     }
@@ -135,16 +135,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_tpm_in_failure_mode_may_stay_a_copy() {
-        assert_eq!(stirred(Some(TPM_RC_SUCCESS)), Ok(Generator::Own));
-        assert_eq!(stirred(Some(TPM_RC_FAILURE)), Ok(Generator::AsBefore));
+    fn a_failed_reseed_is_an_error_except_in_failure_mode() {
+        assert_eq!(check_reseed(Some(TPM_RC_SUCCESS)), Ok(Reseed::Done));
+        assert_eq!(check_reseed(Some(TPM_RC_FAILURE)), Ok(Reseed::InFailureMode));
         for code in [Some(TPM_RC_INITIALIZE), None] {
-            assert_eq!(stirred(code), Err(ReturnCode::IO_ERROR.into()));
+            assert_eq!(check_reseed(code), Err(ReturnCode::IO_ERROR.into()));
         }
     }
 
     #[test]
-    fn startup_is_told_from_other_commands() {
+    fn startup_is_recognised() {
         assert!(is_startup(&STARTUP_CLEAR));
         assert!(!is_startup(&STIR_RANDOM));
         assert!(!is_startup(&[]));

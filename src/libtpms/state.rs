@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The state file. It is the TPM; what a process holds is a copy. Each command locks the file, takes over what other
-//! processes did, and stores its own effect before its response goes out.
+//! The state file, [`StateFile`]. The file is the TPM; the state in a process is a copy. Each command locks the file, reads
+//! the changes of other processes, and stores its own before its response is returned.
 #![forbid(unsafe_code)]
 
 mod journal;
-mod kept;
+mod location;
 mod lock;
-mod place;
+mod open_file;
 mod record;
 
 use crate::sys::Blobs;
-use journal::{Journal, SIZE};
+use journal::{FILE_SIZE, Journal};
+use location::{LockedFile, StateLocation};
 use nix::errno::Errno;
-use place::{Held, Place};
+
 use record::{Boot, NO_BOOT};
 use rustix::process::{Resource, getrlimit};
 use std::fs::{self, File};
@@ -22,66 +23,66 @@ use tcti_core::visible::visible;
 use tcti_core::{Error, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
-/// A state file, and which state of it we know.
+/// A state file, and the state that this process last read from it or wrote to it.
 pub struct StateFile {
     path: PathBuf,
-    place: Place,
+    location: StateLocation,
     boot: Boot,
     known: Option<Journal>,
 }
 
-/// What a file tells who knows an earlier state of it, or none.
+/// The content of the file, compared with the known state.
 #[derive(PartialEq, Eq)]
 pub enum FileState {
-    /// It is as known.
+    /// Unchanged.
     None,
     /// Another state; empty blobs for an empty file, which is a new TPM.
     State(Blobs),
-    /// The file was removed or emptied. It is made again from what this process holds, and other processes may have gone on
-    /// from there.
+    /// The file was removed or emptied. It is written again from the copy of this process, and other processes may have
+    /// used that state since.
     Removed,
 }
 
-/// The state file while no other process can touch it. The lock ends with it.
+/// The state file, locked until this is dropped.
 pub struct Locked<'a> {
     path: &'a Path,
-    held: Held<'a>,
+    locked: LockedFile<'a>,
     boot: Boot,
     known: &'a mut Option<Journal>,
-    /// What is in the file, if that is not what is known.
+    /// The content of the file, if it differs from the known state.
     found: Option<Journal>,
 }
 
 impl StateFile {
-    /// Any path; nothing is opened yet. It stays the same file when the program changes its directory. A directory that was
-    /// removed has no path; no file opens in it.
+    /// Takes any path, and opens nothing yet. The path is made absolute, so that it stays the same file when the program
+    /// changes its directory. That fails if the current directory was removed; no file can be opened there anyway.
     pub fn new(path: &Path) -> StateFile {
         let boot = fs::read("/proc/sys/kernel/random/boot_id").ok().and_then(|id| id.first_chunk().copied());
         let path = absolute(path).unwrap_or_else(|_| path.to_owned());
-        let place = Place::new(path.clone());
-        StateFile { path, place, boot: boot.unwrap_or(NO_BOOT), known: None }
+        let location = StateLocation::new(path.clone());
+        StateFile { path, location, boot: boot.unwrap_or(NO_BOOT), known: None }
     }
 
-    /// Locks the file, making an empty one, mode 0600, when there is none.
+    /// Locks the file, and creates an empty one, mode 0600, if it does not exist.
     pub fn lock(&mut self) -> Result<Locked<'_>> {
-        let StateFile { path, place, boot, known } = self;
-        // A write beyond this limit would be a signal to the program.
-        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit <= SIZE) {
+        let StateFile { path, location, boot, known } = self;
+        // A write beyond this limit would send SIGXFSZ to the program.
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit <= FILE_SIZE) {
             return Err(failed("write", path, &Errno::EFBIG.into()));
         }
-        let held = place.lock().map_err(|error| failed("open", path, &error))?;
-        Ok(Locked { path, held, boot: *boot, known, found: None })
+        let locked = location.lock().map_err(|error| failed("open", path, &error))?;
+        Ok(Locked { path, locked, boot: *boot, known, found: None })
     }
 }
 
 impl Locked<'_> {
-    /// What is in the file.
-    pub fn news(&mut self) -> Result<FileState> {
-        self.look().map_err(|error| failed("read", self.path, &error))
+    /// Reads the file, unless its state is the known one.
+    pub fn read_changes(&mut self) -> Result<FileState> {
+        self.try_read().map_err(|error| failed("read", self.path, &error))
     }
 
-    fn look(&mut self) -> io::Result<FileState> {
-        let Held { file, size, .. } = self.held;
+    fn try_read(&mut self) -> io::Result<FileState> {
+        let LockedFile { file, size, .. } = self.locked;
         let is_known = |known: &mut Journal| known.is_current(file, size);
         if self.known.as_mut().map_or(Ok(false), is_known)? {
             return Ok(FileState::None);
@@ -96,37 +97,37 @@ impl Locked<'_> {
         })
     }
 
-    /// What was in the file when it was read or written last by this process.
+    /// Returns the known state; empty blobs if there is none.
     pub fn known(&self) -> Result<Blobs> {
         let known = self.known.as_ref().map_or_else(|| Ok(Blobs::default()), Journal::state);
         known.map_err(|error| failed("read", self.path, &error))
     }
 
-    /// What was read is known from now on.
-    pub fn keep(self) -> Result<()> {
-        self.change(Journal::keep)
+    /// Makes the state that was read the known one.
+    pub fn accept(self) -> Result<()> {
+        self.change(Journal::ensure_record)
     }
 
-    /// Stores a state, which is then known. On an error the file is as before.
+    /// Stores a state, and makes it the known one. On an error the file keeps its previous state.
     pub fn store(self, permanent: &[u8], volatile: &[u8]) -> Result<()> {
         self.change(|journal, file| journal.store(file, permanent, volatile))
     }
 
-    /// Makes a change, which says whether the permanent state is another one.
+    /// Runs `change`, which returns whether the permanent state has changed.
     fn change(mut self, change: impl FnOnce(&mut Journal, &File) -> io::Result<bool>) -> Result<()> {
-        let Held { file, size, .. } = self.held;
+        let LockedFile { file, size, .. } = self.locked;
         let changed = match self.found.take() {
             None => self.known.as_mut().map_or(Err(ErrorKind::NotFound.into()), |known| change(known, file)),
             Some(mut found) => change(&mut found, file).inspect(|_| *self.known = Some(found)),
         };
-        let is_lasting = changed.map_err(|error| {
-            // Where there were no records, there is no room for them.
-            let _ = if size == SIZE { Ok(()) } else { file.set_len(size) };
+        let is_permanent = changed.map_err(|error| {
+            // Undoes a failed attempt to make room for records.
+            let _ = if size == FILE_SIZE { Ok(()) } else { file.set_len(size) };
             failed("write", self.path, &error)
         })?;
-        self.held.sync_name();
-        // What is volatile this process has, too: it makes a file that was removed again, with the next command.
-        match !is_lasting || self.held.is_there() {
+        self.locked.sync_name();
+        // A volatile state is also in this process, which creates a removed file again with the next command.
+        match !is_permanent || self.locked.exists() {
             true => Ok(()),
             false => Err(fail!(
                 ReturnCode::IO_ERROR,
@@ -137,14 +138,14 @@ impl Locked<'_> {
     }
 }
 
-/// Why a path does not open, which may be its directory's fault: a file that is not there is made.
+/// Explains why a path cannot be opened. The cause may be its directory, since a missing file is created.
 fn reason(path: &Path, errno: Errno) -> String {
-    let is_there = |path: &Path| fs::symlink_metadata(path).is_ok();
+    let exists = |path: &Path| fs::symlink_metadata(path).is_ok();
     match path.parent() {
-        Some(dir) if errno == Errno::ENOENT && !is_there(dir) => {
+        Some(dir) if errno == Errno::ENOENT && !exists(dir) => {
             format!("{}: its directory {} does not exist", visible(path), visible(dir))
         }
-        Some(dir) if diagnosis::is_denial(errno) && !is_there(path) => {
+        Some(dir) if diagnosis::is_denial(errno) && !exists(path) => {
             format!("{}: its directory is {}", visible(path), diagnosis::reason(dir, errno))
         }
         _ => diagnosis::reason(path, errno),

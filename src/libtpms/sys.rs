@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! libtpms, opened at run time: its functions (`libtpms/tpm_library.h`) and the callbacks it stores and loads state
-//! through. The library is one TPM per process, so a [`Chip`] is the only one while it lives.
+//! Binds libtpms, loaded at run time: its functions (`libtpms/tpm_library.h`) and the callbacks through which it loads and
+//! stores its state. The library has one TPM per process, so there is one [`Chip`] at a time.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::{CStr, c_char, c_int, c_uchar};
@@ -15,11 +15,11 @@ use std::sync::{Mutex, PoisonError};
 use tcti_core::io::file_in_memory;
 use tcti_core::{Result, ReturnCode, fail};
 
-/// Result of a libtpms function; 0 is success.
+/// The result of a libtpms function; 0 is success.
 type TpmResult = u32;
 const TPM_SUCCESS: TpmResult = 0;
 const TPM_FAIL: TpmResult = 9;
-/// "There is no such data", from the callback that loads it (`tpm_error.h`).
+/// Returned by the load callback if there is no such data (`tpm_error.h`).
 const TPM_RETRY: TpmResult = 0x800;
 
 /// `TPMLIB_TPM_VERSION_2` of `enum TPMLIB_TPMVersion`.
@@ -31,8 +31,8 @@ const STATE_VOLATILE: c_int = 2;
 const PERMANENT: &CStr = c"permall";
 const VOLATILE: &CStr = c"volatilestate";
 
-/// A descriptor that is never open, where messages go that nobody can read. A negative one is none to libtpms, which then
-/// takes stderr for what is important (`tpm_library.c`).
+/// A file descriptor that is never open, for messages that cannot be read. With a negative one libtpms writes important
+/// messages to stderr (`tpm_library.c`).
 const NOWHERE: c_int = c_int::MAX;
 
 /// `struct libtpms_callbacks`.
@@ -48,17 +48,17 @@ struct Callbacks {
     io_getphysicalpresence: unsafe extern "C" fn(*mut c_uchar, u32) -> TpmResult,
 }
 
-/// What survives the process: two blobs whose inside only libtpms knows.
+/// The state of a TPM: two blobs in a format of libtpms.
 #[derive(Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Clone, Debug))]
 pub struct Blobs {
     /// NV memory: hierarchies, persistent objects, NV indices. Empty in a new TPM.
     pub permanent: Vec<u8>,
-    /// PCRs, loaded objects, sessions. Empty when the TPM was not powered.
+    /// PCRs, loaded objects, sessions. Empty if the TPM was not powered on.
     pub volatile: Vec<u8>,
 }
 
-/// What the callbacks serve and take. libtpms passes them no context.
+/// The state that the callbacks load and store. Static, because libtpms passes them no context.
 static BLOBS: Mutex<Blobs> = Mutex::new(Blobs { permanent: Vec::new(), volatile: Vec::new() });
 static LOCALITY: AtomicU8 = AtomicU8::new(0);
 static IN_USE: AtomicBool = AtomicBool::new(false);
@@ -76,7 +76,7 @@ struct Functions {
     process: unsafe extern "C" fn(*mut *mut c_uchar, *mut u32, *mut u32, *const c_uchar, u32) -> TpmResult,
     get_state: unsafe extern "C" fn(c_int, *mut *mut c_uchar, *mut u32) -> TpmResult,
     set_debug_fd: unsafe extern "C" fn(c_int),
-    /// Keeps the functions in memory.
+    /// Keeps the library mapped.
     _library: Library,
 }
 
@@ -92,7 +92,7 @@ impl Functions {
         })?;
         macro_rules! symbol {
             ($name:literal) => {{
-                // SAFETY: the type is the one that tpm_library.h declares.
+                // SAFETY: tpm_library.h declares the function with the type of the field.
                 let found = unsafe { library.get($name.to_bytes_with_nul()) };
                 *found.map_err(|error| fail!(ReturnCode::IO_ERROR, "{NAME} lacks {:?}: {error}", $name))?
             }};
@@ -110,27 +110,27 @@ impl Functions {
     }
 }
 
-/// Whether the chip runs.
+/// Whether the chip has power.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Power {
     Off,
     On,
 }
 
-/// The one TPM of this process. Dropping it takes its power.
+/// The TPM of this process. Dropping it powers it off.
 pub struct Chip {
     functions: Functions,
     power: Power,
-    /// None in a forked process that could not make them.
+    /// Absent in a forked process that could not open the file.
     messages: Option<Messages>,
-    /// The last response, in memory that libtpms takes for the next one: malloc(3) has no shelf for 4 KiB.
+    /// The last response, in memory that libtpms reuses for the next one: malloc(3) does not cache blocks of 4 KiB.
     response: CBuffer,
-    /// Bytes of that memory.
+    /// The capacity of that memory in bytes.
     room: u32,
 }
 
 impl Chip {
-    /// Takes the chip, powered off. `IO_ERROR` when it is taken or there is no libtpms.
+    /// Takes the chip, powered off. `IO_ERROR` when it is taken already or libtpms cannot be loaded.
     pub fn take() -> Result<Chip> {
         if IN_USE.swap(true, Ordering::Acquire) {
             return Err(fail!(
@@ -144,17 +144,17 @@ impl Chip {
                 let response = CBuffer { data: ptr::null_mut(), len: 0 };
                 Ok(Chip { functions, power: Power::Off, messages: Some(messages), response, room: 0 })
             }
-            Err(rc) => {
+            Err(error) => {
                 IN_USE.store(false, Ordering::Release);
-                Err(rc)
+                Err(error)
             }
         }
     }
 
-    /// Powers the chip on with this state; with volatile state it carries on where that was taken.
+    /// Powers the chip on with this state; with a volatile state it resumes from there.
     pub fn power_on(&mut self, blobs: Blobs) -> Result<()> {
         self.power_off();
-        with_blobs(|held| *held = blobs);
+        with_blobs(|served| *served = blobs);
         let callbacks = Callbacks {
             size: c_int::try_from(size_of::<Callbacks>()).unwrap_or_default(),
             nvram_init: succeed,
@@ -166,45 +166,45 @@ impl Chip {
             io_getphysicalpresence: physical_presence,
         };
         self.point_to_messages();
-        // SAFETY: libtpms is powered off, as the choice demands.
+        // SAFETY: libtpms is powered off, as this function requires.
         let chosen = unsafe { (self.functions.choose_version)(TPM_VERSION_2) };
         self.check("choose TPM 2.0", chosen)?;
-        // SAFETY: libtpms copies the structure; its functions live as long as this library, which is never unmapped.
+        // SAFETY: libtpms copies the structure during the call, and this library, which has the functions, stays mapped.
         let registered = unsafe { (self.functions.register_callbacks)(&callbacks) };
         self.check("take our callbacks", registered)?;
-        // SAFETY: the callbacks are in place.
+        // SAFETY: the version is chosen and the callbacks are registered, as this function requires.
         let started = unsafe { (self.functions.main_init)() };
-        self.power = Power::On; // even a failed start has to be terminated
+        self.power = Power::On; // a failed start has to be terminated too
         self.check("start with this state", started)
     }
 
-    /// Takes the power; what is volatile is gone.
+    /// Powers the chip off; volatile state is lost.
     fn power_off(&mut self) {
         if self.power == Power::On {
-            // SAFETY: libtpms was initialised.
+            // SAFETY: `power_on` has initialised libtpms.
             unsafe { (self.functions.terminate)() };
             self.power = Power::Off;
         }
     }
 
-    /// Executes one command and gives its response.
+    /// Executes one command and returns its response.
     pub fn process(&mut self, locality: u8, command: &[u8]) -> Result<Vec<u8>> {
         LOCALITY.store(locality, Ordering::Relaxed);
         let size = u32::try_from(command.len()).map_err(|_| ReturnCode::BAD_VALUE)?;
         let (data, len, room) = (&raw mut self.response.data, &raw mut self.response.len, &raw mut self.room);
-        // SAFETY: libtpms reads `size` bytes of the command, and fills memory of malloc(3) of `room` bytes, or a larger piece
-        // that it puts in its place.
+        // SAFETY: `command` has `size` bytes, which libtpms only reads; `data` is NULL or memory of malloc(3) with `room`
+        // bytes, which libtpms fills or replaces by a larger block.
         let result = unsafe { (self.functions.process)(data, len, room, command.as_ptr(), size) };
         self.check("execute a command", result)?;
         copy(&self.response)
     }
 
-    /// NV memory as of now; libtpms told of each change.
+    /// Calls `function` with the permanent state, which libtpms stores after each change.
     pub fn permanent<R>(&self, function: impl FnOnce(&[u8]) -> R) -> R {
-        with_blobs(|held| function(&held.permanent))
+        with_blobs(|blobs| function(&blobs.permanent))
     }
 
-    /// This process was forked: what libtpms says here is no business of the other's.
+    /// Called in a forked process: separates its messages from those of the parent.
     pub fn after_fork(&mut self) {
         let _parents = std::mem::replace(&mut self.messages, Messages::open().ok());
         self.point_to_messages();
@@ -212,28 +212,28 @@ impl Chip {
 
     fn point_to_messages(&self) {
         let fd = self.messages.as_ref().map_or(NOWHERE, |messages| messages.0.as_raw_fd());
-        // SAFETY: the descriptor is open until the chip has another or is dropped, or it is none.
+        // SAFETY: libtpms takes any number. Ours is open until the chip replaces it or is dropped, or is never open.
         unsafe { (self.functions.set_debug_fd)(fd) };
     }
 
-    /// An error of libtpms with what it said about it.
+    /// Turns an error of libtpms into ours, with its messages.
     fn check(&mut self, what: &str, result: TpmResult) -> Result<()> {
         match result {
             TPM_SUCCESS => Ok(()),
             error => {
-                let said = self.messages.as_mut().map_or_else(String::new, Messages::take);
-                Err(fail!(ReturnCode::IO_ERROR, "libtpms cannot {what}: error {error:#x}{said}"))
+                let messages = self.messages.as_mut().map_or_else(String::new, Messages::take);
+                Err(fail!(ReturnCode::IO_ERROR, "libtpms cannot {what}: error {error:#x}{messages}"))
             }
         }
     }
 
-    /// The volatile state as of now.
+    /// Returns the volatile state.
     pub fn volatile(&mut self) -> Result<CBuffer> {
         let mut volatile = CBuffer { data: ptr::null_mut(), len: 0 };
         let (data, len) = (&raw mut volatile.data, &raw mut volatile.len);
-        // SAFETY: libtpms allocates the blob with malloc.
-        let given = unsafe { (self.functions.get_state)(STATE_VOLATILE, data, len) };
-        self.check("give its state", given)?;
+        // SAFETY: `data` and `len` are writable; libtpms writes a block of malloc(3), which `CBuffer` frees, and its size.
+        let result = unsafe { (self.functions.get_state)(STATE_VOLATILE, data, len) };
+        self.check("return its state", result)?;
         Ok(volatile)
     }
 }
@@ -241,18 +241,18 @@ impl Chip {
 impl Drop for Chip {
     fn drop(&mut self) {
         self.power_off();
-        // SAFETY: libtpms must not keep the number of a descriptor that is about to be closed.
+        // SAFETY: libtpms takes any number; it must forget that of the file, which is about to be closed.
         unsafe { (self.functions.set_debug_fd)(-1) };
-        with_blobs(|held| *held = Blobs::default());
+        with_blobs(|blobs| *blobs = Blobs::default());
         IN_USE.store(false, Ordering::Release);
     }
 }
 
-/// What libtpms says when something is wrong: in memory, not on the program's stderr, where it would go by default.
+/// The messages of libtpms, in a file in memory instead of the program's stderr.
 struct Messages(File);
 
-/// Bytes of them that we read at most.
-const LAST_WORDS: u64 = 4096;
+/// How many bytes of the messages are read: the last ones.
+const MAX_MESSAGES: u64 = 4096;
 
 impl Messages {
     fn open() -> Result<Messages> {
@@ -261,13 +261,13 @@ impl Messages {
         Ok(Messages(file.into()))
     }
 
-    /// What was said, in parentheses; empty when there is nothing.
+    /// Takes the last lines, in parentheses; empty if there are none.
     fn take(&mut self) -> String {
         let mut bytes = Vec::new();
-        // Messages that cannot be read are not missed: the error code stands without them.
-        let said = self.0.metadata().map_or(0, |metadata| metadata.len());
-        let _ = self.0.seek(SeekFrom::Start(said.saturating_sub(LAST_WORDS)));
-        let _ = (&self.0).take(LAST_WORDS).read_to_end(&mut bytes);
+        // Errors are ignored: the error code is reported without the messages then.
+        let size = self.0.metadata().map_or(0, |metadata| metadata.len());
+        let _ = self.0.seek(SeekFrom::Start(size.saturating_sub(MAX_MESSAGES)));
+        let _ = (&self.0).take(MAX_MESSAGES).read_to_end(&mut bytes);
         let _ = self.0.set_len(0);
         let _ = self.0.rewind();
         let text = String::from_utf8_lossy(&bytes);
@@ -285,7 +285,7 @@ pub struct CBuffer {
     len: u32,
 }
 
-// SAFETY: it is the only pointer to that memory, which any thread may read and free.
+// SAFETY: `CBuffer` owns the only pointer to that memory, which any thread may read and free.
 unsafe impl Send for CBuffer {}
 
 impl Deref for CBuffer {
@@ -294,7 +294,7 @@ impl Deref for CBuffer {
     fn deref(&self) -> &[u8] {
         match self.data.is_null() {
             true => &[],
-            // SAFETY: libtpms filled `len` bytes at `data`, which are ours until they are freed.
+            // SAFETY: libtpms has filled `len` bytes at `data`, which this buffer owns until its drop.
             false => unsafe { core::slice::from_raw_parts(self.data, self.len as usize) },
         }
     }
@@ -302,12 +302,12 @@ impl Deref for CBuffer {
 
 impl Drop for CBuffer {
     fn drop(&mut self) {
-        // SAFETY: libtpms allocated it with malloc, or it is NULL; nobody else frees it.
+        // SAFETY: libtpms has allocated `data` with malloc(3), or it is NULL; only this buffer frees it.
         unsafe { libc::free(self.data.cast()) };
     }
 }
 
-/// A copy of something large, which may be more than there is memory for.
+/// Copies bytes; `MEMORY` if there is not enough.
 pub fn copy(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut copy = Vec::new();
     let reserved = copy.try_reserve_exact(bytes.len());
@@ -321,42 +321,42 @@ extern "C" fn succeed() -> TpmResult {
 }
 
 unsafe extern "C" fn load(data: *mut *mut c_uchar, length: *mut u32, _tpm: u32, name: *const c_char) -> TpmResult {
-    // SAFETY: libtpms passes a C string.
+    // SAFETY: libtpms passes a C string that stays valid during the call.
     let name = unsafe { CStr::from_ptr(name) };
-    with_blobs(|held| {
+    with_blobs(|blobs| {
         let blob = match name {
-            name if name == PERMANENT => &held.permanent,
-            name if name == VOLATILE => &held.volatile,
+            name if name == PERMANENT => &blobs.permanent,
+            name if name == VOLATILE => &blobs.volatile,
             _ => return TPM_RETRY,
         };
         let Ok(size) = u32::try_from(blob.len()) else { return TPM_FAIL };
         if size == 0 {
             return TPM_RETRY;
         }
-        // SAFETY: malloc has no preconditions; libtpms frees the memory.
+        // SAFETY: malloc(3) has no preconditions; libtpms frees the memory.
         let copy: *mut c_uchar = unsafe { libc::malloc(blob.len()) }.cast();
         if copy.is_null() {
             return TPM_FAIL;
         }
-        // SAFETY: the new memory holds as many bytes.
+        // SAFETY: both blocks have `blob.len()` bytes, and malloc(3) returned a new one.
         unsafe { ptr::copy_nonoverlapping(blob.as_ptr(), copy, blob.len()) };
-        // SAFETY: libtpms passes writable places.
+        // SAFETY: libtpms passes a pointer to a writable pointer.
         unsafe { data.write(copy) };
-        // SAFETY: libtpms passes writable places.
+        // SAFETY: libtpms passes a pointer to a writable integer.
         unsafe { length.write(size) };
         TPM_SUCCESS
     })
 }
 
 unsafe extern "C" fn store(data: *const c_uchar, length: u32, _tpm: u32, name: *const c_char) -> TpmResult {
-    // SAFETY: libtpms passes a C string.
+    // SAFETY: libtpms passes a C string that stays valid during the call.
     let name = unsafe { CStr::from_ptr(name) };
     if name == PERMANENT {
         // SAFETY: libtpms passes `length` readable bytes.
         let blob = unsafe { core::slice::from_raw_parts(data, length as usize) };
         return match copy(blob) {
-            Ok(copy) => with_blobs(|held| {
-                held.permanent = copy;
+            Ok(copy) => with_blobs(|blobs| {
+                blobs.permanent = copy;
                 TPM_SUCCESS
             }),
             Err(_) => TPM_FAIL,
@@ -366,24 +366,24 @@ unsafe extern "C" fn store(data: *const c_uchar, length: u32, _tpm: u32, name: *
 }
 
 unsafe extern "C" fn delete(_tpm: u32, name: *const c_char, _must_exist: c_uchar) -> TpmResult {
-    // SAFETY: libtpms passes a C string.
+    // SAFETY: libtpms passes a C string that stays valid during the call.
     let name = unsafe { CStr::from_ptr(name) };
-    with_blobs(|held| match name {
-        name if name == PERMANENT => held.permanent.clear(),
-        name if name == VOLATILE => held.volatile.clear(),
+    with_blobs(|blobs| match name {
+        name if name == PERMANENT => blobs.permanent.clear(),
+        name if name == VOLATILE => blobs.volatile.clear(),
         _ => {}
     });
     TPM_SUCCESS
 }
 
 unsafe extern "C" fn locality(out: *mut u32, _tpm: u32) -> TpmResult {
-    // SAFETY: libtpms passes a writable place.
+    // SAFETY: libtpms passes a pointer to a writable integer.
     unsafe { out.write(LOCALITY.load(Ordering::Relaxed).into()) };
     TPM_SUCCESS
 }
 
 unsafe extern "C" fn physical_presence(out: *mut c_uchar, _tpm: u32) -> TpmResult {
-    // SAFETY: libtpms passes a writable place.
+    // SAFETY: libtpms passes a pointer to a writable byte.
     unsafe { out.write(0) };
     TPM_SUCCESS
 }

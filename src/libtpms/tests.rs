@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport with the real libtpms. It is one TPM per process, so these tests take turns.
+//! Tests of the transport with the real libtpms. It is one TPM per process, so these tests take turns.
 
 use super::*;
 use crate::power::{STARTUP_CLEAR, TPM_RC_INITIALIZE, TPM_RC_SUCCESS};
@@ -19,7 +19,7 @@ pub(super) fn turn() -> MutexGuard<'static, ()> {
 
 const ALONE: &str = "TCTI_LIBTPMS_TEST_ALONE";
 
-/// Whether this is a process for this test alone. Runs one, if not.
+/// Returns whether this process runs this test alone. If not, runs one that does.
 fn is_alone(test: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
         return true;
@@ -31,7 +31,7 @@ fn is_alone(test: &str) -> bool {
     false
 }
 
-/// What a TPM would have in its file.
+/// Returns the state that a TPM would store.
 fn state(tpm: &mut Tpm) -> Blobs {
     tpm.with_state(|permanent, volatile| Blobs { permanent: permanent.to_vec(), volatile: volatile.to_vec() }).unwrap()
 }
@@ -53,7 +53,7 @@ pub(super) fn code(session: &mut Session<Libtpms>, command: &[u8]) -> u32 {
     Header::parse(&run(session, command)).unwrap().code
 }
 
-/// TPM2_PCR_Event of one byte for a PCR, with an empty password.
+/// Returns TPM2_PCR_Event of one byte for a PCR, with an empty password.
 fn extend(pcr: u8) -> Vec<u8> {
     let mut command = vec![0x80, 0x02, 0, 0, 0, 0, 0, 0, 0x01, 0x3c, 0, 0, 0, pcr];
     command.extend([0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0]);
@@ -62,7 +62,7 @@ fn extend(pcr: u8) -> Vec<u8> {
     command
 }
 
-/// TPM2_PCR_Read of one PCR of the SHA-256 bank; gives its 32 bytes.
+/// Reads one PCR of the SHA-256 bank with TPM2_PCR_Read; returns its 32 bytes.
 fn pcr(session: &mut Session<Libtpms>, pcr: u8) -> Vec<u8> {
     let mut command = vec![0x80, 0x01, 0, 0, 0, 20, 0, 0, 0x01, 0x7e, 0, 0, 0, 1, 0, 0x0b, 3, 0, 0, 0];
     command[17 + usize::from(pcr / 8)] = 1 << (pcr % 8);
@@ -71,7 +71,7 @@ fn pcr(session: &mut Session<Libtpms>, pcr: u8) -> Vec<u8> {
 }
 
 #[test]
-fn a_new_tpm_is_started() {
+fn a_new_tpm_is_started_automatically() {
     let _turn = turn();
     let mut session = open(None).unwrap();
     assert_eq!(run(&mut session, GET_RANDOM).len(), 20);
@@ -84,24 +84,24 @@ const SHUTDOWN_STATE: [u8; 12] = [0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x45, 0, 
 const TPM_RC_VALUE: u32 = 0x1c4; // of the first parameter
 
 #[test]
-fn the_first_startup_is_the_callers() {
+fn the_caller_may_send_the_first_startup() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     for path in [None, Some(dir.path().join("state"))] {
         let mut session = open(path.as_deref()).unwrap();
         for _ in 0..2 {
             assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_SUCCESS);
-            assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_INITIALIZE, "the second is none");
+            assert_eq!(code(&mut session, &STARTUP_CLEAR), TPM_RC_INITIALIZE, "it is started already");
             assert_eq!(code(&mut session, &extend(10)), TPM_RC_SUCCESS);
             session.preempt(Libtpms::reset).unwrap();
         }
         assert_eq!(code(&mut session, &STARTUP_STATE), TPM_RC_VALUE, "nothing was saved");
-        assert_eq!(pcr(&mut session, 10), [0; 32], "it starts by itself then");
+        assert_eq!(pcr(&mut session, 10), [0; 32], "started automatically");
     }
 }
 
 #[test]
-fn a_state_that_was_saved_is_resumed_by_startup() {
+fn startup_resumes_a_saved_state() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
@@ -120,7 +120,7 @@ fn a_state_that_was_saved_is_resumed_by_startup() {
 }
 
 #[test]
-fn a_context_that_begins_with_startup_has_a_tpm_that_was_just_powered_on() {
+fn startup_as_the_first_command_power_cycles_the_tpm() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
@@ -131,7 +131,7 @@ fn a_context_that_begins_with_startup_has_a_tpm_that_was_just_powered_on() {
 }
 
 #[test]
-fn one_tpm_per_process() {
+fn a_process_has_one_tpm() {
     let _turn = turn();
     let first = open(None).unwrap();
     assert_eq!(open(None).err(), Some(ReturnCode::IO_ERROR.into()));
@@ -140,7 +140,7 @@ fn one_tpm_per_process() {
 }
 
 #[test]
-fn without_a_file_nothing_survives_the_context() {
+fn without_a_file_the_state_ends_with_the_context() {
     let _turn = turn();
     let mut session = open(None).unwrap();
     code(&mut session, &extend(16));
@@ -150,7 +150,7 @@ fn without_a_file_nothing_survives_the_context() {
 }
 
 #[test]
-fn with_a_file_the_tpm_carries_on() {
+fn with_a_file_the_tpm_resumes() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
@@ -162,7 +162,7 @@ fn with_a_file_the_tpm_carries_on() {
 }
 
 #[test]
-fn a_reset_loses_what_is_volatile() {
+fn a_reset_loses_the_volatile_state() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     for path in [None, Some(dir.path().join("state"))] {
@@ -185,10 +185,10 @@ fn the_locality_reaches_the_tpm() {
     assert_eq!(code(&mut session, &extend(20)), TPM_RC_SUCCESS);
 }
 
-/// The limit is of the process, so this runs in one of its own.
+/// Runs in a process of its own, which the limit applies to.
 #[test]
-fn a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been() {
-    if !is_alone("a_state_that_cannot_be_stored_is_as_if_the_command_had_not_been") {
+fn a_command_whose_state_cannot_be_stored_has_no_effect() {
+    if !is_alone("a_command_whose_state_cannot_be_stored_has_no_effect") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -214,7 +214,7 @@ fn failure_mode_does_not_outlive_its_command() {
     let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
     let file = std::fs::read(&path).unwrap();
     let failure = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01];
-    // What the chip did on its way to failure mode is undone.
+    // The effect of the command that led to failure mode is undone.
     let response = tpm.transact(|tpm| tpm.execute(0, &extend(16)).map(|_| failure.to_vec())).unwrap();
     assert_eq!(response, failure);
     assert_eq!(std::fs::read(&path).unwrap(), file);
@@ -223,13 +223,13 @@ fn failure_mode_does_not_outlive_its_command() {
 }
 
 #[test]
-fn a_damaged_state_is_an_error_and_stays_as_it_is() {
+fn a_damaged_state_is_an_error_and_is_not_modified() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut session = open(Some(&path)).unwrap();
     for _ in 0..2 {
-        assert_eq!(code(&mut session, GET_RANDOM), TPM_RC_SUCCESS); // then each record has a volatile state
+        assert_eq!(code(&mut session, GET_RANDOM), TPM_RC_SUCCESS); // now each record has a volatile state
     }
     drop(session);
     let with_records = std::fs::read(&path).unwrap();
@@ -250,7 +250,7 @@ fn a_damaged_state_is_an_error_and_stays_as_it_is() {
 }
 
 #[test]
-fn the_file_is_for_its_owner_alone() {
+fn the_file_has_mode_0600() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
@@ -259,7 +259,7 @@ fn the_file_is_for_its_owner_alone() {
 }
 
 #[test]
-fn what_another_process_did_counts() {
+fn changes_by_another_process_are_picked_up() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
@@ -276,12 +276,12 @@ fn what_another_process_did_counts() {
     assert_eq!(pcr(&mut session, 16), [0; 32]);
     let next = dir.path().join("next");
     std::fs::write(&next, &after).unwrap();
-    std::fs::rename(&next, &path).unwrap(); // as another process replaces it
+    std::fs::rename(&next, &path).unwrap(); // as a process that replaces it
     assert_eq!(pcr(&mut session, 16), extended);
 }
 
 #[test]
-fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
+fn a_forked_tpm_returns_different_random_numbers() {
     let _turn = turn();
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
     assert_eq!(tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap().len(), 20);
@@ -299,7 +299,7 @@ fn a_copy_of_a_tpm_gives_random_numbers_of_its_own() {
 }
 
 #[test]
-fn a_command_whose_effect_cannot_be_kept_is_undone() {
+fn a_command_that_fails_after_its_execution_is_undone() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
@@ -314,18 +314,18 @@ fn a_command_whose_effect_cannot_be_kept_is_undone() {
 }
 
 #[test]
-fn a_file_that_was_removed_brings_no_random_numbers_back() {
+fn no_random_numbers_repeat_after_the_file_was_removed() {
     let _turn = turn();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
     let mut tpm = Libtpms::open(Conf::new(Some(&CString::new(path.to_str().unwrap()).unwrap()))).unwrap();
     assert_eq!(tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap().len(), 20);
-    let held = state(&mut tpm.tpm);
+    let earlier = state(&mut tpm.tpm);
     let mut random = |removed: bool| {
         if removed {
             std::fs::remove_file(&path).unwrap();
         }
-        tpm.tpm.power_on(held.clone()).unwrap(); // what another process used since is not in there
+        tpm.tpm.power_on(earlier.clone()).unwrap(); // without the random numbers that another process has used since
         tpm.transact(|tpm| tpm.execute(0, GET_RANDOM)).unwrap()
     };
     assert_eq!(random(false), random(false), "the generator is part of the state");
@@ -334,7 +334,7 @@ fn a_file_that_was_removed_brings_no_random_numbers_back() {
 }
 
 #[test]
-fn a_copy_of_a_tpm_that_was_not_started_gives_random_numbers_of_its_own() {
+fn a_forked_tpm_that_was_not_started_returns_different_random_numbers() {
     let _turn = turn();
     let mut tpm = Libtpms::open(Conf::new(None)).unwrap();
     let state = state(&mut tpm.tpm);

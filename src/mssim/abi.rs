@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What C programs name: the constants of the header (`TpmTcpProtocol.h` of the TPM 2.0 reference code).
+//! The constants of the C header: commands on the platform and command channels (`TpmTcpProtocol.h` of the TPM 2.0
+//! reference code).
 #![forbid(unsafe_code)]
 
 /// Platform command: switches the TPM on.
@@ -8,7 +9,7 @@ pub const MS_SIM_POWER_ON: u32 = 1;
 pub const MS_SIM_POWER_OFF: u32 = 2;
 /// On the command channel: a TPM command follows. Not for `tcti_platform_command`.
 pub const MS_SIM_TPM_SEND_COMMAND: u32 = 8;
-/// Platform command: cancels the command under way and those that follow.
+/// Platform command: cancels the command in progress and those that follow.
 pub const MS_SIM_CANCEL_ON: u32 = 9;
 /// Platform command: ends the cancellation.
 pub const MS_SIM_CANCEL_OFF: u32 = 10;
@@ -16,5 +17,5 @@ pub const MS_SIM_CANCEL_OFF: u32 = 10;
 pub const MS_SIM_NV_ON: u32 = 11;
 /// Platform command: makes the NV memory unavailable.
 pub const MS_SIM_NV_OFF: u32 = 12;
-/// On both channels: the session ends, without a reply. Not for `tcti_platform_command`.
+/// On both channels: ends the session; there is no reply. Not for `tcti_platform_command`.
 pub const TPM_SESSION_END: u32 = 20;

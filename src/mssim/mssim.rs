@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The simulators' protocol (`TpmTcpProtocol.h` of the TPM 2.0 reference code): commands in an envelope on one
-//! connection, power and cancel on another. A simulator writes a response in pieces and waits for our acknowledgement
-//! between them, so acknowledgements must not be delayed. Codes and sizes are big-endian; a platform command is answered
-//! with a zero.
+//! The transport [`Mssim`] speaks the protocol of the simulators (`TpmTcpProtocol.h` of the TPM 2.0 reference code):
+//! commands in an envelope on one connection, power and cancel on another. A simulator writes a response in pieces and
+//! waits for a TCP acknowledgement between them, so acknowledgements must not be delayed. Codes and sizes are big-endian;
+//! the reply to a platform command is zero.
 #![forbid(unsafe_code)]
 
 pub mod abi;
@@ -21,72 +21,72 @@ use tcti_core::{
 };
 use tcti_net::{Channels, Stream};
 
-/// Where commands come from unless the caller says otherwise, as with the C module of tpm2-tss 4.2.0.
+/// The locality of commands until the caller sets another, as with the C module of tpm2-tss 4.2.0.
 const DEFAULT_LOCALITY: u8 = 0;
 
-/// Bytes around a response: its size before it, zero behind it.
+/// Bytes around a response: its size before it, a zero after it.
 const SIZE: usize = 4;
 const TRAILER: usize = 4;
 
 /// How long Finalize waits for the simulator's last reply.
-const FAREWELL: Duration = Duration::from_secs(1);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A simulator.
 pub struct Mssim {
     channels: Channels,
     link: Link,
     locality: u8,
-    /// Whether the simulator cancels commands, or may: until it has acknowledged that it does not.
+    /// Whether the simulator may be cancelling commands. Reset when it acknowledges the end of the cancellation.
     cancelling: bool,
-    /// How long the next connections will last.
-    lasts: Lasts,
-    /// What has arrived of the response in its envelope.
+    /// The lifetime of the next connections.
+    lifetime: Lifetime,
+    /// The bytes of the response that have arrived, in their envelope.
     envelope: RxBuf,
 }
 
 /// The connections.
 enum Link {
-    /// None: an exchange failed. The next command connects anew.
+    /// Not connected. The next command connects again.
     Down,
-    /// None, and they went with a command under way, whose response will not come.
+    /// Not connected: the connections were lost with a command in progress, whose response will not arrive.
     Lost,
-    /// None: they lasted as long as an exchange. Its response is not collected yet, and the caller may still wait for the
-    /// descriptor.
-    Over { _data: Stream },
-    /// Both, and what happens on them.
-    Up { data: Stream, platform: Stream, exchange: Exchange, lasts: Lasts },
+    /// Closed at the end of an exchange ([`Lifetime::Exchange`]). The caller has not taken the response yet, and may still
+    /// poll the file descriptor.
+    Closed { _data: Stream },
+    /// Both channels are connected.
+    Up { data: Stream, platform: Stream, exchange: Exchange, lifetime: Lifetime },
 }
 
-/// How long connections last.
+/// How long the connections last.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Lasts {
+enum Lifetime {
     /// As long as the context.
     Context,
-    /// As long as an exchange: other processes want to connect, too, and a simulator serves one at a time.
+    /// Until the response is complete: other processes have to connect too, and a simulator serves one at a time.
     Exchange,
 }
 
-/// What happens on the data channel.
+/// The state of the data channel.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Exchange {
     None,
-    /// A response is due.
+    /// A command was sent, and its response is due.
     Due,
-    /// A response is due, and nobody wants it any more.
+    /// A response is due, and is to be dropped.
     Cancelled,
 }
 
 impl Link {
     fn streams(&self) -> Option<(&Stream, &Stream)> {
         match self {
-            Link::Down | Link::Lost | Link::Over { .. } => None,
+            Link::Down | Link::Lost | Link::Closed { .. } => None,
             Link::Up { data, platform, .. } => Some((data, platform)),
         }
     }
 
     fn exchange(&self) -> Exchange {
         match self {
-            Link::Down | Link::Over { .. } => Exchange::None,
+            Link::Down | Link::Closed { .. } => Exchange::None,
             Link::Lost => Exchange::Due,
             Link::Up { exchange, .. } => *exchange,
         }
@@ -100,70 +100,71 @@ impl Link {
 }
 
 impl Mssim {
-    /// Sends one platform command and waits for its reply. `IO_ERROR` when the simulator refuses it, which costs the
-    /// command under way nothing, and when the connection is lost, which costs it too.
+    /// Sends one platform command and waits for its reply. `IO_ERROR` when the simulator refuses it, which does not affect
+    /// the TPM command in progress, and when the connection is lost, which loses that command too.
     pub fn platform(&mut self, code: u32) -> Result<()> {
-        // One that the simulator has closed since, as a restarted one does, is replaced as `send` does.
+        // A connection that the simulator has closed, for example by a restart, is replaced as in `send`.
         let has_ended = self.link.streams().is_some_and(|(_, platform)| !platform.is_quiet());
         if has_ended && self.link.exchange() == Exchange::None {
             self.abandon();
         }
-        if matches!(self.link, Link::Down | Link::Over { .. }) {
+        if matches!(self.link, Link::Down | Link::Closed { .. }) {
             self.connect()?;
         }
-        let Some((_, platform)) = self.link.streams() else { return Err(self.lost()) };
-        match signal(&self.channels, platform, code, self.channels.control.timeout()) {
+        let Some((_, platform)) = self.link.streams() else { return Err(self.connection_lost()) };
+        match request(&self.channels, platform, code, self.channels.control.timeout()) {
             Ok(reply) => {
-                self.rest();
+                self.release();
                 self.response_taken();
-                accepted(&self.channels, code, reply)
+                check(&self.channels, code, reply)
             }
-            Err(rc) => {
+            Err(error) => {
                 // A late reply must not be taken for the next one.
                 let lost = self.link.exchange() == Exchange::Due;
                 self.abandon();
                 self.link = if lost { Link::Lost } else { Link::Down };
-                Err(rc)
+                Err(error)
             }
         }
     }
 
-    fn lost(&self) -> Error {
+    fn connection_lost(&self) -> Error {
         fail!(ReturnCode::IO_ERROR, "the connection to {} was lost", self.channels.data.name())
     }
 
-    /// Connects both channels, and switches the simulator on, which does nothing to one that is on. Nor does the end of a
-    /// cancellation where there is none: another process may have cancelled a command and ended, and nobody knows.
+    /// Connects both channels and switches the simulator on, which has no effect on one that is on. Also ends a
+    /// cancellation if there may be one: another process may have cancelled a command and died.
     ///
-    /// A simulator serves one connection at a time on each channel, on its own. The reply on the platform channel says that
-    /// this one is served; only then comes the data channel, or two programs would each wait for the channel that the
-    /// other one has.
+    /// A simulator serves one connection at a time on each channel, independently. The data channel is connected only after
+    /// a reply on the platform channel shows that this connection is served; otherwise two programs, each with one channel,
+    /// would deadlock.
     fn connect(&mut self) -> Result<()> {
-        if self.lasts == Lasts::Context && !self.channels.may_be_kept() {
-            self.lasts = Lasts::Exchange;
+        if self.lifetime == Lifetime::Context && !self.channels.may_be_kept() {
+            self.lifetime = Lifetime::Exchange;
         }
-        // One that lasts as long as an exchange is this process's, and ends with it, whoever was forked meanwhile.
-        let of_whom = |stream: Stream, lasts| if lasts == Lasts::Context { stream.shared() } else { stream };
-        let platform = of_whom(self.channels.connect_control()?, self.lasts);
-        let off = (self.cancelling || self.lasts == Lasts::Exchange).then_some(MS_SIM_CANCEL_OFF);
+        // A connection for one exchange belongs to this process alone, whatever is forked meanwhile.
+        let owned = |stream: Stream, lifetime| if lifetime == Lifetime::Context { stream.shared() } else { stream };
+        let platform = owned(self.channels.connect_control()?, self.lifetime);
+        let off = (self.cancelling || self.lifetime == Lifetime::Exchange).then_some(MS_SIM_CANCEL_OFF);
         for code in [MS_SIM_POWER_ON, MS_SIM_NV_ON].into_iter().chain(off) {
-            let reply = signal(&self.channels, &platform, code, self.channels.control.timeout())?;
-            accepted(&self.channels, code, reply)?;
+            let reply = request(&self.channels, &platform, code, self.channels.control.timeout())?;
+            check(&self.channels, code, reply)?;
         }
-        let data = of_whom(self.channels.data.connect()?, self.lasts);
+        let data = owned(self.channels.data.connect()?, self.lifetime);
         self.cancelling = false;
-        self.link = Link::Up { data, platform, exchange: Exchange::None, lasts: self.lasts };
+        self.link = Link::Up { data, platform, exchange: Exchange::None, lifetime: self.lifetime };
         Ok(())
     }
 
-    /// Reads and drops the response to a cancelled command, so that it meets no other, and ends the cancellation.
-    fn settle(&mut self) -> Result<()> {
+    /// Reads and drops the response to a cancelled command, so that it is not taken for a later one, and ends the
+    /// cancellation.
+    fn finish_cancellation(&mut self) -> Result<()> {
         let Some((data, _)) = self.link.streams() else { return Ok(()) };
-        let whole = collect(data, &mut self.envelope, &Deadline::within(self.channels.data.timeout()));
+        let dropped = read_envelope(data, &mut self.envelope, &Deadline::within(self.channels.data.timeout()));
         self.envelope.clear();
         self.link.set(Exchange::None);
-        if !whole.is_ok_and(|progress| progress == Progress::Complete) {
-            // The connection is of no use any more. The next one ends the cancellation.
+        if !dropped.is_ok_and(|progress| progress == Progress::Complete) {
+            // The next connection ends the cancellation.
             self.abandon();
             return Ok(());
         }
@@ -172,34 +173,34 @@ impl Mssim {
         ended
     }
 
-    /// Nobody needs the connections until the next exchange.
-    fn rest(&mut self) {
-        if let Link::Up { lasts: Lasts::Exchange, exchange: Exchange::None, .. } = self.link {
-            self.leave();
+    /// Closes connections that last only for an exchange, once it is complete.
+    fn release(&mut self) {
+        if let Link::Up { lifetime: Lifetime::Exchange, exchange: Exchange::None, .. } = self.link {
+            self.end_session();
         }
     }
 
-    /// Says goodbye, which ends the connections in every process that has them.
-    fn leave(&mut self) {
+    /// Sends `TPM_SESSION_END` and shuts the connections down, for every process that shares them.
+    fn end_session(&mut self) {
         if let Link::Up { data, platform, .. } = mem::replace(&mut self.link, Link::Down) {
             let end = TPM_SESSION_END.to_be_bytes();
-            // A simulator that is gone needs no goodbye.
+            // An error means that the simulator is gone.
             let _ = data.end_with(&mut [IoSlice::new(&end)]);
             let _ = platform.end_with(&mut [IoSlice::new(&end)]);
-            self.link = Link::Over { _data: data };
+            self.link = Link::Closed { _data: data };
         }
     }
 
-    /// What this process had under way is over: the other one has seen to it, or still has it.
-    fn forget(&mut self) {
+    /// Forgets the exchange and the cancellation of this process: the other process has dealt with them, or still does.
+    fn forget_exchange(&mut self) {
         self.link.set(Exchange::None);
         self.envelope.clear();
-        (self.cancelling, self.lasts) = (false, Lasts::Exchange);
+        (self.cancelling, self.lifetime) = (false, Lifetime::Exchange);
     }
 }
 
-/// Sends a platform command and gives its reply; an error when that does not come or is none.
-fn signal(channels: &Channels, platform: &Stream, code: u32, timeout: Duration) -> Result<u32> {
+/// Sends a platform command and returns the reply. `IO_ERROR` when it does not arrive in time or has the wrong size.
+fn request(channels: &Channels, platform: &Stream, code: u32, timeout: Duration) -> Result<u32> {
     let code = code.to_be_bytes();
     let parts = &mut [IoSlice::new(&code)];
     let reply = channels.control.ask(platform, parts, size_of::<u32>(), timeout)?;
@@ -213,7 +214,8 @@ fn signal(channels: &Channels, platform: &Stream, code: u32, timeout: Duration) 
     }
 }
 
-fn accepted(channels: &Channels, code: u32, reply: u32) -> Result<()> {
+/// Fails unless the reply to a platform command is zero.
+fn check(channels: &Channels, code: u32, reply: u32) -> Result<()> {
     match reply {
         0 => Ok(()),
         error => Err(fail!(
@@ -224,8 +226,8 @@ fn accepted(channels: &Channels, code: u32, reply: u32) -> Result<()> {
     }
 }
 
-/// Reads until the envelope is whole.
-fn collect(data: &Stream, envelope: &mut RxBuf, deadline: &Deadline) -> Result<Progress> {
+/// Reads until the envelope is complete.
+fn read_envelope(data: &Stream, envelope: &mut RxBuf, deadline: &Deadline) -> Result<Progress> {
     while missing(envelope)? > 0 {
         match data.recv_some(envelope, deadline)? {
             Arrival::Bytes => {}
@@ -236,7 +238,7 @@ fn collect(data: &Stream, envelope: &mut RxBuf, deadline: &Deadline) -> Result<P
     Ok(Progress::Complete)
 }
 
-/// Bytes that an envelope still lacks: at least those of its size while that is incomplete.
+/// Returns the number of bytes that the envelope still lacks; while its size field is incomplete, those of that field.
 fn missing(envelope: &RxBuf) -> Result<usize> {
     let Some(size) = envelope.as_slice().first_chunk() else { return Ok(SIZE - envelope.len()) };
     let size = u32::from_be_bytes(*size);
@@ -262,7 +264,7 @@ impl Open for Mssim {
             link: Link::Down,
             locality: DEFAULT_LOCALITY,
             cancelling: false,
-            lasts: Lasts::Context,
+            lifetime: Lifetime::Context,
             envelope: RxBuf::new(),
         };
         mssim.connect()?;
@@ -273,7 +275,7 @@ impl Open for Mssim {
 impl Transport for Mssim {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if !self.link.streams().is_some_and(|(data, _)| data.is_quiet()) {
-            self.abandon(); // both connections, whoever has a copy: a simulator would go on with the other one
+            self.abandon(); // both channels, in every process: the simulator would keep serving the other one
             self.connect()?;
         }
         let Some((data, _)) = self.link.streams() else { return Err(ReturnCode::IO_ERROR.into()) };
@@ -292,8 +294,8 @@ impl Transport for Mssim {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some((data, _)) = self.link.streams() else { return Err(self.lost()) };
-        let progress = collect(data, &mut self.envelope, &Deadline::after(wait))?;
+        let Some((data, _)) = self.link.streams() else { return Err(self.connection_lost()) };
+        let progress = read_envelope(data, &mut self.envelope, &Deadline::after(wait))?;
         if progress == Progress::Complete {
             let bytes = self.envelope.as_slice();
             let body = bytes.get(SIZE..bytes.len() - TRAILER).unwrap_or_default();
@@ -301,24 +303,24 @@ impl Transport for Mssim {
             if trailer != 0 {
                 return Err(fail!(
                     ReturnCode::MALFORMED_RESPONSE,
-                    "the simulator reports error {trailer} behind its response"
+                    "the simulator reports error {trailer} after its response"
                 ));
             }
             rx.extend(body)?;
             self.envelope.clear();
             self.link.set(Exchange::None);
-            self.rest(); // while it is our turn: the simulator serves nobody else
+            self.release(); // before the turn ends: until then the simulator serves nobody else
         }
         Ok(progress)
     }
 
     fn response_taken(&mut self) {
-        if let Link::Over { .. } = self.link {
+        if let Link::Closed { .. } = self.link {
             self.link = Link::Down;
         }
     }
 
-    /// The TPM is in the simulator and loses nothing when a connection ends.
+    /// Closes both connections. The TPM runs in the simulator and loses nothing.
     fn abandon(&mut self) {
         if let Link::Up { data, platform, .. } = mem::replace(&mut self.link, Link::Down) {
             data.end();
@@ -328,9 +330,9 @@ impl Transport for Mssim {
     }
 
     fn after_fork(&mut self, inheritance: Inheritance) {
-        self.forget();
+        self.forget_exchange();
         match inheritance {
-            Inheritance::Shared if matches!(self.link, Link::Up { lasts: Lasts::Context, .. }) => {}
+            Inheritance::Shared if matches!(self.link, Link::Up { lifetime: Lifetime::Context, .. }) => {}
             Inheritance::Shared | Inheritance::Copies => self.link = Link::Down,
             Inheritance::Nothing => mem::forget(mem::replace(&mut self.link, Link::Down)),
         }
@@ -341,31 +343,34 @@ impl Transport for Mssim {
         true
     }
 
-    fn resume(&mut self, before: LastExchange) -> Result<()> {
-        match (before, &self.link) {
+    fn resume(&mut self, last: LastExchange) -> Result<()> {
+        match (last, &self.link) {
             (LastExchange::Ours, _) => {}
-            (LastExchange::Interrupted, Link::Down | Link::Lost | Link::Over { .. }) => self.cancelling = true,
-            (LastExchange::Theirs, _) => self.forget(),
-            (LastExchange::Interrupted, Link::Up { exchange: Exchange::Cancelled, .. }) => return self.settle(),
+            (LastExchange::Interrupted, Link::Down | Link::Lost | Link::Closed { .. }) => self.cancelling = true,
+            (LastExchange::Theirs, _) => self.forget_exchange(),
+            (LastExchange::Interrupted, Link::Up { exchange: Exchange::Cancelled, .. }) => {
+                return self.finish_cancellation();
+            }
             (LastExchange::Interrupted, Link::Up { .. }) => {
                 self.abandon();
-                self.forget();
-                self.cancelling = true; // the other process may have cancelled it
+                self.forget_exchange();
+                self.cancelling = true; // the other process may have cancelled its command
             }
         }
         Ok(())
     }
 
-    /// Says goodbye and waits for nothing but the end of a cancellation, which would meet other programs' commands.
-    fn close(&mut self, company: Sharing) {
+    /// Ends the session. Waits for one reply at most: that to the end of a cancellation, which would otherwise cancel the
+    /// commands of other programs.
+    fn close(&mut self, sharing: Sharing) {
         if self.cancelling && self.link.streams().is_none() {
             let _ = self.connect();
         }
         if let (true, Link::Up { platform, .. }) = (self.cancelling, &self.link) {
-            let _ = signal(&self.channels, platform, MS_SIM_CANCEL_OFF, FAREWELL);
+            let _ = request(&self.channels, platform, MS_SIM_CANCEL_OFF, CLOSE_TIMEOUT);
         }
-        if company == Sharing::Exclusive {
-            self.leave();
+        if sharing == Sharing::Exclusive {
+            self.end_session();
         }
     }
 
@@ -374,8 +379,8 @@ impl Transport for Mssim {
         mssim.platform(MS_SIM_CANCEL_ON)?;
         mssim.link.set(Exchange::Cancelled);
         match mssim.link {
-            Link::Up { lasts: Lasts::Exchange, .. } => mssim.settle(),
-            Link::Up { lasts: Lasts::Context, .. } | Link::Down | Link::Lost | Link::Over { .. } => Ok(()),
+            Link::Up { lifetime: Lifetime::Exchange, .. } => mssim.finish_cancellation(),
+            Link::Up { lifetime: Lifetime::Context, .. } | Link::Down | Link::Lost | Link::Closed { .. } => Ok(()),
         }
     });
 

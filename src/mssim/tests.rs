@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport against scripted simulators.
+//! Tests of the transport against scripted simulators.
 
 mod platform;
 
@@ -16,12 +16,12 @@ use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{Forked, ForkedChild, GET_RANDOM, OK, Step, listen, malformed, play};
 
-/// Gives what was read on each connection.
+/// Returns the bytes read on each connection.
 type Data = JoinHandle<Vec<Vec<u8>>>;
-/// Gives the platform commands.
+/// Returns the platform commands.
 type Platform = JoinHandle<Vec<u32>>;
 
-/// OK in its envelope.
+/// Returns [`OK`] in its envelope.
 fn enveloped() -> Vec<u8> {
     [&20u32.to_be_bytes()[..], OK, &[0; 4]].concat()
 }
@@ -33,7 +33,7 @@ fn exchange() -> Vec<Step> {
     vec![Step::Read(COMMAND), Step::Write(enveloped())]
 }
 
-/// A platform channel that answers each code with what `reply` says, on each connection; `None` hangs up.
+/// Serves the platform channel: replies to each code with `reply(code)`, and closes the connection for `None`.
 fn answering(listener: TcpListener, connections: usize, reply: fn(u32) -> Option<u32>) -> Platform {
     spawn(move || {
         let mut codes = Vec::new();
@@ -52,7 +52,7 @@ fn answering(listener: TcpListener, connections: usize, reply: fn(u32) -> Option
     })
 }
 
-/// Answers each code on each connection with zero; gives the codes once all connections are over.
+/// Replies to each code with zero; returns the codes once all connections are closed.
 fn platform(listener: TcpListener, connections: usize) -> Platform {
     answering(listener, connections, |code| (code != TPM_SESSION_END).then_some(0))
 }
@@ -62,7 +62,7 @@ fn open(port: u16, platform_port: u16) -> Result<Mssim> {
     Mssim::open(Conf::new(Some(&CString::new(conf).unwrap())))
 }
 
-/// A session with a scripted simulator: one list of steps per connection.
+/// Opens a session with a scripted simulator: one list of steps per connection.
 fn session(connections: Vec<Vec<Step>>) -> (Session<Mssim>, Data, Platform) {
     let (data, port) = listen();
     let (ctrl, platform_port) = listen();
@@ -83,17 +83,17 @@ fn run(session: &mut Session<Mssim>) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn a_command_goes_in_an_envelope_and_sessions_end() {
+fn a_command_is_sent_in_an_envelope_and_finalize_ends_the_session() {
     let (mut session, data, platform) = session(vec![[exchange(), vec![Step::Read(4)]].concat()]);
     assert_eq!(run(&mut session).unwrap(), OK);
     drop(session);
     let envelope = [&[0, 0, 0, 8, 0, 0, 0, 0, 12], GET_RANDOM, &[0, 0, 0, 20]].concat();
     assert_eq!(data.join().unwrap(), [envelope]);
-    assert_eq!(platform.join().unwrap(), [1, 11, 20], "power, NV, end");
+    assert_eq!(platform.join().unwrap(), [1, 11, 20], "power on, NV on, session end");
 }
 
 #[test]
-fn the_locality_goes_with_each_command() {
+fn the_locality_is_sent_with_each_command() {
     let (mut session, data, _platform) = session(vec![exchange()]);
     session.set_locality(1).unwrap();
     assert_eq!(run(&mut session).unwrap(), OK);
@@ -101,14 +101,14 @@ fn the_locality_goes_with_each_command() {
 }
 
 #[test]
-fn an_envelope_may_come_one_byte_at_a_time() {
+fn an_envelope_may_arrive_one_byte_at_a_time() {
     let steps = enveloped().iter().map(|byte| Step::write(&[*byte])).collect();
     let (mut session, _data, _platform) = session(vec![[vec![Step::Read(COMMAND)], steps].concat()]);
     assert_eq!(run(&mut session).unwrap(), OK);
 }
 
 #[test]
-fn a_timeout_at_any_offset_loses_nothing() {
+fn a_timeout_at_any_offset_loses_no_bytes() {
     let barrier = Arc::new(Barrier::new(2));
     let mut steps = Vec::new();
     for cut in 0..enveloped().len() {
@@ -138,7 +138,7 @@ fn a_connection_lost_at_any_offset_costs_one_command() {
 }
 
 #[test]
-fn what_is_no_envelope_costs_one_command() {
+fn a_malformed_envelope_costs_one_command() {
     let mut trailing = enveloped();
     trailing.push(0);
     let mut reported = enveloped();
@@ -159,7 +159,7 @@ fn what_is_no_envelope_costs_one_command() {
 }
 
 #[test]
-fn a_cancelled_response_never_meets_the_next_command() {
+fn a_cancelled_response_is_never_taken_for_the_next() {
     let mut cancelled = enveloped();
     cancelled[20] ^= 0xff;
     let steps = [vec![Step::Read(COMMAND), Step::Write(cancelled)], exchange(), vec![Step::Read(4)]].concat();
@@ -173,7 +173,7 @@ fn a_cancelled_response_never_meets_the_next_command() {
 }
 
 #[test]
-fn a_cancelled_response_that_never_comes_costs_a_connection() {
+fn a_cancelled_response_that_never_arrives_costs_a_connection() {
     let barrier = Arc::new(Barrier::new(2));
     let silent = vec![Step::Read(COMMAND), Step::Await(Arc::clone(&barrier))];
     let (mut session, _data, platform) = session(vec![silent, exchange()]);
@@ -187,46 +187,46 @@ fn a_cancelled_response_that_never_comes_costs_a_connection() {
 }
 
 #[test]
-fn a_child_process_goes_on_with_the_connections_and_its_end_is_none_for_its_parent() {
+fn a_forked_child_shares_the_connections_and_its_finalize_leaves_them_open() {
     let steps = [exchange(), exchange(), exchange(), vec![Step::Read(1)]].concat();
     let (mut session, data, platform) = session(vec![steps]);
     assert_eq!(run(&mut session).unwrap(), OK);
     let mut session = Some(session);
     let child = Forked::asks(|| {
-        let mut session = session.take().unwrap(); // it finalizes
+        let mut session = session.take().unwrap(); // finalized by the drop
         session.enter().is_ok() && run(&mut session).unwrap() == OK
     });
     assert_eq!(child.status(), Some(0));
     let mut parent = session.unwrap();
     assert_eq!(run(&mut parent).unwrap(), OK);
     drop(parent);
-    assert_eq!(data.join().unwrap()[0].len(), 3 * COMMAND, "and no SESSION_END");
+    assert_eq!(data.join().unwrap()[0].len(), 3 * COMMAND, "no SESSION_END is sent");
     assert_eq!(platform.join().unwrap(), [1, 11]);
 }
 
 #[test]
-fn what_a_process_left_that_died_meets_no_command_of_another() {
+fn bytes_left_by_a_dead_process_never_reach_another() {
     let left = vec![Step::Read(COMMAND), Step::Read(1)];
     let (mut session, data, platform) = session(vec![left, exchange(), exchange()]);
     let child = Forked::asks(|| session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok());
     assert_eq!(child.status(), Some(0));
-    // On other connections, which end with the exchange.
+    // On new connections, which end with the exchange.
     assert_eq!(run(&mut session).unwrap(), OK);
     assert_eq!(run(&mut session).unwrap(), OK);
     drop(session);
     let data = data.join().unwrap();
-    assert_eq!(data[0].len(), COMMAND, "and no more");
+    assert_eq!(data[0].len(), COMMAND, "nothing is sent on the interrupted connection");
     // The other process may have cancelled its command.
     assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20, 1, 11, 10, 20]);
 }
 
 #[test]
-fn a_cancellation_of_a_process_that_died_meets_no_command_whoever_comes_first() {
+fn a_cancellation_by_a_dead_process_never_cancels_a_later_command() {
     let left = vec![Step::Read(COMMAND), Step::Read(1)];
     let (mut session, data, platform) = session(vec![left, exchange()]);
     let cancels = || session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok() && session.cancel().is_ok();
     assert_eq!(Forked::asks(cancels).status(), Some(0));
-    // A turn without a word to the simulator.
+    // A turn in which nothing is sent to the simulator.
     session.set_locality(3).unwrap();
     let another = || session.enter().is_ok() && run(&mut session).is_ok();
     assert_eq!(Forked::asks(another).status(), Some(0));
@@ -236,11 +236,11 @@ fn a_cancellation_of_a_process_that_died_meets_no_command_whoever_comes_first() 
 }
 
 #[test]
-fn a_cancellation_meets_no_command_of_a_process_without_a_connection() {
+fn a_cancellation_by_a_dead_process_never_cancels_a_command_on_a_new_connection() {
     let cut = vec![Step::Read(COMMAND)];
     let left = vec![Step::Read(COMMAND), Step::Read(1)];
     let (mut session, data, platform) = session(vec![cut, left, exchange()]);
-    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into())); // and it has none any more
+    assert_eq!(run(&mut session), Err(ReturnCode::IO_ERROR.into())); // the connections are closed
     let cancels = || session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok() && session.cancel().is_ok();
     assert_eq!(Forked::asks(cancels).status(), Some(0));
     assert_eq!(run(&mut session).unwrap(), OK);
@@ -250,10 +250,10 @@ fn a_cancellation_meets_no_command_of_a_process_without_a_connection() {
 }
 
 #[test]
-fn connections_that_end_do_so_for_every_process() {
+fn connections_are_shut_down_for_every_process() {
     let (mut session, data, platform) = session(vec![exchange(), exchange()]);
     assert_eq!(run(&mut session).unwrap(), OK);
-    // The simulator closes one channel, and this process has both.
+    // The simulator closes the data channel; this process still has both.
     while session.transport_mut().link.streams().unwrap().0.is_quiet() {
         std::thread::yield_now();
     }
@@ -264,17 +264,17 @@ fn connections_that_end_do_so_for_every_process() {
     assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 20]);
 }
 
-/// A simulator serves nobody else while anybody has such a connection.
+/// The simulator serves nobody else while any process holds such a connection.
 #[test]
 fn connections_for_one_exchange_are_not_inherited() {
     let left = vec![Step::Read(COMMAND), Step::Read(1)];
     let (mut session, data, platform) = session(vec![Vec::new(), left]);
-    session.transport_mut().lasts = Lasts::Exchange;
+    session.transport_mut().lifetime = Lifetime::Exchange;
     session.transport_mut().abandon();
     session.transmit(GET_RANDOM).unwrap();
-    let lets_go = || session.enter().is_ok() && matches!(session.transport_mut().link, Link::Down);
-    assert_eq!(Forked::asks(lets_go).status(), Some(0));
-    let sleeper = ForkedChild::idle(); // it has the descriptors, and does not look at them
+    let is_closed = || session.enter().is_ok() && matches!(session.transport_mut().link, Link::Down);
+    assert_eq!(Forked::asks(is_closed).status(), Some(0));
+    let sleeper = ForkedChild::idle(); // holds copies of the file descriptors
     drop(session);
     data.join().unwrap();
     platform.join().unwrap();
@@ -282,7 +282,7 @@ fn connections_for_one_exchange_are_not_inherited() {
 }
 
 #[test]
-fn who_has_a_response_lets_others_in_before_it_is_collected() {
+fn connections_close_before_the_response_is_taken() {
     let (mut session, data, platform) = session(vec![exchange(), [exchange(), vec![Step::Read(4)]].concat()]);
     assert_eq!(Forked::asks(|| session.enter().is_ok() && run(&mut session).is_ok()).status(), Some(0));
     session.transmit(GET_RANDOM).unwrap();
@@ -292,7 +292,7 @@ fn who_has_a_response_lets_others_in_before_it_is_collected() {
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
 
-/// The simulator's end of the command channel.
+/// The simulator's end of the data channel.
 struct Commands(File);
 
 impl Peer for Commands {
@@ -313,20 +313,19 @@ impl Peer for Commands {
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), tcp: bool) {
+    fn any_exchange_matches_the_ideal_transport(exchanges in exchanges(6000), tcp: bool) {
         let dir = tempfile::tempdir().unwrap();
         let (accept, conf) = server(tcp, &dir.path().join("sock"));
         let mut channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), &[], |_, _| None).unwrap();
         let data = channels.connect_data().unwrap();
         let platform = channels.control.connect().unwrap();
-        let link = Link::Up { data, platform, exchange: Exchange::None, lasts: Lasts::Context };
-        let mssim =
-            Mssim {
+        let link = Link::Up { data, platform, exchange: Exchange::None, lifetime: Lifetime::Context };
+        let mssim = Mssim {
             channels,
             link,
             locality: DEFAULT_LOCALITY,
             cancelling: false,
-            lasts: Lasts::Context,
+            lifetime: Lifetime::Context,
             envelope: RxBuf::new(),
         };
         let (commands, _platform) = (accept(), accept());

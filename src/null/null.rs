@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! No TPM: for programs that need a context but send nothing, such as the policy calculation of FAPI.
+//! The transport [`Null`] has no TPM behind it. It is for programs that need a context but send nothing, such as the policy
+//! calculation of FAPI.
 #![forbid(unsafe_code)]
 
 use tcti_core::{Conf, Inheritance, Module, Open, Progress, Result, ReturnCode, RxBuf, Transport, Wait, fail};
 
-/// Nothing.
+/// A transport without a TPM.
 pub struct Null;
 
 impl Module for Null {
@@ -19,7 +20,8 @@ impl Open for Null {
 }
 
 impl Transport for Null {
-    /// The C module says nothing, and a person who named it for a TPM reads only what the callers make of the code.
+    /// Logs why every call fails. The C module logs nothing, and a person who named it by mistake sees only what callers
+    /// make of the code.
     fn available(&mut self) -> Result<()> {
         Err(fail!(ReturnCode::NOT_IMPLEMENTED, "the TCTI null has no TPM behind it; name another one for this program"))
     }

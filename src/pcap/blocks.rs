@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Blocks of pcapng (draft-ietf-opsawg-pcapng) in this machine's byte order. [`Blocks`] is a buffer that blocks are
-//! appended to; it is cleared and used again, so that recording a message allocates nothing.
+//! Encodes blocks of pcapng (draft-ietf-opsawg-pcapng) in the byte order of the machine. [`Blocks`] is a buffer to which
+//! blocks are appended; it is cleared and reused, so that recording a message allocates nothing.
 #![forbid(unsafe_code)]
 
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 const INTERFACE_DESCRIPTION: u32 = 1;
 const ENHANCED_PACKET: u32 = 6;
-/// Tells a reader the byte order of the section (section 4.1).
+/// Shows a reader the byte order of the section (section 4.1).
 const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 const VERSION: [u16; 2] = [1, 0];
 /// Packets begin with an IPv4 header.
@@ -22,16 +22,16 @@ const INTERFACE: u32 = 0;
 /// Codes of options (sections 3.5 and 4.2).
 const COMMENT: u16 = 1;
 const TIMESTAMP_RESOLUTION: u16 = 9;
-/// Time stamps count units of ten to the minus ninth seconds. A TPM in memory answers within millionths.
+/// The resolution of time stamps, as a negative power of ten. A TPM in memory answers within microseconds.
 const NANOSECONDS: u8 = 9;
 /// Follows the last option (section 3.5): code and length are 0.
 const END_OF_OPTIONS: [u8; WORD] = [0; WORD];
 /// Bytes of a word; data and options are padded to words.
 const WORD: usize = 4;
-/// Memory that is kept for the next message, in bytes. Most have a few hundred.
-const KEPT: usize = 16_384;
+/// The largest buffer that is reused, in bytes. Most messages have a few hundred.
+const MAX_REUSED: usize = 16_384;
 
-/// Bytes that fail to grow where there is no memory.
+/// A buffer of blocks. Appending fails if there is no memory.
 #[derive(Default)]
 pub(crate) struct Blocks(Vec<u8>);
 
@@ -40,26 +40,26 @@ impl Blocks {
         &self.0
     }
 
-    /// Forgets what is in it. Memory of an ordinary size stays.
+    /// Removes all blocks, and frees a buffer of unusual size.
     pub(crate) fn clear(&mut self) {
-        match self.0.capacity() <= KEPT {
+        match self.0.capacity() <= MAX_REUSED {
             true => self.0.clear(),
             false => self.0 = Vec::new(),
         }
     }
 
-    /// What opens a section: its header and the one interface.
+    /// Appends the header of a section and its one interface.
     pub(crate) fn section(&mut self) -> io::Result<()> {
         let [[a, b], [c, d]] = VERSION.map(u16::to_ne_bytes);
-        let [unknown, too] = [[u8::MAX; WORD]; 2]; // nobody knows how long the section becomes
-        let words = [BYTE_ORDER_MAGIC.to_ne_bytes(), [a, b, c, d], unknown, too];
+        let [high, low] = [[u8::MAX; WORD]; 2]; // -1: the length of the section is unknown
+        let words = [BYTE_ORDER_MAGIC.to_ne_bytes(), [a, b, c, d], high, low];
         self.block(SECTION_HEADER, words, &[], None)?;
         let [a, b] = LINKTYPE_IPV4.to_ne_bytes();
         let words = [[a, b, 0, 0], NO_SNAPLEN.to_ne_bytes()];
         self.block(INTERFACE_DESCRIPTION, words, &[], Some((TIMESTAMP_RESOLUTION, &[NANOSECONDS])))
     }
 
-    /// A packet at a time since 1970: its headers, and what follows them.
+    /// Appends a packet: its time since 1970, its headers, and its data.
     pub(crate) fn packet(
         &mut self,
         time: Duration,
@@ -68,7 +68,7 @@ impl Blocks {
         comment: Option<&str>,
     ) -> io::Result<()> {
         let len = u32::try_from(headers.as_flattened().len() + segment.len()).map_err(io::Error::other)?.to_ne_bytes();
-        // Five centuries fit.
+        // 64 bits of nanoseconds are enough for five centuries.
         let time = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or_default().to_ne_bytes();
         let (high, low) = (half(time >> 32), half(time));
@@ -77,7 +77,7 @@ impl Blocks {
         self.block(ENHANCED_PACKET, words, segment, comment.map(|comment| (COMMENT, comment.as_bytes())))
     }
 
-    /// A block is its type, its length, words, data, perhaps an option, and its length once more.
+    /// Appends a block: its type, its length, words, data, an optional option, and its length again.
     fn block<const WORDS: usize>(
         &mut self,
         type_: u32,
@@ -85,9 +85,10 @@ impl Blocks {
         data: &[u8],
         option: Option<(u16, &[u8])>,
     ) -> io::Result<()> {
-        let in_option = option.map_or(0, |(_, value)| WORD + value.len().next_multiple_of(WORD) + END_OF_OPTIONS.len());
-        let data_room = data.len().next_multiple_of(WORD);
-        let len = (3 + WORDS) * WORD + data_room + in_option;
+        let option_len =
+            option.map_or(0, |(_, value)| WORD + value.len().next_multiple_of(WORD) + END_OF_OPTIONS.len());
+        let data_len = data.len().next_multiple_of(WORD);
+        let len = (3 + WORDS) * WORD + data_len + option_len;
         let start = self.0.len();
         self.0.try_reserve(len)?;
         self.0.resize(start + len, 0);
@@ -95,7 +96,7 @@ impl Blocks {
         let len = u32::try_from(len).map_err(io::Error::other)?.to_ne_bytes();
         let room = put(room, 2 * WORD, [type_.to_ne_bytes(), len].as_flattened());
         let room = put(room, WORDS * WORD, words.as_flattened());
-        let mut room = put(room, data_room, data);
+        let mut room = put(room, data_len, data);
         if let Some((code, value)) = option {
             let len = u16::try_from(value.len()).map_err(io::Error::other)?;
             room = put(room, WORD, [code.to_ne_bytes(), len.to_ne_bytes()].as_flattened());
@@ -107,12 +108,12 @@ impl Blocks {
     }
 }
 
-/// Puts bytes at the beginning of `room`; gives what is behind the first `size` of it. There is always enough.
+/// Copies `bytes` to the first `size` bytes of `room`, which is large enough, and returns the rest.
 #[inline]
 fn put<'a>(room: &'a mut [u8], size: usize, bytes: &[u8]) -> &'a mut [u8] {
-    let Some((place, rest)) = room.split_at_mut_checked(size) else { return &mut [] };
-    if let Some(place) = place.get_mut(..bytes.len()) {
-        place.copy_from_slice(bytes);
+    let Some((field, rest)) = room.split_at_mut_checked(size) else { return &mut [] };
+    if let Some(field) = field.get_mut(..bytes.len()) {
+        field.copy_from_slice(bytes);
     }
     rest
 }
@@ -129,7 +130,7 @@ mod tests {
     const TIME: Duration = Duration::new(1_800_000_000, 123_456_789);
 
     #[test]
-    fn blocks_are_those_of_another_writer() {
+    fn blocks_match_those_of_another_encoder() {
         let mut blocks = Blocks::default();
         blocks.section().unwrap();
         let header = SectionHeaderBlock { endianness: Endianness::native(), ..SectionHeaderBlock::default() };
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_of_a_large_message_is_not_kept() {
+    fn the_buffer_of_a_large_message_is_freed() {
         let mut blocks = Blocks::default();
         for (size, kept) in [(4096, true), (1 << 20, false)] {
             blocks.packet(TIME, &[[0; 4]; 10], &vec![0; size], None).unwrap();

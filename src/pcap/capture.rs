@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The capture: pcapng (draft-ietf-opsawg-pcapng), appended to a file. A section begins with each context. Several
-//! processes may write at once, because a message is one write, and every packet refers to interface 0, which is the
-//! same in all sections.
+//! The capture file, [`Capture`]: pcapng (draft-ietf-opsawg-pcapng), appended to a file. Each context begins a section.
+//! Several processes may write at the same time, because each message is one write(2), and every packet refers to interface
+//! 0, which is the same in all sections.
 #![forbid(unsafe_code)]
 
 use crate::blocks::Blocks;
@@ -12,22 +12,22 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tcti_core::Result;
 use tcti_core::io::Outlet;
 
-/// How long the reader of a pipe may let us wait before we go on without it.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a write to a pipe may block before the capture ends.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// An open capture.
 pub(crate) struct Capture {
     target: Target,
-    /// None once it could not be written to.
+    /// Absent once a write has failed.
     file: Option<Outlet>,
     conversation: Conversation,
-    /// Of the last message.
+    /// A reused buffer.
     blocks: Blocks,
 }
 
 impl Capture {
-    /// Opens the file and begins a section. `NOT_PERMITTED` or `IO_ERROR`: who asked for a capture learns at once that
-    /// there is none.
+    /// Opens the file and begins a section. `NOT_PERMITTED` or `IO_ERROR` if that fails: a user who asked for a capture
+    /// should not miss it.
     pub(crate) fn open(target: Target) -> Result<Capture> {
         let file = Outlet::new(target.open()?);
         let mut blocks = Blocks::default();
@@ -37,13 +37,13 @@ impl Capture {
         }
     }
 
-    /// The packets of this process are a conversation of their own from here on.
+    /// Begins a new conversation, so that the packets of this process differ from those of its parent.
     pub(crate) fn after_fork(&mut self) {
         self.conversation = Conversation::new();
     }
 
-    /// Adds a message, or a comment without one. What fails here must not cost the caller a response, so a capture
-    /// that cannot be written ends, and says so once.
+    /// Adds a message, or a comment without one. A failure must not cost the caller a response, so it ends the capture and
+    /// is logged once.
     pub(crate) fn record(&mut self, direction: Direction, message: &[u8], comment: Option<&str>) {
         let Some(file) = self.file.take() else { return };
         self.blocks.clear();
@@ -51,12 +51,15 @@ impl Capture {
         match written {
             Ok(()) => self.file = Some(file),
             Err(error) => {
-                log::warn!("cannot write the capture file {}: {error}. It ends here; the TPM goes on", self.target);
+                log::warn!(
+                    "cannot write the capture file {}: {error}. The capture ends here; commands are not affected",
+                    self.target
+                );
             }
         }
     }
 
-    /// The blocks of one message; the comment is that of the first.
+    /// Appends the blocks of one message; the first has the comment.
     fn add(&mut self, direction: Direction, message: &[u8], mut comment: Option<&str>) -> io::Result<()> {
         // A clock before 1970 counts as 1970.
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -68,7 +71,7 @@ impl Capture {
 }
 
 fn write(file: &Outlet, blocks: &Blocks) -> io::Result<()> {
-    file.write_all(blocks.as_slice(), PATIENCE)
+    file.write_all(blocks.as_slice(), WRITE_TIMEOUT)
 }
 
 #[cfg(test)]

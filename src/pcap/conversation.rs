@@ -1,28 +1,29 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! TPM commands and responses as an IPv4/TCP conversation, because that is what Wireshark's dissector of TPM 2.0 takes.
-//! The addresses are random, one pair per context and process, so that those of one file are told apart.
+//! Wraps TPM commands and responses as an IPv4/TCP conversation, [`Conversation`], because Wireshark's dissector for TPM 2.0
+//! expects one. The addresses are random, one pair per context and process, so that contexts in one file can be told apart.
 #![forbid(unsafe_code)]
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::iter;
 
-/// Any port; that of the host.
+/// The port of the host, chosen freely.
 const HOST_PORT: u16 = 50000;
-/// The port by which Wireshark knows a TPM (packet-tpm20.c), which is that of the simulators.
+/// The port by which Wireshark recognises a TPM (packet-tpm20.c), which is that of the simulators.
 const TPM_PORT: u16 = 2321;
-/// Bytes of a header without options, of either protocol (RFC 791, RFC 9293).
+/// The size of a header without options in bytes, for both protocols (RFC 791, RFC 9293).
 const HEADER: u16 = 20;
-/// Bytes of a TCP segment at most: the length of an IPv4 packet, headers included, has 16 bits.
+/// The largest TCP segment in bytes: the length of an IPv4 packet, headers included, has 16 bits.
 const MAX_SEGMENT: usize = 0xffff - 2 * HEADER as usize;
-/// First, second and third word of an IPv4 header (RFC 791, section 3.1) without its length and its checksum: version 4, five
-/// words; not to be fragmented; lives for 64 hops and carries TCP.
+/// The first three words of an IPv4 header (RFC 791, section 3.1) without length and checksum: version 4, header length five
+/// words; don't fragment; time to live 64, protocol TCP.
 const IP: [u32; 3] = [0x4500_0000, 0x0000_4000, 0x4006_0000];
 /// The protocol number of TCP.
 const TCP: u64 = 6;
-/// Fourth word of a TCP header (RFC 9293, section 3.1): five words, ACK, and the largest window there is without options.
+/// The fourth word of a TCP header (RFC 9293, section 3.1): header length five words, ACK, and the largest window without
+/// options.
 const ACK: u32 = 0x5010_ffff;
 
-/// Where a message goes.
+/// The direction of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     /// A command.
@@ -31,31 +32,31 @@ pub(crate) enum Direction {
     ToHost,
 }
 
-/// One end of the conversation.
-struct End {
+/// One side of the conversation.
+struct Side {
     address: [u8; 4],
     port: u16,
-    /// Sequence number of the next byte it sends.
+    /// The sequence number of its next byte.
     next: u32,
 }
 
-/// Both ends.
+/// Both sides.
 pub(crate) struct Conversation {
-    host: End,
-    tpm: End,
+    host: Side,
+    tpm: Side,
 }
 
 impl Conversation {
-    /// With addresses of the network 10.0.0.0/8, which is for private use (RFC 1918).
+    /// Chooses addresses in the private network 10.0.0.0/8 (RFC 1918).
     pub(crate) fn new() -> Conversation {
-        let end =
-            |port, [a, b, c, next @ ..]: [u8; 7]| End { address: [10, a, b, c], port, next: u32::from_ne_bytes(next) };
+        let side =
+            |port, [a, b, c, next @ ..]: [u8; 7]| Side { address: [10, a, b, c], port, next: u32::from_ne_bytes(next) };
         let [host, tpm] = random();
-        Conversation { host: end(HOST_PORT, host), tpm: end(TPM_PORT, tpm) }
+        Conversation { host: side(HOST_PORT, host), tpm: side(TPM_PORT, tpm) }
     }
 
-    /// The IPv4 packets of one message: one, unless it is larger than those of any TPM. An empty message is one
-    /// packet, too.
+    /// Returns the IPv4 packets of one message: a single one, unless the message is larger than that of any TPM. An empty
+    /// message is also one packet.
     pub(crate) fn packets<'a>(&mut self, direction: Direction, message: &'a [u8]) -> impl Iterator<Item = Packet<'a>> {
         let mut rest = Some(message);
         iter::from_fn(move || {
@@ -77,15 +78,15 @@ impl Conversation {
     }
 }
 
-/// A packet: its two headers, of five words each, and what it carries.
+/// A packet: its two headers, of five words each, and its data.
 pub(crate) struct Packet<'a> {
     pub(crate) headers: [[u8; 4]; 10],
     pub(crate) segment: &'a [u8],
 }
 
 impl Packet<'_> {
-    /// `segment` has at most [`MAX_SEGMENT`] bytes.
-    fn new<'a>(from: &End, to: &End, segment: &'a [u8]) -> Packet<'a> {
+    /// Makes the packet for a segment of at most [`MAX_SEGMENT`] bytes.
+    fn new<'a>(from: &Side, to: &Side, segment: &'a [u8]) -> Packet<'a> {
         let len = u16::try_from(segment.len()).unwrap_or_default() + HEADER;
         let (source, destination) = (u32::from_be_bytes(from.address), u32::from_be_bytes(to.address));
         let addresses = u64::from(source) + u64::from(destination);
@@ -94,16 +95,16 @@ impl Packet<'_> {
         let c = c | checksum(addresses + u64::from(a) + u64::from(b) + u64::from(c));
         let ports = u32::from(from.port) << 16 | u32::from(to.port);
         let numbers = u64::from(ports) + u64::from(from.next) + u64::from(to.next) + u64::from(ACK);
-        // What TCP takes into account of the header below it (RFC 9293, section 3.1).
-        let below = addresses + TCP + u64::from(len);
-        let last = checksum(below + numbers + sum(segment)) << 16;
+        // The pseudo-header (RFC 9293, section 3.1).
+        let pseudo_header = addresses + TCP + u64::from(len);
+        let last = checksum(pseudo_header + numbers + sum(segment)) << 16;
         let words = [a, b, c, source, destination, ports, from.next, to.next, ACK, last];
         Packet { headers: words.map(u32::to_be_bytes), segment }
     }
 }
 
-/// Sum of the words of at most 64 KiB, as the Internet checksum needs it: what is carried counts as ones (RFC 1071,
-/// section 2). Missing bytes are zeros.
+/// Adds the 32-bit words of at most 64 KiB for the Internet checksum, which folds the carries later (RFC 1071, section 2).
+/// The last word is padded with zeros.
 fn sum(bytes: &[u8]) -> u64 {
     let words = bytes.chunks_exact(4);
     let mut last = [0; 4];
@@ -112,7 +113,7 @@ fn sum(bytes: &[u8]) -> u64 {
     words.sum::<u64>() + u64::from(u32::from_be_bytes(last))
 }
 
-/// The Internet checksum, 16 bits.
+/// Folds a sum to the Internet checksum of 16 bits.
 fn checksum(mut sum: u64) -> u32 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
@@ -120,10 +121,10 @@ fn checksum(mut sum: u64) -> u32 {
     u32::try_from(sum ^ 0xffff).unwrap_or_default()
 }
 
-/// Numbers for both ends that differ from context to context; nothing depends on their quality.
+/// Returns random numbers for both sides; their quality does not matter.
 fn random() -> [[u8; 7]; 2] {
     let mut bytes = [[0; 7]; 2];
-    // A kernel without entropy leaves the zeros, which do no harm.
+    // Without entropy they remain zero, which is harmless.
     let _ = getrandom(bytes.as_flattened_mut(), GetRandomFlags::NONBLOCK);
     bytes
 }
@@ -134,7 +135,7 @@ mod tests {
     use etherparse::{Ipv4Header, SlicedPacket, TcpHeader, TransportSlice, ip_number};
     use tcti_core::testing::{GET_RANDOM, OK};
 
-    /// Source and destination port, sequence number, acknowledgement, payload.
+    /// Returns source and destination port, sequence number, acknowledgement, and payload.
     fn tcp(packet: &[u8]) -> (u16, u16, u32, u32, Vec<u8>) {
         let sliced = SlicedPacket::from_ip(packet).unwrap();
         let Some(TransportSlice::Tcp(tcp)) = sliced.transport else { panic!("no TCP") };
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_run_on_in_both_directions() {
+    fn sequence_numbers_continue_in_both_directions() {
         let mut conversation = Conversation::new();
         let (host, tpm) = (conversation.host.next, conversation.tpm.next);
         let command = packets(&mut conversation, Direction::ToTpm, GET_RANDOM);
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_headers_are_those_of_another_writer() {
+    fn headers_match_those_of_another_encoder() {
         let message: Vec<u8> = (0..=u8::MAX).cycle().take(70_000).collect();
         let mut conversation = Conversation::new();
         for size in [0, 1, 10, 255, 4096, MAX_SEGMENT] {
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_no_packet_holds_becomes_several() {
+    fn a_message_larger_than_a_packet_is_split() {
         let message: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
         let packets = packets(&mut Conversation::new(), Direction::ToHost, &message);
         assert_eq!(packets.len(), 4);
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn contexts_have_addresses_of_their_own() {
+    fn each_context_has_its_own_addresses() {
         let (one, other) = (Conversation::new(), Conversation::new());
         assert_ne!((one.host.address, one.tpm.address), (other.host.address, other.tpm.address));
     }

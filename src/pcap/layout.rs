@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the context of the C module, as of tpm2-tss 4.2.0, has the TCTI that is recorded: [`CHILD`]. Programs that know
-//! that structure, such as upstream's own tests, look there for the module to reset.
+//! The offset of the child in the context of the C module of tpm2-tss 4.2.0: [`CHILD`]. Programs that know that structure,
+//! such as upstream's own tests, look there for the module to reset.
 #![forbid(unsafe_code)]
 
 use core::mem::offset_of;
 use tcti_core::abi::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 
-/// In bytes: 120 where a pointer has eight.
+/// The offset in bytes: 120 with 64-bit pointers.
 pub(crate) const CHILD: usize = offset_of!(Context, child);
 
-/// Only for its offsets.
+/// Declared only for its offsets.
 #[repr(C)]
 struct Context {
     common: Common,

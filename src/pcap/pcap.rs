@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A transport that passes everything to another TCTI, the child, and records it on the way. The child's codes are the
-//! answers; the capture never is.
+//! The transport [`Pcap`] forwards every call to another TCTI, the child, and records the messages in a capture file.
+//! Return codes are those of the child; once open, the capture never causes one.
 #![forbid(unsafe_code)]
 
 mod blocks;
@@ -23,35 +23,34 @@ use tcti_loader::NameConf;
 
 /// A recorded TCTI.
 pub struct Pcap<C> {
-    /// Opens the child, also anew.
+    /// Opens or reopens the child.
     open: Box<dyn Fn() -> Result<C> + Send>,
-    /// None when it could not be opened anew; the next command tries again.
+    /// Absent when it could not be reopened; the next command tries again.
     child: Option<C>,
-    /// What the caller set, for a child that is opened anew.
+    /// The locality that the caller has set, for a child that is reopened.
     locality: Option<u8>,
     capture: Capture,
 }
 
 impl<C: Tcti + Send + 'static> Pcap<C> {
-    /// Opens the child first: a child that does not open leaves no capture behind.
+    /// Opens the child first, so that no capture file is created if that fails.
     fn new(open: impl Fn() -> Result<C> + Send + 'static, target: Target) -> Result<Pcap<C>> {
         let child = open()?;
         Ok(Pcap { open: Box::new(open), child: Some(child), locality: None, capture: Capture::open(target)? })
     }
 
-    /// Calls the child between two commands. One that answers `BAD_SEQUENCE` there is out of step: an exchange failed
-    /// and it did not recover, as some C modules do not. A late response must not meet the next command, so the child
-    /// is opened anew.
+    /// Calls the child between two commands. `BAD_SEQUENCE` means that the child has not recovered from a failed exchange,
+    /// as some C modules do not. A late response must not be taken for the next one, so the child is reopened.
     fn between_commands(&mut self, call: impl Fn(&mut C) -> Result<()>) -> Result<()> {
         if let Some(child) = &mut self.child {
             match call(child) {
                 Err(error) if error.code() == ReturnCode::BAD_SEQUENCE => {}
                 answer => return answer,
             }
-            log::warn!("the TCTI that is recorded did not recover from an error and is opened anew");
+            log::warn!("the TCTI that is recorded did not recover from an error and is reopened");
         }
-        self.child = None; // first, because many a TPM takes one connection at a time
-        self.note(Direction::ToTpm, "the TCTI is opened anew");
+        self.child = None; // first, because many TPMs accept one connection at a time
+        self.note(Direction::ToTpm, "the TCTI is reopened");
         let mut child = (self.open)()?;
         if let Some(locality) = self.locality {
             child.set_locality(locality)?;
@@ -59,11 +58,11 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
         call(self.child.insert(child))
     }
 
-    /// Asks the child for the response.
-    fn ask(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<()> {
+    /// Receives the response from the child.
+    fn receive(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<()> {
         let child = self.child.as_mut().ok_or(ReturnCode::IO_ERROR)?;
         let deadline = Deadline::after(wait);
-        // Without asking for the size: some C modules only guess it, and the largest TPM has no larger response.
+        // Does not ask for the size first: some C modules only guess it, and no TPM has a larger response than fits.
         match rx.read_with(|room| child.receive(room, wait))? {
             Err(error) if error.code() == ReturnCode::INSUFFICIENT_BUFFER => {}
             answer => return answer.map(drop),
@@ -76,18 +75,18 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
         if size > MAX_RESPONSE {
             return Err(fail!(
                 ReturnCode::MALFORMED_RESPONSE,
-                "the TCTI that is recorded announces a response of {size} bytes; {MAX_RESPONSE} are possible"
+                "the TCTI that is recorded announces a response of {size} bytes; the limit is {MAX_RESPONSE}"
             ));
         }
         rx.read_into(size, |room| child.receive(room, left()))?.map(drop)
     }
 
-    /// A packet without a message.
+    /// Records a packet with a comment and no message.
     fn note(&mut self, direction: Direction, text: &str) {
         self.capture.record(direction, &[], Some(text));
     }
 
-    /// Notes what was asked of the child and, when it refused, its code.
+    /// Records a call of the child and, if it failed, its return code.
     fn note_answer(&mut self, direction: Direction, what: &str, answer: &Result<()>) {
         match answer.as_ref().map_err(Error::code) {
             Ok(()) => self.note(direction, what),
@@ -96,7 +95,7 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
     }
 }
 
-/// What is wrong with a response, for a comment; the session refuses it.
+/// Describes a malformed response for a comment; the session rejects it.
 fn flaw(response: &[u8]) -> Option<String> {
     let size = Header::parse(response).map(|header| header.size);
     let len = response.len();
@@ -127,7 +126,7 @@ impl Open for Pcap<tcti_loader::Child> {
 
 impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        // Before it is sent, so that a command without an answer is there, too.
+        // Before it is sent, so that a command without a response is recorded too.
         self.capture.record(Direction::ToTpm, command, None);
         let sent = self.between_commands(|child| child.transmit(command));
         if sent.is_err() {
@@ -137,7 +136,7 @@ impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        match self.ask(rx, wait) {
+        match self.receive(rx, wait) {
             Ok(()) => {
                 self.capture.record(Direction::ToHost, rx.as_slice(), flaw(rx.as_slice()).as_deref());
                 Ok(Progress::Complete)
@@ -150,10 +149,10 @@ impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
         }
     }
 
-    /// The child has dropped what was in flight, or is opened anew for the next command.
+    /// Does nothing: the child drops what is in flight, or is reopened for the next command.
     fn abandon(&mut self) {}
 
-    /// The TCTI that is recorded notices the fork for itself.
+    /// Starts a new conversation; the child notices the fork itself.
     fn after_fork(&mut self, _inheritance: Inheritance) {
         self.capture.after_fork();
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the capture goes: the file that `TCTI_PCAP_FILE` names, opened so that it neither leads elsewhere nor blocks.
+//! The destination of the capture, [`Target`]: the file that `TCTI_PCAP_FILE` names. Opening it neither follows links that
+//! others may have placed nor blocks.
 #![forbid(unsafe_code)]
 
-use rustix::process::geteuid;
+use nix::unistd::geteuid;
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -16,29 +17,29 @@ use tcti_core::{Error, Result, ReturnCode, fail};
 
 /// The environment variable that names the file.
 const VARIABLE: &str = "TCTI_PCAP_FILE";
-/// The file when it names none.
+/// The file if the variable is not set or empty.
 const DEFAULT: &str = "tpm2_log.pcap";
 
-/// Where blocks go.
+/// The destination of the blocks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Target {
-    /// The standard output, by `-` or `stdout`.
+    /// The standard output: `-` or `stdout`.
     Stdout,
-    /// The standard error, by `stderr`.
+    /// The standard error: `stderr`.
     Stderr,
-    /// A file that somebody chose.
+    /// A file that the variable names.
     Chosen(PathBuf),
-    /// A file that nobody chose.
+    /// The default file.
     Default(&'static Path),
 }
 
 impl Target {
-    /// From the environment, which does not count in a process with more rights than its user.
+    /// Reads the environment variable, which is ignored in a process with more rights than its user.
     pub fn from_environment() -> Target {
         Target::new(std::env::var_os(VARIABLE).filter(|_| !runs_with_foreign_rights()).as_deref())
     }
 
-    /// From the value of the variable.
+    /// Parses the value of the variable.
     pub fn new(name: Option<&OsStr>) -> Target {
         match name.map(OsStr::as_bytes) {
             None | Some(b"") => Target::Default(Path::new(DEFAULT)),
@@ -48,33 +49,33 @@ impl Target {
         }
     }
 
-    /// `NOT_PERMITTED` or `IO_ERROR` when it cannot be opened.
+    /// Opens the destination. `NOT_PERMITTED` or `IO_ERROR` if that fails.
     pub fn open(&self) -> Result<OwnedFd> {
         self.try_open().map_err(|error| self.refused(&error))
     }
 
-    /// The error of a target that cannot be opened or written.
+    /// Makes the error for a destination that cannot be opened or written.
     pub fn refused(&self, error: &io::Error) -> Error {
-        let rc = match error.kind() {
+        let code = match error.kind() {
             io::ErrorKind::PermissionDenied => ReturnCode::NOT_PERMITTED,
             _ => ReturnCode::IO_ERROR,
         };
         let hint = match error.raw_os_error() {
-            Some(libc::ENXIO) => " (nobody reads this pipe)",
-            Some(libc::ELOOP) => " (only a file that is named may be a symbolic link)",
+            Some(libc::ENXIO) => " (the pipe has no reader)",
+            Some(libc::ELOOP) => " (only a file that the variable names may be a symbolic link)",
             _ => "",
         };
-        fail!(rc, "cannot write the capture file {self}: {error}{hint}. {VARIABLE} names another one")
+        fail!(code, "cannot write the capture file {self}: {error}{hint}. {VARIABLE} names another one")
     }
 
     fn try_open(&self) -> io::Result<OwnedFd> {
         match self {
-            // A descriptor of our own outlives a stream that the program closes.
+            // A duplicate stays open when the program closes the stream.
             Target::Stdout => io::stdout().as_fd().try_clone_to_owned(),
             Target::Stderr => io::stderr().as_fd().try_clone_to_owned(),
             Target::Chosen(path) => above_stdio(append(path, 0)?.into()),
             Target::Default(path) => {
-                // Somebody else may have put it into this directory, to have us write elsewhere or to read along.
+                // Another user may have placed it in this directory, to redirect the writes or to read the capture.
                 let file = append(path, libc::O_NOFOLLOW)?;
                 if runs_with_foreign_rights() && file.metadata()?.uid() != geteuid().as_raw() {
                     return Err(io::ErrorKind::PermissionDenied.into());
@@ -85,7 +86,7 @@ impl Target {
     }
 }
 
-/// Opens a file to append to. Neither this nor a later write waits for the reader of a pipe.
+/// Opens a file for appending. Neither this nor a later write blocks on a pipe.
 fn append(path: &Path, flags: i32) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true).mode(0o600); // commands hold secrets
@@ -109,7 +110,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn the_streams_have_names() {
+    fn standard_streams_are_recognised_by_name() {
         let target = |name: &str| Target::new(Some(OsStr::new(name)));
         assert_eq!(target("-"), Target::Stdout);
         assert_eq!(target("stdout"), Target::Stdout);
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_is_for_its_owner_alone() {
+    fn a_new_file_has_mode_0600() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("capture");
         Target::Chosen(path.clone()).open().unwrap();
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_is_followed_only_when_it_is_chosen() {
+    fn a_link_is_followed_only_if_the_variable_names_it() {
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("capture"), dir.path().join("link"));
         symlink(&path, &link).unwrap();
@@ -141,20 +142,13 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_opened_is_an_error() {
+    fn a_file_that_cannot_be_opened_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let open = |path: &Path| Target::Chosen(path.into()).open().err();
         assert_eq!(open(dir.path()), Some(ReturnCode::IO_ERROR.into()));
         assert_eq!(open(&dir.path().join("missing/capture")), Some(ReturnCode::IO_ERROR.into()));
         let pipe = dir.path().join("pipe");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::from_raw_mode(0o600),
-            0,
-        )
-        .unwrap();
-        assert_eq!(open(&pipe), Some(ReturnCode::IO_ERROR.into()), "nobody reads, and nothing waits");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(open(&pipe), Some(ReturnCode::IO_ERROR.into()), "a pipe without a reader does not block");
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport around a scripted TCTI: what passes through, and what the capture has of it.
+//! Tests of the transport with a scripted child: what is forwarded, and what the capture contains.
 
 mod exchange;
 
@@ -12,31 +12,31 @@ use tcti_core::session::{Received, State};
 use tcti_core::testing::{GET_RANDOM, OK};
 use tcti_core::{PollHandle, Session};
 
-/// What the child answers to a receive.
+/// The result of a receive of the child.
 #[derive(Clone)]
 enum Answer {
     Response(Vec<u8>),
     TryAgain,
-    /// It fails and takes the next command, as ours do.
+    /// An error, after which the child accepts the next command, as our modules do.
     Fail(ReturnCode),
-    /// It fails and goes on waiting, as some C modules do.
+    /// An error, after which the child still waits for the response, as some C modules do.
     Stuck(ReturnCode),
 }
 
-/// The child's side of the world.
+/// The state behind the child.
 #[derive(Default)]
 struct World {
     answers: VecDeque<Answer>,
-    /// How often a child was opened.
+    /// How many times a child was opened.
     opened: usize,
     refuses_to_open: bool,
     /// Whether a response is due.
     due: bool,
     sent: Vec<Vec<u8>>,
     localities: Vec<u8>,
-    /// The answer of transmit, cancel and setLocality when they do not work.
+    /// An error of transmit, cancel and setLocality.
     refusal: Option<ReturnCode>,
-    /// What it says when it is asked for a size, if that is not the size.
+    /// The response size that the child reports, if it is not the true one.
     guess: Option<usize>,
     fd: i32,
 }
@@ -119,7 +119,7 @@ impl Tcti for Scripted {
     }
 }
 
-/// A session and all that is around it.
+/// A session, its child and its capture file.
 struct Bench {
     session: Session<Pcap<Scripted>>,
     world: Shared,
@@ -153,7 +153,7 @@ impl Bench {
         self.receive()
     }
 
-    /// The comments of the capture, and "command" or "response" for messages without one.
+    /// Returns the comments of the capture, and "command" or "response" for messages without one.
     fn seen(&self) -> Vec<String> {
         let name = |(message, comment): (Vec<u8>, Option<String>)| match (comment, message == GET_RANDOM) {
             (Some(comment), _) => comment,
@@ -182,7 +182,7 @@ fn response() -> Answer {
     Answer::Response(OK.to_vec())
 }
 
-/// A response of so many bytes.
+/// Returns a response of `size` bytes.
 fn large(size: usize) -> Vec<u8> {
     let mut bytes = vec![0x80, 0x01];
     bytes.extend(u32::try_from(size).unwrap().to_be_bytes());
@@ -201,7 +201,7 @@ fn a_command_and_its_response_are_recorded() {
 }
 
 #[test]
-fn a_child_that_does_not_open_leaves_no_capture() {
+fn no_capture_is_created_if_the_child_does_not_open() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("capture");
     let world = Shared::default();
@@ -211,7 +211,7 @@ fn a_child_that_does_not_open_leaves_no_capture() {
 }
 
 #[test]
-fn try_again_loses_and_records_nothing() {
+fn try_again_loses_no_bytes_and_is_not_recorded() {
     let mut bench = Bench::new(&[Answer::TryAgain, Answer::TryAgain, response()]);
     bench.session.transmit(GET_RANDOM).unwrap();
     for _ in 0..2 {
@@ -222,7 +222,7 @@ fn try_again_loses_and_records_nothing() {
 }
 
 #[test]
-fn a_child_that_guesses_sizes_is_not_asked_for_them() {
+fn a_child_that_guesses_sizes_works() {
     let mut bench = Bench::new(&[response()]);
     bench.world().guess = Some(4096);
     bench.session.transmit(GET_RANDOM).unwrap();
@@ -231,7 +231,7 @@ fn a_child_that_guesses_sizes_is_not_asked_for_them() {
 }
 
 #[test]
-fn a_response_larger_than_any_tpm_has_passes() {
+fn a_response_larger_than_that_of_any_tpm_is_forwarded() {
     let bytes = large(200_000);
     let mut bench = Bench::new(&[Answer::Response(bytes.clone())]);
     assert_eq!(bench.exchange(), Ok(bytes.clone()));
@@ -240,7 +240,7 @@ fn a_response_larger_than_any_tpm_has_passes() {
 }
 
 #[test]
-fn codes_of_the_child_pass_through_and_are_noted() {
+fn return_codes_of_the_child_are_forwarded_and_recorded() {
     let foreign = ReturnCode::from_c(0x0007_000b).unwrap_err().code();
     let mut bench = Bench::new(&[Answer::Fail(foreign), Answer::Fail(ReturnCode::IO_ERROR), response()]);
     assert_eq!(bench.exchange(), Err(foreign.into()));
@@ -261,7 +261,7 @@ fn codes_of_the_child_pass_through_and_are_noted() {
 }
 
 #[test]
-fn a_command_that_is_not_taken_is_recorded_too() {
+fn a_refused_command_is_recorded_too() {
     let mut bench = Bench::new(&[response()]);
     bench.world().refusal = Some(ReturnCode::NO_CONNECTION);
     assert_eq!(bench.exchange(), Err(ReturnCode::NO_CONNECTION.into()));
@@ -271,29 +271,23 @@ fn a_command_that_is_not_taken_is_recorded_too() {
 }
 
 #[test]
-fn a_child_that_does_not_recover_is_opened_anew() {
+fn a_child_that_does_not_recover_is_reopened() {
     let late = Answer::Response(large(12));
     let mut bench = Bench::new(&[Answer::Stuck(ReturnCode::IO_ERROR), late.clone(), response()]);
     bench.session.set_locality(2).unwrap();
     assert_eq!(bench.exchange(), Err(ReturnCode::IO_ERROR.into()));
-    bench.world().answers.pop_front(); // with the old child its late response goes
+    bench.world().answers.pop_front(); // the late response is lost with the old child
     assert_eq!(bench.exchange(), Ok(OK.to_vec()));
     assert_eq!(bench.world().opened, 2);
     assert_eq!(bench.world().localities, [2, 2], "the new child is told the locality");
     assert_eq!(bench.world().sent.len(), 2);
-    let expected = [
-        "locality 2",
-        "command",
-        "receive: error 0xa000a (IO_ERROR)",
-        "command",
-        "the TCTI is opened anew",
-        "response",
-    ];
+    let expected =
+        ["locality 2", "command", "receive: error 0xa000a (IO_ERROR)", "command", "the TCTI is reopened", "response"];
     assert_eq!(bench.seen(), expected);
 }
 
 #[test]
-fn a_child_that_does_not_open_anew_is_tried_again_with_each_command() {
+fn each_command_retries_to_reopen_the_child() {
     let mut bench = Bench::new(&[Answer::Stuck(ReturnCode::IO_ERROR), response()]);
     assert_eq!(bench.exchange(), Err(ReturnCode::IO_ERROR.into()));
     bench.world().refuses_to_open = true;
@@ -306,7 +300,7 @@ fn a_child_that_does_not_open_anew_is_tried_again_with_each_command() {
 }
 
 #[test]
-fn a_response_that_is_none_ends_the_exchange_and_is_recorded() {
+fn a_malformed_response_is_an_error_and_is_recorded() {
     let mut longer = OK.to_vec();
     longer.push(0);
     let mut bench = Bench::new(&[Answer::Response(longer), Answer::Response(vec![0x80]), response()]);
@@ -319,7 +313,7 @@ fn a_response_that_is_none_ends_the_exchange_and_is_recorded() {
 }
 
 #[test]
-fn a_size_that_nothing_has_is_malformed_and_the_child_opened_anew() {
+fn an_impossible_size_is_malformed_and_the_child_is_reopened() {
     let mut bench = Bench::new(&[Answer::Response(large(5000))]);
     bench.world().guess = Some(usize::MAX);
     assert_eq!(bench.exchange(), Err(ReturnCode::MALFORMED_RESPONSE.into()));
@@ -329,7 +323,7 @@ fn a_size_that_nothing_has_is_malformed_and_the_child_opened_anew() {
 }
 
 #[test]
-fn cancel_passes_through_and_is_noted() {
+fn cancel_is_forwarded_and_recorded() {
     let mut bench = Bench::new(&[response()]);
     bench.session.transmit(GET_RANDOM).unwrap();
     bench.world().refusal = Some(ReturnCode::NOT_IMPLEMENTED);
@@ -343,7 +337,7 @@ fn cancel_passes_through_and_is_noted() {
 }
 
 #[test]
-fn locality_passes_through_and_is_noted() {
+fn set_locality_is_forwarded_and_recorded() {
     let mut bench = Bench::new(&[]);
     bench.session.set_locality(3).unwrap();
     bench.world().refusal = Some(ReturnCode::NOT_IMPLEMENTED);
@@ -353,7 +347,7 @@ fn locality_passes_through_and_is_noted() {
 }
 
 #[test]
-fn poll_handles_are_those_of_the_child_until_the_response_is_here() {
+fn poll_handles_are_those_of_the_child_until_the_response_arrives() {
     let mut bench = Bench::new(&[response()]);
     bench.session.transmit(GET_RANDOM).unwrap();
     bench.world().fd = 77;
@@ -363,13 +357,13 @@ fn poll_handles_are_those_of_the_child_until_the_response_is_here() {
     assert_eq!(handle(&mut bench).events, libc::POLLOUT, "receive does not wait");
     bench.world().fd = 77;
     bench.session.receive(None, Wait::Forever).unwrap();
-    assert_eq!(handle(&mut bench).events, libc::POLLOUT, "the response is here");
+    assert_eq!(handle(&mut bench).events, libc::POLLOUT, "the response has arrived");
     bench.world().refusal = Some(ReturnCode::NOT_IMPLEMENTED);
     assert_eq!(bench.session.poll_handles(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
 }
 
 #[test]
-fn a_capture_that_ended_costs_no_response() {
+fn a_failed_capture_costs_no_response() {
     let world = Shared::default();
     world.lock().unwrap().answers = vec![response(); 2].into();
     let dir = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The functions of a program, as a bus and a clock. All calls to them are here.
+//! The bus and clock [`Platform`], which calls the functions of a program. All calls to them are here.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use crate::abi::TSS2_TCTI_SPI_HELPER_PLATFORM;
@@ -9,7 +9,7 @@ use tcti_core::abi::TSS2_RC;
 use tcti_core::{Result, ReturnCode, fail};
 use tcti_tis::{Bus, ChipSelect, Clock, Transfer};
 
-/// What is called. The functions are required ones, and both ends of a transaction are there or neither is.
+/// The checked functions: the required ones are present, and `spi_acquire` and `spi_release` are both present or absent.
 pub struct Platform {
     user_data: *mut c_void,
     sleep_ms: unsafe extern "C" fn(*mut c_void, c_int) -> TSS2_RC,
@@ -18,15 +18,15 @@ pub struct Platform {
     spi_transfer: unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void, usize) -> TSS2_RC,
     chip_select: Option<[unsafe extern "C" fn(*mut c_void) -> TSS2_RC; 2]>,
     finalize: Option<unsafe extern "C" fn(*mut c_void)>,
-    /// Whether Init succeeded. Before that the caller frees `user_data`, as with the C module.
-    kept: bool,
+    /// Whether Init has succeeded. Until then `user_data` belongs to the caller, as with the C module.
+    owns_user_data: bool,
 }
 
 // SAFETY: the caller of Init promises that its functions may be called from whichever thread uses the context.
 unsafe impl Send for Platform {}
 
 impl Platform {
-    /// `BAD_VALUE` when a function is missing.
+    /// Checks the functions; `BAD_VALUE` when one is missing.
     pub(crate) fn new(given: TSS2_TCTI_SPI_HELPER_PLATFORM) -> Result<Platform> {
         fn required<F>(function: Option<F>, name: &str) -> Result<F> {
             function.ok_or_else(|| fail!(ReturnCode::BAD_VALUE, "the platform has no function {name}"))
@@ -37,7 +37,7 @@ impl Platform {
             _ => {
                 return Err(fail!(
                     ReturnCode::BAD_VALUE,
-                    "the platform has one of spi_acquire and spi_release; wanted are both or neither"
+                    "the platform has one of spi_acquire and spi_release; both or neither are required"
                 ));
             }
         };
@@ -49,23 +49,23 @@ impl Platform {
             spi_transfer: required(given.spi_transfer, "spi_transfer")?,
             chip_select,
             finalize: given.finalize,
-            kept: false,
+            owns_user_data: false,
         })
     }
 
-    /// Init succeeded: `user_data` is ours.
-    pub(crate) fn keep(&mut self) {
-        self.kept = true;
+    /// Takes ownership of `user_data`, when Init has succeeded.
+    pub(crate) fn take_ownership(&mut self) {
+        self.owns_user_data = true;
     }
 
     fn chip_select(&self, which: usize, name: &str) -> Result<()> {
         let Some(function) = self.chip_select.as_ref().and_then(|both| both.get(which)) else { return Ok(()) };
-        // SAFETY: the program gave this function for its `user_data`.
+        // SAFETY: the caller of Init promises that this function may be called with its `user_data`.
         done(unsafe { function(self.user_data) }, name)
     }
 }
 
-/// What a function answers, for us.
+/// Converts the return code of a function.
 fn done(rc: TSS2_RC, name: &str) -> Result<()> {
     ReturnCode::from_c(rc)
         .map_err(|_| fail!(ReturnCode::IO_ERROR, "the platform's function {name} answers error {rc:#x}"))
@@ -80,7 +80,8 @@ impl Bus for Platform {
         let count = transfer.len();
         let out = transfer.out.map_or(null(), <[u8]>::as_ptr);
         let into = transfer.into.map_or(null_mut(), <[u8]>::as_mut_ptr);
-        // SAFETY: the program gave this function for its `user_data`; each pointer is NULL or good for `count` bytes.
+        // SAFETY: the caller of Init promises that this function may be called with its `user_data`; each pointer is NULL or
+        // that of a borrowed slice of `count` bytes.
         done(unsafe { (self.spi_transfer)(self.user_data, out.cast(), into.cast(), count) }, "spi_transfer")
     }
 
@@ -106,20 +107,21 @@ impl Bus for Platform {
 
 impl Clock for Platform {
     fn sleep(&mut self, time: u32) -> Result<()> {
-        // SAFETY: the program gave this function for its `user_data`.
+        // SAFETY: the caller of Init promises that this function may be called with its `user_data`.
         done(unsafe { (self.sleep_ms)(self.user_data, millis(time)) }, "sleep_ms")
     }
 
     fn start_timer(&mut self, time: u32) -> Result<()> {
-        // SAFETY: the program gave this function for its `user_data`.
+        // SAFETY: the caller of Init promises that this function may be called with its `user_data`.
         done(unsafe { (self.start_timeout)(self.user_data, millis(time)) }, "start_timeout")
     }
 
     fn timer_expired(&mut self) -> Result<bool> {
-        // A byte, because C may write other things than 0 and 1.
+        // A byte, because C may write values other than 0 and 1, which are invalid for a bool.
         let mut expired = 0_u8;
         let result: *mut u8 = &mut expired;
-        // SAFETY: the program gave this function for its `user_data`; a bool of C has one byte.
+        // SAFETY: the caller of Init promises that this function may be called with its `user_data`; `result` points to a
+        // writable byte, which is the size of a C bool.
         done(unsafe { (self.timeout_expired)(self.user_data, result.cast()) }, "timeout_expired")?;
         Ok(expired != 0)
     }
@@ -127,8 +129,9 @@ impl Clock for Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
-        if let Some(finalize) = self.finalize.filter(|_| self.kept) {
-            // SAFETY: the program gave this function for its `user_data`, and nothing of ours uses that any more.
+        if let Some(finalize) = self.finalize.filter(|_| self.owns_user_data) {
+            // SAFETY: the caller of Init promises that this function may be called with its `user_data`, which this drop
+            // uses for the last time.
             unsafe { finalize(self.user_data) };
         }
     }
@@ -144,10 +147,10 @@ mod tests {
     use tcti_core::testing::{GET_RANDOM, OK};
     use tcti_ffi::{CONTEXT_SIZE, init_with};
 
-    /// What a program keeps: a simulated TPM, and how often what was called.
+    /// The program behind `user_data`: a simulated TPM, and counts of calls.
     struct Program {
         sim: Sim,
-        /// Makes the function of this name fail.
+        /// The name of a function that fails.
         fails: &'static str,
         slept: c_int,
         timer: c_int,
@@ -179,9 +182,9 @@ mod tests {
         }
     }
 
-    /// The program behind its pointer.
+    /// Returns the program behind `user_data`.
     fn program<'a>(user_data: *mut c_void) -> &'a mut Program {
-        // SAFETY: the tests pass a Program that lives as long as the context, and look at it only between calls.
+        // SAFETY: the tests pass a Program that outlives the context, and use it only between calls.
         unsafe { &mut *user_data.cast::<Program>() }
     }
 
@@ -196,7 +199,7 @@ mod tests {
     }
 
     unsafe extern "C" fn timeout_expired(user_data: *mut c_void, result: *mut bool) -> TSS2_RC {
-        // SAFETY: a writable bool is passed.
+        // SAFETY: `Platform` passes a pointer to a writable byte.
         unsafe { result.write(program(user_data).slept >= program(user_data).timer) };
         program(user_data).answer("timeout_expired")
     }
@@ -220,9 +223,9 @@ mod tests {
         into: *mut c_void,
         cnt: usize,
     ) -> TSS2_RC {
-        // SAFETY: NULL or `cnt` readable bytes are passed.
+        // SAFETY: `Platform` passes NULL or a pointer to `cnt` readable bytes.
         let out = (!out.is_null()).then(|| unsafe { core::slice::from_raw_parts(out.cast::<u8>(), cnt) });
-        // SAFETY: NULL or `cnt` writable bytes are passed.
+        // SAFETY: `Platform` passes NULL or a pointer to `cnt` writable bytes.
         let into = (!into.is_null()).then(|| unsafe { core::slice::from_raw_parts_mut(into.cast::<u8>(), cnt) });
         program(user_data).sim.transfer(out, into, cnt).unwrap();
         program(user_data).answer("spi_transfer")
@@ -232,44 +235,44 @@ mod tests {
         program(user_data).finalized += 1;
     }
 
-    /// A context of a caller.
+    /// The memory of a context.
     struct Caller([u64; CONTEXT_SIZE.div_ceil(8)]);
 
     impl Caller {
         fn open(platform: &TSS2_TCTI_SPI_HELPER_PLATFORM) -> (Caller, Result<()>) {
             let mut caller = Caller([0; CONTEXT_SIZE.div_ceil(8)]);
             let mut size = CONTEXT_SIZE;
-            // SAFETY: the memory has CONTEXT_SIZE bytes.
+            // SAFETY: `caller` has CONTEXT_SIZE bytes.
             let rc = unsafe { init_with(caller.0.as_mut_ptr().cast(), &mut size, platform, open) };
             (caller, ReturnCode::from_c(rc))
         }
 
         fn head(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
-            // SAFETY: a context opens with its head.
+            // SAFETY: a context begins with this structure.
             unsafe { self.0.as_ptr().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }
         }
 
         fn run(&mut self) -> Result<Vec<u8>> {
             let head = self.head();
             let ctx = self.0.as_mut_ptr().cast();
-            // SAFETY: as a C caller would.
+            // SAFETY: the context is open, and the buffers are borrowed during the call.
             ReturnCode::from_c(unsafe { head.v1.transmit.unwrap()(ctx, GET_RANDOM.len(), GET_RANDOM.as_ptr()) })?;
             let mut response = vec![0; 64];
             let mut size = response.len();
-            // SAFETY: as a C caller would.
+            // SAFETY: the context is open, and the buffers are borrowed during the call.
             ReturnCode::from_c(unsafe { head.v1.receive.unwrap()(ctx, &mut size, response.as_mut_ptr(), -1) })?;
             response.truncate(size);
             Ok(response)
         }
 
         fn finalize(&mut self) {
-            // SAFETY: as a C caller would.
+            // SAFETY: the context is open, and the buffers are borrowed during the call.
             unsafe { self.head().v1.finalize.unwrap()(self.0.as_mut_ptr().cast()) };
         }
     }
 
     #[test]
-    fn commands_go_through_the_functions_and_finalize_is_called_once() {
+    fn commands_use_the_functions_and_finalize_is_called_once() {
         let with_wait_states = Faults { wait_states: 2, data_after: 3, ..Faults::default() };
         for (faults, held) in [(with_wait_states, true), (Faults { ready_after: 2, ..Faults::default() }, false)] {
             let mut program = Program::new(faults);
@@ -302,7 +305,7 @@ mod tests {
             TSS2_TCTI_SPI_HELPER_PLATFORM { spi_transfer: None, ..whole },
             TSS2_TCTI_SPI_HELPER_PLATFORM { spi_acquire: None, ..whole },
             TSS2_TCTI_SPI_HELPER_PLATFORM { spi_release: None, ..whole },
-            // SAFETY: NULL everywhere is a structure, too.
+            // SAFETY: all fields are pointers that may be NULL.
             unsafe { zeroed() },
         ];
         for platform in without {
@@ -315,23 +318,23 @@ mod tests {
     }
 
     #[test]
-    fn without_functions_there_is_a_size_but_no_context() {
+    fn without_functions_only_the_size_can_be_queried() {
         let mut size = 0;
-        // SAFETY: no memory is passed.
+        // SAFETY: a NULL context asks for the size only.
         assert_eq!(unsafe { init_with(null_mut(), &mut size, null(), open) }, 0);
         assert_eq!(size, CONTEXT_SIZE);
         let mut memory = [0_u64; CONTEXT_SIZE.div_ceil(8)];
-        // SAFETY: the memory has CONTEXT_SIZE bytes.
+        // SAFETY: `memory` has CONTEXT_SIZE bytes.
         let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, null(), open) };
         assert_eq!(ReturnCode::from_c(rc), Err(ReturnCode::BAD_VALUE.into()));
     }
 
     #[test]
-    fn memory_that_is_too_small_is_no_buffer_for_a_context() {
+    fn memory_that_is_too_small_is_an_insufficient_buffer() {
         let mut program = Program::new(Faults::default());
         let mut size = CONTEXT_SIZE - 1;
         let mut memory = [0_u64; CONTEXT_SIZE / 8];
-        // SAFETY: the memory has more bytes than we say.
+        // SAFETY: `memory` has at least `size` bytes.
         let rc = unsafe { init_with(memory.as_mut_ptr().cast(), &mut size, &program.platform(), open) };
         assert_eq!(
             (ReturnCode::from_c(rc), program.sim.transactions()),
@@ -350,7 +353,7 @@ mod tests {
             program.fails = "";
             let (mut caller, opened) = Caller::open(&program.platform());
             assert_eq!(opened, Ok(()));
-            assert_eq!(caller.run().unwrap(), OK); // after it the TPM is not ready at once, and the timer is used
+            assert_eq!(caller.run().unwrap(), OK); // leaves the TPM not ready at once, so that the next command uses the timer
             program.fails = name;
             assert_eq!(caller.run(), Err(ReturnCode::IO_ERROR.into()), "{name} in a command");
             program.fails = "";

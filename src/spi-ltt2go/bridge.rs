@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bridge of the stick as a bus (Cypress CY7C65211A): per SPI transaction a vendor request that says how many
-//! bytes will be shifted, then as many bytes out and in. There is no chip select to control, so header and data go in
-//! one transaction, and the TPM inserts no wait states.
+//! The bus [`Bridge`] uses the bridge of the stick (Cypress CY7C65211A). Each SPI transaction is a vendor request with the
+//! number of bytes, then that many bytes out and in. Chip select cannot be controlled, so header and data are one
+//! transaction, and the TPM inserts no wait states.
 #![forbid(unsafe_code)]
 
 use rusb::Error;
@@ -9,55 +9,55 @@ use std::time::{Duration, Instant};
 use tcti_core::{Conf, Inheritance, Result, ReturnCode, fail};
 use tcti_tis::{Bus, Clock, HEADER_SIZE, MAX_DATA, OpenBus, SystemClock, Transfer};
 
-/// Most bytes of a transaction.
+/// The largest transaction in bytes.
 pub const MAX_TRANSFER: usize = HEADER_SIZE + MAX_DATA;
-/// How long a transaction may take. On a bus that works it is milliseconds.
+/// How long a transaction may take. It takes milliseconds on a working bus.
 pub const TIMEOUT: Duration = Duration::from_millis(1000);
-/// How long to wait for bytes that a program left that was killed. They are there or not, so a few turns of the bus,
-/// of 1 ms each, tell.
-const DRAIN: Duration = Duration::from_millis(8);
-/// Room for what is left, in whole packets of a full-speed bus; and how often it may be filled.
-const STALE: usize = 512;
-const MAX_STALE: usize = 16;
+/// How long to wait for stale bytes of a killed program. They are already in the bridge, so a few frames of the bus, of
+/// 1 ms each, are enough.
+const DRAIN_TIMEOUT: Duration = Duration::from_millis(8);
+/// The buffer size for stale bytes, in whole packets of a full-speed bus, and the largest number of reads.
+const DRAIN_SIZE: usize = 512;
+const MAX_DRAIN_READS: usize = 16;
 
-/// A stick that is open, and ours alone.
+/// An open stick that this process has claimed.
 pub trait Stick: Send + 'static {
-    /// Its serial number.
+    /// Returns the serial number.
     fn serial(&self) -> &str;
-    /// Says that `count` bytes will be shifted, 1 to 68.
+    /// Announces a transaction of `count` bytes, 1 to 68.
     fn announce(&mut self, count: u16) -> rusb::Result<()>;
-    /// Shifts `out` and begins to read what comes back, at once. Gives how many bytes came, at most those of `into`,
-    /// which is as long.
+    /// Sends `out` and reads the bytes that are shifted in at the same time into `into`, which has the same length. Returns
+    /// the number of bytes read, which may be smaller.
     fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> rusb::Result<usize>;
-    /// Reads more of what came back; `Timeout` when there is nothing.
+    /// Reads more of the bytes that were shifted in; `Timeout` when there are none.
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> rusb::Result<usize>;
-    /// Whether a command is under way from now on. The answer is whether the stick still is ours.
+    /// Sets whether a command is in progress. Returns whether the stick still belongs to this context.
     fn set_at_work(&mut self, at_work: bool) -> bool;
 }
 
-/// How a stick is found.
+/// Finds a stick.
 pub trait Find: Sized + Send + 'static {
-    /// What is found.
+    /// The type of the stick.
     type Stick: Stick;
-    /// From the configuration string.
+    /// Parses the configuration string.
     fn parse(conf: Conf<'_>) -> Result<Self>;
-    /// Opens the first stick that matches, or the one with the serial number `same`. When there is none, the answer is
-    /// `IO_ERROR` for the first and `NO_CONNECTION` for the second.
+    /// Opens the first stick that matches, or only the one with the serial number `same`. If there is none, the error is
+    /// `IO_ERROR` for the former and `NO_CONNECTION` for the latter.
     fn find(&self, same: Option<&str>) -> Result<Self::Stick>;
 }
 
 /// The bus on a stick.
 pub struct Bridge<F: Find> {
     find: F,
-    /// Absent after a failure, until the next command: what a transfer that failed left is of no use.
+    /// Absent after a failed transfer, whose remains are unknown, until the next command.
     stick: Option<F::Stick>,
-    /// Of the stick that was found first; no other one takes its place.
+    /// The serial number of the stick that was found first; no other one replaces it.
     serial: String,
     clock: SystemClock,
 }
 
 impl<F: Find> Bridge<F> {
-    /// Of the first stick that matches.
+    /// Opens the first stick that matches.
     fn over(find: F) -> Result<Bridge<F>> {
         let stick = Bridge::connect(&find, None)?;
         let serial = stick.serial().to_owned();
@@ -71,10 +71,10 @@ impl<F: Find> Bridge<F> {
     }
 }
 
-/// Drops what a program left that was killed between writing and reading.
+/// Drops stale bytes of a program that was killed between writing and reading.
 fn drain(stick: &mut impl Stick) -> rusb::Result<()> {
-    for _ in 0..MAX_STALE {
-        match stick.read(&mut [0; STALE], DRAIN) {
+    for _ in 0..MAX_DRAIN_READS {
+        match stick.read(&mut [0; DRAIN_SIZE], DRAIN_TIMEOUT) {
             Ok(count) => log::debug!("{count} stale bytes from an earlier program"),
             Err(Error::Timeout) => return Ok(()),
             Err(Error::Pipe) => log::debug!("an endpoint that an earlier program left halted"),
@@ -84,7 +84,7 @@ fn drain(stick: &mut impl Stick) -> rusb::Result<()> {
     Err(Error::Overflow)
 }
 
-/// One whole transaction.
+/// Runs one transaction.
 fn shift(stick: &mut impl Stick, out: &[u8], into: &mut [u8]) -> core::result::Result<(), (&'static str, Error)> {
     let count = u16::try_from(out.len()).map_err(|_| ("shifts 68 bytes at most", Error::InvalidParam))?;
     let begin = Instant::now();
@@ -92,13 +92,13 @@ fn shift(stick: &mut impl Stick, out: &[u8], into: &mut [u8]) -> core::result::R
     let mut done = stick.exchange(out, into).map_err(|error| ("does not shift bytes", error))?;
     while let Some(rest) = into.get_mut(done..).filter(|rest| !rest.is_empty()) {
         let left = TIMEOUT.checked_sub(begin.elapsed()).filter(|left| left.as_millis() > 0);
-        let left = left.ok_or(("gave back too few bytes", Error::Timeout))?;
-        done += stick.read(rest, left).map_err(|error| ("gave back too few bytes", error))?;
+        let left = left.ok_or(("returned too few bytes", Error::Timeout))?;
+        done += stick.read(rest, left).map_err(|error| ("returned too few bytes", error))?;
     }
     Ok(())
 }
 
-/// Says what went wrong with the stick. One that was unplugged is `NO_CONNECTION`.
+/// Makes the error for a failed stick: `NO_CONNECTION` if it was unplugged, else `IO_ERROR`.
 fn broken(serial: &str, what: &str, error: Error) -> tcti_core::Error {
     let stick = format!("the LetsTrust-TPM2Go \"{serial}\"");
     match error {
@@ -109,14 +109,14 @@ fn broken(serial: &str, what: &str, error: Error) -> tcti_core::Error {
         ),
         Error::Timeout => fail!(
             ReturnCode::IO_ERROR,
-            "{stick} {what} within {} ms. The next command opens it anew; if that does not help, unplug it and plug it \
+            "{stick} {what} within {} ms. The next command reopens it; if that does not help, unplug it and plug it \
              in again",
             TIMEOUT.as_millis()
         ),
         Error::Pipe => {
             fail!(ReturnCode::IO_ERROR, "{stick} {what}: it refuses the transfer (stall). Is this a LetsTrust-TPM2Go?")
         }
-        error => fail!(ReturnCode::IO_ERROR, "{stick} {what}: {error}. The next command opens it anew"),
+        error => fail!(ReturnCode::IO_ERROR, "{stick} {what}: {error}. The next command reopens it"),
     }
 }
 
@@ -127,21 +127,21 @@ impl<F: Find> OpenBus for Bridge<F> {
 }
 
 impl<F: Find> Bus for Bridge<F> {
-    /// A stick is claimed by one process.
+    /// Only one process can claim a stick.
     const SHARED_BY_FORK: bool = false;
 
     fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
-        // Why there is none was said when it was lost.
+        // The reason was returned when the stick was lost.
         let Some(stick) = &mut self.stick else { return Err(ReturnCode::NO_CONNECTION.into()) };
-        let (mut zeroes, mut nobody) = ([0; MAX_TRANSFER], [0; MAX_TRANSFER]);
+        let (mut zeroes, mut dropped) = ([0; MAX_TRANSFER], [0; MAX_TRANSFER]);
         let count = transfer.len();
         let out = transfer.out.or(zeroes.get_mut(..count).map(|zeroes| &*zeroes));
-        let into = transfer.into.or(nobody.get_mut(..count));
+        let into = transfer.into.or(dropped.get_mut(..count));
         let (Some(out), Some(into)) = (out, into) else { return Err(ReturnCode::BAD_VALUE.into()) };
         shift(stick, out, into).map_err(|(what, error)| {
             self.stick = None;
             match error {
-                // Only at the end of a context whose stick has another one by now.
+                // Only in Finalize of a context whose stick another context has taken over.
                 Error::Busy => ReturnCode::NO_CONNECTION.into(),
                 error => broken(&self.serial, what, error),
             }
@@ -152,7 +152,7 @@ impl<F: Find> Bus for Bridge<F> {
         &mut self.clock
     }
 
-    fn begin(&mut self) -> Result<bool> {
+    fn begin_command(&mut self) -> Result<bool> {
         if self.stick.as_mut().is_some_and(|stick| stick.set_at_work(true)) {
             return Ok(false);
         }
@@ -161,19 +161,19 @@ impl<F: Find> Bus for Bridge<F> {
         Ok(true)
     }
 
-    /// Bytes that came late, or that nobody asked for, would be taken for those of every later transaction.
+    /// Drops late or unsolicited bytes, which would shift the data of every later transaction.
     fn abandon(&mut self) {
         if self.stick.as_mut().is_some_and(|stick| drain(stick).is_err()) {
-            self.stick = None; // the next command opens it anew
+            self.stick = None; // the next command reopens it
         }
     }
 
-    /// Neither used nor given back: the parent has it claimed, and may have been inside it on another thread.
+    /// Forgets the stick without releasing it: the parent has claimed it, and may have been using it in another thread.
     fn after_fork(&mut self, _inheritance: Inheritance) {
         core::mem::forget(self.stick.take());
     }
 
-    fn end(&mut self) {
+    fn end_command(&mut self) {
         if let Some(stick) = &mut self.stick {
             stick.set_at_work(false);
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The sticks of this process. Some programs free the memory of a context without Tss2_Tcti_Finalize, systemd's among
-//! them, and then open the next one: the stick is still claimed, by nobody who could give it back. So a context takes a
-//! stick over from another one of the same process, unless that has a command under way. One that is still alive takes
-//! it back with its next command.
+//! The claimed sticks of this process, [`Leases`]. Some programs, such as those of systemd, free the memory of a context
+//! without Tss2_Tcti_Finalize and then open another one: the stick is still claimed, and nobody can release it. So a context
+//! takes a stick over from another context of the same process, unless that has a command in progress. A context that is
+//! still in use takes it back with its next command.
 #![forbid(unsafe_code)]
 
 use crate::bridge::Stick;
@@ -11,45 +11,45 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 use tcti_core::Generation;
 
-/// Numbers of the bus and of the device on it.
-pub(crate) type Place = (u8, u8);
+/// The number of the bus, and the address of the device on it.
+pub(crate) type UsbAddress = (u8, u8);
 
-/// All that were not given back yet.
+/// All leases that have not ended.
 pub(crate) struct Leases<S>(Mutex<Vec<Entry<S>>>);
 
 struct Entry<S> {
-    place: Place,
-    /// What a child inherits of a parent's contexts it neither takes over nor gives back.
+    address: UsbAddress,
+    /// A forked child neither takes over nor releases the sticks of its parent.
     process: Generation,
     holder: Weak<Mutex<Holder<S>>>,
 }
 
 struct Holder<S> {
-    /// Absent when another context took it over.
+    /// Absent when another context has taken it over.
     stick: Option<S>,
     at_work: bool,
 }
 
-/// Of an attempt to take a stick over.
+/// The result of an attempt to take a stick over.
 pub(crate) enum Takeover<S: Stick> {
-    /// It is ours now.
+    /// The stick belongs to this context now.
     Taken(Lease<S>),
-    /// A context of this process has a command under way on it.
-    AtWork,
-    /// A context has it that this process inherited, and cannot use: it is claimed by the process that opened it.
+    /// Another context of this process has a command in progress.
+    InUse,
+    /// Only a context that this process inherited has it. It is claimed by the process that opened that context.
     Inherited,
     /// No context of this process has it.
-    NotHere,
+    NotLeased,
 }
 
-/// A stick, until it is given back or taken over.
+/// A stick, until it is released or taken over.
 pub struct Lease<S: Stick> {
     holder: Arc<Mutex<Holder<S>>>,
     serial: String,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic elsewhere ended that context; what is in here is whole.
+    // A panic has ended only the context in which it happened; the data is consistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -58,43 +58,43 @@ impl<S: Stick> Leases<S> {
         Leases(Mutex::new(Vec::new()))
     }
 
-    /// Of a stick that was just claimed. It counts as at work until the TPM is claimed, too.
-    pub(crate) fn lease(&self, stick: S, place: Place) -> Lease<S> {
+    /// Adds a stick that was just claimed. It counts as at work until the locality of the TPM is claimed.
+    pub(crate) fn lease(&self, stick: S, address: UsbAddress) -> Lease<S> {
         let (serial, process) = (stick.serial().to_owned(), Generation::current());
         let holder = Arc::new(Mutex::new(Holder { stick: Some(stick), at_work: true }));
         let mut entries = lock(&self.0);
         entries.retain(|entry| entry.holder.strong_count() > 0);
-        entries.push(Entry { place, process, holder: Arc::downgrade(&holder) });
+        entries.push(Entry { address, process, holder: Arc::downgrade(&holder) });
         Lease { holder, serial }
     }
 
-    /// Takes over the stick that is at `place`.
-    pub(crate) fn take_over(&self, place: Place) -> Takeover<S> {
+    /// Takes over the stick at `address`.
+    pub(crate) fn take_over(&self, address: UsbAddress) -> Takeover<S> {
         let process = Generation::current();
-        let at_place =
-            |entry: &Entry<S>| Some((entry.process, entry.holder.upgrade().filter(|_| entry.place == place)?));
-        let found: Vec<_> = lock(&self.0).iter().filter_map(at_place).collect();
+        let at_address =
+            |entry: &Entry<S>| Some((entry.process, entry.holder.upgrade().filter(|_| entry.address == address)?));
+        let found: Vec<_> = lock(&self.0).iter().filter_map(at_address).collect();
         let is_inherited = found.iter().any(|(owner, _)| *owner != process);
         for (_, holder) in found.into_iter().filter(|(owner, _)| *owner == process) {
             let mut holder = match holder.try_lock() {
                 Ok(holder) => holder,
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                // In the middle of a transfer.
-                Err(TryLockError::WouldBlock) => return Takeover::AtWork,
+                // During a transfer.
+                Err(TryLockError::WouldBlock) => return Takeover::InUse,
             };
             match holder.stick.take() {
                 None => {}
                 stick if holder.at_work => {
                     holder.stick = stick;
-                    return Takeover::AtWork;
+                    return Takeover::InUse;
                 }
                 Some(stick) => {
                     drop(holder);
-                    return Takeover::Taken(self.lease(stick, place));
+                    return Takeover::Taken(self.lease(stick, address));
                 }
             }
         }
-        if is_inherited { Takeover::Inherited } else { Takeover::NotHere }
+        if is_inherited { Takeover::Inherited } else { Takeover::NotLeased }
     }
 }
 

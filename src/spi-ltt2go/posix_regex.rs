@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Extended regular expressions, by the C library: those of POSIX, as users of grep -E know them.
+//! Extended regular expressions of POSIX, as in grep -E, compiled by the C library: [`PosixRegex`].
 #![deny(unsafe_code)]
 
 mod sys;
@@ -15,7 +15,7 @@ pub struct PosixRegex {
 }
 
 impl PosixRegex {
-    /// `BAD_VALUE` when `text` is none.
+    /// Compiles an expression; `BAD_VALUE` when it is invalid.
     pub fn parse(text: &CStr) -> Result<PosixRegex> {
         let compiled = sys::compile(text).map_err(|reason| {
             fail!(ReturnCode::BAD_VALUE, "{text:?} is no extended regular expression for a serial number: {reason}")
@@ -23,12 +23,12 @@ impl PosixRegex {
         Ok(PosixRegex { text: text.to_string_lossy().into_owned(), compiled })
     }
 
-    /// Whether a part of `subject` matches.
+    /// Returns whether any part of `subject` matches.
     pub fn matches(&self, subject: &str) -> bool {
         CString::new(subject).is_ok_and(|subject| self.compiled.matches(&subject))
     }
 
-    /// As it was written.
+    /// Returns the source text.
     pub fn text(&self) -> &str {
         &self.text
     }
@@ -49,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_is_a_bad_value() {
+    fn an_invalid_expression_is_a_bad_value() {
         for text in [c"(", c"[a", c"a{2,1}", c"\\"] {
             assert_eq!(PosixRegex::parse(text).err(), Some(ReturnCode::BAD_VALUE.into()), "{text:?}");
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which stick is meant: the first that opens and whose serial number matches. When none does, one message says what
-//! is wrong with each.
+//! Finds the stick, [`Search`]: the first that can be opened and whose serial number matches. If there is none, one message
+//! gives the reason for each.
 #![forbid(unsafe_code)]
 
 use crate::bridge::Find;
@@ -16,12 +16,12 @@ use tcti_core::io::hold_stdio;
 use tcti_core::{Conf, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 
-/// As the C module has it: pi3g, LetsTrust-TPM2Go.
+/// The USB IDs, as in the C module: pi3g, LetsTrust-TPM2Go.
 const VENDOR: u16 = 0x365d;
 const PRODUCT: u16 = 0x1337;
 
-/// A context of our own. libusb has a thread that watches for devices; it is born with all signals blocked, so that it
-/// gets none of the program's.
+/// Makes a context of libusb. Its thread that watches for devices starts with all signals blocked, so that it receives none
+/// of the program's.
 fn context() -> rusb::Result<Context> {
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK).map_err(|_| Error::Other)?;
     let context = Context::new();
@@ -29,17 +29,19 @@ fn context() -> rusb::Result<Context> {
     context
 }
 
-/// The sticks that contexts of this process have.
+/// The sticks of this process.
 static LEASES: Leases<UsbStick> = Leases::new();
 
-/// Claims a stick, or takes it over when a context of this process has it.
+/// Claims a stick, or takes it over from another context of this process.
 fn claim(device: &Device<Context>, opened: OpenStick) -> core::result::Result<Lease<UsbStick>, (Cause, String)> {
-    let place = (device.bus_number(), device.address());
+    let address = (device.bus_number(), device.address());
     match opened.claim() {
-        Ok(stick) => Ok(LEASES.lease(stick, place)),
-        Err(Error::Busy) => match LEASES.take_over(place) {
+        Ok(stick) => Ok(LEASES.lease(stick, address)),
+        Err(Error::Busy) => match LEASES.take_over(address) {
             Takeover::Taken(lease) => Ok(lease),
-            Takeover::AtWork => Err((Cause::Busy, format!("{} is at work for this program", path(device).display()))),
+            Takeover::InUse => {
+                Err((Cause::Busy, format!("{} has a command of this program in progress", path(device).display())))
+            }
             Takeover::Inherited => {
                 let path = path(device);
                 Err((
@@ -47,33 +49,33 @@ fn claim(device: &Device<Context>, opened: OpenStick) -> core::result::Result<Le
                     format!("{} is claimed by the process that this one was forked from", path.display()),
                 ))
             }
-            Takeover::NotHere => Err((Cause::Busy, reason(device, Error::Busy))),
+            Takeover::NotLeased => Err((Cause::Busy, reason(device, Error::Busy))),
         },
         Err(error) => Err((Cause::of(error), reason(device, error))),
     }
 }
 
-/// The stick in usbfs, as in messages about other devices.
+/// Returns the path of the stick in usbfs, for messages.
 fn path(device: &Device<Context>) -> PathBuf {
     PathBuf::from(format!("/dev/bus/usb/{:03}/{:03}", device.bus_number(), device.address()))
 }
 
-/// What the kernel read when the stick was plugged in. That takes no rights.
-fn known_serial(device: &Device<Context>) -> Option<String> {
+/// Returns the serial number that the kernel read when the stick was plugged in, which any user may read.
+fn sysfs_serial(device: &Device<Context>) -> Option<String> {
     let ports: Vec<String> = device.port_numbers().ok()?.iter().map(u8::to_string).collect();
     let path = format!("/sys/bus/usb/devices/{}-{}/serial", device.bus_number(), ports.join("."));
     fs::read_to_string(path).ok().map(|serial| serial.trim_end_matches('\n').to_owned())
 }
 
-/// The stick that a configuration string means.
+/// The criterion for a stick, from the configuration string.
 pub struct Search {
     serial: Option<PosixRegex>,
 }
 
-/// Why a stick does not open, the nearest to success last.
+/// Why a stick cannot be opened, ordered by how close to success it was.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
-    /// Its serial number is not the wanted one.
+    /// Its serial number does not match.
     Serial,
     Broken,
     Busy,
@@ -101,13 +103,13 @@ impl Cause {
             }
             Cause::Denied => {
                 "Install the udev rules that give the stick to group tss and to the user at the seat, then plug it in \
-                 again; or add yourself to group tss (usermod -a -G tss USER, then log in anew)"
+                 again; or add yourself to group tss (usermod -a -G tss USER, then log in again)"
             }
         }
     }
 }
 
-/// What libusb said of a device, for a person.
+/// Describes an error of libusb for a device.
 fn reason(device: &Device<Context>, error: Error) -> String {
     let path = path(device);
     match error {
@@ -118,7 +120,7 @@ fn reason(device: &Device<Context>, error: Error) -> String {
 }
 
 impl Search {
-    /// Opens a stick; `None`: it was unplugged just now.
+    /// Opens a stick; `None` if it was unplugged in the meantime.
     fn open(
         &self,
         device: &Device<Context>,
@@ -128,7 +130,7 @@ impl Search {
         let other = |serial: &str| Some(Err((Cause::Serial, format!("one has \"{serial}\""))));
         match OpenStick::open(device, descriptor) {
             Err(Error::NoDevice | Error::NotFound) => None,
-            Err(error) => match known_serial(device) {
+            Err(error) => match sysfs_serial(device) {
                 Some(serial) if !self.is_wanted(&serial, same) => other(&serial),
                 _ => Some(Err((Cause::of(error), reason(device, error)))),
             },
@@ -137,8 +139,8 @@ impl Search {
         }
     }
 
-    /// Why none opens.
-    fn none(&self, reasons: &[(Cause, String)], same: Option<&str>) -> tcti_core::Error {
+    /// Makes the error when no stick could be opened.
+    fn not_found(&self, reasons: &[(Cause, String)], same: Option<&str>) -> tcti_core::Error {
         let wanted = match (same, &self.serial) {
             (Some(serial), _) => format!(" with the serial number \"{serial}\""),
             (None, Some(posix_regex)) => format!(" whose serial number matches \"{}\"", posix_regex.text()),
@@ -178,8 +180,8 @@ impl Find for Search {
 
     fn find(&self, same: Option<&str>) -> Result<Lease<UsbStick>> {
         let no_usb = |error| fail!(ReturnCode::IO_ERROR, "libusb does not start: {error}. Is /dev/bus/usb there?");
-        let _held = hold_stdio();
-        // A new one each time: it lists what is plugged in now.
+        let _stdio = hold_stdio();
+        // A new context each time lists the devices that are plugged in now.
         let devices = context().and_then(|context| context.devices()).map_err(no_usb)?;
         let mut reasons = Vec::new();
         for device in devices.iter() {
@@ -193,6 +195,6 @@ impl Find for Search {
                 None => {}
             }
         }
-        Err(self.none(&reasons, same))
+        Err(self.not_found(&reasons, same))
     }
 }

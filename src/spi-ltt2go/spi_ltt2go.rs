@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TPM on a LetsTrust-TPM2Go, a USB stick: [`Tpm2Go`]. The bus is in [`bridge`], the stick as libusb has it in
-//! `stick`, which one is meant in [`search`], and which context has it in `lease`.
+//! The TPM on a LetsTrust-TPM2Go, a USB stick: [`Tpm2Go`]. [`bridge`] is the bus, `stick` calls libusb, [`search`] finds
+//! the stick, and `lease` passes it between the contexts of a process.
 
 pub mod bridge;
 mod lease;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A LetsTrust-TPM2Go as libusb has it: interface 0 with one endpoint out and one in, and the vendor request of its
-//! bridge.
+//! A LetsTrust-TPM2Go accessed through libusb, [`UsbStick`]: interface 0 with one endpoint in each direction, and the vendor
+//! request of its bridge.
 #![deny(unsafe_code)]
 
 mod sys;
@@ -14,20 +14,20 @@ const INTERFACE: u8 = 0;
 /// Bulk endpoints.
 const OUT: u8 = 0x01;
 const IN: u8 = 0x82;
-/// Vendor request to the device. It has no data, but is of those that read.
+/// A vendor request to the device, of the direction device to host, but without data.
 const REQUEST_TYPE: u8 = 0xc0;
-/// CY_CMD_SPI, CY_SPI_WRITEREAD: so many bytes will be written and as many read.
+/// CY_CMD_SPI with CY_SPI_WRITEREAD: announces the number of bytes to be written and read.
 const REQUEST: u8 = 0xca;
 const WRITE_READ: u16 = 3;
 
-/// A stick that is open, and perhaps another program's.
+/// An open stick, which another program may have claimed.
 pub(crate) struct OpenStick {
     handle: DeviceHandle<Context>,
     serial: String,
 }
 
 impl OpenStick {
-    /// Opens a stick and reads its serial number, which is empty when there is none.
+    /// Opens a stick and reads its serial number, which is empty if the stick has none.
     pub(crate) fn open(device: &Device<Context>, descriptor: &DeviceDescriptor) -> Result<OpenStick> {
         let handle = device.open()?;
         let serial = match descriptor.serial_number_string_index() {
@@ -37,12 +37,12 @@ impl OpenStick {
         Ok(OpenStick { handle, serial })
     }
 
-    /// The serial number.
+    /// Returns the serial number.
     pub(crate) fn serial(&self) -> &str {
         &self.serial
     }
 
-    /// Makes it ours alone; `Busy` when it is another program's. A driver of the kernel is detached, until the end.
+    /// Claims the stick; `Busy` when another program has claimed it. A kernel driver is detached until it is released.
     pub(crate) fn claim(self) -> Result<UsbStick> {
         match self.handle.set_auto_detach_kernel_driver(true) {
             Ok(()) | Err(Error::NotSupported) => {}
@@ -53,18 +53,18 @@ impl OpenStick {
     }
 }
 
-/// A stick that is ours alone. Its end releases the interface.
+/// A claimed stick. Dropping it releases the interface.
 pub struct UsbStick {
     pair: Pair<MAX_TRANSFER>,
     serial: String,
 }
 
 impl UsbStick {
-    /// Ends the halt of an endpoint that refused a transfer (stall); the next one may go well.
-    fn heal<T>(&self, result: Result<T>) -> Result<T> {
+    /// Clears the halt of both endpoints after a refused transfer (stall), so that the next one may succeed.
+    fn clear_stall<T>(&self, result: Result<T>) -> Result<T> {
         if matches!(result, Err(Error::Pipe)) {
             for endpoint in [OUT, IN] {
-                let _ = self.pair.handle().clear_halt(endpoint); // else the next transfer says so
+                let _ = self.pair.handle().clear_halt(endpoint); // if this fails, the next transfer returns the error
             }
         }
         result
@@ -82,14 +82,14 @@ impl Stick for UsbStick {
 
     fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> Result<usize> {
         let exchanged = self.pair.exchange(out, into, TIMEOUT);
-        self.heal(exchanged)
+        self.clear_stall(exchanged)
     }
 
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> Result<usize> {
-        self.heal(self.pair.handle().read_bulk(IN, into, timeout))
+        self.clear_stall(self.pair.handle().read_bulk(IN, into, timeout))
     }
 
-    /// It is until it is dropped.
+    /// Always belongs to this context.
     fn set_at_work(&mut self, _at_work: bool) -> bool {
         true
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The spidev driver of Linux as a bus (Linux `Documentation/spi/spidev.rst`). The driver keeps the TPM selected
-//! behind a transfer that asks for it, so header, wait states and data are transfers of their own. Nobody else may
-//! use the bus meanwhile; the driver has no lock for that.
+//! The bus [`Spidev`] uses the spidev driver of Linux (Linux `Documentation/spi/spidev.rst`). The driver keeps the TPM
+//! selected after a transfer on request, so header, wait states and data are separate transfers. No other program may use
+//! the bus in between; the driver has no lock for that.
 
 mod sys;
 
@@ -17,13 +17,13 @@ use tcti_tis::{Bus, ChipSelect, Clock, OpenBus, SystemClock, Transfer};
 
 const DEFAULT: &str = "/dev/spidev0.1";
 
-/// What a TPM takes (PTP, SPI interface): clock idle low, data valid at its rising edge.
+/// The mode of a TPM (PTP, SPI interface): clock idle low, data valid at the rising edge.
 const SPI_MODE_0: u8 = 0;
 const BITS_PER_WORD: u8 = 8;
-/// As the C module does. A TPM takes at least 10 MHz; lines that are not made for it may not.
+/// As in the C module. A TPM supports at least 10 MHz; the wiring may not.
 const MAX_SPEED_HZ: u32 = 5_000_000;
 
-/// What to do about a device that is not there or is none.
+/// The advice for a device that does not exist or is not one of spidev.
 const REMEDY: &str = "Switch SPI on (on a Raspberry Pi: dtparam=spi=on in config.txt), load the module spidev, and \
                       name the device of the TPM's chip select; ls /dev/spidev* shows what there is";
 
@@ -46,7 +46,7 @@ impl Spidev {
             true => fail!(
                 ReturnCode::NOT_PERMITTED,
                 "cannot open {}. Add yourself to the group that owns it, often spi: usermod -a -G GROUP USER, then log \
-                 in anew",
+                 in again",
                 diagnosis::reason(path, error)
             ),
             false => fail!(ReturnCode::IO_ERROR, "cannot open {}. {REMEDY}", diagnosis::reason(path, error)),
@@ -82,7 +82,7 @@ impl Spidev {
         let count = transfer.len();
         let Some(fd) = self.fd.as_ref() else { return Err(ReturnCode::IO_ERROR.into()) };
         let sent = sys::transfer(fd.as_fd(), transfer.out, transfer.into, stay_selected);
-        // The driver deselects after a message that failed.
+        // The driver deselects the TPM after a failed message.
         self.selected = stay_selected && sent.is_ok();
         sent.map_err(|error| {
             fail!(ReturnCode::IO_ERROR, "cannot transfer {count} bytes on {}: {}", self.path.display(), error.desc())
@@ -110,7 +110,7 @@ impl Bus for Spidev {
         ChipSelect::Held
     }
 
-    fn begin(&mut self) -> Result<bool> {
+    fn begin_command(&mut self) -> Result<bool> {
         match self.fd {
             Some(_) => Ok(false),
             None => {
@@ -126,7 +126,7 @@ impl Bus for Spidev {
         }
     }
 
-    /// Only after a transaction that broke off: the last transfer of a whole one has deselected already.
+    /// Deselects after a failed transaction; the last transfer of a complete one has deselected already.
     fn deselect(&mut self) -> Result<()> {
         match self.selected {
             true => self.message(Transfer { out: None, into: None, last: true }, false),
@@ -147,12 +147,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_an_io_error() {
+    fn a_missing_device_is_an_io_error() {
         assert_eq!(refused(c"/dev/no-such-spidev"), Some(ReturnCode::IO_ERROR));
     }
 
     #[test]
-    fn what_is_no_device_is_an_io_error() {
+    fn a_file_that_is_not_a_device_is_an_io_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "").unwrap();
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_not_of_spidev_is_an_io_error() {
+    fn a_device_of_another_driver_is_an_io_error() {
         assert_eq!(refused(c"/dev/null"), Some(ReturnCode::IO_ERROR));
         assert_eq!(refused(c"/dev/zero"), Some(ReturnCode::IO_ERROR));
     }

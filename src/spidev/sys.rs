@@ -5,7 +5,7 @@
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// `struct spi_ioc_transfer`: 32 bytes everywhere. Zero leaves a setting as the device has it.
+/// `struct spi_ioc_transfer`, 32 bytes on every architecture. Zero keeps the setting of the device.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(crate) struct SpiIocTransfer {
@@ -34,23 +34,23 @@ nix::ioctl_write_ptr!(spi_ioc_wr_max_speed_hz, MAGIC, 4, u32);
 
 /// Sets clock polarity and phase.
 pub(crate) fn set_mode(fd: BorrowedFd<'_>, mode: u8) -> Result<(), Errno> {
-    // SAFETY: the kernel reads one byte, which lives during the call.
+    // SAFETY: the kernel reads one byte, which is borrowed during the call.
     unsafe { spi_ioc_wr_mode(fd.as_raw_fd(), &mode) }.map(drop)
 }
 
-/// Sets how many bits a word has.
+/// Sets the number of bits per word.
 pub(crate) fn set_bits_per_word(fd: BorrowedFd<'_>, bits: u8) -> Result<(), Errno> {
-    // SAFETY: the kernel reads one byte, which lives during the call.
+    // SAFETY: the kernel reads one byte, which is borrowed during the call.
     unsafe { spi_ioc_wr_bits_per_word(fd.as_raw_fd(), &bits) }.map(drop)
 }
 
-/// Sets the highest speed of transfers.
+/// Sets the highest clock rate in Hz.
 pub(crate) fn set_max_speed(fd: BorrowedFd<'_>, hz: u32) -> Result<(), Errno> {
-    // SAFETY: the kernel reads four bytes, which live during the call.
+    // SAFETY: the kernel reads four bytes, which are borrowed during the call.
     unsafe { spi_ioc_wr_max_speed_hz(fd.as_raw_fd(), &hz) }.map(drop)
 }
 
-/// Sends a message of one transfer. Where both are there, `out` and `into` have the same length. With `stay_selected`
+/// Sends a message of one transfer. If both `out` and `into` are present, they have the same length. With `stay_selected`
 /// the chip stays selected until the next message.
 pub(crate) fn transfer(
     fd: BorrowedFd<'_>,
@@ -59,22 +59,22 @@ pub(crate) fn transfer(
     stay_selected: bool,
 ) -> Result<(), Errno> {
     let lengths = [out.map(<[u8]>::len), into.as_ref().map(|into| into.len())];
-    // The kernel writes as many bytes as it reads.
+    // The kernel reads and writes the same number of bytes.
     let len = lengths.into_iter().flatten().min().unwrap_or_default();
     let message = SpiIocTransfer {
         tx_buf: out.map_or(0, |out| address(out.as_ptr())),
         rx_buf: into.map_or(0, |into| address(into.as_mut_ptr())),
         len: u32::try_from(len).map_err(|_| Errno::EMSGSIZE)?,
-        // In the last transfer of a message this keeps the chip selected.
+        // In the last transfer of a message, cs_change keeps the chip selected.
         cs_change: stay_selected.into(),
         ..SpiIocTransfer::default()
     };
-    // SAFETY: the kernel reads the message and `len` bytes of `out`, and writes `len` bytes of `into`; all live and
-    // are ours during the call.
+    // SAFETY: the kernel reads the message and `len` bytes of `out`, and writes `len` bytes of `into`; the function borrows
+    // all of them during the call.
     unsafe { spi_ioc_message(fd.as_raw_fd(), &[message]) }.map(drop)
 }
 
-/// A pointer for the kernel, which may come to write through it.
+/// Converts a pointer for the kernel, which may write through it.
 fn address(pointer: *const u8) -> u64 {
     pointer.expose_provenance() as u64
 }
@@ -85,11 +85,11 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn requests_are_numbered_as_in_the_kernel() {
+    fn request_codes_are_those_of_the_kernel() {
         // _IOC_WRITE is the second bit of two, and on PowerPC the third of three (asm/ioctl.h).
         let write: u32 =
             if cfg!(any(target_arch = "powerpc", target_arch = "powerpc64")) { 0x8000_0000 } else { 0x4000_0000 };
-        // A signed number on musl.
+        // The type is signed with musl.
         let [message, mode, speed] = [
             nix::request_code_write!(MAGIC, 0, size_of::<[SpiIocTransfer; 1]>()),
             nix::request_code_write!(MAGIC, 1, size_of::<u8>()),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_spidev_answers_enotty() {
+    fn other_devices_return_enotty() {
         let null = std::fs::File::open("/dev/null").unwrap();
         assert_eq!(set_mode(null.as_fd(), 0), Err(Errno::ENOTTY));
         assert_eq!(set_bits_per_word(null.as_fd(), 8), Err(Errno::ENOTTY));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm as a transport: raw commands and responses on the data channel, everything else on the control channel
-//! (swtpm "Control Channel Specification", `tpm_ioctl.h`). swtpm serves one data connection at a time, so each command
-//! has its own unless `keep=true`; several programs can then share one swtpm.
+//! The transport [`Swtpm`]: raw commands and responses on the data channel, everything else on the control channel (swtpm
+//! "Control Channel Specification", `tpm_ioctl.h`). swtpm serves one data connection at a time. Each command therefore has
+//! its own, so that several programs can share one swtpm, unless `keep=true`.
 #![forbid(unsafe_code)]
 
 mod start;
@@ -27,47 +27,49 @@ enum Control {
 /// Flag of `Control::Init`: start without the volatile state.
 const DELETE_VOLATILE: u32 = 1;
 
-/// What happens to the data connection between commands.
+/// How long a data connection lasts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    PerCommand,
-    Open,
-    /// The one that was kept has ended. Later ones end with the exchange, since another process has the one that was lost
-    /// and will have to connect, too, and swtpm serves one connection at a time.
-    Lost,
+enum Lifetime {
+    /// Until the caller has taken the response.
+    Command,
+    /// As long as the context (`keep=true`).
+    Context,
+    /// Until the response is complete. Set when a kept connection was lost that other processes share: they have to
+    /// connect again too, and swtpm serves one connection at a time.
+    Exchange,
 }
 
 /// A swtpm.
 pub struct Swtpm {
     channels: Channels,
-    keep: Keep,
+    lifetime: Lifetime,
     data: Option<Stream>,
-    /// Whether the log has what to do about a swtpm that was not initialised.
+    /// Whether the log already says what to do about a swtpm that was not initialised.
     is_explained: bool,
 }
 
 impl Swtpm {
-    /// Powers the TPM on, with what it kept.
+    /// Powers the TPM on, and keeps its saved volatile state.
     pub(crate) fn initialise(&mut self) -> Result<()> {
         self.control(Control::Init, &0_u32.to_be_bytes())
     }
 
-    /// What messages call it.
+    /// Returns the name of the data channel for messages.
     pub(crate) fn name(&self) -> &str {
         self.channels.data.name()
     }
 
-    /// Power-cycles the TPM. swtpm answers with its volatile state deleted.
+    /// Power-cycles the TPM, and deletes its volatile state.
     pub fn reset(&mut self) -> Result<()> {
         self.control(Control::Init, &DELETE_VOLATILE.to_be_bytes())
     }
 
     fn connect(&mut self) -> Result<Stream> {
-        if self.keep == Keep::Open && !self.channels.may_be_kept() {
-            self.keep = Keep::Lost;
+        if self.lifetime == Lifetime::Context && !self.channels.may_be_kept() {
+            self.lifetime = Lifetime::Exchange;
         }
         let stream = self.channels.connect_data()?;
-        Ok(if self.keep == Keep::Open { stream.shared() } else { stream })
+        Ok(if self.lifetime == Lifetime::Context { stream.shared() } else { stream })
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
@@ -99,19 +101,19 @@ impl Module for Swtpm {
 
 impl Open for Swtpm {
     fn open(conf: Conf<'_>) -> Result<Swtpm> {
-        let mut keep = Keep::PerCommand;
-        let mut starts = false;
+        let (mut keep, mut init) = (false, false);
         let channels = Channels::parse(conf, &["keep", "init"], |key, value| match key {
-            "keep" => Some(boolean(key, value).map(|on| keep = if on { Keep::Open } else { Keep::PerCommand })),
-            "init" => Some(boolean(key, value).map(|on| starts = on)),
+            "keep" => Some(boolean(key, value).map(|on| keep = on)),
+            "init" => Some(boolean(key, value).map(|on| init = on)),
             _ => None,
         })?;
-        let mut swtpm = Swtpm { channels, keep, data: None, is_explained: false };
-        // The data channel must answer, and a new context starts in locality 0.
+        let lifetime = if keep { Lifetime::Context } else { Lifetime::Command };
+        let mut swtpm = Swtpm { channels, lifetime, data: None, is_explained: false };
+        // Checks that the data channel accepts connections; a new context starts in locality 0.
         swtpm.data = Some(swtpm.connect()?);
         swtpm.set_locality(0)?;
         swtpm.response_taken();
-        if starts {
+        if init {
             swtpm.is_explained = true;
             start::start(&mut swtpm)?;
             swtpm.is_explained = false;
@@ -123,7 +125,7 @@ impl Open for Swtpm {
 impl Transport for Swtpm {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         if !self.data.as_ref().is_some_and(Stream::is_quiet) {
-            self.abandon(); // for every process that has it
+            self.abandon(); // in every process that shares it
             self.data = Some(self.connect()?);
         }
         let Some(stream) = &self.data else { return Err(ReturnCode::IO_ERROR.into()) };
@@ -136,21 +138,21 @@ impl Transport for Swtpm {
         if progress == Progress::Complete && !self.is_explained {
             self.is_explained = start::explain(rx.as_slice(), self.channels.data.name());
         }
-        if (progress, self.keep) == (Progress::Complete, Keep::Lost) {
-            stream.shut_down(); // another process has its turn now; the caller may still poll the descriptor
+        if (progress, self.lifetime) == (Progress::Complete, Lifetime::Exchange) {
+            stream.shut_down(); // for the next process; the caller may still poll the file descriptor
         }
         Ok(progress)
     }
 
     fn response_taken(&mut self) {
-        match (self.keep, self.data.take()) {
-            (Keep::PerCommand, Some(stream)) => self.channels.data.release(stream),
-            (Keep::Open, stream) => self.data = stream,
-            (Keep::PerCommand, None) | (Keep::Lost, _) => {}
+        match (self.lifetime, self.data.take()) {
+            (Lifetime::Command, Some(stream)) => self.channels.data.release(stream),
+            (Lifetime::Context, stream) => self.data = stream,
+            (Lifetime::Command, None) | (Lifetime::Exchange, _) => {}
         }
     }
 
-    /// The TPM is in the server and loses nothing when a connection ends.
+    /// Closes the data connection. The TPM runs in the server and loses nothing.
     fn abandon(&mut self) {
         if let Some(stream) = self.data.take() {
             stream.end();
@@ -159,7 +161,7 @@ impl Transport for Swtpm {
 
     fn after_fork(&mut self, inheritance: Inheritance) {
         match inheritance {
-            Inheritance::Shared if self.keep == Keep::Open => {}
+            Inheritance::Shared if self.lifetime == Lifetime::Context => {}
             Inheritance::Shared | Inheritance::Copies => self.data = None,
             Inheritance::Nothing => mem::forget(self.data.take()),
         }
@@ -167,20 +169,20 @@ impl Transport for Swtpm {
     }
 
     fn is_shared(&self) -> bool {
-        self.keep == Keep::Open
+        self.lifetime == Lifetime::Context
     }
 
-    fn resume(&mut self, before: LastExchange) -> Result<()> {
-        if before == LastExchange::Interrupted {
+    fn resume(&mut self, last: LastExchange) -> Result<()> {
+        if last == LastExchange::Interrupted {
             self.abandon();
         }
         Ok(())
     }
 
-    /// swtpm would go on with a connection of which any forked process has a copy. One that has not used it yet connects
-    /// again and loses nothing.
-    fn close(&mut self, company: Sharing) {
-        if company == Sharing::Exclusive {
+    /// Shuts an exclusive connection down: swtpm would keep serving it as long as a forked process has a copy. A forked
+    /// process that has not used it yet connects again and loses nothing.
+    fn close(&mut self, sharing: Sharing) {
+        if sharing == Sharing::Exclusive {
             self.abandon();
         }
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport against scripted peers.
+//! Tests of the transport against scripted peers.
 
 use super::*;
 use proptest::prelude::*;
@@ -18,7 +18,7 @@ fn open(conf: &str) -> Result<Swtpm> {
     Swtpm::open(Conf::new(Some(&CString::new(conf).unwrap())))
 }
 
-/// Serves control connections: each entry is a reply in pieces. Returns what was asked.
+/// Serves control connections: each entry is a reply in pieces. Returns the requests.
 fn control(listener: TcpListener, replies: Vec<Vec<Vec<u8>>>) -> JoinHandle<Vec<Vec<u8>>> {
     spawn(move || {
         let serve = |pieces: Vec<Vec<u8>>| {
@@ -38,7 +38,7 @@ fn success() -> Vec<Vec<u8>> {
     vec![vec![0; 4]]
 }
 
-/// A session with a scripted swtpm: one list of steps per data connection, after the one of Init.
+/// Opens a session with a scripted swtpm: one list of steps per data connection, the first of which Init makes.
 fn session(
     extra: &str,
     replies: Vec<Vec<Vec<u8>>>,
@@ -62,7 +62,7 @@ fn exchange() -> Vec<Step> {
 }
 
 #[test]
-fn init_sets_locality_0_and_each_command_has_its_connection() {
+fn init_sets_locality_0_and_each_command_has_its_own_connection() {
     let (mut session, control, data) = session("", vec![success()], vec![vec![], exchange(), exchange()]);
     for _ in 0..2 {
         session.transmit(GET_RANDOM).unwrap();
@@ -79,7 +79,7 @@ fn init_sets_locality_0_and_each_command_has_its_connection() {
 }
 
 #[test]
-fn keep_holds_one_connection() {
+fn keep_uses_one_connection_for_all_commands() {
     let (mut session, control, data) = session(",keep=true", vec![success()], vec![[exchange(), exchange()].concat()]);
     for _ in 0..2 {
         session.transmit(GET_RANDOM).unwrap();
@@ -95,21 +95,21 @@ fn run(session: &mut Session<Swtpm>) -> bool {
     session.receive(Some(4096), Wait::Forever) == Ok(Received::Response(OK))
 }
 
-/// Waits until the server has ended the connection, if one is kept.
-fn until_it_ends(session: &mut Session<Swtpm>) {
+/// Waits until the server has closed the connection, if one is kept.
+fn wait_for_end(session: &mut Session<Swtpm>) {
     while session.transport_mut().data.as_ref().is_some_and(Stream::is_quiet) {
         std::thread::yield_now();
     }
 }
 
 #[test]
-fn a_child_process_goes_on_with_the_connection_that_is_kept() {
+fn a_forked_child_shares_the_kept_connection() {
     let steps = vec![[exchange(), exchange(), exchange(), vec![Step::Read(1)]].concat()];
     let (mut session, _control, data) = session(",keep=true", vec![success()], steps);
     assert!(run(&mut session));
     let mut session = Some(session);
     let child = Forked::asks(|| {
-        let mut session = session.take().unwrap(); // it finalizes
+        let mut session = session.take().unwrap(); // finalized by the drop
         run(&mut session)
     });
     assert_eq!(child.status(), Some(0));
@@ -119,21 +119,21 @@ fn a_child_process_goes_on_with_the_connection_that_is_kept() {
 }
 
 #[test]
-fn whoever_connects_again_after_a_fork_leaves_room_for_the_other() {
-    // The server ends the connection that both have; then it serves one after the other.
+fn after_a_fork_new_connections_end_with_the_exchange() {
+    // The server closes the shared connection; then it serves the processes one after the other.
     let connections = vec![[exchange(), vec![]].concat(), exchange(), exchange(), exchange()];
     let (mut session, _control, data) = session(",keep=true", vec![success()], connections);
     assert!(run(&mut session));
-    until_it_ends(&mut session);
+    wait_for_end(&mut session);
     let (mut wait, mut go) = std::os::unix::net::UnixStream::pair().unwrap();
     let child = Forked::asks(|| {
         wait.read_exact(&mut [0]).unwrap();
         session.enter().unwrap();
         session.transmit(GET_RANDOM).unwrap();
-        let response = session.receive(None, Wait::Millis(5000)); // never collected
+        let response = session.receive(None, Wait::Millis(5000)); // the response is never taken
         response == Ok(Received::Size(OK.len()))
     });
-    assert!(run(&mut session), "on a connection of its own");
+    assert!(run(&mut session), "on a new connection");
     go.write_all(&[0]).unwrap();
     assert_eq!(child.status(), Some(0));
     assert!(run(&mut session));
@@ -141,7 +141,7 @@ fn whoever_connects_again_after_a_fork_leaves_room_for_the_other() {
 }
 
 #[test]
-fn a_child_process_that_died_in_its_exchange_left_nothing_for_its_parent() {
+fn a_child_that_dies_in_an_exchange_leaves_no_bytes_for_its_parent() {
     for (keep, connections) in [
         (",keep=true", vec![vec![Step::command(GET_RANDOM), Step::Read(1)], exchange(), exchange()]),
         ("", vec![vec![], vec![Step::command(GET_RANDOM), Step::Read(1)], exchange(), exchange()]),
@@ -150,14 +150,14 @@ fn a_child_process_that_died_in_its_exchange_left_nothing_for_its_parent() {
         let child = Forked::asks(|| session.enter().is_ok() && session.transmit(GET_RANDOM).is_ok());
         assert_eq!(child.status(), Some(0));
         assert!(run(&mut session));
-        until_it_ends(&mut session);
-        assert!(run(&mut session), "on another connection");
+        wait_for_end(&mut session);
+        assert!(run(&mut session), "on a new connection");
         data.join().unwrap();
     }
 }
 
 #[test]
-fn a_late_second_response_never_meets_the_next_command() {
+fn a_late_second_response_is_never_taken_for_the_next() {
     let barrier = Arc::new(Barrier::new(2));
     let late = vec![Step::Await(Arc::clone(&barrier)), Step::write(OK), Step::Await(Arc::clone(&barrier))];
     let mut other = OK.to_vec();
@@ -175,7 +175,7 @@ fn a_late_second_response_never_meets_the_next_command() {
 }
 
 #[test]
-fn a_control_reply_may_come_in_pieces() {
+fn a_control_reply_may_arrive_in_pieces() {
     let pieces = vec![vec![0], vec![0, 0], vec![0]];
     let (mut session, control, _data) = session("", vec![success(), pieces.clone(), pieces], vec![vec![]]);
     session.set_locality(3).unwrap();
@@ -185,7 +185,7 @@ fn a_control_reply_may_come_in_pieces() {
 }
 
 #[test]
-fn a_control_error_or_silence_is_an_io_error() {
+fn a_control_error_or_a_closed_control_connection_is_an_io_error() {
     let replies = vec![success(), vec![vec![0, 0, 0, 9]], vec![]];
     let (mut session, control, _data) = session("", replies, vec![vec![]]);
     assert_eq!(session.set_locality(3), Err(ReturnCode::IO_ERROR.into()));
@@ -194,7 +194,7 @@ fn a_control_error_or_silence_is_an_io_error() {
 }
 
 #[test]
-fn a_silent_control_channel_ends_within_the_timeout() {
+fn a_silent_control_channel_times_out() {
     let (_data, port) = listen();
     let (_ctrl, ctrl_port) = listen();
     let opened = open(&format!("host=127.0.0.1,port={port},ctrl_port={ctrl_port},timeout=20"));
@@ -221,7 +221,7 @@ fn a_connection_lost_at_any_offset_costs_one_command() {
 }
 
 #[test]
-fn what_is_no_response_costs_one_command() {
+fn a_malformed_response_costs_one_command() {
     for keep in ["", ",keep=true"] {
         for bytes in malformed() {
             let broken = vec![Step::command(GET_RANDOM), Step::write(&bytes)];
@@ -244,7 +244,7 @@ fn what_is_no_response_costs_one_command() {
 }
 
 #[test]
-fn a_timeout_at_any_offset_loses_nothing() {
+fn a_timeout_at_any_offset_loses_no_bytes() {
     let barrier = Arc::new(Barrier::new(2));
     let steps = (0..OK.len()).flat_map(|cut| {
         [Step::command(GET_RANDOM), Step::write(&OK[..cut]), Step::Await(Arc::clone(&barrier)), Step::write(&OK[cut..])]
@@ -261,7 +261,7 @@ fn a_timeout_at_any_offset_loses_nothing() {
 }
 
 #[test]
-fn half_a_header_then_silence_is_a_timeout_and_can_be_given_up() {
+fn an_incomplete_header_times_out_and_can_be_abandoned() {
     let barrier = Arc::new(Barrier::new(2));
     let silent = vec![Step::command(GET_RANDOM), Step::write(&OK[..5]), Step::Await(Arc::clone(&barrier))];
     let (mut session, _control, _data) = session("", vec![success()], vec![vec![], silent, exchange()]);
@@ -282,20 +282,20 @@ fn a_swtpm_that_does_not_listen_is_an_io_error() {
 }
 
 #[test]
-fn a_wrong_conf_string_is_a_bad_value() {
+fn an_invalid_configuration_string_is_a_bad_value() {
     for bad in ["keep=yes", "keep=", "port=x", "foo=1", "localhost"] {
         assert_eq!(open(bad).err(), Some(ReturnCode::BAD_VALUE.into()), "{bad}");
     }
 }
 
-/// A swtpm that gets its commands over one connection until that ends, or each over its own.
-struct Tpm {
+/// A swtpm that receives its commands over one connection until that ends, or each over its own.
+struct Server {
     accept: Accept,
     keep: bool,
     connection: Option<File>,
 }
 
-impl Peer for Tpm {
+impl Peer for Server {
     fn command(&mut self, size: usize) -> Vec<u8> {
         let mut first = [0];
         let kept = self.connection.take().filter(|_| self.keep);
@@ -314,12 +314,12 @@ impl Peer for Tpm {
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000), tcp: bool, keep: bool) {
+    fn any_exchange_matches_the_ideal_transport(exchanges in exchanges(6000), tcp: bool, keep: bool) {
         let dir = tempfile::tempdir().unwrap();
         let (accept, conf) = server(tcp, &dir.path().join("sock"));
         let channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), &[], |_, _| None).unwrap();
-        let kept = if keep { Keep::Open } else { Keep::PerCommand };
-        let mut session = Session::new(Swtpm { channels, keep: kept, data: None, is_explained: false });
-        follow_the_ideal(&mut session, &mut Tpm { accept, keep, connection: None }, &exchanges);
+        let lifetime = if keep { Lifetime::Context } else { Lifetime::Command };
+        let mut session = Session::new(Swtpm { channels, lifetime, data: None, is_explained: false });
+        follow_the_ideal(&mut session, &mut Server { accept, keep, connection: None }, &exchanges);
     }
 }

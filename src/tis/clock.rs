@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Time, as a platform gives it: a sleep and one timer. [`Backoff`] makes loops of it that end.
+//! The clock of a platform, with a sleep and one timer, and [`Backoff`] for loops that poll a register.
 
 use std::time::Duration;
 use tcti_core::{Deadline, Result, Wait};
 
-/// The clock of a bus. It has one timer; starting it again forgets the earlier start.
+/// The clock of a bus. It has one timer; starting it again replaces the earlier start.
 pub trait Clock {
-    /// Sleeps so many milliseconds.
+    /// Sleeps for `millis` milliseconds.
     fn sleep(&mut self, millis: u32) -> Result<()>;
-    /// Starts the timer, which expires in so many milliseconds.
+    /// Starts the timer, which expires after `millis` milliseconds.
     fn start_timer(&mut self, millis: u32) -> Result<()>;
-    /// Whether the timer has expired.
+    /// Returns whether the timer has expired.
     fn timer_expired(&mut self) -> Result<bool>;
 }
 
@@ -20,7 +20,7 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock whose timer is not started.
+    /// Returns a clock whose timer is not started.
     pub const fn new() -> SystemClock {
         SystemClock { timer: Deadline::Never }
     }
@@ -48,11 +48,11 @@ impl Clock for SystemClock {
     }
 }
 
-/// Longest pause between two looks at a register, in milliseconds.
+/// The longest pause between two reads of a register, in milliseconds.
 const MAX_PAUSE: u32 = 4;
 
-/// How long a loop goes on, and how long it pauses between two looks: not at all, then longer and longer. It ends with
-/// the timer, or when it has slept as long as it may, so that a clock that stands still holds nobody.
+/// The pauses of a polling loop: 0 ms, 1 ms, then twice as long each time, up to [`MAX_PAUSE`]. The loop ends when the timer
+/// expires, or when it has slept for its time-out, so that it ends even if the timer never expires.
 pub(crate) struct Backoff {
     wait: Wait,
     pause: u32,
@@ -61,12 +61,12 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// For a loop that starts now. The timer is not touched before the first pause.
+    /// Begins a loop. The timer is not started before the first pause.
     pub(crate) const fn new(wait: Wait) -> Backoff {
         Backoff { wait, pause: 0, slept: None }
     }
 
-    /// Pauses, and gives the milliseconds slept; `None` when the time is over.
+    /// Pauses, and returns the milliseconds slept; `None` when the time is over.
     pub(crate) fn pause(&mut self, clock: &mut dyn Clock) -> Result<Option<u32>> {
         let pause = match (self.wait, self.slept) {
             (Wait::Forever, _) => self.pause,
@@ -89,8 +89,8 @@ impl Backoff {
         Ok(Some(pause))
     }
 
-    /// Something came: the next look may be soon.
-    pub(crate) fn hurry(&mut self) {
+    /// Restarts with the shortest pause, after progress.
+    pub(crate) fn reset(&mut self) {
         self.pause = 0;
     }
 }
@@ -99,15 +99,15 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    /// A clock that notes what it is asked; its timer expires when it is told to.
+    /// A clock that records its calls; the test expires its timer.
     #[derive(Default)]
-    struct Notes {
+    struct Recorder {
         sleeps: Vec<u32>,
         started: Vec<u32>,
         expired: bool,
     }
 
-    impl Clock for Notes {
+    impl Clock for Recorder {
         fn sleep(&mut self, millis: u32) -> Result<()> {
             self.sleeps.push(millis);
             Ok(())
@@ -124,27 +124,27 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_a_few_milliseconds_and_add_up_to_the_wait() {
-        let mut clock = Notes::default();
-        let mut patience = Backoff::new(Wait::Millis(20));
-        while patience.pause(&mut clock).unwrap().is_some() {}
+    fn pauses_grow_to_four_milliseconds_and_add_up_to_the_time_out() {
+        let mut clock = Recorder::default();
+        let mut backoff = Backoff::new(Wait::Millis(20));
+        while backoff.pause(&mut clock).unwrap().is_some() {}
         assert_eq!(clock.sleeps, [1, 2, 4, 4, 4, 4, 1]);
         assert_eq!(clock.started, [20]);
     }
 
     #[test]
-    fn the_timer_ends_the_wait() {
-        let mut clock = Notes::default();
-        let mut patience = Backoff::new(Wait::Millis(1000));
-        assert_eq!(patience.pause(&mut clock), Ok(Some(0)));
-        assert_eq!(patience.pause(&mut clock), Ok(Some(1)));
+    fn the_timer_ends_the_loop() {
+        let mut clock = Recorder::default();
+        let mut backoff = Backoff::new(Wait::Millis(1000));
+        assert_eq!(backoff.pause(&mut clock), Ok(Some(0)));
+        assert_eq!(backoff.pause(&mut clock), Ok(Some(1)));
         clock.expired = true;
-        assert_eq!(patience.pause(&mut clock), Ok(None));
+        assert_eq!(backoff.pause(&mut clock), Ok(None));
     }
 
     #[test]
-    fn no_wait_asks_no_clock() {
-        let mut clock = Notes::default();
+    fn a_time_out_of_0_does_not_use_the_clock() {
+        let mut clock = Recorder::default();
         assert_eq!(Backoff::new(Wait::Millis(0)).pause(&mut clock), Ok(None));
         assert!(clock.started.is_empty() && clock.sleeps.is_empty());
     }

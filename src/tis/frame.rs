@@ -1,22 +1,22 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! One register access is one SPI transaction (PTP, SPI bit protocol): a header of four bytes, wait
-//! states if the TPM needs any, then 1 to 64 bytes of data.
+//! Register access, [`read`] and [`write`]. Each is one SPI transaction (PTP, SPI bit protocol): a header of four bytes,
+//! wait states if the TPM needs any, then 1 to 64 bytes of data.
 
 use crate::bus::{Bus, ChipSelect, Transfer};
 use crate::registers::{Register, TIMEOUT_C};
 use tcti_core::{Result, ReturnCode, fail};
 
-/// Bytes of a header.
+/// The size of a header in bytes.
 pub const HEADER_SIZE: usize = 4;
-/// Most bytes of data in a transaction.
+/// The largest number of data bytes in a transaction.
 pub const MAX_DATA: usize = 64;
 
-/// Set in the first byte of a header that reads.
+/// Set in the first byte of the header for a read.
 const READ: u8 = 0x80;
-/// The TPM in the 24-bit address space of the bus, upper byte; locality 0 comes first.
+/// The upper byte of the TPM's 24-bit address; locality 0 is at the start of its range.
 const BASE: u8 = 0xd4;
-/// How many bytes of wait states are read at once, before each costs a millisecond.
-const WAIT_STATES_AT_ONCE: u32 = 64;
+/// How many wait state bytes are read without a pause; from then on one per millisecond.
+const WAIT_STATES_WITHOUT_PAUSE: u32 = 64;
 
 /// Reads a register, 1 to 64 bytes.
 pub(crate) fn read<B: Bus>(bus: &mut B, register: Register, data: &mut [u8]) -> Result<()> {
@@ -52,7 +52,7 @@ fn header(direction: u8, register: Register, len: usize) -> Result<[u8; HEADER_S
     Ok([direction | (size - 1), BASE, high, low])
 }
 
-/// A transaction in one piece.
+/// A transaction in one transfer.
 struct Frame {
     bytes: [u8; HEADER_SIZE + MAX_DATA],
     len: usize,
@@ -80,33 +80,33 @@ impl Frame {
     }
 }
 
-/// A transaction in pieces, during which the TPM stays selected.
+/// Runs a transaction of several transfers, during which the TPM stays selected.
 fn held<B: Bus>(bus: &mut B, header: [u8; HEADER_SIZE], data: Transfer<'_>) -> Result<()> {
     bus.select()?;
-    let done = announce(bus, header).and_then(|()| bus.transfer(data));
+    let done = send_header(bus, header).and_then(|()| bus.transfer(data));
     let deselected = bus.deselect();
     done.and(deselected)
 }
 
-/// Sends the header and sits out the wait states. They end with the first byte whose last bit is set; that of the
-/// header's last byte counts.
-fn announce<B: Bus>(bus: &mut B, header: [u8; HEADER_SIZE]) -> Result<()> {
+/// Sends the header and waits until the wait states end: with the first byte whose least significant bit is set. The byte
+/// received with the last byte of the header counts too.
+fn send_header<B: Bus>(bus: &mut B, header: [u8; HEADER_SIZE]) -> Result<()> {
     let mut answer = [0; HEADER_SIZE];
     bus.transfer(Transfer { out: Some(&header), into: Some(&mut answer), last: false })?;
     let [.., mut byte] = answer;
-    let mut looks = 0;
+    let mut reads = 0;
     while byte & 1 == 0 {
-        if looks >= WAIT_STATES_AT_ONCE + TIMEOUT_C {
+        if reads >= WAIT_STATES_WITHOUT_PAUSE + TIMEOUT_C {
             return Err(fail!(
                 ReturnCode::IO_ERROR,
                 "the TPM does not end its wait state within {TIMEOUT_C} ms. Is there a TPM at this chip select, does \
                  it have power, and is the bus wired right?"
             ));
         }
-        if looks >= WAIT_STATES_AT_ONCE {
+        if reads >= WAIT_STATES_WITHOUT_PAUSE {
             bus.clock().sleep(1)?;
         }
-        looks += 1;
+        reads += 1;
         let mut answer = [0];
         bus.transfer(Transfer { out: Some(&[0]), into: Some(&mut answer), last: false })?;
         [byte] = answer;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM on a SPI bus as a transport: registers and FIFO as of the TCG "PC Client Platform TPM Profile for TPM 2.0"
-//! (PTP). A module brings a [`Bus`]; [`Tis`] does the rest.
+//! The transport [`Tis`] for a TPM on a SPI bus: registers and FIFO of the TCG "PC Client Platform TPM Profile for TPM 2.0"
+//! (PTP). A module implements [`Bus`]; [`Tis`] does the rest.
 #![forbid(unsafe_code)]
 
 mod bus;

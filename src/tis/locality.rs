@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Locality 0: whoever has it may use the TPM. It is claimed when the context opens and given back when it ends.
+//! Locality 0, without which the TPM takes no commands: [`claim`] when the context opens, [`release`] when it ends.
 
 use crate::bus::Bus;
 use crate::clock::Backoff;
@@ -7,16 +7,16 @@ use crate::frame;
 use crate::registers::{Access, Register, TIMEOUT_A};
 use tcti_core::{Result, ReturnCode, Wait, fail};
 
-/// Reads who made the TPM, which any TPM answers at any time, and logs it. On a dead line everything reads 0 or 0xff.
+/// Reads and logs the vendor of the TPM, which any TPM reports at any time. On a dead bus all bytes read 0 or 0xff.
 pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
-    let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
+    let mut backoff = Backoff::new(Wait::Millis(TIMEOUT_A));
     let did_vid = loop {
         let mut did_vid = [0; 4];
         frame::read(bus, Register::DidVid, &mut did_vid)?;
         match u32::from_le_bytes(did_vid) {
-            // A TPM that is being reset reads like that, too.
+            // A TPM in reset also reads like that.
             dead @ (0 | u32::MAX) => {
-                if patience.pause(bus.clock())?.is_none() {
+                if backoff.pause(bus.clock())?.is_none() {
                     return Err(fail!(
                         ReturnCode::IO_ERROR,
                         "no TPM answers: its vendor reads {dead:#010x}. Is there a TPM at this chip select, does it \
@@ -33,24 +33,24 @@ pub(crate) fn identify<B: Bus>(bus: &mut B) -> Result<()> {
     Ok(())
 }
 
-/// Claims the locality unless it is ours.
+/// Claims the locality, unless it is already active.
 pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
     if access(bus)?.is_ours() {
         return Ok(());
     }
     frame::write(bus, Register::Access, &[Access::REQUEST_USE])?;
-    let mut patience = Backoff::new(Wait::Millis(TIMEOUT_A));
+    let mut backoff = Backoff::new(Wait::Millis(TIMEOUT_A));
     loop {
         let access = access(bus)?;
         if access.is_ours() {
             return Ok(());
         }
-        if patience.pause(bus.clock())?.is_none() {
+        if backoff.pause(bus.clock())?.is_none() {
             release(bus)?;
             if !access.is_valid() {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
-                    "no TPM answers any more: its access register reads {:#04x}",
+                    "the TPM no longer answers: its access register reads {:#04x}",
                     access.0
                 ));
             }
@@ -64,7 +64,7 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
     }
 }
 
-/// Gives the locality back, or takes the request for it back.
+/// Relinquishes the locality, or withdraws the request for it.
 pub(crate) fn release<B: Bus>(bus: &mut B) -> Result<()> {
     frame::write(bus, Register::Access, &[Access::ACTIVE_LOCALITY])
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport on a simulated TPM, with a clock that only moves when somebody sleeps.
+//! Tests of the transport on a simulated TPM, with a clock that advances only by sleeping.
 
 mod exchange;
 mod faults;
@@ -16,7 +16,7 @@ use tcti_core::{Result, ReturnCode, Session, Wait};
 /// TPM2_GetRandom of 16 bytes.
 const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
 
-/// Both ways a bus can be.
+/// Both kinds of bus.
 const BOTH: [ChipSelect; 2] = [ChipSelect::PerTransfer, ChipSelect::Held];
 
 /// The clock of the tests, in milliseconds.
@@ -33,7 +33,7 @@ impl Clock for Time {
     fn sleep(&mut self, millis: u32) -> Result<()> {
         let mut time = self.0.lock().unwrap();
         time.0 += u64::from(millis);
-        assert!(time.0 < 3_600_000, "somebody waits for ever");
+        assert!(time.0 < 3_600_000, "a loop does not end");
         Ok(())
     }
 
@@ -83,15 +83,15 @@ impl Bus for OnSim {
     }
 }
 
-/// A simulated TPM, and what the tests look at.
+/// A simulated TPM and its clock.
 #[derive(Clone)]
 struct Bench {
     sim: Arc<Mutex<Sim>>,
     time: Time,
 }
 
-/// Answers with the command's code and parameters, so that a response belongs to one command: 28 bytes to
-/// [`GET_RANDOM_16`], any other size where the last two bytes of the command say so.
+/// Returns a response that repeats the bytes of the command, so that it belongs to that command only. It has 28 bytes for
+/// [`GET_RANDOM_16`], else as many as the last two bytes of the command say.
 fn echo(_locality: u8, command: &[u8]) -> Vec<u8> {
     let wanted = command.last_chunk().map_or(0, |size| u16::from_be_bytes(*size));
     let size = if command == GET_RANDOM_16 { 28 } else { usize::from(wanted).max(10) };
@@ -102,7 +102,7 @@ fn echo(_locality: u8, command: &[u8]) -> Vec<u8> {
     response
 }
 
-/// A command of `len` bytes whose response has `answer` bytes; `mark` makes it one of a kind.
+/// Returns a command of `len` bytes whose response has `answer` bytes; `mark` makes it unique.
 fn command(len: usize, answer: u16, mark: u8) -> Vec<u8> {
     let mut command = vec![0x80, 0x01];
     command.extend(u32::try_from(len).unwrap().to_be_bytes());
@@ -128,12 +128,12 @@ impl Bench {
         self.sim.lock().unwrap()
     }
 
-    /// Sets faults, gives those that were.
+    /// Sets the faults.
     fn set(&self, faults: Faults) {
         *self.sim().faults() = faults;
     }
 
-    fn polite(&self) {
+    fn assert_no_offences(&self) {
         assert_eq!(self.sim().offences(), <[String; 0]>::default());
     }
 }
@@ -152,7 +152,7 @@ fn run(session: &mut Session<Tis<OnSim>>, command: &[u8]) -> Result<Vec<u8>> {
     collect(session, Wait::Forever)
 }
 
-/// The response is that of this command.
+/// Runs a command and checks that the response is its own.
 fn works(session: &mut Session<Tis<OnSim>>, mark: u8) {
     let command = command(40, 300, mark);
     assert_eq!(run(session, &command).unwrap(), echo(0, &command));

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport: when the TPM is made ready, when a command is aborted, and what is done at open and at the end. How
-//! bytes go through the FIFO is in `fifo`.
+//! The transport [`Tis`]: opening and closing, making the TPM ready, and aborting commands. `fifo` transfers the bytes.
 
 use crate::bus::{Bus, OpenBus};
 use crate::clock::Backoff;
-use crate::fifo::Stall;
+use crate::fifo::StallTimer;
 use crate::registers::{Register, Status, TIMEOUT_B};
 use crate::{frame, locality};
 use core::mem::replace;
@@ -12,52 +11,51 @@ use tcti_core::{
     Conf, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode, RxBuf, Sharing, Transport, Wait, fail,
 };
 
-/// Names the contexts of every module that reaches a TPM over SPI, as in the C modules.
+/// The magic of the contexts of every module for SPI, as in the C modules.
 pub const MAGIC: u64 = 0x4d5c_6e8b_d481_1477;
 
-/// So many statuses in a row that no TPM gives mean that there is none any more. With the pauses between two looks they
-/// take about TIMEOUT_C.
-const MAX_DOUBTS: u32 = 50;
+/// How many consecutive invalid statuses mean that the TPM is gone. With the pauses in between they take about TIMEOUT_C.
+const MAX_INVALID_STATUSES: u32 = 50;
 
 /// A TPM on a SPI bus.
 pub struct Tis<B: Bus> {
     pub(crate) bus: B,
     state: State,
-    /// Statuses in a row that no TPM gives.
-    doubts: u32,
-    /// Since the last byte of a response that has begun.
-    pub(crate) stall: Stall,
+    /// Consecutive statuses that no working TPM reports.
+    invalid_statuses: u32,
+    /// Runs since the last byte of an incomplete response.
+    pub(crate) stall: StallTimer,
 }
 
-/// What is known of the TPM.
+/// The state of the TPM, as far as this process knows.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The locality was not claimed yet.
-    Foreign,
-    /// A command may be under way, or be left from an exchange that failed. The next one aborts it.
-    Unsettled,
-    /// Nothing is under way and commandReady was written.
-    Settled,
+    /// The locality is not claimed yet.
+    Unclaimed,
+    /// A command may be in progress, or left over from a failed exchange. It is aborted before the next one.
+    MustAbort,
+    /// No command is in progress, and commandReady was written.
+    Prepared,
 }
 
 impl<B: Bus> Tis<B> {
-    /// Claims the TPM on `bus` and makes it ready. `IO_ERROR` when none answers or its locality is not to be had.
+    /// Claims the TPM on `bus` and makes it ready. `IO_ERROR` when no TPM answers or its locality is not available.
     pub fn over(bus: B) -> Result<Tis<B>> {
-        let mut tis = Tis { bus, state: State::Foreign, doubts: 0, stall: Stall::default() };
+        let mut tis = Tis { bus, state: State::Unclaimed, invalid_statuses: 0, stall: StallTimer::default() };
         match tis.set_up() {
             Ok(()) => Ok(tis),
-            Err(rc) => {
+            Err(error) => {
                 tis.release();
-                Err(rc)
+                Err(error)
             }
         }
     }
 
     fn set_up(&mut self) -> Result<()> {
         locality::identify(&mut self.bus)?;
-        self.settle()?;
-        self.state = State::Settled;
-        self.bus.end();
+        self.make_ready()?;
+        self.state = State::Prepared;
+        self.bus.end_command();
         Ok(())
     }
 
@@ -65,46 +63,47 @@ impl<B: Bus> Tis<B> {
     /// is left to return it to.
     fn release(&mut self) {
         match self.state {
-            State::Foreign => return,
-            State::Unsettled => drop(self.write_status(Status::COMMAND_READY)),
-            State::Settled => {}
+            State::Unclaimed => return,
+            State::MustAbort => drop(self.write_status(Status::COMMAND_READY)),
+            State::Prepared => {}
         }
         if let Err(error) = locality::release(&mut self.bus) {
             log::warn!("cannot relinquish the locality: {error}");
         }
     }
 
-    /// The bus.
+    /// Returns the bus.
     pub fn bus_mut(&mut self) -> &mut B {
         &mut self.bus
     }
 
-    /// The next command aborts whatever is left.
-    fn unsettle(&mut self) {
-        if self.state == State::Settled {
-            self.state = State::Unsettled;
+    /// Makes the next `send` abort whatever is in progress.
+    fn require_abort(&mut self) {
+        if self.state == State::Prepared {
+            self.state = State::MustAbort;
         }
     }
 
-    /// Aborts whatever is under way. The TPM may have been reset meanwhile, so the locality is looked at first.
-    fn settle(&mut self) -> Result<Status> {
+    /// Aborts whatever is in progress and waits until the TPM is ready. Claims the locality first, since the TPM may have
+    /// been reset.
+    fn make_ready(&mut self) -> Result<Status> {
         locality::claim(&mut self.bus)?;
-        self.state = State::Unsettled;
+        self.state = State::MustAbort;
         self.write_status(Status::COMMAND_READY)?;
-        self.ready()
+        self.wait_until_ready()
     }
 
-    /// Waits until the TPM takes a command. From a finished command it may first go to Idle, where it needs another
-    /// commandReady.
-    fn ready(&mut self) -> Result<Status> {
-        let mut patience = Backoff::new(Wait::Millis(TIMEOUT_B));
+    /// Waits until the TPM is ready for a command. After a finished command it may go through its Idle state, which takes
+    /// another commandReady to leave.
+    fn wait_until_ready(&mut self) -> Result<Status> {
+        let mut backoff = Backoff::new(Wait::Millis(TIMEOUT_B));
         loop {
             let status = self.status()?;
             if status.is_ready() {
                 return Ok(status);
             }
             self.write_status(Status::COMMAND_READY)?;
-            if patience.pause(self.bus.clock())?.is_none() {
+            if backoff.pause(self.bus.clock())?.is_none() {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
                     "the TPM is not ready for a command within {TIMEOUT_B} ms; its status is {status:#010x}. It may \
@@ -114,24 +113,25 @@ impl<B: Bus> Tis<B> {
         }
     }
 
-    /// Reads flags and burst count at once. What no TPM gives passes for "not yet", but not for long.
+    /// Reads flags and burst count in one transaction. Callers take an invalid status for "not yet"; too many in a row are
+    /// an error.
     pub(crate) fn status(&mut self) -> Result<Status> {
         let mut bytes = [0; 4];
         frame::read(&mut self.bus, Register::Status, &mut bytes)?;
         let status = Status::from_register(bytes);
         if status.is_possible() && !status.is_blank() {
-            self.doubts = 0;
+            self.invalid_statuses = 0;
             return Ok(status);
         }
-        self.doubts += 1;
-        if self.doubts >= MAX_DOUBTS {
-            self.doubts = 0;
+        self.invalid_statuses += 1;
+        if self.invalid_statuses >= MAX_INVALID_STATUSES {
+            self.invalid_statuses = 0;
             let access = locality::access(&mut self.bus)?;
-            // A blank status is odd, but not impossible while a TPM is busy.
+            // A blank status is unusual, but possible while a TPM is busy.
             if !(access.is_ours() && status.is_blank()) {
                 return Err(fail!(
                     ReturnCode::IO_ERROR,
-                    "the TPM answers no more: its status reads {status:#010x}, its access register {:#04x}. It was \
+                    "the TPM no longer answers: its status reads {status:#010x}, its access register {:#04x}. It was \
                      reset, or the bus fails",
                     access.0
                 ));
@@ -147,14 +147,14 @@ impl<B: Bus> Tis<B> {
 
 impl<B: Bus> Transport for Tis<B> {
     fn send(&mut self, command: &[u8]) -> Result<()> {
-        (self.doubts, self.stall) = (0, Stall::default());
-        if self.bus.begin()? {
-            self.state = State::Foreign;
+        (self.invalid_statuses, self.stall) = (0, StallTimer::default());
+        if self.bus.begin_command()? {
+            self.state = State::Unclaimed;
             locality::identify(&mut self.bus)?;
         }
-        let status = match replace(&mut self.state, State::Unsettled) {
-            State::Settled => self.ready()?,
-            State::Unsettled | State::Foreign => self.settle()?,
+        let status = match replace(&mut self.state, State::MustAbort) {
+            State::Prepared => self.wait_until_ready()?,
+            State::MustAbort | State::Unclaimed => self.make_ready()?,
         };
         self.write_command(command, status)?;
         self.write_status(Status::GO)
@@ -162,26 +162,26 @@ impl<B: Bus> Transport for Tis<B> {
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
         let progress = self.read_response(rx, wait)?;
-        // The TPM prepares for the next command while the caller works on this response, which is whole whatever comes
-        // of it.
+        // The TPM prepares for the next command while the caller handles this response, which is complete even if this
+        // fails.
         if progress == Progress::Complete {
             if self.write_status(Status::COMMAND_READY).is_ok() {
-                self.state = State::Settled;
+                self.state = State::Prepared;
             }
-            self.bus.end();
+            self.bus.end_command();
         }
         Ok(progress)
     }
 
     fn abandon(&mut self) {
-        self.unsettle();
+        self.require_abort();
         self.bus.abandon();
-        self.bus.end();
+        self.bus.end_command();
     }
 
-    /// A bus that cannot be opened twice stays, whatever the system denied.
+    /// Lets the bus decide what it keeps: one that cannot be opened twice is kept whatever the inheritance.
     fn after_fork(&mut self, inheritance: Inheritance) {
-        self.unsettle();
+        self.require_abort();
         self.bus.after_fork(inheritance);
     }
 
@@ -189,20 +189,21 @@ impl<B: Bus> Transport for Tis<B> {
         B::SHARED_BY_FORK
     }
 
-    /// Another process may have left a command, or given the locality back.
-    fn resume(&mut self, _before: LastExchange) -> Result<()> {
-        self.unsettle();
+    /// Makes the next command claim the locality and abort: another process may have relinquished the locality, or left a
+    /// command in progress.
+    fn resume(&mut self, _last: LastExchange) -> Result<()> {
+        self.require_abort();
         Ok(())
     }
 
-    fn close(&mut self, _company: Sharing) {
+    fn close(&mut self, _sharing: Sharing) {
         self.release();
     }
 }
 
 impl<B: Bus> Module for Tis<B> {
     const MAGIC: u64 = MAGIC;
-    const TOO_SMALL: ReturnCode = ReturnCode::INSUFFICIENT_BUFFER; // as the C modules, which leave it to that for spi-helper
+    const TOO_SMALL: ReturnCode = ReturnCode::INSUFFICIENT_BUFFER; // as in the C modules, through that for spi-helper
 }
 
 impl<B: OpenBus> Open for Tis<B> {

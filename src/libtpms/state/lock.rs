@@ -1,33 +1,34 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A lock on a file, which one process has. It is one of fcntl(2): it ends with its process, also when a forked process
-//! has the same descriptor, which would keep one of flock(2). The price: it ends, too, when another thread of the program
-//! opens and closes that very file in the middle of a command.
+//! An exclusive lock on a whole file, held by one process: [`wait`]. It is a record lock of fcntl(2), which ends with its
+//! process even if a forked process has the same file descriptor; a lock of flock(2) would not. Its drawback: it also ends
+//! when another thread of the program opens and closes that very file during a command.
 #![forbid(unsafe_code)]
 
-use rustix::fs::{FlockOperation, fcntl_lock};
-use rustix::io::Errno;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc::{F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::thread::sleep;
 use std::time::Duration;
 use tcti_core::Deadline;
 
-/// Pauses between two looks at a lock: one command takes less than the first, and one that restarts the TPM for what
-/// another process did less than the last.
+/// The first and the longest pause between two attempts: a command takes less than the first, and a command that restarts
+/// the TPM because of another process takes less than the longest.
 const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
-/// Waits until no other process has the lock; `TimedOut` when one still has it then.
+/// Takes the lock, and waits while another process holds it; `TimedOut` after `timeout`.
 ///
-/// Linux waits for a lock for ever or not at all, and only a signal ends that; so this looks again and again. What was tried
-/// instead: inotify(7) tells of the last write of whoever has the lock, but that is before the lock ends, and closing its
-/// descriptor takes tens of milliseconds. A futex in the file needs it mapped, and who makes the file shorter kills whoever
-/// has it mapped.
-pub(super) fn wait(file: &File, patience: Duration) -> io::Result<()> {
-    if !is_anothers(file)? {
+/// Linux waits for a lock forever or not at all, and only a signal interrupts that; so this retries. Alternatives that were
+/// tried: inotify(7) reports the last write of the process that holds the lock, but that is before the lock ends, and
+/// closing its file descriptor takes tens of milliseconds. A futex in the file needs a mapping, and whoever truncates the
+/// file kills the processes that map it.
+pub(super) fn wait(file: &File, timeout: Duration) -> io::Result<()> {
+    if try_lock(file)? {
         return Ok(());
     }
-    let (deadline, [mut pause, longest]) = (Deadline::within(patience), PAUSES);
-    while is_anothers(file)? {
+    let (deadline, [mut pause, longest]) = (Deadline::within(timeout), PAUSES);
+    while !try_lock(file)? {
         if deadline.has_passed() {
             return Err(ErrorKind::TimedOut.into());
         }
@@ -37,17 +38,22 @@ pub(super) fn wait(file: &File, patience: Duration) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the lock, unless another process has it.
-pub(super) fn is_anothers(file: &File) -> io::Result<bool> {
-    match fcntl_lock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::AGAIN | Errno::ACCESS) => Ok(true),
-        locked => Ok(locked.map(|()| false)?),
+/// Takes the lock without waiting. Returns `false` if another process holds it.
+pub(super) fn try_lock(file: &File) -> io::Result<bool> {
+    match fcntl(file, FcntlArg::F_SETLK(&whole(F_WRLCK))) {
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+        locked => Ok(locked.map(|_| true)?),
     }
 }
 
-/// Ends our lock.
-pub(super) fn end(file: &File) {
-    let _ = fcntl_lock(file, FlockOperation::Unlock);
+/// Releases the lock of this process.
+pub(super) fn unlock(file: &File) {
+    let _ = fcntl(file, FcntlArg::F_SETLK(&whole(F_UNLCK)));
+}
+
+/// Describes a lock of the whole file. The fields are narrower than the constants of C.
+fn whole(kind: c_int) -> flock {
+    flock { l_type: kind as _, l_whence: SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A state in bytes. The *form* is that of the C module of this name: BE32 length, permanent state, BE32 length, volatile
-//! state. A [`Record`] is a head, the form, and a check, which is written last.
+//! The encoding of a state. The format of the C module of this name (`c_format`) is: length (32 bits, big-endian), permanent
+//! state, length, volatile state. A [`Record`] is a header, that format, and a checksum, which is written last.
 #![forbid(unsafe_code)]
 
 use crate::sys::Blobs;
@@ -8,30 +8,31 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 
-/// Largest states, in bytes. Those of libtpms 0.9 are some 100 KiB with all NV memory in use, and 9 KiB.
-pub(super) const PERMANENT: usize = 512 << 10;
-pub(super) const VOLATILE: usize = 128 << 10;
-/// Largest file that is read, in bytes.
-const FILE: u64 = 16 << 20;
+/// The largest states, in bytes. Those of libtpms 0.9 have some 100 KiB with all NV memory in use, and 9 KiB.
+pub(super) const MAX_PERMANENT: usize = 512 << 10;
+pub(super) const MAX_VOLATILE: usize = 128 << 10;
+/// The largest file that is read, in bytes.
+const MAX_FILE: u64 = 16 << 20;
 
 /// Sizes in bytes.
-pub(super) const HEAD: usize = 64;
-pub(super) const CHECK: usize = 8;
+pub(super) const HEAD_SIZE: usize = 64;
+pub(super) const CHECK_SIZE: usize = 8;
 
 const MAGIC: &[u8; 12] = b"tcti-libtpms";
 
-/// Which start of the machine: the text of /proc/sys/kernel/random/boot_id, or zeroes where that is not to be had.
+/// Identifies the boot of the machine: the text of /proc/sys/kernel/random/boot_id, or zeroes if it cannot be read.
 pub(super) type Boot = [u8; 36];
 pub(super) const NO_BOOT: Boot = [0; 36];
 
-/// What a record says of itself.
+/// The header of a record.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
-    /// Later records have higher numbers.
+    /// Increases with each record.
     pub(super) number: u64,
-    /// The record that is on the disk and has the same permanent state; this one, if it was the first with that.
+    /// The number of the record that is synced to the disk and has the same permanent state; its own number if it is the
+    /// first with that state.
     pub(super) durable: u64,
-    /// When it was written.
+    /// The boot in which it was written.
     pub(super) boot: Boot,
 }
 
@@ -52,9 +53,9 @@ impl Head {
 pub(super) struct Record {
     pub(super) head: Head,
     bytes: Vec<u8>,
-    /// Where the volatile half begins.
+    /// The offset of the length of the volatile state.
     middle: usize,
-    /// Of the permanent state.
+    /// The checksum of the permanent state.
     sum: u64,
 }
 
@@ -63,24 +64,24 @@ impl Record {
         Record::make(head, permanent, sum(0, permanent), volatile, Vec::new())
     }
 
-    /// The next one, with the same permanent state, in memory that was used before.
+    /// Makes the next record with the same permanent state, and reuses `memory`.
     pub(super) fn next(&self, head: Head, volatile: &[u8], memory: Vec<u8>) -> io::Result<Record> {
         Record::make(head, self.permanent(), self.sum, volatile, memory)
     }
 
     fn make(head: Head, permanent: &[u8], sum: u64, volatile: &[u8], mut bytes: Vec<u8>) -> io::Result<Record> {
         bytes.clear();
-        bytes.try_reserve(HEAD + 4 + permanent.len() + 4 + volatile.len() + CHECK)?;
+        bytes.try_reserve(HEAD_SIZE + 4 + permanent.len() + 4 + volatile.len() + CHECK_SIZE)?;
         bytes.extend(head.encode());
-        append(&mut bytes, permanent, PERMANENT)?;
+        append(&mut bytes, permanent, MAX_PERMANENT)?;
         let middle = bytes.len();
-        append(&mut bytes, volatile, VOLATILE)?;
+        append(&mut bytes, volatile, MAX_VOLATILE)?;
         let mut record = Record { head, bytes, middle, sum };
         record.bytes.extend(record.check());
         Ok(record)
     }
 
-    /// `None` for what is no record, or was not written to its end.
+    /// Reads a record; `None` if there is none, or it is incomplete.
     pub(super) fn read(file: &File, at: u64) -> io::Result<Option<Record>> {
         match Record::try_read(file, at) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
@@ -90,13 +91,13 @@ impl Record {
 
     fn try_read(file: &File, at: u64) -> io::Result<Record> {
         let mut bytes = Vec::new();
-        read(file, at, HEAD, &mut bytes)?;
+        read(file, at, HEAD_SIZE, &mut bytes)?;
         let head = Head::decode(&bytes).ok_or(ErrorKind::UnexpectedEof)?;
-        read_blob(file, at, PERMANENT, &mut bytes)?;
+        read_blob(file, at, MAX_PERMANENT, &mut bytes)?;
         let middle = bytes.len();
-        read_blob(file, at, VOLATILE, &mut bytes)?;
-        read(file, at, CHECK, &mut bytes)?;
-        let sum = sum(0, bytes.get(HEAD + 4..middle).unwrap_or_default());
+        read_blob(file, at, MAX_VOLATILE, &mut bytes)?;
+        read(file, at, CHECK_SIZE, &mut bytes)?;
+        let sum = sum(0, bytes.get(HEAD_SIZE + 4..middle).unwrap_or_default());
         let record = Record { head, bytes, middle, sum };
         match record.bytes.ends_with(&record.check()) {
             true => Ok(record),
@@ -104,10 +105,11 @@ impl Record {
         }
     }
 
-    /// Of all but the volatile state, and never zero. A killed process leaves the beginning of what it was writing, and so
-    /// not this; the disk may have anything after a power cut, but then the volatile state does not matter.
-    fn check(&self) -> [u8; CHECK] {
-        (sum(self.sum, self.bytes.get(..HEAD + 4).unwrap_or_default()) | 1).to_be_bytes()
+    /// Computes the checksum of all but the volatile state; it is never zero. A killed process leaves a prefix of what it was
+    /// writing, and so not the checksum. After a power failure the disk may have anything, but then the volatile state is
+    /// lost anyway.
+    fn check(&self) -> [u8; CHECK_SIZE] {
+        (sum(self.sum, self.bytes.get(..HEAD_SIZE + 4).unwrap_or_default()) | 1).to_be_bytes()
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
@@ -119,29 +121,29 @@ impl Record {
     }
 
     pub(super) fn permanent(&self) -> &[u8] {
-        self.bytes.get(HEAD + 4..self.middle).unwrap_or_default()
+        self.bytes.get(HEAD_SIZE + 4..self.middle).unwrap_or_default()
     }
 
     pub(super) fn volatile(&self) -> &[u8] {
-        self.bytes.get(self.middle + 4..self.bytes.len() - CHECK).unwrap_or_default()
+        self.bytes.get(self.middle + 4..self.bytes.len() - CHECK_SIZE).unwrap_or_default()
     }
 
-    /// The form, and the check.
-    pub(super) fn form(&self) -> &[u8] {
-        self.bytes.get(HEAD..).unwrap_or_default()
+    /// Returns the state in the format of the C module, followed by the checksum.
+    pub(super) fn c_format(&self) -> &[u8] {
+        self.bytes.get(HEAD_SIZE..).unwrap_or_default()
     }
 
-    /// Where the volatile half of the form begins.
-    pub(super) fn middle(&self) -> usize {
-        self.middle - HEAD
+    /// Returns the offset of the length of the volatile state in `c_format`.
+    pub(super) fn volatile_offset(&self) -> usize {
+        self.middle - HEAD_SIZE
     }
 }
 
-/// Reads a file in which nothing but the form counts; empty blobs for a new TPM, which is a file of nothing, or of zeroes
-/// alone, whatever their number, as for the C module. Behind the form, or from `records` on in a
-/// file that is larger than that, may be zeroes, which the C module leaves when its process is killed.
-pub(super) fn read_form(file: &File, size: u64, records: u64) -> io::Result<Blobs> {
-    let all = usize::try_from(size).ok().filter(|_| size <= FILE).ok_or_else(|| damaged("it is too large"))?;
+/// Reads a file in which only the format of the C module counts. Returns empty blobs for a new TPM: an empty file, or one of
+/// zeroes only, as for the C module. After the state, or from offset `records` in a larger file, zeroes may follow, which the
+/// C module leaves when its process is killed.
+pub(super) fn read_c_format(file: &File, size: u64, records: u64) -> io::Result<Blobs> {
+    let all = usize::try_from(size).ok().filter(|_| size <= MAX_FILE).ok_or_else(|| damaged("it is too large"))?;
     let mut bytes = Vec::new();
     for some in [all.min(8), all] {
         bytes.clear();
@@ -173,7 +175,7 @@ pub(super) fn read_form(file: &File, size: u64, records: u64) -> io::Result<Blob
     }
 }
 
-/// Goes on with a sum.
+/// Continues a checksum.
 fn sum(start: u64, bytes: &[u8]) -> u64 {
     let words = bytes.chunks(8).map(|chunk| match chunk.first_chunk() {
         Some(word) => u64::from_le_bytes(*word),
@@ -182,7 +184,7 @@ fn sum(start: u64, bytes: &[u8]) -> u64 {
     words.fold(start, |sum, word| (sum.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// An error that says what is wrong with a file.
+/// Makes the error for a damaged file.
 pub(super) fn damaged(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, what)
 }
@@ -194,7 +196,8 @@ fn append(bytes: &mut Vec<u8>, blob: &[u8], most: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads a length and as many bytes, from behind those that were read from `start`. `UnexpectedEof` if there are fewer.
+/// Reads a length and that many bytes, after those already read from offset `start`. `UnexpectedEof` if there are fewer, or
+/// the length is more than `most`.
 fn read_blob(file: &File, start: u64, most: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     read(file, start, 4, bytes)?;
     let length = bytes.last_chunk().map_or(0, |length| u32::from_be_bytes(*length));
@@ -202,7 +205,7 @@ fn read_blob(file: &File, start: u64, most: usize, bytes: &mut Vec<u8>) -> io::R
     read(file, start, length, bytes)
 }
 
-/// Reads so many bytes, from behind those that were read from `start`.
+/// Appends `count` bytes to `bytes`, which hold those already read from offset `start`.
 pub(super) fn read(file: &File, start: u64, count: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     let already = bytes.len();
     bytes.try_reserve(count)?;

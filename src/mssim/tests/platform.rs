@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The platform channel: commands on it, and what becomes of a TPM command when it fails.
+//! Tests of the platform channel: its commands, and the TPM command in progress when it fails.
 
 use super::*;
 use std::net::TcpStream;
 
-/// Or two programs would each have one channel of a simulator, and wait for the other.
+/// Otherwise two programs, each with one channel of a simulator, would deadlock.
 #[test]
-fn the_data_channel_is_connected_when_the_platform_channel_is_served() {
+fn the_data_channel_is_connected_only_once_the_platform_channel_is_served() {
     let ((data, port), (ctrl, platform_port)) = (listen(), listen());
     let platform = spawn(move || {
         let (mut peer, _) = ctrl.accept().unwrap();
         for _ in [MS_SIM_POWER_ON, MS_SIM_NV_ON] {
             peer.read_exact(&mut [0; 4]).unwrap();
             data.set_nonblocking(true).unwrap();
-            assert!(data.accept().is_err(), "a connection of a program that may have to wait");
+            assert!(data.accept().is_err(), "the data channel is connected too early");
             peer.write_all(&[0; 4]).unwrap();
         }
         data.set_nonblocking(false).unwrap();
@@ -24,19 +24,19 @@ fn the_data_channel_is_connected_when_the_platform_channel_is_served() {
     platform.join().unwrap();
 }
 
-/// A platform channel that hangs up after so many codes of its first connection.
-fn hangs_up_after(codes: usize, listener: TcpListener) -> JoinHandle<()> {
+/// Serves the platform channel, and closes its first connection after `codes` commands.
+fn close_after(codes: usize, listener: TcpListener) -> JoinHandle<()> {
     spawn(move || {
-        for most in [codes, usize::MAX] {
+        for limit in [codes, usize::MAX] {
             let (mut peer, _) = listener.accept().unwrap();
-            let mut left = 0..most;
+            let mut left = 0..limit;
             while left.next().is_some() && peer.read_exact(&mut [0; 4]).is_ok() && peer.write_all(&[0; 4]).is_ok() {}
         }
     })
 }
 
 #[test]
-fn a_platform_channel_that_has_ended_costs_no_command() {
+fn a_closed_platform_channel_costs_no_command() {
     type Between = fn(&mut Session<Mssim>);
     let cancelled: Between = |session| {
         session.transmit(GET_RANDOM).unwrap();
@@ -45,7 +45,7 @@ fn a_platform_channel_that_has_ended_costs_no_command() {
     let idle: Between = |_| {};
     for (codes, before, first) in [(3, cancelled, exchange()), (2, idle, Vec::new())] {
         let ((data, port), (ctrl, platform_port)) = (listen(), listen());
-        let platform = hangs_up_after(codes, ctrl);
+        let platform = close_after(codes, ctrl);
         let data = spawn(move || {
             for steps in [[first, vec![Step::Read(1)]].concat(), [exchange(), vec![Step::Read(4)]].concat()] {
                 play(data.accept().unwrap().0, steps).join().unwrap();
@@ -67,7 +67,7 @@ fn a_platform_channel_that_has_ended_costs_no_command() {
 }
 
 #[test]
-fn a_platform_command_goes_beside_a_tpm_command() {
+fn a_platform_command_may_be_sent_during_a_tpm_command() {
     let (mut session, _data, _platform) = session(vec![exchange()]);
     session.transmit(GET_RANDOM).unwrap();
     session.beside(|mssim| mssim.platform(17)).unwrap();
@@ -75,7 +75,7 @@ fn a_platform_command_goes_beside_a_tpm_command() {
 }
 
 #[test]
-fn a_refused_platform_command_costs_the_tpm_command_nothing() {
+fn a_refused_platform_command_does_not_affect_the_tpm_command() {
     let (data, port) = listen();
     let (ctrl, platform_port) = listen();
     let _platform = answering(ctrl, 1, |code| Some(u32::from(code == 99)));
@@ -89,7 +89,7 @@ fn a_refused_platform_command_costs_the_tpm_command_nothing() {
 }
 
 #[test]
-fn a_lost_platform_channel_ends_the_tpm_command_and_a_cancellation() {
+fn a_lost_platform_channel_fails_the_tpm_command_and_ends_the_cancellation() {
     let (data, port) = listen();
     let (ctrl, platform_port) = listen();
     let platform = answering(ctrl, 2, |code| (code != 9).then_some(0));
@@ -104,16 +104,16 @@ fn a_lost_platform_channel_ends_the_tpm_command_and_a_cancellation() {
     assert_eq!(
         session.beside(|mssim| mssim.platform(17)),
         Err(ReturnCode::IO_ERROR.into()),
-        "not while the command is lost"
+        "refused until the loss of the command is reported"
     );
     assert_eq!(session.receive(Some(4096), Wait::Forever), Err(ReturnCode::IO_ERROR.into()));
     assert_eq!(run(&mut session).unwrap(), OK);
     drop(session);
     data.join().unwrap();
-    assert_eq!(platform.join().unwrap(), [1, 11, 9, 1, 11, 10, 20], "the cancellation ends with the new connection");
+    assert_eq!(platform.join().unwrap(), [1, 11, 9, 1, 11, 10, 20], "the new connection ends the cancellation");
 }
 
-/// Opens against a platform channel that gives this reply to the first command.
+/// Opens against a platform channel that sends `reply` to the first command.
 fn open_with_reply(reply: &'static [u8]) -> Result<Mssim> {
     let (_data, port) = listen();
     let (ctrl, platform_port) = listen();
@@ -129,7 +129,7 @@ fn open_with_reply(reply: &'static [u8]) -> Result<Mssim> {
 }
 
 #[test]
-fn a_platform_channel_that_refuses_or_is_none_is_an_io_error() {
+fn a_refusal_or_a_reply_of_another_protocol_is_an_io_error() {
     assert_eq!(open_with_reply(&[0, 0, 0, 1]).err(), Some(ReturnCode::IO_ERROR.into()));
     assert_eq!(open_with_reply(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x7f, 0xff]).err(), Some(ReturnCode::IO_ERROR.into()));
     assert_eq!(open_with_reply(&[0, 0]).err(), Some(ReturnCode::IO_ERROR.into()));

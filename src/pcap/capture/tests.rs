@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What another reader of pcapng finds in the file.
+//! Tests that decode the file with another implementation of pcapng.
 
 use super::*;
 use etherparse::{Ipv4Header, SlicedPacket, TransportSlice};
@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use tcti_core::testing::{GET_RANDOM, OK};
 
-/// Messages and comments, in order, of all sections.
+/// Returns the messages and comments of all sections, in order.
 pub(crate) fn read(path: &Path) -> Vec<(Vec<u8>, Option<String>)> {
     let mut reader = PcapNgReader::new(File::open(path).unwrap()).unwrap();
     let mut seen = Vec::new();
@@ -31,7 +31,7 @@ pub(crate) fn read(path: &Path) -> Vec<(Vec<u8>, Option<String>)> {
 }
 
 impl Capture {
-    /// As after a failed write.
+    /// Ends the capture, as after a failed write.
     pub(crate) fn end(&mut self) {
         self.file = None;
     }
@@ -42,7 +42,7 @@ fn capture(path: &Path) -> Capture {
 }
 
 #[test]
-fn messages_and_comments_come_back_as_they_went() {
+fn messages_and_comments_can_be_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("capture");
     let mut capture = capture(&path);
@@ -56,7 +56,7 @@ fn messages_and_comments_come_back_as_they_went() {
 }
 
 #[test]
-fn a_forked_process_has_a_conversation_of_its_own() {
+fn a_forked_process_has_its_own_conversation() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("capture");
     let mut capture = capture(&path);
@@ -88,7 +88,7 @@ fn a_section_is_one_header_and_one_interface() {
 }
 
 #[test]
-fn captures_share_a_file() {
+fn several_captures_may_share_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("capture");
     let writers: Vec<_> = (0..4)
@@ -111,20 +111,20 @@ fn captures_share_a_file() {
 }
 
 #[test]
-fn a_capture_that_cannot_be_written_ends() {
-    let (reader, writer) = rustix::pipe::pipe().unwrap();
+fn a_failed_write_ends_the_capture() {
+    let (reader, writer) = nix::unistd::pipe().unwrap();
     let (file, blocks) = (Some(Outlet::new(writer)), Blocks::default());
     let mut capture = Capture { target: Target::Stdout, file, conversation: Conversation::new(), blocks };
     capture.record(Direction::ToTpm, GET_RANDOM, None);
     assert!(capture.file.is_some());
     drop(reader);
     capture.record(Direction::ToHost, OK, None);
-    assert!(capture.file.is_none(), "no more is tried");
+    assert!(capture.file.is_none(), "no further write is tried");
     capture.record(Direction::ToHost, OK, None);
 }
 
 #[test]
-fn a_full_disk_is_said_when_the_context_opens() {
+fn a_full_disk_is_an_error_when_the_context_opens() {
     let full = Path::new("/dev/full");
     assert!(fs::metadata(full).is_ok());
     assert_eq!(Capture::open(Target::Chosen(full.into())).err(), Some(tcti_core::ReturnCode::IO_ERROR.into()));

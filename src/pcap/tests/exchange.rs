@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any exchange, around a TCTI as ours are.
+//! A property test with one of our sessions as the child.
 
 use super::*;
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use tcti_core::testing::exchange::{exchanges, follow_the_ideal, pair};
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(exchanges in exchanges(6000)) {
+    fn any_exchange_matches_the_ideal_transport(exchanges in exchanges(6000)) {
         let (near, mut far) = pair();
         let near = RefCell::new(Some(near));
         let open = move || near.take().map(Session::new).ok_or(ReturnCode::NO_CONNECTION.into());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bus on a simulated stick, without libusb: what a command costs, what goes wrong, and what is left of it.
+//! Tests of the bus on a simulated stick, without libusb: the cost of a command, faults, and stale bytes.
 
 use super::*;
 use sim_tpm2go::{Counters, ENDPOINT_IN, ENDPOINT_OUT, Faults, Reply, When};
@@ -11,22 +11,22 @@ use tcti_tis::Tis;
 /// TPM2_GetRandom of 16 bytes.
 const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
 
-/// A socket for a stick, and what the tests look at.
+/// A USB socket, and the state that the tests check.
 #[derive(Clone, Default)]
 struct Socket(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     plugged: Option<(String, sim_tpm2go::Stick)>,
-    /// A program has the interface.
+    /// Whether a program has claimed the interface.
     claimed: bool,
-    /// Turns of the bus: calls that wait for it.
-    turns: u32,
-    /// The bridge gives at most so many bytes at once.
-    piece: Option<usize>,
+    /// The number of calls that wait for the bus.
+    round_trips: u32,
+    /// The largest number of bytes per read.
+    max_read: Option<usize>,
 }
 
-/// Answers 28 bytes, the last of which is the last of the command.
+/// Returns a response of 28 bytes, whose last byte is that of the command.
 fn tpm(_locality: u8, command: &[u8]) -> Vec<u8> {
     let mut response = vec![0x80, 0x01, 0, 0, 0, 28, 0, 0, 0, 0, 0, 16];
     response.resize(28, command.last().copied().unwrap_or_default());
@@ -101,10 +101,10 @@ impl Drop for Claimed {
 }
 
 impl Claimed {
-    /// One turn of the bus.
-    fn turn<T>(&self, work: impl FnOnce(&mut sim_tpm2go::Stick) -> rusb::Result<T>) -> rusb::Result<T> {
+    /// Runs one round trip on the bus.
+    fn round_trip<T>(&self, work: impl FnOnce(&mut sim_tpm2go::Stick) -> rusb::Result<T>) -> rusb::Result<T> {
         let mut state = self.socket.state();
-        state.turns += 1;
+        state.round_trips += 1;
         work(&mut state.plugged.as_mut().ok_or(Error::NoDevice)?.1)
     }
 }
@@ -119,8 +119,8 @@ fn data(reply: Reply) -> rusb::Result<Vec<u8>> {
     }
 }
 
-fn fetch(stick: &mut sim_tpm2go::Stick, into: &mut [u8], piece: Option<usize>) -> rusb::Result<usize> {
-    let most = piece.unwrap_or(into.len()).min(into.len());
+fn fetch(stick: &mut sim_tpm2go::Stick, into: &mut [u8], max_read: Option<usize>) -> rusb::Result<usize> {
+    let most = max_read.unwrap_or(into.len()).min(into.len());
     let came = data(stick.bulk_in(ENDPOINT_IN, most))?;
     into[..came.len()].copy_from_slice(&came);
     Ok(came.len())
@@ -133,20 +133,20 @@ impl Stick for Claimed {
 
     fn announce(&mut self, count: u16) -> rusb::Result<()> {
         let [low, high] = count.to_le_bytes();
-        self.turn(|stick| data(stick.control([0xc0, 0xca, 3, 0, low, high, 0, 0])).map(drop))
+        self.round_trip(|stick| data(stick.control([0xc0, 0xca, 3, 0, low, high, 0, 0])).map(drop))
     }
 
     fn exchange(&mut self, out: &[u8], into: &mut [u8]) -> rusb::Result<usize> {
-        let piece = self.socket.state().piece;
-        self.turn(|stick| {
+        let max_read = self.socket.state().max_read;
+        self.round_trip(|stick| {
             data(stick.bulk_out(ENDPOINT_OUT, out))?;
-            fetch(stick, into, piece)
+            fetch(stick, into, max_read)
         })
     }
 
     fn read(&mut self, into: &mut [u8], _timeout: Duration) -> rusb::Result<usize> {
-        let piece = self.socket.state().piece;
-        self.turn(|stick| fetch(stick, into, piece))
+        let max_read = self.socket.state().max_read;
+        self.round_trip(|stick| fetch(stick, into, max_read))
     }
 
     fn set_at_work(&mut self, _at_work: bool) -> bool {
@@ -166,33 +166,36 @@ fn run(session: &mut Session<Tis<Bridge<Here>>>, mark: u8) -> Result<()> {
 }
 
 #[test]
-fn a_child_leaves_the_stick_to_its_parent() {
+fn a_forked_child_does_not_touch_the_stick() {
     let socket = Socket::with("1", Faults::default());
     let mut bridge = Bridge::over(Here(socket.clone())).unwrap();
     bridge.after_fork(Inheritance::Copies);
-    let turns = socket.state().turns;
+    let round_trips = socket.state().round_trips;
     assert_eq!(
         bridge.transfer(Transfer { out: Some(&[0; 5]), into: None, last: true }),
         Err(ReturnCode::NO_CONNECTION.into())
     );
     drop(bridge);
-    assert!(socket.state().claimed && socket.state().turns == turns, "what the parent has is as it was");
+    assert!(
+        socket.state().claimed && socket.state().round_trips == round_trips,
+        "the stick of the parent is untouched"
+    );
 }
 
 #[test]
-fn a_short_command_costs_eight_transactions_and_sixteen_turns() {
+fn a_short_command_costs_eight_transactions_and_sixteen_round_trips() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
     socket.stick(sim_tpm2go::Stick::reset_counters);
-    socket.state().turns = 0;
+    socket.state().round_trips = 0;
     run(&mut session, 16).unwrap();
     let counters = socket.counters();
     assert_eq!((counters.spi, counters.control, counters.bulk_out, counters.bulk_in), (8, 8, 8, 8));
-    assert_eq!(socket.state().turns, 16);
+    assert_eq!(socket.state().round_trips, 16);
 }
 
 #[test]
-fn the_end_gives_the_locality_and_the_interface_back() {
+fn finalize_releases_the_locality_and_the_interface() {
     let socket = Socket::with("1", Faults::default());
     let session = socket.open().unwrap();
     assert!(socket.state().claimed && socket.stick(|stick| stick.has_locality()));
@@ -202,18 +205,18 @@ fn the_end_gives_the_locality_and_the_interface_back() {
 }
 
 #[test]
-fn what_a_killed_program_left_is_dropped() {
+fn stale_bytes_of_a_killed_program_are_dropped() {
     let socket = Socket::with("1", Faults { whole_packets: true, ..Faults::default() });
     for _ in 0..2 {
         let mut killed = Here(socket.clone()).find(None).unwrap();
         killed.announce(68).unwrap();
         let read_64 = [&[0xbf, 0xd4, 0x0f, 0x00][..], &[0; 64]].concat();
-        killed.turn(|stick| data(stick.bulk_out(ENDPOINT_OUT, &read_64))).unwrap();
-        // Another one was killed in the middle of its bytes.
+        killed.round_trip(|stick| data(stick.bulk_out(ENDPOINT_OUT, &read_64))).unwrap();
+        // Another program was killed while it wrote.
         drop(killed);
         let mut killed = Here(socket.clone()).find(None).unwrap();
         killed.announce(68).unwrap();
-        killed.turn(|stick| data(stick.bulk_out(ENDPOINT_OUT, &[0x80]))).unwrap();
+        killed.round_trip(|stick| data(stick.bulk_out(ENDPOINT_OUT, &[0x80]))).unwrap();
         drop(killed);
         let mut session = socket.open().unwrap();
         run(&mut session, 1).unwrap();
@@ -222,29 +225,29 @@ fn what_a_killed_program_left_is_dropped() {
 }
 
 #[test]
-fn bytes_that_nobody_asked_for_cost_one_command() {
+fn unsolicited_bytes_cost_one_command() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
     socket.stick(|stick| {
         stick.control([0xc0, 0xca, 3, 0, 36, 0, 0, 0]);
         stick.bulk_out(ENDPOINT_OUT, &[&[0x9f, 0xd4, 0x0f, 0x00][..], &[0; 32]].concat());
     });
-    assert!(run(&mut session, 1).is_err(), "what came was not the answer");
+    assert!(run(&mut session, 1).is_err(), "the stale bytes are not its response");
     for mark in 2..5 {
         run(&mut session, mark).unwrap();
     }
 }
 
 #[test]
-fn bytes_may_come_in_pieces() {
+fn bytes_may_arrive_in_pieces() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
-    socket.state().piece = Some(3);
+    socket.state().max_read = Some(3);
     run(&mut session, 1).unwrap();
     run(&mut session, 2).unwrap();
 }
 
-/// Faults that end a command, one for each way of a transfer.
+/// Returns the faults that fail a command, for each kind of transfer.
 fn fatal(when: When) -> Vec<(&'static str, Faults)> {
     let none = Faults::default;
     vec![
@@ -267,7 +270,7 @@ fn a_fault_at_any_transfer_costs_one_command() {
             let mut session = socket.open().unwrap();
             socket.set(faults);
             let got = run(&mut session, 1);
-            // The last transfer prepares for the next command; the response is whole by then.
+            // The last transfer prepares for the next command; the response is complete by then.
             let wanted = if at == 7 { Ok(()) } else { Err(ReturnCode::IO_ERROR.into()) };
             assert_eq!(got, wanted, "{name} at {at}");
             assert!(!socket.state().claimed, "{name} at {at}");
@@ -278,7 +281,7 @@ fn a_fault_at_any_transfer_costs_one_command() {
 }
 
 #[test]
-fn an_empty_packet_is_waited_out() {
+fn an_empty_packet_is_skipped() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
     socket.set(Faults { empty_in: When::Once(3), ..Faults::default() });
@@ -286,7 +289,7 @@ fn an_empty_packet_is_waited_out() {
 }
 
 #[test]
-fn endless_empty_packets_end_in_an_error() {
+fn endless_empty_packets_time_out() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
     socket.set(Faults { empty_in: When::From(3), ..Faults::default() });
@@ -298,7 +301,7 @@ fn endless_empty_packets_end_in_an_error() {
 }
 
 #[test]
-fn what_does_not_open_is_claimed_by_nobody() {
+fn a_failed_open_releases_the_stick() {
     for (name, faults) in fatal(When::From(0)) {
         let socket = Socket::with("1", faults);
         assert_eq!(socket.open().err(), Some(ReturnCode::IO_ERROR.into()), "{name}");
@@ -312,7 +315,7 @@ fn what_does_not_open_is_claimed_by_nobody() {
 }
 
 #[test]
-fn an_unplugged_stick_is_no_connection_until_it_is_back() {
+fn an_unplugged_stick_is_no_connection_until_it_is_plugged_in_again() {
     for at in 0..21 {
         let socket = Socket::with("1", Faults::default());
         let mut session = socket.open().unwrap();
@@ -321,7 +324,7 @@ fn an_unplugged_stick_is_no_connection_until_it_is_back() {
         assert!(!socket.state().claimed);
         socket.state().plugged = None;
         assert_eq!(run(&mut session, 1), Err(ReturnCode::NO_CONNECTION.into()), "at {at}");
-        // Another stick is not taken for it.
+        // Another stick does not replace it.
         socket.plug("2", Faults::default());
         assert_eq!(run(&mut session, 1), Err(ReturnCode::NO_CONNECTION.into()), "at {at}");
         socket.plug("1", Faults::default());
@@ -330,7 +333,7 @@ fn an_unplugged_stick_is_no_connection_until_it_is_back() {
 }
 
 #[test]
-fn a_context_of_an_unplugged_stick_ends_quietly() {
+fn finalize_after_unplugging_sends_nothing() {
     let socket = Socket::with("1", Faults::default());
     let mut session = socket.open().unwrap();
     socket.state().plugged = None;

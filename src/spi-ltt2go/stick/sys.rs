@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Two transfers of libusb under way at once: bytes out and bytes in, for the price of one turn of the bus. Each has a
-//! buffer of its own on the heap, so that nothing of the caller's is in libusb's hands, and both have come back before
-//! a call ends.
+//! Runs two transfers of libusb at the same time, [`Pair`]: bytes out and bytes in, in one round trip of the bus. Each has
+//! its own buffer on the heap, so that libusb never holds memory of the caller, and both are complete before a call returns.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::c_int;
@@ -19,16 +18,16 @@ use libusb1_sys::{
 use rusb::{Context, DeviceHandle, Error, Result, UsbContext};
 use std::time::{Duration, Instant};
 
-/// libusb looks at its own timers in between, so this is no time-out.
-const TURN: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 250_000 };
-/// How long libusb may take to give a transfer back whose time is over; then how long, when it was told to.
-const GRACE: Duration = Duration::from_secs(1);
-/// So often may libusb fail to handle events before we give its transfers up.
+/// The longest wait for an event of libusb; libusb handles the time-outs of transfers itself.
+const EVENT_TIMEOUT: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 250_000 };
+/// How long libusb may take to complete a transfer after its time-out, and again after it was cancelled.
+const COMPLETION_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many times libusb may fail to handle events before the transfers are given up.
 const MAX_FAILURES: u32 = 16;
 
-/// What libusb works with while a transfer is under way.
-struct Slot<const N: usize> {
-    /// Whether the transfer is with us. libusb's callback sets it.
+/// The memory that libusb uses while a transfer is in progress.
+struct Shared<const N: usize> {
+    /// Whether no transfer is in progress. Set by the callback.
     idle: AtomicBool,
     buffer: [u8; N],
 }
@@ -36,43 +35,43 @@ struct Slot<const N: usize> {
 /// A transfer of up to `N` bytes.
 struct Bulk<const N: usize> {
     transfer: NonNull<libusb_transfer>,
-    slot: NonNull<Slot<N>>,
+    shared: NonNull<Shared<N>>,
 }
 
-// SAFETY: a transfer belongs to no thread, and the value is used by one at a time.
+// SAFETY: libusb does not bind a transfer to a thread, and `Bulk` owns both pointers.
 unsafe impl<const N: usize> Send for Bulk<N> {}
 
-extern "system" fn came_back(transfer: *mut libusb_transfer) {
-    // SAFETY: libusb passes the transfer that it gives back.
+extern "system" fn completed(transfer: *mut libusb_transfer) {
+    // SAFETY: libusb passes the completed transfer, which `Bulk` keeps allocated.
     let idle = unsafe { (*transfer).user_data }.cast::<AtomicBool>();
-    // SAFETY: `start` put the address of a flag there, which lives until it is set.
+    // SAFETY: `start` has stored the address of the flag there, and `Bulk` frees the flag only when it is set.
     unsafe { &*idle }.store(true, Ordering::Release);
 }
 
 impl<const N: usize> Bulk<N> {
     fn new() -> Result<Bulk<N>> {
-        // SAFETY: it takes no isochronous packets and no memory of ours.
+        // SAFETY: libusb_alloc_transfer() has no preconditions; 0 is the number of isochronous packets.
         let transfer = NonNull::new(unsafe { libusb_alloc_transfer(0) }).ok_or(Error::NoMem)?;
-        let slot = Box::new(Slot { idle: AtomicBool::new(true), buffer: [0; N] });
-        Ok(Bulk { transfer, slot: NonNull::from(Box::leak(slot)) })
+        let shared = Box::new(Shared { idle: AtomicBool::new(true), buffer: [0; N] });
+        Ok(Bulk { transfer, shared: NonNull::from(Box::leak(shared)) })
     }
 
     fn idle(&self) -> &AtomicBool {
-        // SAFETY: the slot lives as long as we do, and nobody writes its flag but as an atomic.
-        unsafe { &(*self.slot.as_ptr()).idle }
+        // SAFETY: `Bulk` owns the memory, and the flag is only accessed as an atomic.
+        unsafe { &(*self.shared.as_ptr()).idle }
     }
 
     fn is_idle(&self) -> bool {
         self.idle().load(Ordering::Acquire)
     }
 
-    /// The buffer of an idle transfer.
+    /// Returns the buffer of an idle transfer.
     fn buffer(&mut self) -> &mut [u8; N] {
-        // SAFETY: libusb uses the buffer only while the transfer is under way, which `exchange` sits out.
-        unsafe { &mut (*self.slot.as_ptr()).buffer }
+        // SAFETY: libusb uses the buffer only while the transfer is in progress; `exchange` calls this while it is idle.
+        unsafe { &mut (*self.shared.as_ptr()).buffer }
     }
 
-    /// Begins to move `count` bytes, at most `N`.
+    /// Submits a transfer of `count` bytes, at most `N`.
     fn start(&mut self, handle: &DeviceHandle<Context>, endpoint: u8, count: usize, timeout: Duration) -> Result<()> {
         let filled = libusb_transfer {
             dev_handle: handle.as_raw(),
@@ -83,35 +82,35 @@ impl<const N: usize> Bulk<N> {
             status: 0,
             length: c_int::try_from(count.min(N)).map_err(|_| Error::InvalidParam)?,
             actual_length: 0,
-            callback: came_back,
+            callback: completed,
             user_data: (&raw const *self.idle()).cast_mut().cast(),
             buffer: self.buffer().as_mut_ptr(),
             num_iso_packets: 0,
             iso_packet_desc: [],
         };
-        // SAFETY: the transfer is allocated, idle and ours.
+        // SAFETY: `Bulk` owns the transfer, which is allocated and idle.
         unsafe { self.transfer.as_ptr().write(filled) };
         self.idle().store(false, Ordering::Release);
-        // SAFETY: the transfer is filled; its buffer and its flag live until it is idle again.
+        // SAFETY: the transfer is filled, and `Bulk` keeps its buffer and its flag until it is idle again.
         let error = unsafe { libusb_submit_transfer(self.transfer.as_ptr()) };
         if error != 0 {
             self.idle().store(true, Ordering::Release);
-            return Err(of_code(error));
+            return Err(from_code(error));
         }
         Ok(())
     }
 
-    /// Asks for it back, unless it is idle.
+    /// Cancels the transfer, unless it is idle.
     fn cancel(&self) {
         if !self.is_idle() {
-            // SAFETY: the transfer is submitted. One that just came back is an error that does not matter.
+            // SAFETY: the transfer was submitted; for one that has just completed libusb returns an error, which is ignored.
             unsafe { libusb_cancel_transfer(self.transfer.as_ptr()) };
         }
     }
 
-    /// How an idle transfer ended: how many bytes were moved. Those of one that failed do not count.
+    /// Returns the result of an idle transfer: the number of bytes moved.
     fn outcome(&self) -> Result<usize> {
-        // SAFETY: the transfer is idle.
+        // SAFETY: `Bulk` owns the transfer, and libusb does not use it while it is idle.
         let transfer = unsafe { self.transfer.as_ref() };
         let moved = usize::try_from(transfer.actual_length).unwrap_or_default();
         match transfer.status {
@@ -128,12 +127,12 @@ impl<const N: usize> Bulk<N> {
 impl<const N: usize> Drop for Bulk<N> {
     fn drop(&mut self) {
         if self.is_idle() {
-            // SAFETY: it is allocated, idle, and freed once.
+            // SAFETY: `Bulk` owns the transfer, which is idle; only this drop frees it.
             unsafe { libusb_free_transfer(self.transfer.as_ptr()) };
-            // SAFETY: `new` leaked it from a box, and nobody else has it any more.
-            drop(unsafe { Box::from_raw(self.slot.as_ptr()) });
+            // SAFETY: `new` has leaked it from a box, and libusb no longer uses it.
+            drop(unsafe { Box::from_raw(self.shared.as_ptr()) });
         }
-        // Else libusb did not give it back and may still write to it: it is lost rather than freed.
+        // A transfer that is not idle leaks, because libusb may still write to its memory.
     }
 }
 
@@ -141,24 +140,24 @@ impl<const N: usize> Drop for Bulk<N> {
 pub(crate) struct Pair<const N: usize> {
     out: Bulk<N>,
     into: Bulk<N>,
-    /// Of bulk endpoints, out and in.
+    /// The addresses of the bulk endpoints, out and in.
     endpoints: [u8; 2],
-    // Closed after the transfers are freed.
+    // The last field, so that it is closed after the transfers are freed.
     handle: DeviceHandle<Context>,
 }
 
 impl<const N: usize> Pair<N> {
-    /// Moves bytes through two bulk endpoints of a claimed interface.
+    /// Allocates transfers for two bulk endpoints of a claimed interface.
     pub(crate) fn new(handle: DeviceHandle<Context>, endpoints: [u8; 2]) -> Result<Pair<N>> {
         Ok(Pair { out: Bulk::new()?, into: Bulk::new()?, endpoints, handle })
     }
 
-    /// The device, for transfers of other kinds.
+    /// Returns the device, for other transfers.
     pub(crate) fn handle(&self) -> &DeviceHandle<Context> {
         &self.handle
     }
 
-    /// Sends `out`, and receives up to as many bytes as `into` has, both begun at once. Gives how many came.
+    /// Sends `out` and receives up to `into.len()` bytes at the same time. Returns the number of bytes received.
     /// `InvalidParam` for more than `N` bytes.
     pub(crate) fn exchange(&mut self, out: &[u8], into: &mut [u8], timeout: Duration) -> Result<usize> {
         self.out.buffer().get_mut(..out.len()).ok_or(Error::InvalidParam)?.copy_from_slice(out);
@@ -168,7 +167,7 @@ impl<const N: usize> Pair<N> {
         if started.is_err() {
             self.out.cancel();
         }
-        self.settle(timeout)?;
+        self.wait_until_idle(timeout)?;
         started?;
         let (sent, count) = (self.out.outcome()?, self.into.outcome()?);
         let came = self.into.buffer().get(..count).ok_or(Error::Overflow)?;
@@ -176,24 +175,25 @@ impl<const N: usize> Pair<N> {
         if sent == out.len() { Ok(count) } else { Err(Error::Io) }
     }
 
-    /// Waits until both transfers are back. When the one out failed nothing will come in.
-    fn settle(&mut self, timeout: Duration) -> Result<()> {
+    /// Waits until both transfers are complete. Cancels them after the time-out, and when the one out has failed, since then
+    /// no bytes will arrive.
+    fn wait_until_idle(&mut self, timeout: Duration) -> Result<()> {
         let begin = Instant::now();
         let (mut failures, mut cancelled) = (0, false);
         while !(self.out.is_idle() && self.into.is_idle()) {
-            let is_vain = failures > 0 || begin.elapsed() > timeout + GRACE;
-            if !cancelled && (is_vain || self.out.is_idle() && self.out.outcome().is_err()) {
+            let give_up = failures > 0 || begin.elapsed() > timeout + COMPLETION_TIMEOUT;
+            if !cancelled && (give_up || self.out.is_idle() && self.out.outcome().is_err()) {
                 self.out.cancel();
                 self.into.cancel();
                 cancelled = true;
             }
-            if failures > MAX_FAILURES || begin.elapsed() > timeout + 2 * GRACE {
+            if failures > MAX_FAILURES || begin.elapsed() > timeout + 2 * COMPLETION_TIMEOUT {
                 return Err(Error::Io);
             }
             let context = self.handle.context().as_raw();
-            // SAFETY: the context lives as long as the handle, and libusb reads the time; it takes a NULL for a flag
-            // that nobody else sets.
-            match unsafe { libusb_handle_events_timeout_completed(context, &TURN, null_mut()) } {
+            // SAFETY: the handle keeps the context alive, libusb reads the time-out during the call, and the flag may be
+            // NULL.
+            match unsafe { libusb_handle_events_timeout_completed(context, &EVENT_TIMEOUT, null_mut()) } {
                 0 | LIBUSB_ERROR_INTERRUPTED => {}
                 _ => failures += 1,
             }
@@ -202,7 +202,7 @@ impl<const N: usize> Pair<N> {
     }
 }
 
-fn of_code(error: c_int) -> Error {
+fn from_code(error: c_int) -> Error {
     match error {
         LIBUSB_ERROR_NO_DEVICE => Error::NoDevice,
         LIBUSB_ERROR_NO_MEM => Error::NoMem,

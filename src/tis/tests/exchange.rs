@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What goes well, and what it costs.
+//! Tests of exchanges that succeed, and of the number of transactions.
 
 use super::*;
 
-/// Transactions of one exchange on an open context.
+/// Returns the number of transactions of one exchange on an open context.
 fn cost(faults: Faults, command: &[u8]) -> u64 {
     let bench = Bench::new(faults);
     let mut session = bench.open(ChipSelect::PerTransfer);
@@ -11,7 +11,7 @@ fn cost(faults: Faults, command: &[u8]) -> u64 {
     let before = bench.sim().transactions();
     assert_eq!(run(&mut session, command).unwrap(), echo(0, command));
     let cost = bench.sim().transactions() - before;
-    bench.polite();
+    bench.assert_no_offences();
     cost
 }
 
@@ -24,20 +24,20 @@ fn a_short_command_costs_eight_transactions() {
 }
 
 #[test]
-fn going_through_idle_costs_two_more() {
+fn the_idle_state_costs_two_more_transactions() {
     assert_eq!(cost(Faults { through_idle: true, ..Faults::default() }, GET_RANDOM_16), 10);
 }
 
 #[test]
-fn a_long_exchange_costs_a_status_per_burst() {
+fn a_long_exchange_costs_one_status_per_burst() {
     // 400 bytes in 7 bursts of 64 with a status each, tpmGo; then 1000 bytes: 10 + 54, 14 of 64 and 40, 17 statuses.
     assert_eq!(cost(Faults::default(), &command(400, 1000, 0)), 7 + 7 + 1 + 17 + 17 + 1);
-    // A burst count beyond all need saves the statuses: the command in 7, the response in 1 + 16, 3 statuses.
+    // A burst count larger than the message saves statuses: the command in 7, the response in 1 + 16, 3 statuses.
     assert_eq!(cost(Faults { burst: 4096, ..Faults::default() }, &command(400, 1000, 0)), 1 + 7 + 1 + 2 + 17 + 1);
 }
 
 #[test]
-fn every_size_of_a_burst_works() {
+fn every_burst_count_works() {
     for chip_select in BOTH {
         for burst in [1, 2, 7, 8, 9, 10, 11, 63, 64, 65, 4096, u16::MAX] {
             let bench = Bench::new(Faults { burst, ..Faults::default() });
@@ -46,24 +46,24 @@ fn every_size_of_a_burst_works() {
             works(&mut session, 2);
             assert_eq!(run(&mut session, GET_RANDOM_16).unwrap().len(), 28);
             drop(session);
-            bench.polite();
+            bench.assert_no_offences();
         }
     }
 }
 
 #[test]
-fn every_size_of_a_message_works() {
+fn every_message_size_works() {
     let bench = Bench::new(Faults { burst: 32, ..Faults::default() });
     let mut session = bench.open(ChipSelect::Held);
     for size in (12..140).chain([4095, 4096]) {
         let command = command(size, u16::try_from(size).unwrap(), 7);
         assert_eq!(run(&mut session, &command).unwrap(), echo(0, &command));
     }
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
-fn a_busy_tpm_is_waited_for() {
+fn a_slow_tpm_works() {
     let faults = Faults {
         burst: 5,
         burst_zero_every: 2,
@@ -78,12 +78,12 @@ fn a_busy_tpm_is_waited_for() {
         let mut session = bench.open(ChipSelect::Held);
         (0..3).for_each(|mark| works(&mut session, mark));
         drop(session);
-        bench.polite();
+        bench.assert_no_offences();
     }
 }
 
 #[test]
-fn long_wait_states_end_within_their_deadline() {
+fn long_wait_states_time_out() {
     let bench = Bench::new(Faults { wait_states: 150, ..Faults::default() });
     let mut session = bench.open(ChipSelect::Held);
     works(&mut session, 1);
@@ -96,7 +96,7 @@ fn long_wait_states_end_within_their_deadline() {
 }
 
 #[test]
-fn a_look_does_not_wait_and_loses_nothing() {
+fn a_receive_with_timeout_0_does_not_sleep_and_loses_no_bytes() {
     let faults = Faults { burst: 3, burst_zero_every: 2, data_after: 5, ..Faults::default() };
     for chip_select in BOTH {
         let bench = Bench::new(faults.clone());
@@ -113,15 +113,15 @@ fn a_look_does_not_wait_and_loses_nothing() {
                 }
             };
             assert_eq!(response, echo(0, &command));
-            assert!(again > 20, "asked again {again} times, at every point of the response");
-            assert_eq!(bench.time.now(), before, "nobody slept");
+            assert!(again > 20, "TRY_AGAIN {again} times, at every point of the response");
+            assert_eq!(bench.time.now(), before, "no sleep");
         }
-        bench.polite();
+        bench.assert_no_offences();
     }
 }
 
 #[test]
-fn a_wait_is_as_long_as_asked() {
+fn receive_waits_for_exactly_its_timeout() {
     let bench = Bench::new(Faults { data_after: 1000, ..Faults::default() });
     let mut session = bench.open(ChipSelect::Held);
     session.transmit(GET_RANDOM_16).unwrap();
@@ -131,7 +131,7 @@ fn a_wait_is_as_long_as_asked() {
         assert_eq!(bench.time.now() - before, u64::from(wait));
     }
     assert_eq!(collect(&mut session, Wait::Forever).unwrap(), echo(0, GET_RANDOM_16));
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
@@ -141,11 +141,11 @@ fn polling_slows_down_to_a_few_milliseconds() {
     let before = bench.time.now();
     run(&mut session, GET_RANDOM_16).unwrap();
     let slept = bench.time.now() - before;
-    assert!((3900..=4000).contains(&slept), "{slept} ms for 1000 looks");
+    assert!((3900..=4000).contains(&slept), "{slept} ms for 1000 reads");
 }
 
 #[test]
-fn an_abandoned_exchange_does_not_meet_the_next_command() {
+fn an_abandoned_response_is_never_taken_for_the_next() {
     for statuses in [0, 1, 2, 3, 10] {
         for (burst, through_idle) in [(64, false), (4, true)] {
             let bench = Bench::new(Faults { data_after: 2, burst, through_idle, ..Faults::default() });
@@ -154,16 +154,16 @@ fn an_abandoned_exchange_does_not_meet_the_next_command() {
             for _ in 0..statuses {
                 let _ = session.receive(None, Wait::Millis(0));
             }
-            // As a module's reset does: whatever is under way is given up.
+            // Abandons the command in progress, as the reset of a module does.
             session.preempt(|_| Ok(())).unwrap();
             works(&mut session, 2);
-            bench.polite();
+            bench.assert_no_offences();
         }
     }
 }
 
 #[test]
-fn the_end_aborts_the_command_and_gives_the_locality_back() {
+fn finalize_aborts_the_command_and_relinquishes_the_locality() {
     let bench = Bench::new(Faults { data_after: 5, ..Faults::default() });
     let mut session = bench.open(ChipSelect::Held);
     assert!(bench.sim().has_locality());
@@ -172,11 +172,11 @@ fn the_end_aborts_the_command_and_gives_the_locality_back() {
     assert!(bench.sim().is_at_rest() && !bench.sim().has_locality());
     let mut session = bench.open(ChipSelect::Held);
     works(&mut session, 1);
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
-fn what_a_spi_bus_cannot_do_is_not_implemented() {
+fn cancel_set_locality_and_poll_handles_are_not_implemented() {
     let bench = Bench::new(Faults::default());
     let mut session = bench.open(ChipSelect::Held);
     assert_eq!(session.cancel(), Err(ReturnCode::NOT_IMPLEMENTED.into()));

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM that takes its time, and a caller who asks in any order: but for the moment at which the response is there, each
-//! answer is that of an ideal transport.
+//! A slow TPM, and calls in any order: except for the moment at which the response arrives, each result is that of an ideal
+//! transport.
 
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// A command of its own, how long it and its response are, and how the caller asks: for what room, or for the size.
+/// The sizes of a command and its response, and the calls of receive: the size of the buffer, or none to ask for the size.
 type Exchange = (usize, u16, Vec<(Option<usize>, Wait)>);
 
 fn exchanges() -> impl Strategy<Value = Vec<Exchange>> {
@@ -18,7 +18,7 @@ fn exchanges() -> impl Strategy<Value = Vec<Exchange>> {
 
 fn slow() -> impl Strategy<Value = Faults> {
     let bursts = select(vec![1, 3, 8, 10, 32, 63, 64, 65, 512]);
-    let zeroes = select(vec![0, 2, 3, 4]); // where each status has a burst count of 0 there is no end
+    let zeroes = select(vec![0, 2, 3, 4]); // not 1: with a burst count of 0 in each status nothing would progress
     let numbers = (zeroes, 0..6_u32, 0..30_u32, 0..4_u32, 0..5_u32);
     (bursts, any::<bool>(), numbers).prop_map(|(burst, through_idle, numbers)| {
         let (burst_zero_every, ready_after, data_after, wait_states, claim_after) = numbers;
@@ -29,7 +29,7 @@ fn slow() -> impl Strategy<Value = Faults> {
 
 proptest! {
     #[test]
-    fn any_exchange_is_as_an_ideal_transport_has_it(faults in slow(), exchanges in exchanges()) {
+    fn any_exchange_matches_the_ideal_transport(faults in slow(), exchanges in exchanges()) {
         // Wait states need a bus that holds chip select.
         let chip_select = if faults.wait_states == 0 { ChipSelect::PerTransfer } else { ChipSelect::Held };
         let bench = Bench::new(faults);
@@ -38,7 +38,7 @@ proptest! {
             follow(&mut session, &command(size, answer, mark), &asked);
         }
         drop(session);
-        bench.polite();
+        bench.assert_no_offences();
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What can stand in the way of a context.
+//! Tests of opening, and of processes that share the bus.
 
 use super::*;
 use crate::locality;
@@ -7,7 +7,7 @@ use sim_tis::Death;
 use std::time::Duration;
 use tcti_core::turns::Elsewhere;
 
-/// Tries to open; gives the error and the milliseconds it took.
+/// Tries to open; returns the error and the time in milliseconds.
 fn refused(bench: &Bench, chip_select: ChipSelect) -> (Option<ReturnCode>, u64) {
     let before = bench.time.now();
     (Tis::over(bench.bus(chip_select)).err().map(|error| error.code()), bench.time.now() - before)
@@ -21,11 +21,11 @@ fn opening_costs_seven_transactions() {
     assert_eq!(bench.sim().transactions(), 7);
     drop(session);
     assert_eq!(bench.sim().transactions(), 8);
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
-fn a_dead_bus_is_seen_at_once() {
+fn a_dead_bus_is_noticed_in_time() {
     for chip_select in BOTH {
         for level in [0x00, 0xff] {
             let bench = Bench::new(Faults { death: Some(Death { after: 0, level }), ..Faults::default() });
@@ -51,7 +51,7 @@ fn a_bus_that_dies_while_opening_is_an_error() {
 }
 
 #[test]
-fn every_error_of_the_bus_ends_the_opening() {
+fn every_error_of_the_bus_fails_the_opening() {
     for after in 0..7 {
         let bench = Bench::new(Faults { error_after: Some(after), ..Faults::default() });
         assert_eq!(refused(&bench, ChipSelect::Held), (Some(ReturnCode::IO_ERROR), 0));
@@ -60,16 +60,16 @@ fn every_error_of_the_bus_ends_the_opening() {
 }
 
 #[test]
-fn a_locality_that_is_refused_is_an_error_and_no_longer_asked_for() {
+fn a_refused_locality_is_an_error_and_the_request_is_withdrawn() {
     let bench = Bench::new(Faults { claim_after: u32::MAX, ..Faults::default() });
     let (rc, took) = refused(&bench, ChipSelect::PerTransfer);
     assert_eq!(rc, Some(ReturnCode::IO_ERROR));
     assert_eq!(took, 750);
     assert!(!bench.sim().is_asked());
-    bench.polite();
+    bench.assert_no_offences();
     bench.set(Faults::default());
     works(&mut bench.open(ChipSelect::PerTransfer), 1);
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
@@ -80,17 +80,17 @@ fn a_tpm_that_is_never_ready_is_an_error() {
 }
 
 #[test]
-fn a_response_that_somebody_left_is_dropped() {
+fn a_response_left_by_a_killed_program_is_dropped() {
     let bench = Bench::new(Faults::default());
     let mut session = bench.open(ChipSelect::Held);
     session.transmit(GET_RANDOM_16).unwrap();
-    std::mem::forget(session); // a program that was killed
+    std::mem::forget(session); // as when the program is killed
     let mut session = bench.open(ChipSelect::Held);
     works(&mut session, 1);
-    bench.polite();
+    bench.assert_no_offences();
 }
 
-/// A session, and the process that it shares the bus with.
+/// Opens a session, and returns a stand-in for a process that shares the bus.
 fn shared(bench: &Bench, chip_select: ChipSelect) -> (Session<Tis<OnSim>>, Elsewhere) {
     let mut session = Session::new(Tis::over(bench.bus(chip_select)).unwrap());
     session.set_patience(Duration::ZERO);
@@ -99,7 +99,7 @@ fn shared(bench: &Bench, chip_select: ChipSelect) -> (Session<Tis<OnSim>>, Elsew
 }
 
 #[test]
-fn no_command_is_aborted_that_another_process_has_sent() {
+fn a_command_of_another_process_is_not_aborted() {
     for chip_select in BOTH {
         let bench = Bench::new(Faults::default());
         let (mut session, elsewhere) = shared(&bench, chip_select);
@@ -110,17 +110,17 @@ fn no_command_is_aborted_that_another_process_has_sent() {
             let theirs = command(40, 300, mark);
             other.transmit(&theirs).unwrap();
             assert_eq!(session.transmit(&command(40, 300, 0)), Err(ReturnCode::IO_ERROR.into()));
-            assert_eq!(session.transmit(&command(40, 300, 0)), Err(ReturnCode::IO_ERROR.into()), "still");
+            assert_eq!(session.transmit(&command(40, 300, 0)), Err(ReturnCode::IO_ERROR.into()), "again");
             assert_eq!(collect(&mut other, Wait::Forever).unwrap(), echo(0, &theirs));
             drop(turn);
             works(&mut session, mark);
         }
-        bench.polite();
+        bench.assert_no_offences();
     }
 }
 
 #[test]
-fn a_process_that_died_has_no_turn_and_its_command_is_aborted() {
+fn the_command_of_a_dead_process_is_aborted() {
     for through_idle in [false, true] {
         let bench = Bench::new(Faults { through_idle, ..Faults::default() });
         let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
@@ -133,30 +133,30 @@ fn a_process_that_died_has_no_turn_and_its_command_is_aborted() {
         works(&mut session, 3);
         drop(session);
         assert!(!bench.sim().has_locality());
-        bench.polite();
+        bench.assert_no_offences();
     }
 }
 
 #[test]
-fn a_process_that_used_the_tpm_gives_its_locality_back_and_others_claim_it_again() {
+fn a_process_that_used_the_tpm_relinquishes_the_locality_and_others_claim_it_again() {
     let bench = Bench::new(Faults::default());
     let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
     drop(elsewhere.begin());
-    locality::release(&mut bench.bus(ChipSelect::Held)).unwrap(); // by the other process, at its end
+    locality::release(&mut bench.bus(ChipSelect::Held)).unwrap(); // as the other process does in Finalize
     works(&mut session, 1);
     let turn = elsewhere.begin();
     drop(session);
-    assert!(bench.sim().has_locality(), "the other process is at work");
+    assert!(bench.sim().has_locality(), "the other process has a command in progress");
     drop(turn);
     let (session, elsewhere) = shared(&bench, ChipSelect::Held);
-    drop(elsewhere.begin()); // it is killed
+    drop(elsewhere.begin()); // the other process is killed without Finalize
     drop(session);
     assert!(!bench.sim().has_locality());
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
-fn the_end_of_one_process_costs_the_other_no_command() {
+fn finalize_in_one_process_costs_the_other_no_command() {
     let bench = Bench::new(Faults::default());
     let (mut one, elsewhere) = shared(&bench, ChipSelect::Held);
     let mut other = bench.open(ChipSelect::Held);
@@ -168,11 +168,11 @@ fn the_end_of_one_process_costs_the_other_no_command() {
     works(&mut one, 3);
     drop(one);
     assert!(!bench.sim().has_locality());
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
-fn a_child_that_did_not_use_the_tpm_leaves_it_as_it_is() {
+fn a_child_that_did_not_use_the_tpm_does_not_release_it() {
     let bench = Bench::new(Faults::default());
     let mut parent = bench.open(ChipSelect::Held);
     let mut child = bench.open(ChipSelect::Held);
@@ -181,11 +181,11 @@ fn a_child_that_did_not_use_the_tpm_leaves_it_as_it_is() {
     drop(child);
     assert!(bench.sim().has_locality());
     assert_eq!(collect(&mut parent, Wait::Forever).unwrap(), echo(0, GET_RANDOM_16));
-    bench.polite();
+    bench.assert_no_offences();
 }
 
 #[test]
-fn what_another_process_has_sent_is_not_aborted_at_the_end() {
+fn finalize_does_not_abort_a_command_of_another_process() {
     let bench = Bench::new(Faults::default());
     let (mut session, elsewhere) = shared(&bench, ChipSelect::Held);
     session.transmit(GET_RANDOM_16).unwrap();
@@ -197,5 +197,5 @@ fn what_another_process_has_sent_is_not_aborted_at_the_end() {
     drop(session);
     assert_eq!(collect(&mut other, Wait::Forever).unwrap(), echo(0, &theirs));
     drop(turn);
-    bench.polite();
+    bench.assert_no_offences();
 }

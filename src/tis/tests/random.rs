@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Any faults in any order: each call ends in time, no response meets the wrong command, and when the faults are over
-//! all is well.
+//! Random faults: each call ends in time, no response is returned for the wrong command, and everything works again without
+//! faults.
 
 use super::*;
 use sim_tis::Death;
 use tcti_core::testing::is_emulated;
 
-/// Numbers that look random and are the same in each run (xorshift, Marsaglia 2003).
+/// Pseudo-random numbers, the same in each run (xorshift, Marsaglia 2003).
 struct Random(u64);
 
 impl Random {
@@ -21,12 +21,12 @@ impl Random {
         (self.below(8) == 0).then_some(what)
     }
 
-    /// Faults after which a response that comes is right: a TPM that is slow, and a bus that fails or dies.
+    /// Returns faults with which a response, if there is one, is correct: a slow TPM, and a bus that fails or dies.
     fn faults(&mut self) -> Faults {
         let after = self.below(40);
         let level = [0x00, 0xff][self.below(2) as usize];
-        let at = 1 + self.below(300) as usize; // a response that never begins may be long in coming, and is awaited
-        let impossible = 0x20 | 1 << self.below(32); // what is possible may mean "busy", and is believed
+        let at = 1 + self.below(300) as usize; // not 0: a response that has not begun is awaited forever
+        let impossible = 0x20 | 1 << self.below(32); // not a possible status, which may mean "busy" forever
         Faults {
             burst: [0, 1, 3, 8, 10, 32, 63, 64, 65, 512][self.below(10) as usize],
             burst_zero_every: self.below(5),
@@ -46,7 +46,7 @@ impl Random {
 }
 
 #[test]
-fn no_response_meets_another_command() {
+fn no_response_is_returned_for_another_command() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let (mut right, mut wrong, mut again) = (0, 0, 0);
     let rounds = if is_emulated() { 30 } else { 300 };
@@ -74,7 +74,7 @@ fn no_response_meets_another_command() {
                 };
             }
             let took = bench.time.now() - started;
-            // Locality, ready, burst and stall, and wait states that do not end.
+            // The sum of the time-outs: locality, ready, burst, stall, and wait states.
             assert!(took < 30_000, "{took} ms");
             match result {
                 Ok(response) => {
@@ -89,7 +89,7 @@ fn no_response_meets_another_command() {
         }
         bench.set(Faults::default());
         bench.sim().reset();
-        let _ = run(&mut session, GET_RANDOM_16); // the reset is noticed here, or was before
+        let _ = run(&mut session, GET_RANDOM_16); // notices the reset, unless an earlier command did
         works(&mut session, 99);
     }
     let enough = 3 * rounds;

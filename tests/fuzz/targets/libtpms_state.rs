@@ -124,7 +124,7 @@ fn damaged(damage: &Damage) -> Vec<u8> {
 /// Checks a file with damaged records: it has the state of the real file, or is an error.
 fn check_records(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
-    match StateFile::new(file).lock().expect("no other process has the lock").news() {
+    match StateFile::new(file).lock().expect("no other process has the lock").read_changes() {
         Ok(FileState::State(state)) => {
             let (permanent, volatile) = model(&WORLD.real).expect("a state");
             assert!(state == Blobs { permanent, volatile }, "another state");
@@ -142,7 +142,7 @@ fn check(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
     let mut state = StateFile::new(file);
     let mut locked = state.lock().expect("no other process has the lock");
-    let news = locked.news().map(|news| match news {
+    let news = locked.read_changes().map(|news| match news {
         FileState::State(blobs) => Some((blobs.permanent, blobs.volatile)),
         FileState::None | FileState::Removed => None,
     });
@@ -160,12 +160,15 @@ fn check(file: &Path, bytes: &[u8]) {
             locked.store(&permanent, &volatile).expect("the state is stored");
             assert!(fs::read(file).expect("the file exists").starts_with(&encode(&permanent, &volatile, &[])));
             let mut locked = state.lock().expect("no other process has the lock");
-            assert!(matches!(locked.news(), Ok(FileState::None)), "no other process has changed it");
-            locked.keep().expect("the state is kept");
+            assert!(matches!(locked.read_changes(), Ok(FileState::None)), "no other process has changed it");
+            locked.accept().expect("the state is accepted");
             let known = Blobs { permanent, volatile };
             let mut locked = StateFile::new(file);
             let mut locked = locked.lock().expect("no other process has the lock");
-            assert!(locked.news().is_ok_and(|news| news == FileState::State(known)), "the next process finds it");
+            assert!(
+                locked.read_changes().is_ok_and(|news| news == FileState::State(known)),
+                "the next process finds it"
+            );
         }
         (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),
     }

@@ -144,7 +144,7 @@ impl Bus for Bridged {
         &mut self.1
     }
 
-    fn begin(&mut self) -> Result<bool> {
+    fn begin_command(&mut self) -> Result<bool> {
         self.0.begin()
     }
 
@@ -152,7 +152,7 @@ impl Bus for Bridged {
         self.0.abandon();
     }
 
-    fn end(&mut self) {
+    fn end_command(&mut self) {
         self.0.end();
     }
 }

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! This program, to be started again in a process of its own.
+//! Runs this program again in a separate process.
 
 use anyhow::{Context, Result};
 use std::env;
 use std::ffi::OsString;
 
-/// Names the program that starts this one on another libc; `cargo xtask bench` sets it.
+/// Environment variable: the program that runs this one on another libc. Set by `cargo xtask bench`.
 const RUN: &str = "TSS2_RUN";
 
-/// The words that start this program in the same way as this process was started. The kernel does not know them: where the
-/// dynamic linker was named, that is our executable.
+/// Returns the command that runs this program in the same way as this process was started. /proc/self/exe cannot be used for
+/// that, because it is the dynamic linker if that was called explicitly.
 pub(crate) fn words() -> Result<Vec<OsString>> {
     Ok(env::var_os(RUN).into_iter().chain([program()?]).collect())
 }
 
-/// This program on the libc of this machine.
+/// Returns the path of this program, to run it on the libc of this system.
 pub(crate) fn program() -> Result<OsString> {
     match env::var_os(RUN) {
-        Some(_) => env::args_os().next().context("a program without a name"),
+        Some(_) => env::args_os().next().context("no program name in the arguments"),
         None => Ok(env::current_exe()?.into()),
     }
 }

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The time of one TPM command: ours, the C modules, and the floor of the protocol, against one server.
+//! Measures the time of one TPM command through our module, the C modules, and a minimal client of the protocol.
 
 use crate::cell::{self, or_dash};
+use crate::connection::{self, Connector, Library};
 use crate::measure::{alternate, timed};
 use crate::servers::Case;
-use crate::subject::{self, Library, Subject};
 use crate::syscalls;
 use anyhow::{Context, Result};
 
-/// What a subject sends before the next has its turn.
+/// The commands that one library sends in its turn.
 #[derive(Clone, Copy)]
 struct Turn {
     commands: usize,
-    /// Before them, and not counted.
+    /// Commands before that, which are not measured.
     warm_up: usize,
 }
 
 const TURN: Turn = Turn { commands: 20, warm_up: 5 };
-/// For a module that takes as long as a delayed acknowledgement, and how many of these.
+/// The commands and the number of turns for a module that waits for delayed acknowledgements.
 const SLOW: Turn = Turn { commands: 2, warm_up: 1 };
 const SLOW_TURNS: usize = 30;
 
-/// Prints the table.
+/// Measures all cases and prints the table. `commands` is the number of commands of each kind.
 pub(crate) fn print(cases: &[Case], commands: usize) -> Result<()> {
     let text = str::to_owned;
     for (index, case) in cases.iter().enumerate() {
@@ -47,19 +47,21 @@ fn print_case(case: &Case, commands: usize) -> Result<()> {
     let turns = commands.div_ceil(TURN.commands);
     let turns = if case.slow_c() { turns.min(SLOW_TURNS) } else { turns };
     for command in case.commands() {
-        let libraries = theirs.iter().map(|library| library.as_ref().map(Library::subject));
-        let columns: Vec<Option<Subject>> =
-            [Some(ours.subject())].into_iter().chain(libraries).chain([case.floor()]).collect();
+        let libraries = theirs.iter().map(|library| library.as_ref().map(Library::connector));
+        let columns: Vec<Option<Connector>> =
+            [Some(ours.connector())].into_iter().chain(libraries).chain([case.floor()]).collect();
         let is_slow = |column: usize| case.slow_c() && (1..=theirs.len()).contains(&column);
         let times = alternate(turns, columns.len(), |column| {
-            let Some(subject) = columns.get(column).and_then(Option::as_ref) else { return Ok(Vec::new()) };
+            let Some(connector) = columns.get(column).and_then(Option::as_ref) else { return Ok(Vec::new()) };
             let Turn { commands, warm_up } = if is_slow(column) { SLOW } else { TURN };
-            let mut carrier = subject()?;
-            (0..warm_up).try_for_each(|_| subject::carry(&mut carrier, command))?;
-            (0..commands).map(|_| Ok(timed(|| subject::carry(&mut carrier, command))?.0)).collect::<Result<Vec<_>>>()
+            let mut connection = connector()?;
+            (0..warm_up).try_for_each(|_| connection::send(&mut connection, command))?;
+            (0..commands)
+                .map(|_| Ok(timed(|| connection::send(&mut connection, command))?.0))
+                .collect::<Result<Vec<_>>>()
         })?;
-        // A column without a subject has no times.
-        let present = columns.iter().zip(&times).map(|(subject, times)| subject.as_ref().map(|_| times));
+        // A missing library has no times.
+        let present = columns.iter().zip(&times).map(|(connector, times)| connector.as_ref().map(|_| times));
         let of_ours = times.first().context("no times")?;
         let names = [case.name.clone(), command.to_string(), of_ours.to_string()].into_iter();
         let cells = names.chain(cell::compared(of_ours, present.skip(1))).chain(calls_of_all.iter().cloned());

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Many contexts at once: threads of one process, each with a context and an swtpm of its own.
+//! Measures concurrent contexts: threads of one process, each with its own context and swtpm.
 
 use crate::cell::{self, ratio};
+use crate::connection::{self, Command, Library};
 use crate::measure::{Times, alternate, timed};
-use crate::servers::{self, Parts};
-use crate::subject::{self, Command, Library};
+use crate::servers::{self, Selection};
 use anyhow::{Context, Result, anyhow};
 use std::path::PathBuf;
 use std::sync::Barrier;
@@ -14,11 +14,11 @@ use tss2_kit::server::{Socket, Swtpm};
 
 const CONTEXTS: [usize; 3] = [1, 16, 64];
 
-/// Prints the table; `commands` is what each round sends, all contexts together.
-pub(crate) fn print(parts: &Parts, rounds: usize, commands: usize) -> Result<()> {
+/// Measures and prints the table. `commands` is the total number of commands of all contexts in a round.
+pub(crate) fn print(selection: &Selection, rounds: usize, commands: usize) -> Result<()> {
     let most = CONTEXTS.into_iter().max().unwrap_or_default();
     let started = (0..most).map(|_| Swtpm::start(Socket::Unix)).collect::<Vec<_>>();
-    let versions = || cell::versions(parts.theirs.iter().map(|theirs| theirs.version.as_str()));
+    let versions = || cell::versions(selection.theirs.iter().map(|theirs| theirs.version.as_str()));
     let cells = ["contexts", "ours, commands per second"].map(str::to_owned).into_iter().chain(versions());
     let cells = cells.chain(["ours, a command".to_owned()]).chain(versions());
     println!("{}", cell::head(&cells.collect::<Vec<_>>()));
@@ -29,11 +29,11 @@ pub(crate) fn print(parts: &Parts, rounds: usize, commands: usize) -> Result<()>
             let library = |tpm: &Swtpm| Library { file: file.clone(), conf: tpm.conf() };
             started.iter().take(contexts).map(library).collect()
         };
-        let dirs = [&parts.ours].into_iter().chain(parts.theirs.iter().map(|theirs| &theirs.dir));
+        let dirs = [&selection.ours].into_iter().chain(selection.theirs.iter().map(|theirs| &theirs.dir));
         let libraries: Vec<Vec<Library>> = dirs.map(libraries).collect();
         let mut whole: Vec<Times> = libraries.iter().map(|_| Times::default()).collect();
         let single = alternate(rounds, libraries.len(), |number| {
-            let round = together(libraries.get(number).context("no such library")?, each)?;
+            let round = run_round(libraries.get(number).context("no such library")?, each)?;
             whole.get_mut(number).context("no such library")?.add([round.whole]);
             Ok::<_, anyhow::Error>(round.commands)
         })?;
@@ -48,27 +48,27 @@ pub(crate) fn print(parts: &Parts, rounds: usize, commands: usize) -> Result<()>
     Ok(())
 }
 
-/// What a round took.
+/// The times of a round.
 struct Round {
-    /// Until each context had carried all of its commands.
+    /// Until all contexts have sent all of their commands.
     whole: Duration,
-    /// Each command.
+    /// Of each command.
     commands: Vec<Duration>,
 }
 
-/// A round in which each context carries so many commands.
-fn together(libraries: &[Library], commands: usize) -> Result<Round> {
+/// Runs a round in which each context sends this number of commands.
+fn run_round(libraries: &[Library], commands: usize) -> Result<Round> {
     let start = Barrier::new(libraries.len() + 1);
     thread::scope(|scope| {
         let work = |library: &Library| -> Result<Vec<Duration>> {
-            // The barrier comes first in any case: the others wait at it.
-            let carrier = library.subject()().and_then(|mut carrier| {
-                subject::carry(&mut carrier, Command::GetRandom)?;
-                Ok(carrier)
+            // Reach the barrier even after an error, because the other threads wait for it.
+            let connection = library.connector()().and_then(|mut connection| {
+                connection::send(&mut connection, Command::GetRandom)?;
+                Ok(connection)
             });
             start.wait();
-            let mut carrier = carrier?;
-            (0..commands).map(|_| Ok(timed(|| subject::carry(&mut carrier, Command::GetRandom))?.0)).collect()
+            let mut connection = connection?;
+            (0..commands).map(|_| Ok(timed(|| connection::send(&mut connection, Command::GetRandom))?.0)).collect()
         };
         let threads: Vec<_> = libraries.iter().map(|library| scope.spawn(move || work(library))).collect();
         start.wait();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The least that each protocol needs: one gathered write, as few reads as the answer takes, nothing checked but its
-//! size. No module can be faster in the same pattern of connections.
+//! Minimal clients of each protocol, the floor of the measurements: one gathered write, as few reads as the response needs, and
+//! no checks except of its size. No module can be faster if it connects in the same pattern.
 
-use crate::subject::Subject;
+use crate::connection::Connector;
 use anyhow::{Context, Result, ensure};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::File;
@@ -13,15 +13,15 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use tss2_kit::server::At;
 
-/// Reads until `whole` says how many bytes there are, and they are.
-fn collect(peer: &mut impl Read, buffer: &mut [u8], whole: impl Fn(&[u8]) -> Option<usize>) -> Result<usize> {
+/// Reads a whole response and returns its size. `size` determines the size once enough bytes have arrived.
+fn collect(peer: &mut impl Read, buffer: &mut [u8], size: impl Fn(&[u8]) -> Option<usize>) -> Result<usize> {
     let mut len = 0;
     loop {
         let count = peer.read(buffer.get_mut(len..).unwrap_or_default())?;
         ensure!(count > 0, "the peer has closed the connection");
         len += count;
-        let got = buffer.get(..len).unwrap_or_default();
-        if whole(got).is_some_and(|whole| whole <= len) {
+        let received = buffer.get(..len).unwrap_or_default();
+        if size(received).is_some_and(|size| size <= len) {
             return Ok(len);
         }
     }
@@ -32,15 +32,17 @@ fn be32(bytes: &[u8], at: usize) -> Option<usize> {
     usize::try_from(number).ok()
 }
 
+/// Returns the size of a TPM response from its header.
 fn raw(bytes: &[u8]) -> Option<usize> {
     be32(bytes, 2)
 }
 
+/// Returns the size of a response in the simulators' envelope.
 fn enveloped(bytes: &[u8]) -> Option<usize> {
     be32(bytes, 0).map(|size| size + 8)
 }
 
-/// A connection to where a server's first channel is.
+/// Connects to a server's command channel.
 fn connect(at: &At) -> io::Result<Socket> {
     let (domain, address) = match at {
         At::Port(port) => (Domain::IPV4, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into()),
@@ -55,8 +57,8 @@ fn is_tcp(at: &At) -> bool {
     matches!(at, At::Port(_))
 }
 
-/// A connection per command, over TCP closed without TIME_WAIT.
-pub(crate) fn each(at: At) -> Subject {
+/// Opens a connection per command. Over TCP, closes it without TIME_WAIT.
+pub(crate) fn connection_per_command(at: At) -> Connector {
     Box::new(move || {
         let (mut buffer, at) = (vec![0; 4096], at.clone());
         Ok(Box::new(move |command| {
@@ -71,8 +73,8 @@ pub(crate) fn each(at: At) -> Subject {
     })
 }
 
-/// One connection, kept.
-pub(crate) fn kept(at: At) -> Subject {
+/// Keeps one connection open.
+pub(crate) fn kept_connection(at: At) -> Connector {
     Box::new(move || {
         let mut peer = connect(&at)?;
         let mut buffer = vec![0; 4096];
@@ -83,8 +85,8 @@ pub(crate) fn kept(at: At) -> Subject {
     })
 }
 
-/// The simulators' envelope on a kept connection. The session ends with its connection.
-pub(crate) fn mssim(at: At) -> Subject {
+/// Keeps one connection open and uses the simulators' envelope. Closing the connection ends the session.
+pub(crate) fn mssim(at: At) -> Connector {
     Box::new(move || {
         let (mut peer, tcp) = (connect(&at)?, is_tcp(&at));
         if tcp {
@@ -101,8 +103,8 @@ pub(crate) fn mssim(at: At) -> Subject {
     })
 }
 
-/// A child with two pipes.
-pub(crate) fn pipes(command: String) -> Subject {
+/// Communicates with a child process over two pipes.
+pub(crate) fn pipes(command: String) -> Connector {
     Box::new(move || {
         let mut child =
             Command::new("/bin/sh").args(["-c", &command]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -116,8 +118,8 @@ pub(crate) fn pipes(command: String) -> Subject {
     })
 }
 
-/// A device: one write, one read.
-pub(crate) fn device(path: PathBuf) -> Subject {
+/// Uses a device with one write and one read per command.
+pub(crate) fn device(path: PathBuf) -> Connector {
     Box::new(move || {
         let mut device = File::options().read(true).write(true).open(&path)?;
         let mut buffer = vec![0; 4096];
@@ -134,15 +136,15 @@ fn send_enveloped(peer: &mut impl Write, command: &[u8]) -> io::Result<()> {
     peer.write_vectored(&parts).map(drop)
 }
 
-/// The same, with each message appended to a file.
-pub(crate) fn recorded(subject: Subject) -> Subject {
+/// Wraps a connector and appends each message to a file.
+pub(crate) fn recorded(connector: Connector) -> Connector {
     Box::new(move || {
-        let mut carrier = subject()?;
+        let mut connection = connector()?;
         let mut file = tempfile::tempfile()?;
         let response = [0; 4096];
         Ok(Box::new(move |command| {
             file.write_all(command)?;
-            let size = carrier(command)?;
+            let size = connection(command)?;
             file.write_all(response.get(..size).unwrap_or_default())?;
             Ok(size)
         }))

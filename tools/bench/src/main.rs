@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `side-by-side`: our modules, one or more versions of the C modules and the floor of each protocol, in turn. Each mode
-//! prints a table in Markdown; `cargo xtask bench` puts them together. Run it pinned to one core, as that does: unpinned
-//! runs jump between two speeds.
+//! `side-by-side`: benchmarks our modules, one or more versions of the C modules, and a minimal client of each protocol. They take
+//! turns. Each mode prints a table in Markdown; `cargo xtask bench` collects the tables. Pin this program to one core, as
+//! `cargo xtask bench` does, because the speed on two cores varies between runs.
 
 mod again;
 mod cell;
 mod commands;
+mod connection;
 mod contexts;
 mod cycles;
 mod floor;
@@ -16,16 +17,16 @@ mod sizes;
 mod start;
 mod state_file;
 mod stick;
-mod subject;
+
 mod syscalls;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use servers::Parts;
+use connection::Library;
+use servers::Selection;
 use std::path::PathBuf;
-use subject::Library;
 
-/// Times TCTI modules side by side.
+/// Benchmarks TCTI modules side by side.
 #[derive(Parser)]
 struct Options {
     #[command(subcommand)]
@@ -34,104 +35,104 @@ struct Options {
 
 #[derive(Subcommand)]
 enum Mode {
-    /// One TPM command over each connection.
+    /// Measures one TPM command over each connection.
     Commands {
         #[command(flatten)]
-        parts: Parts,
-        /// Commands of each kind.
+        selection: Selection,
+        /// Number of commands of each kind.
         #[arg(long)]
         count: usize,
     },
-    /// A program that starts and asks one thing.
+    /// Measures the start of a program that sends one command.
     Start {
         #[command(flatten)]
-        parts: Parts,
-        /// Pairs of processes.
+        selection: Selection,
+        /// Number of pairs of processes.
         #[arg(long)]
         count: usize,
     },
-    /// The size of the libraries.
+    /// Lists the sizes of the libraries.
     Sizes {
         #[command(flatten)]
-        parts: Parts,
+        selection: Selection,
     },
-    /// Many contexts at once. Not to be pinned.
+    /// Measures concurrent contexts. Run this mode on all cores.
     Contexts {
         #[command(flatten)]
-        parts: Parts,
-        /// Commands per round.
+        selection: Selection,
+        /// Total number of commands per round.
         #[arg(long)]
         count: usize,
     },
-    /// Contexts that are made and finalized.
+    /// Measures Init and Finalize.
     Cycles {
         #[command(flatten)]
-        parts: Parts,
-        /// Contexts of each connection.
+        selection: Selection,
+        /// Number of contexts of each connection.
         #[arg(long)]
         count: usize,
     },
-    /// As `commands` and `cycles`, on the devices of this kernel.
-    Devices(Both),
-    /// As `commands` and `cycles`, on a simulated stick on the USB of this kernel.
-    Stick(Both),
-    /// Handshakes with a server whose key is in a TPM; in a virtual machine that has nginx.
+    /// Like `commands` and `cycles`, on this kernel's TPM devices.
+    Devices(GuestOptions),
+    /// Like `commands` and `cycles`, on a simulated LetsTrust-TPM2Go behind this kernel's USB stack.
+    Stick(GuestOptions),
+    /// Measures TLS handshakes with a server whose key is in a TPM. Needs a virtual machine with nginx.
     Handshakes {
         #[command(flatten)]
-        parts: Parts,
-        /// Turns of each server.
+        selection: Selection,
+        /// Number of turns of each server.
         #[arg(long)]
         turns: usize,
-        /// Handshakes in a turn.
+        /// Number of handshakes per turn.
         #[arg(long)]
         count: usize,
     },
-    /// Sends so many GetRandom through one TCTI: what `strace -c` counts.
+    /// Sends TPM2_GetRandom repeatedly through one module; run by the program itself under `strace -c`.
     Send { file: PathBuf, conf: String, commands: usize },
-    /// Makes and finalizes contexts as each line of standard input says.
-    /// `carrier` is the module that it opens.
-    Cycle { file: PathBuf, conf: String, carrier: Option<PathBuf> },
-    /// Answers TPM commands on standard input with a fixed response: the command behind the TCTI cmd.
+    /// Opens and finalizes contexts as requested on standard input; run by the program itself. `child` is the module that the
+    /// measured module loads.
+    Cycle { file: PathBuf, conf: String, child: Option<PathBuf> },
+    /// Answers TPM commands on standard input with a fixed response; run as the command of the TCTI module cmd.
     Respond,
 }
 
-/// What is measured in a virtual machine.
+/// Options of measurements in a virtual machine.
 #[derive(Args)]
-struct Both {
+struct GuestOptions {
     #[command(flatten)]
-    parts: Parts,
-    /// Commands of each kind.
+    selection: Selection,
+    /// Number of commands of each kind.
     #[arg(long)]
     commands: usize,
-    /// Contexts of each connection.
+    /// Number of contexts of each connection.
     #[arg(long)]
     contexts: usize,
 }
 
-/// Rounds with many contexts.
+/// Number of rounds with concurrent contexts.
 const ROUNDS: usize = 10;
 
 fn main() -> Result<()> {
     match Options::parse().mode {
-        Mode::Commands { parts, count } => commands::print(&servers::cases(&parts)?, count),
-        Mode::Start { parts, count } => start::print(&parts, count),
-        Mode::Sizes { parts } => sizes::print(&parts),
-        Mode::Contexts { parts, count } => contexts::print(&parts, ROUNDS, count),
-        Mode::Cycles { parts, count } => {
-            let mut cases = servers::cases(&parts)?;
-            cases.extend(Some(servers::null(&parts)).filter(|case| case.name.contains(&parts.only)));
+        Mode::Commands { selection, count } => commands::print(&servers::cases(&selection)?, count),
+        Mode::Start { selection, count } => start::print(&selection, count),
+        Mode::Sizes { selection } => sizes::print(&selection),
+        Mode::Contexts { selection, count } => contexts::print(&selection, ROUNDS, count),
+        Mode::Cycles { selection, count } => {
+            let mut cases = servers::cases(&selection)?;
+            cases.extend(Some(servers::null(&selection)).filter(|case| case.name.contains(&selection.only)));
             cycles::print(&cases, count)
         }
-        Mode::Devices(Both { parts, commands, contexts }) => {
-            let cases = servers::devices(&parts);
+        Mode::Devices(GuestOptions { selection, commands, contexts }) => {
+            let cases = servers::devices(&selection);
             commands::print(&cases, commands)?;
             println!();
             cycles::print(&cases, contexts)
         }
-        Mode::Stick(Both { parts, commands, contexts }) => stick::print(&parts, commands, contexts),
-        Mode::Handshakes { parts, turns, count } => handshakes::print(&parts, turns, count),
-        Mode::Send { file, conf, commands } => Library { file, conf }.send(commands),
-        Mode::Cycle { file, conf, carrier } => cycles::process::serve(&Library { file, conf }, carrier),
+        Mode::Stick(GuestOptions { selection, commands, contexts }) => stick::print(&selection, commands, contexts),
+        Mode::Handshakes { selection, turns, count } => handshakes::print(&selection, turns, count),
+        Mode::Send { file, conf, commands } => Library { file, conf }.send_commands(commands),
+        Mode::Cycle { file, conf, child } => cycles::process::serve(&Library { file, conf }, child),
         Mode::Respond => servers::respond(),
     }
 }

@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Times of several subjects that had their turns one after the other, so that they share the machine's good and bad
-//! moments. A ratio is formed turn by turn: [`Times::ratio`].
+//! Measures several contenders that take turns, so that changes in the speed of the machine affect all of them. Ratios are computed
+//! turn by turn: [`Times::ratio`].
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
-/// Times of one subject, in microseconds, turn by turn.
+/// Times of one contender in microseconds, grouped by turn.
 #[derive(Default)]
 pub(crate) struct Times(Vec<Vec<f64>>);
 
 impl Times {
+    /// Adds the times of a turn.
     pub(crate) fn add(&mut self, turn: impl IntoIterator<Item = Duration>) {
         self.0.push(turn.into_iter().map(|time| time.as_secs_f64() * 1e6).collect());
     }
 
+    /// Returns the median of all times in microseconds.
     pub(crate) fn median(&self) -> f64 {
         quantile(self.0.concat(), 0.5)
     }
 
-    /// The median of the turns' ratios of medians.
+    /// Computes the ratio of the medians for each turn, and returns the median of these ratios.
     pub(crate) fn ratio(&self, other: &Times) -> f64 {
         let of_turn =
             |(ours, theirs): (&Vec<f64>, &Vec<f64>)| quantile(ours.clone(), 0.5) / quantile(theirs.clone(), 0.5);
@@ -38,27 +40,27 @@ fn quantile(mut numbers: Vec<f64>, part: f64) -> f64 {
     numbers.get(index as usize).copied().unwrap_or(f64::NAN)
 }
 
-/// How long something takes.
-pub(crate) fn timed<T, E>(what: impl FnOnce() -> Result<T, E>) -> Result<(Duration, T), E> {
+/// Measures how long a closure takes.
+pub(crate) fn timed<T, E>(run: impl FnOnce() -> Result<T, E>) -> Result<(Duration, T), E> {
     let start = Instant::now();
-    let done = what()?;
-    Ok((start.elapsed(), done))
+    let value = run()?;
+    Ok((start.elapsed(), value))
 }
 
-/// Gives each subject its turn, so many times; who is first changes, because it matters. `turn` gets the number of the
-/// subject.
+/// Lets contenders take turns and returns the times of each. `turn` measures one turn of the contender with the given index. The
+/// order alternates between forward and backward, because the position in a round affects the results.
 pub(crate) fn alternate<E>(
     turns: usize,
-    subjects: usize,
+    contenders: usize,
     mut turn: impl FnMut(usize) -> Result<Vec<Duration>, E>,
 ) -> Result<Vec<Times>, E> {
-    let mut times: Vec<Times> = (0..subjects).map(|_| Times::default()).collect();
+    let mut times: Vec<Times> = (0..contenders).map(|_| Times::default()).collect();
     for round in 0..turns {
-        let forward: Vec<usize> = (0..subjects).collect();
+        let forward: Vec<usize> = (0..contenders).collect();
         let order = if round % 2 == 0 { forward } else { forward.into_iter().rev().collect() };
-        for subject in order {
-            let taken = turn(subject)?;
-            if let Some(times) = times.get_mut(subject) {
+        for contender in order {
+            let taken = turn(contender)?;
+            if let Some(times) = times.get_mut(contender) {
                 times.add(taken);
             }
         }
@@ -77,18 +79,18 @@ mod tests {
     }
 
     #[test]
-    fn a_ratio_is_that_of_neighbours() {
-        // The machine became ten times as slow; what ours is to theirs stayed.
+    fn ratios_are_computed_turn_by_turn() {
+        // The machine became ten times slower, but the ratio did not change.
         let (ours, theirs) = (times(&[&[1, 1, 9], &[10, 10], &[10]]), times(&[&[2], &[20, 20], &[20]]));
         assert!((ours.ratio(&theirs) - 0.5).abs() < 1e-9);
         assert!((times(&[&[1, 2, 3]]).median() - 2000.0).abs() < 1e-9);
     }
 
     #[test]
-    fn who_is_first_changes() {
+    fn the_order_alternates() {
         let mut order = Vec::new();
-        alternate(2, 3, |subject| {
-            order.push(subject);
+        alternate(2, 3, |contender| {
+            order.push(contender);
             Ok::<_, ()>(Vec::new())
         })
         .unwrap();

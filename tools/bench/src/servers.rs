@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The servers that are measured against, and the cases: which module talks to which, and what its floor is.
+//! The measured connections: each [`Case`] has a module, a server to connect to, and the minimal client of its protocol.
 
 use crate::again;
+use crate::connection::{Command, Connector, Library};
 use crate::floor;
 use crate::state_file;
-use crate::subject::{Command, Library, Subject};
 use anyhow::{Context, Result};
 use clap::Args;
 use std::io::{Read, Write};
@@ -14,16 +14,16 @@ use tempfile::TempDir;
 use tss2_kit::mssim::Mssim;
 use tss2_kit::server::{At, Socket, Swtpm, Tpm};
 
-/// Where things are.
+/// Which libraries and connections to measure.
 #[derive(Args, Clone)]
-pub(crate) struct Parts {
+pub(crate) struct Selection {
     /// Directory of our libraries.
     #[arg(long)]
     pub(crate) ours: PathBuf,
-    /// A version of the C libraries and their directory, such as `4.2.0=/usr/lib`; the columns have the order of these.
+    /// A version of the C libraries and their directory, such as `4.2.0=/usr/lib`. Repeatable; determines the order of columns.
     #[arg(long, required = true)]
     pub(crate) theirs: Vec<Theirs>,
-    /// Connections whose name has this in it, and no others.
+    /// Only measure connections whose name contains this text.
     #[arg(long, default_value = "")]
     pub(crate) only: String,
 }
@@ -44,165 +44,176 @@ impl FromStr for Theirs {
     }
 }
 
-impl Parts {
-    /// Where every C module and every one of ours may rely on the same module below it.
-    fn carriers(&self) -> Result<&Path> {
+impl Selection {
+    /// Returns the directory of the first C modules. pcap loads its child module from there, for ours and for all C versions.
+    fn c_modules(&self) -> Result<&Path> {
         Ok(&self.theirs.first().context("no C libraries")?.dir)
     }
 }
 
-/// Where a connection leads, and how the least that its protocol needs gets there.
-enum Place {
-    SwtpmEach(At),
-    SwtpmKept(At),
+/// How the minimal client communicates, and with which server.
+enum Protocol {
+    ConnectionPerCommand(At),
+    KeptConnection(At),
     Mssim(At),
     Recorded(At),
-    Command,
+    Pipes,
     Device(PathBuf),
-    /// The name of a state file, of which each library has one.
+    /// libtpms with a state file. Each library has its own file in this directory.
     StateFile(TempDir),
-    /// Nothing that a floor could do without.
-    Inside,
+    /// There is no minimal client.
+    None,
 }
 
-/// One connection.
+/// One connection to measure.
 pub(crate) struct Case {
     pub(crate) name: String,
     module: &'static str,
     conf: String,
-    place: Place,
-    parts: Parts,
+    protocol: Protocol,
+    selection: Selection,
     _server: Option<Box<dyn Tpm>>,
 }
 
 impl Case {
-    fn new(parts: &Parts, name: &str, module: &'static str, conf: String, place: Place) -> Case {
-        Case { name: name.to_owned(), module, conf, place, parts: parts.clone(), _server: None }
+    fn new(selection: &Selection, name: &str, module: &'static str, conf: String, protocol: Protocol) -> Case {
+        Case { name: name.to_owned(), module, conf, protocol, selection: selection.clone(), _server: None }
     }
 
+    /// Keeps the server running as long as the case exists.
     fn with(self, server: impl Tpm + 'static) -> Case {
         Case { _server: Some(Box::new(server)), ..self }
     }
 
+    /// Returns our module.
     pub(crate) fn ours(&self) -> Library {
-        Library { file: module(&self.parts.ours, self.module), conf: self.conf.clone() }
+        Library { file: module(&self.selection.ours, self.module), conf: self.conf.clone() }
     }
 
-    /// One for each version; absent where it has no such C module. None of them keeps a connection.
+    /// Returns the C module of each version, if it exists. C modules do not support `keep=true`.
     pub(crate) fn theirs(&self) -> Vec<Option<Library>> {
         let library = |theirs: &Theirs| {
             let file = Some(module(&theirs.dir, self.module)).filter(|file| file.exists())?;
-            let conf = match self.place {
-                Place::StateFile(_) => format!("{}-{}", self.conf, theirs.version),
+            let conf = match self.protocol {
+                Protocol::StateFile(_) => format!("{}-{}", self.conf, theirs.version),
                 _ => self.conf.replace(",keep=true", ""),
             };
             Some(Library { file, conf })
         };
-        self.parts.theirs.iter().map(library).collect()
+        self.selection.theirs.iter().map(library).collect()
     }
 
+    /// Returns the versions of the C modules.
     pub(crate) fn versions(&self) -> impl Iterator<Item = &str> {
-        self.parts.theirs.iter().map(|theirs| theirs.version.as_str())
+        self.selection.theirs.iter().map(|theirs| theirs.version.as_str())
     }
 
-    /// The module below this one, which is the same for all.
-    pub(crate) fn carrier(&self) -> Result<Option<PathBuf>> {
-        match self.place {
-            Place::Recorded(_) => Ok(Some(module(self.parts.carriers()?, "swtpm"))),
+    /// Returns the child module that this module loads, which is the same for all libraries.
+    pub(crate) fn child(&self) -> Result<Option<PathBuf>> {
+        match self.protocol {
+            Protocol::Recorded(_) => Ok(Some(module(self.selection.c_modules()?, "swtpm"))),
             _ => Ok(None),
         }
     }
 
-    /// Whether the C module waits for delayed acknowledgements: 88 ms for a command.
+    /// Returns whether the C module waits for delayed acknowledgements, which takes 88 ms per command.
     pub(crate) fn slow_c(&self) -> bool {
-        matches!(self.place, Place::Mssim(At::Port(_)))
+        matches!(self.protocol, Protocol::Mssim(At::Port(_)))
     }
 
-    /// Whether there is a TPM.
-    pub(crate) fn carries_commands(&self) -> bool {
+    /// Returns whether the module has a TPM.
+    pub(crate) fn has_tpm(&self) -> bool {
         self.module != "null"
     }
 
-    /// What is sent. To a state file, one that leaves what is permanent as it is, and one that does not.
+    /// Returns the commands to send. With a state file, one of them changes the permanent state and the other does not.
     pub(crate) fn commands(&self) -> [Command; 2] {
-        match self.place {
-            Place::StateFile(_) => [Command::GetRandom, Command::Increment],
+        match self.protocol {
+            Protocol::StateFile(_) => [Command::GetRandom, Command::Increment],
             _ => [Command::GetRandom, Command::GetCapability],
         }
     }
 
-    pub(crate) fn floor(&self) -> Option<Subject> {
-        Some(match &self.place {
-            Place::SwtpmEach(at) => floor::each(at.clone()),
-            Place::SwtpmKept(at) => floor::kept(at.clone()),
-            Place::Mssim(at) => floor::mssim(at.clone()),
-            Place::Recorded(at) => floor::recorded(floor::each(at.clone())),
-            Place::Command => floor::pipes(self.conf.clone()),
-            Place::Device(path) => floor::device(path.clone()),
-            Place::StateFile(dir) => state_file::floor(dir.path().join("floor")),
-            Place::Inside => return None,
+    /// Returns the minimal client, if there is one.
+    pub(crate) fn floor(&self) -> Option<Connector> {
+        Some(match &self.protocol {
+            Protocol::ConnectionPerCommand(at) => floor::connection_per_command(at.clone()),
+            Protocol::KeptConnection(at) => floor::kept_connection(at.clone()),
+            Protocol::Mssim(at) => floor::mssim(at.clone()),
+            Protocol::Recorded(at) => floor::recorded(floor::connection_per_command(at.clone())),
+            Protocol::Pipes => floor::pipes(self.conf.clone()),
+            Protocol::Device(path) => floor::device(path.clone()),
+            Protocol::StateFile(dir) => state_file::floor(dir.path().join("floor")),
+            Protocol::None => return None,
         })
     }
 }
 
+/// Returns the path of a module's library.
 pub(crate) fn module(dir: &Path, name: &str) -> PathBuf {
     dir.join(format!("libtss2-tcti-{name}.so.0"))
 }
 
-/// Every connection that can be on any machine, its server running.
-pub(crate) fn cases(parts: &Parts) -> Result<Vec<Case>> {
-    let case = |name, module, conf, place| Case::new(parts, name, module, conf, place);
+/// Starts the servers and returns the connections that need no special kernel.
+pub(crate) fn cases(selection: &Selection) -> Result<Vec<Case>> {
+    let case = |name, module, conf, protocol| Case::new(selection, name, module, conf, protocol);
     let mut cases = Vec::new();
 
     let server = Swtpm::start(Socket::Tcp);
-    cases.push(case("swtpm TCP", "swtpm", server.conf(), Place::SwtpmEach(server.at().clone())).with(server));
+    cases.push(
+        case("swtpm TCP", "swtpm", server.conf(), Protocol::ConnectionPerCommand(server.at().clone())).with(server),
+    );
     let server = Swtpm::start(Socket::Unix);
-    cases.push(case("swtpm Unix socket", "swtpm", server.conf(), Place::SwtpmEach(server.at().clone())).with(server));
+    cases.push(
+        case("swtpm Unix socket", "swtpm", server.conf(), Protocol::ConnectionPerCommand(server.at().clone()))
+            .with(server),
+    );
     let server = Swtpm::start(Socket::Tcp);
     let conf = format!("{},keep=true", server.conf());
-    cases.push(case("swtpm TCP kept", "swtpm", conf, Place::SwtpmKept(server.at().clone())).with(server));
+    cases.push(case("swtpm TCP kept", "swtpm", conf, Protocol::KeptConnection(server.at().clone())).with(server));
 
     for (name, socket) in [("mssim TCP", Socket::Tcp), ("mssim Unix socket", Socket::Unix)] {
         let server = Mssim::start(socket, 0);
-        cases.push(case(name, "mssim", server.conf(), Place::Mssim(server.at().clone())).with(server));
+        cases.push(case(name, "mssim", server.conf(), Protocol::Mssim(server.at().clone())).with(server));
     }
 
-    // Around the same C module for all, so that recording is what differs.
+    // Use the same C module as the child for all libraries, so that only recording differs.
     let server = Swtpm::start(Socket::Unix);
-    let carrier = module(parts.carriers()?, "swtpm");
-    let conf = format!("{}:{}", carrier.display(), server.conf());
-    cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Place::Recorded(server.at().clone())).with(server));
+    let child = module(selection.c_modules()?, "swtpm");
+    let conf = format!("{}:{}", child.display(), server.conf());
+    cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Protocol::Recorded(server.at().clone())).with(server));
 
     let responder = format!("exec {} respond", again::program()?.to_string_lossy());
-    cases.push(case("cmd", "cmd", responder, Place::Command));
-    cases.push(case("libtpms, in memory", "libtpms", String::new(), Place::Inside));
-    // In the directory of the program, which is on a disk; temporary files may be in memory.
+    cases.push(case("cmd", "cmd", responder, Protocol::Pipes));
+    cases.push(case("libtpms, in memory", "libtpms", String::new(), Protocol::None));
+    // Put the state file in the program's directory, which is on a disk; temporary files may be in memory.
     let program = again::program()?;
     let dir = tempfile::tempdir_in(Path::new(&program).parent().context("the program has no directory")?)?;
     let conf = dir.path().join("state").display().to_string();
-    cases.push(case("libtpms, state file", "libtpms", conf, Place::StateFile(dir)));
-    cases.retain(|case| case.name.contains(&parts.only));
+    cases.push(case("libtpms, state file", "libtpms", conf, Protocol::StateFile(dir)));
+    cases.retain(|case| case.name.contains(&selection.only));
     Ok(cases)
 }
 
-/// What carries no command.
-pub(crate) fn null(parts: &Parts) -> Case {
-    Case::new(parts, "null", "null", String::new(), Place::Inside)
+/// Returns the case of the module null, which has no TPM.
+pub(crate) fn null(selection: &Selection) -> Case {
+    Case::new(selection, "null", "null", String::new(), Protocol::None)
 }
 
-/// The devices of this machine's kernel.
-pub(crate) fn devices(parts: &Parts) -> Vec<Case> {
-    let device =
-        |path: &str| Case::new(parts, &format!("device {path}"), "device", path.to_owned(), Place::Device(path.into()));
+/// Returns the cases of this kernel's TPM devices.
+pub(crate) fn devices(selection: &Selection) -> Vec<Case> {
+    let device = |path: &str| {
+        Case::new(selection, &format!("device {path}"), "device", path.to_owned(), Protocol::Device(path.into()))
+    };
     ["/dev/tpmrm0", "/dev/tpm0"].map(device).into()
 }
 
-/// The one stick on this machine's USB.
-pub(crate) fn stick(parts: &Parts) -> Case {
-    Case::new(parts, "spi-ltt2go", "spi-ltt2go", String::new(), Place::Inside)
+/// Returns the case of the only LetsTrust-TPM2Go on this system's USB.
+pub(crate) fn stick(selection: &Selection) -> Case {
+    Case::new(selection, "spi-ltt2go", "spi-ltt2go", String::new(), Protocol::None)
 }
 
-/// Answers each command on standard input: GetCapability with 400 bytes, anything else with 20.
+/// Answers each command on standard input: GetCapability with 400 bytes, other commands with 20.
 pub(crate) fn respond() -> Result<()> {
     let (mut input, mut output) = (std::io::stdin().lock(), std::io::stdout().lock());
     let mut command = [0; 4096];

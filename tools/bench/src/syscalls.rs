@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! System calls per command, counted by `strace -c` in a process of its own.
+//! Counts system calls per command with `strace -c`, in a separate process.
 
 use crate::again;
-use crate::subject::Library;
+use crate::connection::Library;
 use anyhow::{Context, Result, ensure};
 use std::process::Command;
 
-/// The difference of two runs, so that what happens once does not count.
+/// Returns the number of system calls per command: the difference of two runs, so that initialisation does not count.
 pub(crate) fn per_command(library: &Library) -> Result<f64> {
     const MORE: usize = 100;
     let (few, many) = (total(library, 10)?, total(library, 10 + MORE)?);
     Ok((many - few) / MORE as f64)
 }
 
+/// Returns the number of system calls of a process that sends this number of commands.
 fn total(library: &Library, commands: usize) -> Result<f64> {
     let output = Command::new("strace")
         .args(["-c", "-U", "calls,name"])
@@ -21,9 +22,9 @@ fn total(library: &Library, commands: usize) -> Result<f64> {
         .arg(&library.file)
         .args([&library.conf, &commands.to_string()])
         .output()
-        .context("strace")?;
+        .context("cannot run strace")?;
     let text = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "strace: {text}");
-    let line = text.lines().find(|line| line.trim_end().ends_with(" total")).context("strace gives no total")?;
-    Ok(line.split_whitespace().next().context("strace gives no number")?.parse()?)
+    ensure!(output.status.success(), "strace failed: {text}");
+    let line = text.lines().find(|line| line.trim_end().ends_with(" total")).context("strace reports no total")?;
+    Ok(line.split_whitespace().next().context("strace reports no number")?.parse()?)
 }

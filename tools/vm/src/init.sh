@@ -1,10 +1,10 @@
 #!/busybox sh
 # SPDX-License-Identifier: BSD-2-Clause
-# The first process of the guest. Puts an overlay in memory over the host's files, which are read-only, and goes there.
-# What the host hands over is in /run/vm: `start` is what comes next, `paths` are those that have to be visible.
+# The init process in the guest's initramfs. Mounts an overlay in memory on top of the host's files, which are read-only, and
+# switches to it. Host and guest share /run/vm: `start` is the script to run, `paths` lists paths that must be visible.
 
 b=/busybox
-# Whatever fails here ends the first process: the kernel panics, which the host reports.
+# If a command fails, init exits and the kernel panics, which the host reports.
 set -e
 
 $b mount -t proc proc /proc
@@ -24,13 +24,13 @@ fi
 $b mount -t overlay -o lowerdir=$lower,upperdir=/upper/files,workdir=/upper/work overlay /root
 
 cd /root
-# In a container's file system; systemd's tools and clevis do less in a container.
+# If the host is a container, hide that: systemd's tools and clevis do less in a container.
 $b rm -f .dockerenv
 $b mkdir -p proc sys dev run lib/modules
 $b mount -t tmpfs -o mode=755 run run
 $b mkdir run/tree run/vm run/home run/lock
 $b chmod 1777 run/lock
-# The host's files once more, without what is mounted over them from here on.
+# Keep the host's files accessible, without the file systems that are mounted below.
 $b mount --bind /root run/tree
 $b mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 share run/vm
 $b mount -t proc proc proc
@@ -44,7 +44,7 @@ $b ln -sf /proc/self/fd/0 dev/stdin
 $b ln -sf /proc/self/fd/1 dev/stdout
 $b ln -sf /proc/self/fd/2 dev/stderr
 while read -r path; do
-    # On a host that has it below /run or /dev.
+    # The path is hidden if it is in /run or /dev on the host.
     if ! [ -e "/root$path" ]; then
         $b mkdir -p "/root$path"
         $b mount --bind "/root/run/tree$path" "/root$path"
@@ -53,7 +53,7 @@ done <run/vm/paths
 $b mount --bind "/root$($b tail -n 1 run/vm/paths)" lib/modules
 
 $b ip link set lo up
-# Bytes go out as they are.
+# Transmit bytes unchanged.
 $b stty raw -echo </dev/ttyS0
 $b umount /proc
 exec $b switch_root /root /bin/sh /run/vm/start </dev/null >/root/dev/ttyS0 2>&1

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The guest's first file system, in memory: busybox, the modules that mount the host's files, and `init.sh`.
+//! The guest's initramfs: busybox, the kernel modules for mounting the host's files, and `init.sh`.
 
 use crate::kernel::{self, Kernel, output};
 use anyhow::{Context, Result};
@@ -8,18 +8,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-/// The host's files come over 9p on a virtual PCI device. The TPM's driver is built in.
+/// Modules for 9p over a virtual PCI device, and for the overlay. The TPM driver is built into the kernel.
 const MODULES: [&str; 4] = ["virtio_pci", "9pnet_virtio", "9p", "overlay"];
 
-/// Debian's busybox-static.
+/// From Debian's package busybox-static.
 const BUSYBOX: &str = "/usr/bin/busybox";
 
-/// Writes the archive to `file`; `work` is an empty directory. It takes some 50 ms, so that nothing keeps it. Whether
-/// there is a layer above the host's files, the guest sees by the directory for it.
+/// Writes the archive to `file`. `work` is an empty directory. With `has_layer` the archive contains a directory `layer`, which
+/// tells `init.sh` to mount the layer. Takes about 50 ms, so the archive is not cached.
 pub(crate) fn write(kernel: &Kernel, work: &Path, has_layer: bool, file: &Path) -> Result<()> {
     let layer = has_layer.then_some("layer");
     for dir in ["modules", "dev", "proc", "lower", "upper", "root"].into_iter().chain(layer) {
-        fs::create_dir_all(work.join(dir)).with_context(|| format!("cannot make {dir} in {}", work.display()))?;
+        fs::create_dir_all(work.join(dir)).with_context(|| format!("cannot create {dir} in {}", work.display()))?;
     }
     fs::copy(BUSYBOX, work.join("busybox")).with_context(|| format!("{BUSYBOX}: is busybox-static installed?"))?;
     fs::write(work.join("init"), include_str!("init.sh"))?;

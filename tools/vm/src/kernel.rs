@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Debian's own kernel, downloaded and unpacked but never installed. What is prepared stays in a directory named after
-//! the package's version, and is taken without asking for a newer one; removing the directory asks.
+//! Debian's kernel, downloaded and unpacked but not installed. It is kept in a directory named after the package's version and
+//! used without checking for updates. Remove the directory to update.
 
 use crate::packages;
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +9,7 @@ use std::io::{Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The package that depends on the kernel of the day.
+/// The metapackage that depends on the current kernel.
 const PACKAGE: &str = "linux-image-amd64";
 
 /// A kernel and its modules, ready to boot.
@@ -18,33 +18,33 @@ pub struct Kernel {
     release: String,
 }
 
-/// Why there can be no virtual machine here, whatever is installed; `None` when there can. A kernel that is in `cache`
-/// does not have to be downloaded.
+/// Returns why virtual machines cannot run on this system, regardless of installed packages; `None` if they can. If `cache`
+/// contains a kernel, it need not be available for download.
 pub fn unavailable(cache: &Path) -> Option<String> {
     if !cfg!(target_arch = "x86_64") {
-        return Some("the virtual machine runs the programs of an x86-64 host, which this is not".to_owned());
+        return Some("the virtual machine runs on x86-64 hosts only".to_owned());
     }
     match Kernel::newest(cache) {
-        Ok(None) => not_to_be_had(),
+        Ok(None) => not_downloadable(),
         Ok(Some(_)) | Err(_) => None,
     }
 }
 
-/// Why the kernel cannot be downloaded; `None` when it can.
-fn not_to_be_had() -> Option<String> {
+/// Returns why the kernel cannot be downloaded; `None` if it can.
+fn not_downloadable() -> Option<String> {
     let about = Command::new("apt-cache").args(["show", PACKAGE]).stderr(Stdio::null()).output();
     match about {
-        Err(_) => Some("the kernel of the virtual machine comes by apt-get, which is not here".to_owned()),
+        Err(_) => Some("the kernel of the virtual machine is downloaded by apt-get, which is not installed".to_owned()),
         Ok(output) if !output.status.success() => Some(format!(
-            "the kernel of the virtual machine is Debian's {PACKAGE}, which apt-get does not know here; on Debian, run \
-             apt-get update"
+            "the kernel of the virtual machine is Debian's {PACKAGE}, which apt-get does not find; on Debian, run apt-get \
+             update"
         )),
         Ok(_) => None,
     }
 }
 
 impl Kernel {
-    /// The kernel in `cache`; downloads it when there is none.
+    /// Returns the newest kernel in `cache`; downloads one if there is none.
     pub fn prepare(cache: &Path) -> Result<Kernel> {
         if let Some(kernel) = Kernel::newest(cache)? {
             return Ok(kernel);
@@ -52,22 +52,23 @@ impl Kernel {
         if let Some(reason) = unavailable(cache) {
             bail!("{reason}");
         }
-        fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        // Whoever is interrupted leaves a directory that nobody takes for a kernel.
+        fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
+        // If this is interrupted, the leading dot in the directory's name tells it from a kernel.
         let work = tempfile::Builder::new().prefix(".").tempdir_in(cache);
-        let work = work.with_context(|| format!("cannot make a directory in {}", cache.display()))?;
+        let work = work.with_context(|| format!("cannot create a directory in {}", cache.display()))?;
         let package = download(work.path())?;
-        let name = package.file_stem().context("a package without a name")?.to_owned();
+        let name = package.file_stem().context("a package without a file name")?.to_owned();
         let ready = work.path().join("ready");
         unpack(&package, &ready).with_context(|| format!("cannot prepare the kernel of {}", package.display()))?;
-        let place = cache.join(name);
-        if let Err(error) = fs::rename(&ready, &place) {
-            // Another process was faster.
-            ensure!(place.is_dir(), "cannot make {}: {error}", place.display());
+        let dir = cache.join(name);
+        if let Err(error) = fs::rename(&ready, &dir) {
+            // Another process may have been faster.
+            ensure!(dir.is_dir(), "cannot create {}: {error}", dir.display());
         }
-        Kernel::newest(cache)?.context("the kernel that was prepared is gone")
+        Kernel::newest(cache)?.context("another process has removed the kernel")
     }
 
+    /// Returns the kernel that was prepared last, if there is one.
     fn newest(cache: &Path) -> Result<Option<Kernel>> {
         let Ok(entries) = fs::read_dir(cache) else { return Ok(None) };
         let mut dirs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -81,17 +82,17 @@ impl Kernel {
         Ok(Kernel { release: release_in(&dir.join("lib/modules"))?, dir })
     }
 
-    /// The uncompressed kernel, an ELF file with an entry for PVH.
+    /// Returns the uncompressed kernel, an ELF file with a PVH entry point.
     pub fn image(&self) -> PathBuf {
         self.dir.join("vmlinux")
     }
 
-    /// The directory that a guest wants at /lib/modules.
+    /// Returns the directory to mount at /lib/modules in the guest.
     pub fn modules(&self) -> PathBuf {
         self.dir.join("lib/modules")
     }
 
-    /// The files of modules and of all that these need, in the order in which they have to be loaded.
+    /// Returns the files of kernel modules and their dependencies, in load order.
     pub(crate) fn load_order(&self, modules: &[&str]) -> Result<Vec<PathBuf>> {
         let mut modprobe = Command::new(sbin("modprobe"));
         modprobe.arg("--dirname").arg(&self.dir).args(["--set-version", &self.release, "--show-depends", "--all"]);
@@ -109,12 +110,13 @@ impl Kernel {
     }
 }
 
-/// Programs of the administrator, which are not in everybody's search path.
+/// Returns the path of a system administration program: /usr/sbin may be missing from the search path.
 fn sbin(name: &str) -> PathBuf {
     let dirs = ["/usr/sbin", "/sbin"].map(Path::new);
     dirs.iter().map(|dir| dir.join(name)).find(|path| path.exists()).unwrap_or_else(|| name.into())
 }
 
+/// Downloads the current kernel's package.
 fn download(work: &Path) -> Result<PathBuf> {
     let depends = String::from_utf8(output(Command::new("apt-cache").args(["depends", PACKAGE]))?)?;
     let kernel = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
@@ -122,17 +124,17 @@ fn download(work: &Path) -> Result<PathBuf> {
     packages::download(&[&kernel], work)?
         .into_iter()
         .next()
-        .with_context(|| format!("apt-get left no file of {kernel}"))
+        .with_context(|| format!("apt-get downloaded no file for {kernel}"))
 }
 
-/// Makes `ready` of a package: vmlinux and lib/modules.
+/// Unpacks a package into `ready`, which then contains vmlinux and lib/modules.
 fn unpack(package: &Path, ready: &Path) -> Result<()> {
     output(Command::new("dpkg").arg("--extract").arg(package).arg(ready))?;
-    let release = settle_modules(ready)?;
+    let release = move_modules(ready)?;
     output(Command::new(sbin("depmod")).arg("--basedir").arg(ready).arg(&release))?;
     let image = ready.join("boot").join(format!("vmlinuz-{release}"));
     let bytes = fs::read(&image).with_context(|| format!("cannot read {}", image.display()))?;
-    let payload = payload(&bytes).with_context(|| format!("{} is no bzImage", image.display()))?;
+    let payload = payload(&bytes).with_context(|| format!("{} is not a bzImage", image.display()))?;
     let kernel = decompressed(payload).with_context(|| format!("cannot decompress {}", image.display()))?;
     let vmlinux = ready.join("vmlinux");
     fs::write(&vmlinux, kernel).with_context(|| format!("cannot write {}", vmlinux.display()))?;
@@ -140,32 +142,32 @@ fn unpack(package: &Path, ready: &Path) -> Result<()> {
     fs::remove_dir_all(&boot).with_context(|| format!("cannot remove {}", boot.display()))
 }
 
-/// Brings the modules to lib/modules, wherever the package has them, and leaves of usr only a way to them: which of the two
-/// places depmod and modprobe look at is up to the release. Gives that of the kernel.
-fn settle_modules(ready: &Path) -> Result<String> {
+/// Moves the modules to lib/modules and makes usr/lib a link to lib, because the release determines in which of the two
+/// directories depmod and modprobe look. Returns the kernel's release.
+fn move_modules(ready: &Path) -> Result<String> {
     let (lib, usr) = (ready.join("lib"), ready.join("usr"));
-    // Debian 12 has them in /lib, Debian 13 in /usr/lib.
+    // The package has them in /lib in Debian 12, and in /usr/lib in Debian 13.
     if usr.join("lib/modules").is_dir() {
-        fs::create_dir_all(&lib).with_context(|| format!("cannot make {}", lib.display()))?;
+        fs::create_dir_all(&lib).with_context(|| format!("cannot create {}", lib.display()))?;
         fs::rename(usr.join("lib/modules"), lib.join("modules")).context("cannot move usr/lib/modules")?;
     }
     if usr.exists() {
         fs::remove_dir_all(&usr).with_context(|| format!("cannot remove {}", usr.display()))?;
     }
-    fs::create_dir(&usr).with_context(|| format!("cannot make {}", usr.display()))?;
-    std::os::unix::fs::symlink("../lib", usr.join("lib")).context("cannot make a link to the modules")?;
+    fs::create_dir(&usr).with_context(|| format!("cannot create {}", usr.display()))?;
+    std::os::unix::fs::symlink("../lib", usr.join("lib")).context("cannot create a link to the modules")?;
     release_in(&lib.join("modules"))
 }
 
-/// The release that a directory of modules is for.
+/// Returns the kernel release that a directory of modules is for.
 fn release_in(modules: &Path) -> Result<String> {
     let entries = fs::read_dir(modules).with_context(|| format!("cannot list {}", modules.display()))?;
     let release = entries.flatten().next().with_context(|| format!("{} is empty", modules.display()))?.file_name();
     Ok(release.to_string_lossy().into_owned())
 }
 
-/// What is in a kernel or a module, whichever way it is compressed, if it is. QEMU would boot a bzImage, but decompress it
-/// instruction by instruction; and the guest's busybox does not know zstd.
+/// Decompresses a kernel or a module. QEMU can boot a compressed kernel, but emulating its decompressor is slow; and the guest's
+/// busybox does not support zstd.
 pub(crate) fn decompressed(bytes: &[u8]) -> Result<Vec<u8>> {
     const ELF: &[u8] = b"\x7fELF";
     let words: &[&str] = match bytes {
@@ -173,16 +175,17 @@ pub(crate) fn decompressed(bytes: &[u8]) -> Result<Vec<u8>> {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => &["zstd", "--decompress", "--stdout"],
         [0x1f, 0x8b, ..] => &["gzip", "--decompress", "--stdout"],
         bytes if bytes.starts_with(ELF) => return Ok(bytes.to_vec()),
-        _ => bail!("it is compressed in a way that is not known"),
+        _ => bail!("unknown compression format"),
     };
-    let [program, arguments @ ..] = words else { bail!("no program") };
-    let mut compressed = tempfile::tempfile().context("cannot make a temporary file")?;
+    let [program, arguments @ ..] = words else { bail!("no decompressor") };
+    let mut compressed = tempfile::tempfile().context("cannot create a temporary file")?;
     compressed.write_all(bytes).and_then(|()| compressed.rewind()).context("cannot write a temporary file")?;
     output(Command::new(program).args(arguments).stdin(compressed))
 }
 
-/// The compressed kernel, by the header of the boot protocol (Linux Documentation/x86/boot.rst): setup_sects at 0x1f1,
-/// payload_offset at 0x248, payload_length at 0x24c. The payload's last four bytes are its uncompressed size.
+/// Returns the compressed kernel in a bzImage, located by the header of the boot protocol (Linux Documentation/x86/boot.rst): setup_sects at 0x1f1,
+/// payload_offset at 0x248, payload_length at 0x24c. The last four bytes of the payload are its
+/// uncompressed size.
 fn payload(image: &[u8]) -> Option<&[u8]> {
     const SECTOR: usize = 512;
     let word = |at: usize| {
@@ -195,13 +198,13 @@ fn payload(image: &[u8]) -> Option<&[u8]> {
     image.get(start..start.checked_add(length)?)
 }
 
-/// What a program printed; its complaint when it failed.
+/// Runs a program and returns its standard output. If it fails, the error contains its standard error.
 pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>> {
     let name = command.get_program().to_string_lossy().into_owned();
     let child = command.stderr(Stdio::piped()).output();
     let output = child.with_context(|| format!("cannot run {name}; is its package installed?"))?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{name} failed with {}: {}", output.status, complaint.trim());
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{name} failed with {}: {}", output.status, stderr.trim());
     Ok(output.stdout)
 }
 
@@ -210,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_payload_is_found_by_the_header() {
+    fn the_header_locates_the_payload() {
         let mut image = vec![0; 2048];
         image[0x1f1] = 1;
         image[0x202..0x206].copy_from_slice(b"HdrS");
@@ -225,27 +228,27 @@ mod tests {
 
     #[test]
     fn modules_are_found_in_lib_and_in_usr_lib() {
-        for place in ["lib/modules", "usr/lib/modules"] {
+        for modules in ["lib/modules", "usr/lib/modules"] {
             let ready = tempfile::tempdir().unwrap();
-            fs::create_dir_all(ready.path().join(place).join("1-amd64")).unwrap();
+            fs::create_dir_all(ready.path().join(modules).join("1-amd64")).unwrap();
             fs::create_dir_all(ready.path().join("usr/share/doc")).unwrap();
-            assert_eq!(settle_modules(ready.path()).unwrap(), "1-amd64");
+            assert_eq!(move_modules(ready.path()).unwrap(), "1-amd64");
             assert!(ready.path().join("lib/modules/1-amd64").is_dir());
             assert!(ready.path().join("usr/lib/modules/1-amd64").is_dir());
         }
         let empty = tempfile::tempdir().unwrap();
-        let error = settle_modules(empty.path()).unwrap_err();
+        let error = move_modules(empty.path()).unwrap_err();
         assert!(format!("{error:#}").contains(&format!("cannot list {}/lib/modules", empty.path().display())));
     }
 
     #[test]
-    fn what_is_not_compressed_stays_and_what_is_unknown_is_said_to_be() {
+    fn uncompressed_data_is_unchanged_and_an_unknown_format_is_an_error() {
         assert_eq!(decompressed(b"\x7fELF...").unwrap(), b"\x7fELF...");
-        assert!(decompressed(b"BZh9").unwrap_err().to_string().contains("not known"));
+        assert!(decompressed(b"BZh9").unwrap_err().to_string().contains("unknown compression"));
     }
 
     #[test]
-    fn a_preparation_that_was_interrupted_is_no_kernel() {
+    fn an_interrupted_download_is_not_a_kernel() {
         let cache = tempfile::tempdir().unwrap();
         fs::create_dir_all(cache.path().join(".abc/ready/lib/modules/1")).unwrap();
         assert!(Kernel::newest(cache.path()).unwrap().is_none());
@@ -255,7 +258,7 @@ mod tests {
 
     #[test]
     #[cfg(target_arch = "x86_64")]
-    fn a_kernel_that_is_there_needs_no_list_of_packages() {
+    fn a_prepared_kernel_needs_no_package_lists() {
         let cache = tempfile::tempdir().unwrap();
         fs::create_dir_all(cache.path().join("linux-image-1/lib/modules/1-amd64")).unwrap();
         assert_eq!(unavailable(cache.path()), None);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Debian packages that are downloaded and unpacked, but never installed: [`unpacked`]. They are wanted in a machine alone,
-//! and some would start servers on the host.
+//! Debian packages for virtual machines, which are downloaded and unpacked but not installed: [`unpacked`]. Installing some of
+//! them would start servers on the host.
 
 use crate::kernel::output;
 use anyhow::{Context, Result, ensure};
@@ -8,14 +8,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Downloads packages into a directory, as apt-get does for everybody.
+/// Downloads packages into a directory with apt-get.
 pub(crate) fn download(packages: &[&str], dir: &Path) -> Result<Vec<PathBuf>> {
-    // As root, apt-get would change to a user that may not write here.
+    // As root, apt-get would switch to a user that cannot write to the directory.
     let mut apt = Command::new("apt-get");
     apt.args(["--quiet", "--option", "APT::Sandbox::User=root", "download"]).args(packages).current_dir(dir);
     output(&mut apt).with_context(|| {
         format!(
-            "cannot download {}; is there a network, and is the list of packages new (apt-get update)?",
+            "cannot download {}; is there a network, and are the package lists up to date (apt-get update)?",
             packages.join(" ")
         )
     })?;
@@ -26,64 +26,67 @@ pub(crate) fn download(packages: &[&str], dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.filter(|file| file.extension().is_some_and(|extension| extension == "deb")).collect())
 }
 
-/// What a host has as links into /usr. A directory of this name would hide all that is behind the link.
+/// Directories that are links into /usr on the host. A directory of the same name in the layer would hide the link's target.
 const MERGED: [&str; 3] = ["bin", "lib", "sbin"];
 
-/// What apt-get would install here to have these: they and what they depend on, unless it is here. Which packages that are
-/// differs from release to release.
+/// Returns the packages that apt-get would install: these and those of their dependencies that are not installed. The
+/// dependencies differ between releases.
 fn to_install(packages: &[&str]) -> Result<Vec<String>> {
     let mut apt = Command::new("apt-get");
     apt.args(["--simulate", "--no-install-recommends", "install"]).args(packages).env("LC_ALL", "C");
-    let plan = output(&mut apt).with_context(|| format!("cannot ask apt-get what {} need", packages.join(" ")))?;
+    let plan =
+        output(&mut apt).with_context(|| format!("cannot determine the dependencies of {}", packages.join(" ")))?;
     Ok(planned(&String::from_utf8_lossy(&plan)))
 }
 
-/// The names in lines such as `Inst nginx (1.22.1-9 Debian:12.5/stable [amd64])`.
+/// Returns the names in lines such as `Inst nginx (1.22.1-9 Debian:12.5/stable [amd64])`.
 fn planned(plan: &str) -> Vec<String> {
     let name = |line: &str| line.strip_prefix("Inst ")?.split_whitespace().next().map(str::to_owned);
     plan.lines().filter_map(name).collect()
 }
 
-/// A directory below `cache` with the files of these packages and of those that they need, to lie over those of a host. It has
-/// this name, and is made when it is not there; what is there is taken without asking for newer packages.
+/// Returns a directory that contains the files of these packages and their dependencies, to be mounted on top of the host's
+/// files. It is `name/files` in `cache`. It is created if it does not exist or if the list of packages has changed; otherwise it
+/// is used without checking for updates.
 pub fn unpacked(name: &str, packages: &[&str], cache: &Path) -> Result<PathBuf> {
-    let (place, recipe) = (cache.join(name), packages.join(" "));
-    let is_made = || fs::read_to_string(place.join("recipe")).is_ok_and(|made_of| made_of == recipe);
-    if !is_made() {
-        make(packages, cache, &place, &recipe, &is_made).with_context(|| format!("cannot unpack {recipe}"))?;
+    let (dir, recipe) = (cache.join(name), packages.join(" "));
+    let is_complete = || fs::read_to_string(dir.join("recipe")).is_ok_and(|old| old == recipe);
+    if !is_complete() {
+        unpack(packages, cache, &dir, &recipe, &is_complete).with_context(|| format!("cannot unpack {recipe}"))?;
     }
-    Ok(place.join("files"))
+    Ok(dir.join("files"))
 }
 
-fn make(packages: &[&str], cache: &Path, place: &Path, recipe: &str, is_made: &dyn Fn() -> bool) -> Result<()> {
-    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    // Whoever is interrupted leaves a directory that nobody takes for this one.
+/// Downloads and unpacks packages into `dir`. `is_complete` returns whether another process has done so already.
+fn unpack(packages: &[&str], cache: &Path, dir: &Path, recipe: &str, is_complete: &dyn Fn() -> bool) -> Result<()> {
+    fs::create_dir_all(cache).with_context(|| format!("cannot create {}", cache.display()))?;
+    // Work in a temporary directory, so that an interruption does not leave an incomplete `dir`.
     let work = tempfile::Builder::new()
         .prefix(".")
         .tempdir_in(cache)
         .with_context(|| format!("cannot write to {}", cache.display()))?;
     let (all, ready) = (work.path().join("all"), work.path().join("ready"));
     let names = to_install(packages)?;
-    // Where all are installed, none is left.
+    // If all packages are installed on the host, nothing is unpacked.
     fs::create_dir_all(all.join("usr"))?;
     if !names.is_empty() {
         for package in download(&names.iter().map(String::as_str).collect::<Vec<_>>(), work.path())? {
             output(Command::new("dpkg").arg("--extract").arg(package).arg(&all))?;
         }
     }
-    for dir in MERGED.map(|dir| all.join(dir)).iter().filter(|dir| dir.exists()) {
-        output(Command::new("cp").arg("-a").arg(dir).arg(all.join("usr")))?;
-        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    for merged in MERGED.map(|name| all.join(name)).iter().filter(|merged| merged.exists()) {
+        output(Command::new("cp").arg("-a").arg(merged).arg(all.join("usr")))?;
+        fs::remove_dir_all(merged).with_context(|| format!("cannot remove {}", merged.display()))?;
     }
     fs::create_dir_all(&ready)?;
-    fs::rename(&all, ready.join("files")).with_context(|| format!("cannot make {}", ready.display()))?;
+    fs::rename(&all, ready.join("files")).with_context(|| format!("cannot create {}", ready.display()))?;
     fs::write(ready.join("recipe"), recipe)?;
-    if place.exists() && !is_made() {
-        fs::remove_dir_all(place).with_context(|| format!("cannot remove {}", place.display()))?;
+    if dir.exists() && !is_complete() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
-    // When it fails, another process was faster.
-    let made = fs::rename(&ready, place);
-    ensure!(is_made(), "cannot make {}: {made:?}", place.display());
+    // If this fails, another process may have been faster.
+    let renamed = fs::rename(&ready, dir);
+    ensure!(is_complete(), "cannot create {}: {renamed:?}", dir.display());
     Ok(())
 }
 
@@ -92,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plan_names_what_is_new_and_what_is_upgraded() {
+    fn a_plan_lists_new_and_upgraded_packages() {
         let plan = "Reading package lists...\nThe following NEW packages will be installed:\n  a\n\
                     Inst a (1-1 Debian:13/stable [amd64])\nInst b [1] (2 Debian:13/stable [amd64]) []\n\
                     Conf a (1-1 Debian:13/stable [amd64])\n";

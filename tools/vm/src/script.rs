@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The guest's second process of all: a shell script that runs the command and hands back how it ended.
+//! The shell script that `init.sh` starts in the guest. It runs the command and reports its exit status to the host.
 
 use std::path::Path;
 
-/// Where the guest has the directory that it shares with the host.
+/// Mount point in the guest of the directory that it shares with the host.
 pub(crate) const SHARE: &str = "/run/vm";
-/// The file in it that has the exit status.
+/// Name of the file in that directory that contains the exit status.
 pub(crate) const STATUS: &str = "status";
 /// The port of QEMU's isa-debug-exit.
 pub(crate) const EXIT_PORT: u16 = 0x501;
 
-/// The script. One word is a command line for the shell, several are a program and its arguments.
+/// Returns the script. A single word is a shell command line; several words are a program and its arguments.
 pub(crate) fn start(words: &[String], directory: &Path, environment: &[(String, String)]) -> String {
     let command = match words {
         [line] => format!("sh -c {}", quoted(line)),
@@ -18,7 +18,8 @@ pub(crate) fn start(words: &[String], directory: &Path, environment: &[(String, 
     };
     let exports: String =
         environment.iter().map(|(name, value)| format!("export {name}={}\n", quoted(value))).collect();
-    // The status goes through a file, for QEMU has 7 bits of its own for it. stty waits until all is printed.
+    // The exit status is passed in a file, because QEMU's exit status has only 7 bits for it. stty waits until all output is
+    // transmitted.
     format!(
         "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home TERM=dumb\n\
          {exports}\
@@ -30,7 +31,7 @@ pub(crate) fn start(words: &[String], directory: &Path, environment: &[(String, 
     )
 }
 
-/// A word as the shell takes it literally.
+/// Quotes a word for the shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -47,12 +48,12 @@ mod tests {
     }
 
     #[test]
-    fn one_word_is_a_line_for_the_shell() {
+    fn one_word_is_a_shell_command_line() {
         assert_eq!(command(&["ls | wc"]), "sh -c 'ls | wc'");
     }
 
     #[test]
-    fn several_words_are_taken_literally() {
+    fn several_words_are_quoted() {
         assert_eq!(command(&["echo", "it's", "a | b"]), r"'echo' 'it'\''s' 'a | b'");
     }
 }

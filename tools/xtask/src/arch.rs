@@ -1,52 +1,44 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `cargo xtask arch`: what we promise, on other architectures. Compiles with Debian 13's own compilers and runs the results
-//! under qemu-user. [`run`] prints a table and leaves it in target/arch/results.md.
+//! `cargo xtask arch`: tests on other architectures. Compiles with Debian 13's compilers and runs the results under qemu-user.
+//! [`run`] prints a table and writes it to target/arch/results.md.
 
+mod chroot;
 mod machine;
-mod place;
 mod steps;
 
-use crate::consumers::unavailable;
-use crate::needs;
+use crate::debian;
 use crate::project::Project;
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
+use chroot::Chroot;
 use clap::Args;
 use machine::{MACHINES, Machine};
-use place::Place;
-use std::env;
 use std::fs;
 use std::time::Instant;
 
-/// Which architectures.
+/// Which architectures to test.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Debian's names, such as armhf [default: all].
+    /// Architectures by Debian's names, such as armhf, or musl [default: all].
     names: Vec<String>,
 }
 
-/// Fails when a step does on any of them.
+/// Runs all steps on each architecture, and fails if a step failed.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     let machines = chosen(&options.names)?;
-    needs::install(project, needs::CONSUMERS, no_install)?;
-    if let Some(reason) = unavailable(project)? {
-        ensure!(
-            env::var_os("CI").is_none_or(|value| value.is_empty() || value == "false"),
-            "the architectures cannot be tested: {reason}"
-        );
-        println!("skipped the architectures: {reason}");
+    if !debian::is_available(project, "the tests on other architectures", no_install)? {
         return Ok(());
     }
-    let place = Place::prepare(project)?;
+    let chroot = Chroot::prepare(project)?;
     let mut table = header();
     let mut failed = Vec::new();
     for machine in machines {
         let since = Instant::now();
-        let log = place.log(&machine);
+        let log = chroot.log(&machine);
         if log.exists() {
             fs::remove_file(&log)?;
         }
-        let suite = place.unpack(&machine)?;
-        let results = steps::run(project, &place, &machine)?;
+        let suite = chroot.unpack(&machine)?;
+        let results = steps::run(project, &chroot, &machine)?;
         if results.iter().any(Result::is_err) {
             failed.push(machine.name);
         }
@@ -67,7 +59,9 @@ fn chosen(names: &[String]) -> Result<Vec<Machine>> {
         return Ok(MACHINES.to_vec());
     }
     let known = || MACHINES.map(|machine| machine.name).join(", ");
-    let named = |name: &String| Machine::named(name).with_context(|| format!("{name} is none of {}", known()));
+    let named = |name: &String| {
+        Machine::named(name).with_context(|| format!("unknown architecture {name}; known are {}", known()))
+    };
     names.iter().map(named).collect()
 }
 
@@ -87,11 +81,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_architectures_unless_some_are_named() {
+    fn all_architectures_are_chosen_by_default() {
         assert_eq!(chosen(&[]).unwrap().len(), MACHINES.len());
         let some: Vec<&str> = chosen(&["s390x".into(), "i386".into()]).unwrap().iter().map(|it| it.name).collect();
         assert_eq!(some, ["s390x", "i386"]);
         let error = chosen(&["arm".into()]).err().unwrap().to_string();
-        assert!(error.starts_with("arm is none of i386, armhf,"), "{error}");
+        assert!(error.starts_with("unknown architecture arm; known are i386, armhf,"), "{error}");
     }
 }

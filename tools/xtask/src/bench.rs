@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Our modules and the C modules side by side, those of the distribution and the newest that Debian has: a document of
-//! tables. What is measured is in `tools/bench`.
+//! `cargo xtask bench`: benchmarks our modules against the C modules of the distribution and the newest in Debian. [`run`] calls
+//! the program in `tools/bench` for each table and writes a document.
 
+use crate::debian::sid::Sid;
 use crate::project::Project;
-use crate::sid::Sid;
 use crate::{compile, install, needs, vm, vm_test};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -14,220 +14,272 @@ use std::thread::available_parallelism;
 use tss2_vm::Machine;
 use xshell::{Shell, cmd};
 
-/// The document that readers of the repository see.
+/// The document, relative to the root.
 const DOCUMENT: &str = "docs/performance.md";
-/// Before a program: it and what it starts stay on one core.
+/// Prefix of a command that pins it and its child processes to one core.
 const PINNED: [&str; 3] = ["taskset", "--cpu-list", "0"];
-/// Seconds for the virtual machine.
+/// Time limit of the virtual machine in seconds.
 const LIMIT: u64 = 600;
 
-/// How much is measured, and for whom.
+/// How much to measure, and where to write the results.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// A few of each, in a minute: whether it works.
+    /// Measure little, to test the benchmark itself.
     #[arg(long, conflicts_with = "publish")]
     quick: bool,
-    /// Also write docs/performance.md. On a machine that does nothing else.
+    /// Also write docs/performance.md. The machine should be idle otherwise.
     #[arg(long)]
     publish: bool,
 }
 
-/// How much of each.
+/// How much to measure for each table. Counts for virtual machines are lower, because emulation is slow.
 struct Counts {
+    /// Commands of each kind.
     commands: usize,
+    /// Pairs of processes.
     processes: usize,
-    together: usize,
+    /// Commands per round on many contexts.
+    concurrent_commands: usize,
+    /// Contexts to open and finalize.
     contexts: usize,
-    /// The virtual machine is emulated, and with that slow.
-    devices: Both,
-    stick: Both,
-    handshakes: Turns,
+    devices: GuestCounts,
+    stick: GuestCounts,
+    handshakes: HandshakeCounts,
 }
 
-/// Commands of each kind, and contexts.
-struct Both(usize, usize);
+/// Counts for a table that is measured in a virtual machine.
+struct GuestCounts {
+    /// Commands of each kind.
+    commands: usize,
+    contexts: usize,
+}
 
-/// Turns of each server, and handshakes in each.
-struct Turns(usize, usize);
+/// Counts for the handshakes.
+struct HandshakeCounts {
+    /// Turns of each server.
+    turns: usize,
+    /// Handshakes per turn.
+    count: usize,
+}
 
 const QUICK: Counts = Counts {
     commands: 40,
     processes: 5,
-    together: 320,
+    concurrent_commands: 320,
     contexts: 100,
-    devices: Both(20, 50),
-    stick: Both(3, 50),
-    handshakes: Turns(3, 8),
+    devices: GuestCounts { commands: 20, contexts: 50 },
+    stick: GuestCounts { commands: 3, contexts: 50 },
+    handshakes: HandshakeCounts { turns: 3, count: 8 },
 };
 const FULL: Counts = Counts {
     commands: 3000,
     processes: 300,
-    together: 20_000,
+    concurrent_commands: 20_000,
     contexts: 10_000,
-    devices: Both(2000, 10_000),
-    stick: Both(50, 1000),
-    handshakes: Turns(8, 16),
+    devices: GuestCounts { commands: 2000, contexts: 10_000 },
+    stick: GuestCounts { commands: 50, contexts: 1000 },
+    handshakes: HandshakeCounts { turns: 8, count: 16 },
 };
 
 const INTRODUCTION: &str = "\
-Each table comes from one run, in which our modules, two versions of the C modules and, where there is one, the floor took
-turns. One version is the newest that Debian has, from its suite sid, the other that of the distribution. All ran on
-the libc of sid, which the newest need; both C versions used the newest libtss2-mu and libtss2-tctildr. Times are
-microseconds, median (99th percentile). A ratio is ours to the other's, formed turn by turn, and the median of those: below
-1 is better, and a machine that changes its speed does not change it. The floor is the least that a protocol needs: one gathered
-write, as few reads as possible, and nothing checked but the size.
+Each table comes from one run, in which the measured libraries took turns: our modules, two versions
+of the C modules and, where there is one, the floor.
+The C modules are the newest in Debian, from its suite sid, and those of the distribution.
+All ran on the libc of sid, which the newest modules need.
+Both C versions used the newest libtss2-mu and libtss2-tctildr.
+Times are in microseconds: the median, and the 99th percentile in parentheses.
+A ratio is our time divided by the other's; below 1, ours is faster.
+It is computed for each turn, and the table shows the median, so that it does not depend on changes
+in the speed of the machine.
+The floor is the minimum that a protocol needs: one gathered write, as few reads as possible, and no
+checks except of the size.
 
-`cargo xtask bench` writes all this to target/bench.md, in a quarter of an hour; `cargo xtask bench --publish` writes this
-page, too.
+`cargo xtask bench` writes these tables to target/bench.md and takes a quarter of an hour.
+`cargo xtask bench --publish` also writes this page.
 ";
 
 const COMMANDS: &str = "\
-One command and its response, as libtss2-sys does it: the size first, then the response. Client and server share one core.
-Calls are system calls per command. The C modules have no `keep=true`, so ours is compared with their connection per command;
-in mssim's protocol over TCP they wait for a delayed acknowledgement twice per command. libtpms is in the process.
+One command and its response, received in two calls as libtss2-sys does: first the size, then the
+response.
+Client and server share one core.
+Calls are system calls per command.
+The C modules do not support `keep=true`, so the row \"swtpm TCP kept\" compares our kept connection
+with their connection per command.
+Over TCP with mssim's protocol, the C modules wait for a delayed acknowledgement twice per command.
+libtpms runs in the process itself.
 
-On a Unix socket ours bounds the time to connect, and ends the connection with shutdown(2), because a forked process may have a
-copy of it: two calls more. It reads a response at once, and not its header first: a call less. pcap asks for the limit
-of file sizes before each write, because the signal of a limit that came meanwhile would end the program: two calls more. In
-each call of libtpms ours also defers the cancellation of the thread and keeps other threads out: 0.05 us. With a state file,
-on a disk, ours stores the effect of each command before its response goes out, and has on the disk what a TPM keeps without
-power; the C module writes when the context ends.
+With swtpm on a Unix socket, our module makes two additional calls per connection: it limits the
+time to connect, and it closes the connection with shutdown(2), because a forked process may hold a
+copy of it.
+It saves one call by reading a response at once instead of reading its header first.
+pcap makes two additional calls, because it queries the file size limit before each write: exceeding
+a limit that was set in the meantime would kill the program with a signal.
+Our module for libtpms also defers thread cancellation and locks out other threads in each call,
+which takes 0.05 us.
+With a state file, which is on a disk, it stores the effect of each command before it returns the
+response, and syncs the file when the TPM's permanent state has changed.
+The C module writes the file when the context is finalized.
 ";
 
 const DEVICES: &str = "\
-The same on the kernel's devices, in a virtual machine without hardware acceleration and with an swtpm behind it. `/dev/tpm0`
-is without the resource manager. Most of each time is the driver's. A worker of the kernel waits for the TPM, so that
-time-outs hold: a change of threads in each command. The C module sends a command when it opens.
+The same measurement on the kernel's devices, in a virtual machine without hardware acceleration,
+with swtpm as the TPM.
+`/dev/tpm0` bypasses the resource manager.
+The driver takes most of each time.
+A kernel worker waits for the TPM, so that time-outs work; this costs a context switch per command.
+The C module sends a command when it opens the device.
 ";
 
 const STICK: &str = "\
-The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine. On a real bus the turns are what takes
-time. The C module makes three transfers for each SPI transaction, one after the other, and sleeps for 8 ms between two
-looks at the status register. To make a context is to look for the stick, to claim it and to begin with the TPM; where all of
-that is emulated, as here, it takes so long that a thousand have to do.
+The LetsTrust-TPM2Go, simulated behind the kernel's USB stack in a virtual machine.
+On a real bus, the round trips take most of the time.
+The C module makes three transfers for each SPI transaction, one after the other, and sleeps for
+8 ms between two reads of the status register.
+Opening a context means finding the stick, claiming it and starting communication with the TPM.
+All of that is emulated here and slow, so only a thousand contexts are measured.
 ";
 
 const START: &str = "\
-`tpm2_getrandom 8` as a process on the libc of this machine, with a directory in LD_LIBRARY_PATH that has libtss2-tctildr
-and libtss2-tcti-swtpm, ours or those of the distribution. Instructions are those of the program, counted by valgrind. Memory and page faults are those at one moment: the
-first command is sent and the response awaited.
+`tpm2_getrandom 8` as a process on the libc of this machine.
+LD_LIBRARY_PATH names a directory that contains libtss2-tctildr and libtss2-tcti-swtpm, either ours
+or those of the distribution.
+Instructions are those of the program, counted by valgrind.
+Memory and page faults are measured at one point: after the first command is sent, while the program
+waits for the response.
 
-What is above 1 here is the standard library that each of our libraries has inside. It asks the dynamic linker for more
-functions of libc, each sought among some forty libraries, and all before the first runs (BIND_NOW), while the C libraries bind what
-they call when they call it. It has tables with addresses in them, a thousand in both libraries where the C libraries have
-fifty: 12 KiB more of each are the process's own. And it is large: the kernel maps what is around each page that is used, so
-that 250 KiB of each library are resident, of the C libraries 40. Those are pages of files, one copy for all processes.
+Ratios above 1 are due to the Rust standard library, which is linked into each of our libraries.
+It needs more functions of libc.
+The dynamic linker looks up each of them in about forty libraries, and all of them at load time
+(BIND_NOW), while the C libraries bind functions when they are first called.
+It contains tables of addresses, about a thousand entries in both libraries compared to fifty in the
+C libraries, which add 12 KiB of private memory per library.
+It is also large: the kernel maps the pages around each page that is used, so that 250 KiB of each
+library are resident, compared to 40 KiB of the C libraries.
+Those are file pages, which all processes share.
 ";
 
 const SIZES: &str = "\
-The stripped files. More than half of each of ours is Rust's standard library, of that most the printing of a
-backtrace, which is linked in whether it can happen or not.
+Sizes of the stripped files.
+More than half of each of our libraries is the Rust standard library, most of that the code that
+prints a backtrace, which is always linked in.
 ";
 
 const CONTEXTS: &str = "\
-Contexts in threads of one process, each with an swtpm of its own behind a Unix socket, on all cores. The rate is that of all
-contexts together; its ratio is one of times. A command takes longer the more contexts there are, since each waits for its turn
-on a core. With more contexts than cores all have something to do at any time, and ours has a system call more per command
-here (shutdown).
+Contexts in threads of one process, each with its own swtpm behind a Unix socket, on all cores.
+The rate is that of all contexts together; its ratio is a ratio of times.
+With more contexts a command takes longer, because each thread waits for its turn on a core.
+With more contexts than cores, no core is idle, and our module makes one more system call per
+command here (shutdown).
 ";
 
 const CYCLES: &str = "\
-A context is made and finalized at once, its library staying loaded. KiB are by how much the process has grown after all of
-them.
+A context is initialised and finalized immediately, while its library stays loaded.
+KiB is the growth of the process after all contexts.
 
-Where ours takes longer: what forked processes share, that is device, mssim, cmd and the connection that swtpm keeps, has a
-page and one or two files in memory for each context, by which they take turns: some ten system calls. mssim says SESSION_END
-on both channels when it ends, as the protocol wants it, which the C module does not, and bounds the time for connecting. pcap
-looks at what kind of file it has and at the limit for its size, so that no signal ends the program, and draws the addresses
-by which contexts are told apart. cmd lets a command that was used end by itself once its input is closed; the C module kills
-it. swtpm ends both its connections with shutdown(2), where they are Unix sockets, and the one that it keeps. What the memory
-grows by is reached after some thousand contexts; a test holds that their heap stays the same to the byte
-(docs/reliability.md).
+The reasons why ours takes longer:
+
+* device, mssim, cmd and the kept connection of swtpm can be shared by forked processes.
+  Each context has a memory page and one or two memory files for the locks that forked processes
+  share, which take about ten system calls.
+* mssim sends SESSION_END on both channels when it closes, as the protocol requires and the C module
+  does not, and limits the time to connect.
+* pcap checks the type of its file and the file size limit, so that no signal kills the program, and
+  generates the addresses that tell contexts apart.
+* cmd closes the input of a command that was used and lets it exit by itself; the C module kills it.
+* swtpm closes its connections with shutdown(2): both on Unix sockets, and the kept connection.
+
+Memory stops growing after about a thousand contexts.
+A test verifies that the size of the heap stays the same to the byte (docs/reliability.md).
 ";
 
 const HANDSHAKES: &str = "\
-TLS handshakes in a second with an nginx whose key is in a TPM, by tpm2-openssl: an elliptic curve, two TPM commands for each
-handshake, no session resumed. Two nginx run in a virtual machine as above, one with our libraries and one with those of the
-distribution, and have their turns. Most of a handshake is the cryptography of server and client, emulated too. The master opened the
-connection and loaded the key before it forked; with several workers at once the C module fails where one sends a command
-while another awaits its response, and the worker that this happened to serves nobody from then on.
+TLS handshakes per second with an nginx whose key is in a TPM, by means of tpm2-openssl.
+The key is an elliptic curve key, each handshake takes two TPM commands, and no session is resumed.
+Two nginx servers run in a virtual machine as above and take turns, one with our libraries and one
+with those of the distribution.
+Most of a handshake is the cryptography of server and client, which is emulated too.
+The master process opened the connection and loaded the key before it forked.
+With several workers at a time, the C module fails when one worker sends a command while another
+waits for its response, and the worker that fails serves no more requests.
 ";
 
-/// Writes the document.
+/// Measures all tables and writes the document.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     needs::install(project, &[needs::BENCH, needs::VM].concat(), no_install)?;
     let ours = install::stage(project)?.join("lib");
     let built = compile::release(project, ["tss2-bench", "sim-mssim", "sim-tpm2go"])?;
     let shell = project.shell()?;
-    // What was just written and is not on the disk yet would count as memory of the processes that map it.
+    // Dirty pages of the new files would count as private memory of the processes that map them.
     cmd!(shell, "sync").quiet().run()?;
     let multiarch = cmd!(shell, "cc -print-multiarch").quiet().read()?;
     let newest = newest(project, options.publish)?;
-    let distributions = (version_of_distribution(&shell)?, format!("/usr/lib/{multiarch}").into());
-    let bench = Bench { project, built, ours, newest, distributions };
+    let distribution = (version_of_distribution(&shell)?, format!("/usr/lib/{multiarch}").into());
+    let bench = Bench { project, built, ours, newest, distribution };
     let counts = if options.quick { QUICK } else { FULL };
 
-    let mut text = format!("# How fast\n\n{}\n{INTRODUCTION}", bench.machine(&shell)?);
+    let mut text = format!("# Performance\n\n{}\n{INTRODUCTION}", bench.machine(&shell)?);
     let mut add = |title: &str, about: &str, table: String| -> Result<()> {
         println!("{title}\n\n{table}");
         Ok(write!(text, "\n## {title}\n\n{about}\n{table}")?)
     };
-    add("A command", COMMANDS, bench.pinned("commands", counts.commands)?)?;
-    add("The start of a program", START, bench.start(counts.processes)?)?;
-    add("Many contexts at once", CONTEXTS, bench.on_all_cores("contexts", counts.together)?)?;
+    add("Commands", COMMANDS, bench.pinned("commands", counts.commands)?)?;
+    add("Program start", START, bench.start(counts.processes)?)?;
+    add("Concurrent contexts", CONTEXTS, bench.on_all_cores("contexts", counts.concurrent_commands)?)?;
     add("Init and Finalize", CYCLES, bench.pinned("cycles", counts.contexts)?)?;
     add("Sizes", SIZES, bench.sizes()?)?;
-    // Nothing is published that lacks a part.
+    // A published document has all tables, so fail if virtual machines are not available.
     if options.publish || vm_test::is_available(project)? {
-        add("The kernel's devices", DEVICES, bench.in_a_machine("devices", counts.devices)?)?;
-        add("A stick", STICK, bench.in_a_machine("stick", counts.stick)?)?;
-        add("A server", HANDSHAKES, bench.handshakes(counts.handshakes)?)?;
+        add("Kernel devices", DEVICES, bench.in_guest("devices", counts.devices)?)?;
+        add("LetsTrust-TPM2Go", STICK, bench.in_guest("stick", counts.stick)?)?;
+        add("TLS server", HANDSHAKES, bench.handshakes(counts.handshakes)?)?;
     }
     let _ = fs::remove_file(bench.capture());
     let mut written = vec![project.target.join("bench.md")];
     written.extend(options.publish.then(|| project.root.join(DOCUMENT)));
     for path in written {
-        fs::create_dir_all(path.parent().context("no directory")?)?;
+        fs::create_dir_all(path.parent().context("a path without a directory")?)?;
         fs::write(&path, &text)?;
         println!("written to {}", path.display());
     }
     Ok(())
 }
 
-/// The newest C modules, unless they cannot be had and nothing is to be published.
+/// Returns the newest C modules. If they are not available, fails only if the results are to be published.
 fn newest(project: &Project, publish: bool) -> Result<Option<Sid>> {
     if !publish {
-        return Ok(Sid::if_to_be_had(project));
+        return Ok(Sid::if_available(project));
     }
     let sid = Sid::prepare(project)?;
-    sid.map(Some).context("apt has no mirror of Debian here, which has the C modules to compare with")
+    sid.map(Some).context("apt has no mirror of Debian to download the newest C modules from")
 }
 
-/// The version of the package; a name where the manager of packages is another one.
+/// Returns the version of the C modules in the distribution, or a placeholder without dpkg.
 fn version_of_distribution(shell: &Shell) -> Result<String> {
     let version = "${Version}";
     let asked = cmd!(shell, "dpkg-query --show --showformat={version} libtss2-tcti-swtpm0").quiet().ignore_stderr();
     Ok(asked.read().unwrap_or_else(|_| "of the distribution".to_owned()))
 }
 
+/// Returns an environment variable with a path as its value.
 fn variable((name, path): (&str, PathBuf)) -> (String, String) {
     (name.to_owned(), path.display().to_string())
 }
 
-/// `side-by-side` and what it gets.
+/// The program `side-by-side` and the libraries that it measures.
 struct Bench<'a> {
     project: &'a Project,
     built: PathBuf,
     ours: PathBuf,
+    /// The newest C modules.
     newest: Option<Sid>,
-    /// Version and directory.
-    distributions: (String, PathBuf),
+    /// Version and directory of the distribution's C modules.
+    distribution: (String, PathBuf),
 }
 
 impl Bench<'_> {
-    /// On the libc of the newest modules, where they are.
+    /// Returns the command line of a mode, on the libc of the newest modules if they are available.
     fn words(&self, mode: &str) -> Vec<String> {
-        let (version, dir) = &self.distributions;
+        let (version, dir) = &self.distribution;
         let upstream = version.split('-').next().unwrap_or_default();
         let newest = self.newest.iter().map(|sid| (sid.upstream(), sid.libraries()));
         let theirs = newest.chain([(upstream, dir.clone())]);
@@ -236,33 +288,38 @@ impl Bench<'_> {
         run.chain(self.on_this_libc(mode)).chain(theirs).collect()
     }
 
+    /// Returns the command line of a mode on this system's libc, without the C modules.
     fn on_this_libc(&self, mode: &str) -> [String; 4] {
         let path = |path: &Path| path.display().to_string();
         [path(&self.built.join("side-by-side")), mode.to_owned(), "--ours".to_owned(), path(&self.ours)]
     }
 
+    /// Returns the command line of a mode with a count.
     fn counted(&self, mode: &str, count: usize) -> Vec<String> {
         [self.words(mode), vec!["--count".to_owned(), count.to_string()]].concat()
     }
 
+    /// Returns the file that pcap writes to.
     fn capture(&self) -> PathBuf {
         self.project.target.join("bench.pcap")
     }
 
-    /// Where it finds what it measures, and the servers.
+    /// Returns the environment of the command lines of [`Bench::words`].
     fn environment(&self) -> Result<Vec<(String, String)>> {
-        let mut places = self.environment_on_this_libc()?;
+        let mut variables = self.environment_on_this_libc()?;
         if let Some(sid) = &self.newest {
-            places.extend([("TSS2_RUN", sid.run()), ("LD_LIBRARY_PATH", sid.libraries())].map(variable));
+            variables.extend([("TSS2_RUN", sid.run()), ("LD_LIBRARY_PATH", sid.libraries())].map(variable));
         }
-        Ok(places)
+        Ok(variables)
     }
 
+    /// Returns the environment of the command lines of [`Bench::on_this_libc`]: where the libraries and simulators are.
     fn environment_on_this_libc(&self) -> Result<Vec<(String, String)>> {
-        let stage = self.ours.parent().context("no staged tree")?;
+        let stage = self.ours.parent().context("the libraries are not in a stage")?;
         Ok([("TSS2_STAGE", stage.to_owned()), ("TSS2_SIM", self.built.clone())].map(variable).to_vec())
     }
 
+    /// Runs a command line and returns the table that it prints.
     fn table(&self, words: &[String]) -> Result<String> {
         self.table_in(words, self.environment()?)
     }
@@ -271,7 +328,7 @@ impl Bench<'_> {
         let shell = self.project.shell()?;
         let (program, arguments) = words.split_first().context("no command")?;
         let command = cmd!(shell, "{program} {arguments...}").envs(environment);
-        // The time of the disk is not what is measured.
+        // Keep temporary files in memory, so that the disk does not affect the results.
         let memory = ["/dev/shm"].into_iter().filter(|dir| Path::new(dir).is_dir()).map(|dir| ("TMPDIR", dir));
         Ok(command.envs(memory).env("TCTI_PCAP_FILE", self.capture()).quiet().read()? + "\n")
     }
@@ -280,25 +337,27 @@ impl Bench<'_> {
         self.table(&self.words("sizes"))
     }
 
-    /// Client and server on two cores jump between two speeds.
+    /// Measures with client and server on one core, because their speed on two cores varies between runs.
     fn pinned(&self, mode: &str, count: usize) -> Result<String> {
         self.table(&[PINNED.map(str::to_owned).to_vec(), self.counted(mode, count)].concat())
     }
 
-    /// A program of the distribution, with its libraries or ours.
+    /// Measures the start of a program of the distribution.
     fn start(&self, processes: usize) -> Result<String> {
-        let (version, dir) = &self.distributions;
+        let (version, dir) = &self.distribution;
         let theirs = ["--theirs".to_owned(), format!("{version}={}", dir.display())];
         let count = ["--count".to_owned(), processes.to_string()];
         let words = PINNED.map(str::to_owned).into_iter().chain(self.on_this_libc("start")).chain(theirs).chain(count);
         self.table_in(&words.collect::<Vec<_>>(), Vec::new())
     }
 
+    /// Measures on all cores.
     fn on_all_cores(&self, mode: &str, count: usize) -> Result<String> {
         self.table(&self.counted(mode, count))
     }
 
-    fn in_a_machine(&self, mode: &str, Both(commands, contexts): Both) -> Result<String> {
+    /// Measures in a virtual machine.
+    fn in_guest(&self, mode: &str, GuestCounts { commands, contexts }: GuestCounts) -> Result<String> {
         let counts = [("--commands", commands), ("--contexts", contexts)];
         let counts = counts.into_iter().flat_map(|(name, count)| [name.to_owned(), count.to_string()]);
         let words = self.words(mode).into_iter().chain(counts).collect::<Vec<_>>();
@@ -307,9 +366,9 @@ impl Bench<'_> {
         self.run_in(&machine, &words)
     }
 
-    /// Servers of the distribution, with its libraries or ours.
-    fn handshakes(&self, Turns(turns, count): Turns) -> Result<String> {
-        let (version, dir) = &self.distributions;
+    /// Measures handshakes with servers of the distribution in a virtual machine.
+    fn handshakes(&self, HandshakeCounts { turns, count }: HandshakeCounts) -> Result<String> {
+        let (version, dir) = &self.distribution;
         let theirs = format!("{version}={}", dir.display());
         let (turns, count) = (turns.to_string(), count.to_string());
         let more = ["--theirs", &theirs, "--turns", &turns, "--count", &count].map(str::to_owned);
@@ -320,20 +379,20 @@ impl Bench<'_> {
         self.run_in(&machine, &words)
     }
 
-    /// What a mode prints in a machine.
+    /// Runs a command line in a virtual machine and returns its output.
     fn run_in(&self, machine: &Machine, words: &[String]) -> Result<String> {
         let mut printed = Vec::new();
         let status = machine.run(&vm::kernel(self.project)?, words, &mut printed)?;
         let printed = String::from_utf8_lossy(&printed).into_owned();
-        ensure!(status == 0, "{words:?} in the virtual machine ended with {status}: {printed}");
+        ensure!(status == 0, "{words:?} in the virtual machine exited with {status}: {printed}");
         Ok(printed)
     }
 
-    /// When and on what: nothing that names the machine.
+    /// Describes the date, hardware and software, without details that identify the machine.
     fn machine(&self, shell: &Shell) -> Result<String> {
         let date = cmd!(shell, "date --utc +%F").quiet().read()?;
         let kernel = cmd!(shell, "uname --kernel-release").quiet().read()?;
-        // What follows the number names a build, and with that a machine.
+        // The suffix of the kernel release may identify the machine.
         let kernel = format!("Linux {} {}", kernel.split('-').next().unwrap_or_default(), std::env::consts::ARCH);
         let processor = fs::read_to_string("/proc/cpuinfo")?;
         let processor =
@@ -343,7 +402,7 @@ impl Bench<'_> {
         let release =
             release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).unwrap_or_default().trim_matches('"');
         let newest = self.newest.as_ref().map(|sid| format!("{} (Debian sid) and ", sid.version)).unwrap_or_default();
-        let stack = format!("tpm2-tss {newest}{} (the distribution)", self.distributions.0);
+        let stack = format!("tpm2-tss {newest}{} (the distribution)", self.distribution.0);
         let compiler = cmd!(shell, "rustc --version").quiet().read()?;
         let cores = available_parallelism()?;
         Ok(format!(

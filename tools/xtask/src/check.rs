@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The conventions of the tree, held by machine.
+//! Checks the conventions of the source tree: [`run`].
+
+mod unsafety;
 
 use crate::project::{Project, names_in};
-use crate::{Cli, headers, manual, needs, unsafety};
+use crate::{Cli, headers, manual, needs};
 use anyhow::{Result, bail};
 use clap::CommandFactory;
 use regex::Regex;
@@ -10,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Longest C face of a module, in lines of code.
+/// Maximum length of the file with a module's exported functions, in lines of code.
 const MAX_FACE_LINES: usize = 50;
 /// The documents whose paths and commands are held against the tree.
 const DOCUMENTS: [&str; 10] = [
@@ -26,29 +28,29 @@ const DOCUMENTS: [&str; 10] = [
     "docs/soak.md",
 ];
 
-/// Prints what is wrong and fails, or what holds.
+/// Prints all violations and fails, or lists the files with unsafe code if there are no violations.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let unsafety = unsafety::survey(project)?;
     let mut wrong = unsafety.violations;
     wrong.extend(files_of_libraries(project)?);
     wrong.extend(headers::stale(project)?);
-    wrong.extend(needs::forgotten(project)?);
+    wrong.extend(needs::unlisted(project)?);
     wrong.extend(documents(project)?);
     for line in &wrong {
         println!("{line}");
     }
     if !wrong.is_empty() {
-        bail!("{} things are not as they should be", wrong.len());
+        bail!("{} violations of the conventions", wrong.len());
     }
-    println!("unsafe code stands in these files alone, besides the exports of the C faces:");
+    println!("files with unsafe code, apart from the exported functions:");
     for (path, blocks) in unsafety.islands {
         println!("  {path} ({blocks} blocks)");
     }
-    println!("all conventions hold");
+    println!("no violations of the conventions");
     Ok(())
 }
 
-/// Each library has its header, .pc template, manual page and ABI list, and nothing of the kind has no library.
+/// Checks that each library has its header, manual page and package name, and that each header belongs to a library.
 fn files_of_libraries(project: &Project) -> Result<Vec<String>> {
     let libraries = project.libraries()?;
     let mut wrong = Vec::new();
@@ -66,10 +68,10 @@ fn files_of_libraries(project: &Project) -> Result<Vec<String>> {
         let face = fs::read_to_string(project.root.join(library.face()))?;
         let code = |line: &&str| !line.trim().is_empty() && !line.trim_start().starts_with("//");
         let lines = face.lines().filter(code).count();
-        // The loader's face has seven functions.
+        // The loader exports seven functions.
         if lines > MAX_FACE_LINES && library.dir != "tctildr" {
             wrong
-                .push(format!("{} has {lines} lines of code; a C face has {MAX_FACE_LINES}", library.face().display()));
+                .push(format!("{} has {lines} lines of code; the limit is {MAX_FACE_LINES}", library.face().display()));
         }
         let page = Path::new("src").join(&library.dir).join(format!("man/{}.7.md", library.name()));
         if !project.root.join(&page).exists() {
@@ -80,25 +82,25 @@ fn files_of_libraries(project: &Project) -> Result<Vec<String>> {
         let package = manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
         if package != Some(&library.name()) {
             wrong.push(format!(
-                "{}/Cargo.toml names another package than {}",
+                "the package in {}/Cargo.toml is not named {}",
                 library.module().display(),
                 library.name()
             ));
         }
     }
-    let documented: BTreeSet<String> = pages_of_functions(project)?;
+    let documented: BTreeSet<String> = documented_functions(project)?;
     for library in &libraries {
         for function in library.exports(project)?.iter().filter(|name| *name != "Tss2_Tcti_Info") {
             if !documented.contains(function) {
-                wrong.push(format!("no manual page names the function {function}"));
+                wrong.push(format!("no manual page documents the function {function}"));
             }
         }
     }
     Ok(wrong)
 }
 
-/// The functions that the NAME sections of the pages list.
-fn pages_of_functions(project: &Project) -> Result<BTreeSet<String>> {
+/// Returns the functions that the NAME sections of the manual pages list.
+fn documented_functions(project: &Project) -> Result<BTreeSet<String>> {
     let mut functions = BTreeSet::new();
     for page in manual::pages(project)? {
         let text = fs::read_to_string(project.root.join(page))?;
@@ -109,7 +111,7 @@ fn pages_of_functions(project: &Project) -> Result<BTreeSet<String>> {
     Ok(functions)
 }
 
-/// Every path and every command that a document names is there.
+/// Checks that every path and every xtask command named in the documents exists.
 fn documents(project: &Project) -> Result<Vec<String>> {
     let path =
         Regex::new(r"`((?:src|tests|tools|docs|c-tests|examples|include|pkgconfig|dist|\.ci|\.cargo)/[\w./-]*)`")?;
@@ -122,14 +124,14 @@ fn documents(project: &Project) -> Result<Vec<String>> {
             continue;
         };
         for found in path.captures_iter(&text).filter_map(|captures| captures.get(1)) {
-            // A path with "foo" in it is an example.
+            // A path that contains "foo" is an example.
             if !found.as_str().to_lowercase().contains("foo") && !project.root.join(found.as_str()).exists() {
-                wrong.push(format!("{document} names {}, which is not there", found.as_str()));
+                wrong.push(format!("{document} names {}, which does not exist", found.as_str()));
             }
         }
         for found in command.captures_iter(&text).filter_map(|captures| captures.get(1)) {
             if !known.iter().any(|name| name == found.as_str()) {
-                wrong.push(format!("{document} names cargo xtask {}, which there is not", found.as_str()));
+                wrong.push(format!("{document} names cargo xtask {}, which does not exist", found.as_str()));
             }
         }
     }

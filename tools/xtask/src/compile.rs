@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Compiling for release, the same bytes wherever it is done: no library holds a path of this machine.
+//! Reproducible release builds: the compiled libraries contain no path of the build machine. [`release`] runs cargo.
 
 use crate::project::Project;
 use anyhow::{Context, Result};
@@ -8,13 +8,14 @@ use std::env;
 use std::path::PathBuf;
 use xshell::cmd;
 
-/// What every path of a crate that is not ours begins with, in a message or in debugging information.
+/// Prefix that replaces the directory of third-party crates in panic messages and debugging information.
 const CRATES: &str = "/crates";
-/// The same for our own sources, and in a bill of materials. Log lines name those relative to the root, `src/...`, whatever this is.
+/// Prefix that replaces the root of this project, also in bills of materials. Log lines are not affected: they print paths
+/// relative to the root, such as `src/...`.
 pub(crate) const OURS: &str = "/tss2-tcti-rs";
 
-/// Builds these packages with the release profile; gives the directory of what was built. RUSTFLAGS of the environment
-/// count, those of cargo's configuration do not: they belong to the machine.
+/// Builds packages with the release profile and returns the output directory. Applies RUSTFLAGS from the environment, but
+/// not from cargo's configuration, because that belongs to the machine.
 pub(crate) fn release<'a>(project: &Project, packages: impl IntoIterator<Item = &'a str>) -> Result<PathBuf> {
     let shell = project.shell()?;
     let packages = packages.into_iter().flat_map(|package| ["--package", package]);
@@ -30,7 +31,7 @@ fn flags(project: &Project) -> Result<Vec<String>> {
         (_, Ok(flags)) => flags.split_whitespace().map(str::to_owned).collect(),
         _ => Vec::new(),
     };
-    // Of several that match, the compiler takes the last.
+    // If several prefixes match, the compiler uses the last one.
     let mut remap = |from: PathBuf, to: &str| flags.push(format!("--remap-path-prefix={}={to}", from.display()));
     remap(project.root.clone(), OURS);
     remap(project.target.clone(), OURS);
@@ -42,17 +43,18 @@ fn flags(project: &Project) -> Result<Vec<String>> {
     Ok(flags)
 }
 
-/// The directories of the crates we build from: a registry's, or `vendor`.
+/// Returns the directories that contain third-party crates: a registry's sources, or `vendor`.
 fn crates(project: &Project) -> Result<BTreeSet<PathBuf>> {
     let metadata = project.metadata(&["--locked"])?;
-    let packages = metadata.get("packages").and_then(serde_json::Value::as_array).context("no packages")?;
+    let packages =
+        metadata.get("packages").and_then(serde_json::Value::as_array).context("cargo metadata lists no packages")?;
     let foreign = packages.iter().filter(|package| package.get("source").is_some_and(|source| !source.is_null()));
     let manifests = foreign.filter_map(|package| package.get("manifest_path")?.as_str()).map(PathBuf::from);
     Ok(manifests.filter_map(|manifest| Some(manifest.parent()?.parent()?.to_owned())).collect())
 }
 
-/// Where the source of the standard library would be, if it is installed, and what the compiler calls that place if it
-/// is not.
+/// Returns the directory of the standard library's sources, which may not be installed, and the commit of the compiler. The
+/// compiler uses `/rustc/COMMIT` in paths if the sources are not installed.
 fn standard_library(project: &Project) -> Result<(PathBuf, String)> {
     let shell = project.shell()?;
     let sysroot = cmd!(shell, "rustc --print sysroot").quiet().read()?;

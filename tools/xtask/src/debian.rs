@@ -1,178 +1,75 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A clean Debian of any release below `target/debian`, made once by debootstrap from the mirrors that this machine's apt
-//! uses, with the packages of its [`Purpose`]. It is not changed afterwards.
+//! Debian chroots of any release in `target/debian`, created by debootstrap from the mirrors that this system's apt uses.
+//! [`Debian::prepare`] creates one with the given [`Contents`]; it is then kept and never modified.
 
-use crate::mirror::{self, Mirror};
+pub(crate) mod sid;
+
+mod mirror;
+
+pub(crate) use mirror::{Mirror, host_suite, sources};
+
+use crate::needs;
 use crate::project::Project;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 use xshell::{Shell, cmd};
 
-/// Before a program: its mounts and processes end with it, and it ends with us, however that may be.
-pub(crate) const IN_NAME_SPACES: [&str; 8] =
+/// Prefix of a command that runs it in private mount and PID namespaces. Its mounts and processes vanish when it exits, and it is
+/// killed when this program exits for any reason.
+pub(crate) const IN_NAMESPACES: [&str; 8] =
     ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"];
 
-/// What debootstrap knows.
+/// Directory of debootstrap's scripts, one per release.
 const SCRIPTS: &str = "/usr/share/debootstrap/scripts";
 
-/// What a Debian is for.
+/// The contents of a chroot. Two kinds of chroots of one release differ in their name.
 #[derive(Clone, Copy)]
-pub(crate) enum Purpose {
-    /// To run what uses TCTI modules, and to build the examples.
-    Programs,
-    /// To be upgraded to the next release: a small one, with the programs that have to survive.
-    Upgrade,
-    /// To build our packages.
-    Build,
-    /// To compile for other architectures and to emulate them.
-    Cross,
-    /// To follow the README: what it asks for, and git.
-    Fresh,
+pub(crate) struct Contents<'a> {
+    /// Follows the release in the directory name, such as `build` in `trixie-build`.
+    pub(crate) name: &'static str,
+    /// The packages to install.
+    pub(crate) packages: &'a [&'a str],
+    /// Packages to install if the release has them.
+    pub(crate) optional: &'a [&'a str],
+    /// A package or an apt search pattern to download without installing; may be empty.
+    pub(crate) downloads: &'static str,
 }
 
-const PROGRAMS: &[&str] = &[
-    "clevis-tpm2",
-    "dbus-daemon",
-    "gcc",
-    "golang-go",
-    "libc6-dev",
-    "libtpm2-pkcs11-1",
-    "libtss2-dev",
-    "libtss2-tcti-tabrmd0",
-    "opensc",
-    "openssl",
-    "pkg-config",
-    "python3-tpm2-pytss",
-    "swtpm",
-    "systemd",
-    "tpm2-abrmd",
-    "tpm2-initramfs-tool",
-    "tpm2-openssl",
-    "tpm2-tools",
-    "udev",
-    // What our packages need, so that they are installed without a network.
-    "libusb-1.0-0",
-    "libtpms0",
-];
-
-const UPGRADE: &[&str] = &[
-    "libtpm2-pkcs11-1",
-    "libtss2-dev",
-    "openssl",
-    "swtpm",
-    "systemd",
-    "tpm2-openssl",
-    "tpm2-tools",
-    "udev",
-    "libusb-1.0-0",
-    "libtpms0",
-];
-
-const BUILD: &[&str] =
-    &["build-essential", "cargo", "debhelper", "go-md2man", "libusb-1.0-0-dev", "lintian", "pkg-config", "rustc"];
-
-const CROSS: &[&str] = &[
-    "cargo",
-    "debian-archive-keyring",
-    "gcc",
-    "gcc-aarch64-linux-gnu",
-    "gcc-arm-linux-gnueabihf",
-    "gcc-i686-linux-gnu",
-    "gcc-powerpc64le-linux-gnu",
-    "gcc-riscv64-linux-gnu",
-    "gcc-s390x-linux-gnu",
-    "libc6-dev",
-    "libtpms0",
-    "libtss2-dev",
-    "libusb-1.0-0-dev",
-    "openssl",
-    "pkgconf",
-    "qemu-user",
-    "rustc",
-    // For musl: its compiler, what Rust's library is compiled from, and what unwinds in place of GCC's, which is made for glibc.
-    "libunwind-19-dev",
-    "musl-tools",
-    "rust-src",
-    // A TPM for the programs.
-    "swtpm",
-    "tpm2-tools",
-];
-
-const FRESH: &[&str] = &["cargo", "gcc", "git", "libc6-dev", "rustc"];
-
-impl Purpose {
-    fn name(self) -> &'static str {
-        match self {
-            Purpose::Programs => "programs",
-            Purpose::Upgrade => "upgrade",
-            Purpose::Build => "build",
-            Purpose::Cross => "cross",
-            Purpose::Fresh => "fresh",
-        }
-    }
-
-    fn packages(self) -> &'static [&'static str] {
-        match self {
-            Purpose::Programs => PROGRAMS,
-            Purpose::Upgrade => UPGRADE,
-            Purpose::Build => BUILD,
-            Purpose::Cross => CROSS,
-            Purpose::Fresh => FRESH,
-        }
-    }
-
-    /// Packages of their own in some releases, and in others a part of those above.
-    fn where_there_are(self) -> &'static [&'static str] {
-        match self {
-            Purpose::Programs => &["systemd-cryptsetup", "systemd-tpm"],
-            Purpose::Upgrade | Purpose::Build | Purpose::Cross | Purpose::Fresh => &[],
-        }
-    }
-
-    /// What is only downloaded, in apt's words: every C module, for the way back without a network.
-    fn downloads(self) -> &'static str {
-        match self {
-            Purpose::Programs | Purpose::Upgrade => "?source-package(^tpm2-tss$)",
-            Purpose::Build | Purpose::Cross | Purpose::Fresh => "",
-        }
-    }
-}
-
-/// The directories.
+/// A chroot, which may not exist yet.
 pub(crate) struct Debian<'a> {
     release: &'a str,
-    purpose: Purpose,
+    contents: Contents<'a>,
     root: PathBuf,
-    /// Has the recipe that the root was made by, once it is whole.
+    /// File that records the release and the packages; written once the chroot is complete.
     recipe: PathBuf,
     log: PathBuf,
 }
 
 impl Debian<'_> {
-    /// `release` is a name that debootstrap knows, such as trixie.
-    pub(crate) fn of<'a>(project: &Project, release: &'a str, purpose: Purpose) -> Result<Debian<'a>> {
+    /// Describes the chroot of a release, such as `trixie`. Fails if debootstrap does not know the release.
+    pub(crate) fn of<'a>(project: &Project, release: &'a str, contents: Contents<'a>) -> Result<Debian<'a>> {
         let is_name = release.chars().all(|letter| letter.is_ascii_lowercase());
-        // The script of each release of Debian that is kept today is a link to that of sid.
+        // The scripts of all current releases of Debian are links to that of sid.
         let script = Path::new(SCRIPTS).join(release).canonicalize();
         let is_debian = is_name && script.is_ok_and(|script| script.ends_with("sid"));
-        ensure!(is_debian, "unknown release: {release} is no release of Debian that debootstrap has in {SCRIPTS}");
-        let (dir, name) = (project.target.join("debian"), format!("{release}-{}", purpose.name()));
+        ensure!(is_debian, "unknown release: {release} is not a release of Debian in {SCRIPTS}");
+        let (dir, name) = (project.target.join("debian"), format!("{release}-{}", contents.name));
         let file = |ending: &str| dir.join(format!("{name}{ending}"));
-        Ok(Debian { release, purpose, root: file(""), recipe: file(".recipe"), log: file(".log") })
+        Ok(Debian { release, contents, root: file(""), recipe: file(".recipe"), log: file(".log") })
     }
 
-    /// Makes it, unless it is there; gives its root.
+    /// Creates the chroot unless it exists, and returns its root directory.
     pub(crate) fn prepare(self, project: &Project) -> Result<PathBuf> {
-        let words = [&[self.release], self.purpose.packages(), self.purpose.where_there_are()].concat();
-        let recipe = format!("{} {}\n", words.join(" "), self.purpose.downloads());
-        if fs::read_to_string(&self.recipe).is_ok_and(|made_by| made_by == recipe) {
+        let Contents { packages, optional, downloads, .. } = self.contents;
+        let recipe = format!("{} {downloads}\n", [&[self.release], packages, optional].concat().join(" "));
+        if fs::read_to_string(&self.recipe).is_ok_and(|written| written == recipe) {
             return Ok(self.root);
         }
         let since = Instant::now();
-        println!("making a Debian {} in {}", self.release, self.root.display());
+        println!("creating a Debian {} chroot in {}", self.release, self.root.display());
         if self.recipe.exists() {
             fs::remove_file(&self.recipe)?;
         }
@@ -186,27 +83,27 @@ impl Debian<'_> {
         self.configure(&shell, &mirrors)?;
         self.install(&shell)?;
         fs::write(&self.recipe, recipe)?;
-        println!("made in {:.0} s", since.elapsed().as_secs_f32());
+        println!("created in {:.0} s", since.elapsed().as_secs_f32());
         Ok(self.root)
     }
 
     fn bootstrap(&self, shell: &Shell, mirrors: &[Mirror]) -> Result<()> {
         let Debian { root, log, release, .. } = self;
-        // Without one debootstrap has its own.
+        // Without a mirror, debootstrap uses its default.
         let mirror = mirrors.iter().find(|mirror| mirror.suite == *release).map(|mirror| &mirror.uri);
         let script = "exec \"$@\" >\"$0\" 2>&1";
         let debootstrap = ["debootstrap", "--variant=minbase", release];
-        let made = cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {debootstrap...} {root} {mirror...}")
+        let made = cmd!(shell, "env {IN_NAMESPACES...} sh -c {script} {log} {debootstrap...} {root} {mirror...}")
             .quiet()
             .run();
         made.with_context(|| format!("debootstrap failed, see {}", log.display()))
     }
 
-    /// Gives it this machine's way to the mirrors.
+    /// Configures apt and the network in the chroot as on this system.
     fn configure(&self, shell: &Shell, mirrors: &[Mirror]) -> Result<()> {
         let write = |path: &str, text: &str| {
             let path = self.root.join(path);
-            let parent = path.parent().context("no directory")?;
+            let parent = path.parent().context("a path without a directory")?;
             fs::create_dir_all(parent)?;
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
         };
@@ -217,10 +114,10 @@ impl Debian<'_> {
         let acquire: String =
             settings.lines().filter(|line| line.starts_with("Acquire::")).flat_map(|line| [line, "\n"]).collect();
         write("etc/apt/apt.conf.d/00host", &acquire)?;
-        // The packages of the C modules stay for the way back.
+        // Keep the packages of the C modules, to reinstall them without a network.
         write("etc/apt/apt.conf.d/01keep", "APT::Keep-Downloaded-Packages \"true\";\n")?;
         write("etc/dpkg/dpkg.cfg.d/unsafe-io", "force-unsafe-io\n")?;
-        // No service is started.
+        // Start no services.
         write("usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n")?;
         fs::set_permissions(self.root.join("usr/sbin/policy-rc.d"), fs::Permissions::from_mode(0o755))?;
         for file in ["etc/resolv.conf", "etc/hosts", "etc/ssl/certs/ca-certificates.crt"] {
@@ -232,7 +129,7 @@ impl Debian<'_> {
     }
 
     fn install(&self, shell: &Shell) -> Result<()> {
-        let Debian { root, log, purpose, .. } = self;
+        let Debian { root, log, contents, .. } = self;
         let script = "set -e; exec >>\"$0\" 2>&1; root=$1 optional=$2 downloads=$3; shift 3; mount -t proc proc \"$root/proc\"; \
                       export DEBIAN_FRONTEND=noninteractive PATH=/usr/sbin:/usr/bin:/sbin:/bin; \
                       apt() { chroot \"$root\" apt-get --quiet --yes --no-install-recommends \"$@\"; }; apt update; \
@@ -240,10 +137,45 @@ impl Debian<'_> {
                           if chroot \"$root\" apt-cache show \"$name\" >/dev/null; then set -- \"$@\" \"$name\"; fi; \
                       done; \
                       apt install \"$@\"; if [ -n \"$downloads\" ]; then apt --download-only install \"$downloads\"; fi";
-        let (optional, downloads) = (purpose.where_there_are().join(" "), purpose.downloads());
-        let packages = purpose.packages();
-        let done =
-            cmd!(shell, "env {IN_NAME_SPACES...} sh -c {script} {log} {root} {optional} {downloads} {packages...}");
-        done.quiet().run().with_context(|| format!("cannot install the packages, see {}", log.display()))
+        let Contents { packages, optional, downloads, .. } = *contents;
+        let optional = optional.join(" ");
+        let installed =
+            cmd!(shell, "env {IN_NAMESPACES...} sh -c {script} {log} {root} {optional} {downloads} {packages...}");
+        installed.quiet().run().with_context(|| format!("cannot install the packages, see {}", log.display()))
     }
+}
+
+/// Installs debootstrap and returns whether chroots can be created here. If not, prints the reason; fails if CI is set.
+pub(crate) fn is_available(project: &Project, tests: &str, no_install: bool) -> Result<bool> {
+    needs::install(project, needs::DEBOOTSTRAP, no_install)?;
+    match unavailable(project)? {
+        None => Ok(true),
+        Some(reason) => needs::skip(tests, reason).map(|()| false),
+    }
+}
+
+/// Installs debootstrap, and fails if chroots cannot be created here.
+pub(crate) fn require(project: &Project, no_install: bool) -> Result<()> {
+    needs::install(project, needs::DEBOOTSTRAP, no_install)?;
+    match unavailable(project)? {
+        None => Ok(()),
+        Some(reason) => bail!("cannot create a Debian chroot: {reason}"),
+    }
+}
+
+/// Returns why chroots cannot be created on this system; `None` if they can.
+fn unavailable(project: &Project) -> Result<Option<&'static str>> {
+    let shell = project.shell()?;
+    let works = |script: &str| cmd!(shell, "sh -c {script}").quiet().ignore_stdout().ignore_stderr().run().is_ok();
+    Ok(if cmd!(shell, "id -u").quiet().read()? != "0" {
+        Some("needs root, to run debootstrap")
+    } else if !works("command -v debootstrap") {
+        Some("needs package debootstrap")
+    } else if !works("unshare --mount --pid --fork mount -t tmpfs none /mnt") {
+        Some("needs permission to mount")
+    } else if !works("grep -w overlay /proc/filesystems || modprobe overlay") {
+        Some("needs a kernel with overlayfs")
+    } else {
+        None
+    })
 }

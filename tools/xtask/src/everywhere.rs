@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `cargo xtask everywhere`: every system and every architecture, which takes hours and is for a release, not for each change.
-//! [`run`] writes the table that readers see, whatever failed, and a part of it where only a part is run.
+//! `cargo xtask everywhere`: runs the tests on every supported system and architecture. It takes hours and is meant for releases.
+//! [`run`] updates docs/platforms.md after each row, also if the row failed.
 
 use crate::project::Project;
 use anyhow::{Context, Result, bail, ensure};
@@ -12,22 +12,26 @@ use std::process::Command;
 use std::time::Instant;
 use xshell::{Shell, cmd};
 
-/// The document that readers of the repository see.
+/// The document, relative to the root.
 const DOCUMENT: &str = "docs/platforms.md";
 
 const INTRODUCTION: &str = "\
-Written by `cargo xtask everywhere`: each row is a command of this project, run on one machine with x86-64 and Debian 12. Other
-releases of Debian are made by debootstrap, other architectures are emulated by qemu-user with the packages of Debian 13 or, where
-its mirror lacks some, of sid. What each command does is told in CONTRIBUTING.md. A result is the last one of its row, with how long
-it took, the day and the commit.
+This page is written by `cargo xtask everywhere`.
+Each row is a command of this project that ran on an x86-64 machine with Debian 12.
+The other releases of Debian run in chroots created by debootstrap.
+The other architectures are emulated by qemu-user, with packages of Debian 13, or of sid if the
+mirror lacks packages for the architecture.
+CONTRIBUTING.md describes the commands.
+Each result is that of the last run, with its duration, date and commit.
 ";
 
 const HEAD: &str = "| system | architecture | command | result |\n|---|---|---|---|\n";
 
-/// A row: a system, an architecture, and the command that tries us there.
+/// A row of the table: a system, an architecture and the command that tests on them.
 struct Row {
     system: &'static str,
     architecture: &'static str,
+    /// The arguments of `cargo xtask`.
     words: &'static [&'static str],
 }
 
@@ -40,7 +44,7 @@ impl Row {
         self.command().contains(part)
     }
 
-    /// The line of the table up to the result.
+    /// Returns the line of the table up to the result.
     fn start(&self) -> String {
         format!("| {} | {} | `{}` | ", self.system, self.architecture, self.command())
     }
@@ -70,28 +74,32 @@ const ROWS: [Row; 17] = [
     row("musl of Debian 13", "amd64", &["arch", "musl"]),
 ];
 
-/// What is not tried, and why.
-const GREY: [[&str; 3]; 3] = [
-    ["Fedora", "all", "packages are built by `cargo xtask rpm` on Debian; there is no Fedora to install them on here"],
-    ["Alpine", "all", "only what musl alone can show; there is no mirror of Alpine here"],
-    ["real hardware", "arm64, armhf", "only emulated; see [A TPM on a Raspberry Pi](raspberry-pi.md)"],
+/// Systems that are not tested, with the reason.
+const UNTESTED: [[&str; 3]; 3] = [
+    ["Fedora", "all", "`cargo xtask rpm` builds the packages on Debian, but they are not installed on Fedora"],
+    ["Alpine", "all", "only musl is tested, see above"],
+    ["real hardware", "arm64, armhf", "only under emulation; see [A TPM on a Raspberry Pi](raspberry-pi.md)"],
 ];
 
-/// Which rows.
+/// Which rows to run.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only the rows whose command has this in it, such as `trixie` or `arch riscv64`; the others keep their last result.
+    /// Run only rows whose command contains this text, such as `trixie` or `arch riscv64`; the others keep their results.
     #[arg(default_value = "")]
     part: String,
 }
 
-/// Fails when a row does, after all of them have run and the document is written.
+/// Runs the rows and updates the document; fails at the end if a row failed.
 pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     let logs = project.target.join("everywhere");
     fs::create_dir_all(&logs)?;
     let document = project.root.join(DOCUMENT);
     let mut failed = Vec::new();
-    ensure!(ROWS.iter().any(|row| row.is_named(&options.part)), "no row has {:?} in its command", options.part);
+    ensure!(
+        ROWS.iter().any(|row| row.is_named(&options.part)),
+        "no row has a command that contains {:?}",
+        options.part
+    );
     for row in ROWS.iter().filter(|row| row.is_named(&options.part)) {
         println!("{}", row.command());
         let since = Instant::now();
@@ -101,7 +109,7 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
         let result = if passed { "passed" } else { "FAILED" };
         println!("{result} in {minutes:.0} min, see {}", log.display());
         let last = format!("{result}, {minutes:.0} min, {}", revision(project)?);
-        // After each, since all of them take hours.
+        // Write the document after each row, because all of them together take hours.
         let before = if document.exists() { fs::read_to_string(&document)? } else { String::new() };
         fs::write(&document, written(&before, row, &last)).context(DOCUMENT)?;
         failed.extend((!passed).then(|| row.command()));
@@ -112,13 +120,13 @@ pub(crate) fn run(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Whether there is anything that is not committed, but for the document: it is written while rows are run.
+/// Returns whether there are uncommitted changes. Ignores the document, which is written while rows run.
 pub(crate) fn has_changes(shell: &Shell) -> Result<bool> {
     let not_this = format!(":!{DOCUMENT}");
     Ok(!cmd!(shell, "git status --porcelain -- . {not_this}").quiet().read()?.is_empty())
 }
 
-/// Day and commit.
+/// Returns the date and the commit.
 fn revision(project: &Project) -> Result<String> {
     let shell = project.shell()?;
     let commit = cmd!(shell, "git rev-parse --short HEAD").quiet().read()?;
@@ -126,27 +134,27 @@ fn revision(project: &Project) -> Result<String> {
     Ok(format!("{date}, {commit}{}", if has_changes(&shell)? { " and changes" } else { "" }))
 }
 
-/// The document after a row has run; the other rows are as they were.
+/// Returns the document with the result of a row; the other rows keep their results.
 fn written(before: &str, run: &Row, result: &str) -> String {
-    let mut text = format!("# Where it runs\n\n{INTRODUCTION}\n{HEAD}");
+    let mut text = format!("# Tested platforms\n\n{INTRODUCTION}\n{HEAD}");
     for row in &ROWS {
         let start = row.start();
         let old = before.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix(" |"));
         let last = if row.words == run.words { result } else { old.unwrap_or("not run yet") };
         text += &format!("{start}{last} |\n");
     }
-    for [system, architecture, why] in GREY {
+    for [system, architecture, why] in UNTESTED {
         text += &format!("| {system} | {architecture} | | not run: {why} |\n");
     }
     text
 }
 
-/// Runs this program with these words, as somebody would, and nothing may be skipped.
+/// Runs `cargo xtask` with these arguments and CI set, so that nothing is skipped, and returns whether it succeeded.
 fn passes(project: &Project, words: &[&str], log: &Path) -> Result<bool> {
     let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
     let mut command = Command::new(env::current_exe()?);
     command.args(words).current_dir(&project.root).env("CI", "true").stdout(file.try_clone()?).stderr(file);
-    Ok(command.status().context("cannot run it again")?.success())
+    Ok(command.status().context("cannot run xtask")?.success())
 }
 
 #[cfg(test)]
@@ -154,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_that_runs_again_leaves_the_others_as_they_were() {
+    fn running_a_row_again_keeps_the_results_of_the_others() {
         let [first, second, ..] = &ROWS;
         let one = written("", first, "passed, 3 min");
         let both = written(&one, second, "FAILED, 4 min");

@@ -2,8 +2,8 @@
 //! Runs the fuzzers of `tests/fuzz`, one per processor at a time. New inputs go to `target/fuzz`; the committed corpora
 //! are only read.
 
+use crate::needs;
 use crate::project::{Project, names_in};
-use crate::{needs, tool};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use regex::Regex;
@@ -79,7 +79,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
 /// Builds all targets with the nightly compiler, because the stable one has no sanitizers. Returns their directory.
 fn build(project: &Project) -> Result<PathBuf> {
     let shell = project.shell()?;
-    let fuzz = tool::install(project, "cargo-fuzz", "0.13.2")?;
+    let fuzz = needs::cargo_tool(project, "cargo-fuzz", "0.13.2")?;
     let toolchains = cmd!(shell, "rustup toolchain list").quiet().read().context("the fuzzers need rustup")?;
     if !toolchains.lines().any(|toolchain| toolchain.starts_with("nightly")) {
         println!("installing the nightly compiler");

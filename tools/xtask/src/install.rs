@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Building the libraries and writing the files of `layout.rs`, or removing them. The stage is an installation below
-//! `target`.
+//! Installs and uninstalls: builds the libraries and writes the files that `layout.rs` lists, or removes them. The stage is
+//! an installation in `target/stage`.
 
 use crate::layout::{Content, File, NAME, Options};
 use crate::project::Project;
@@ -12,17 +12,17 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Builds and lays out `target/stage`; gives its path.
+/// Builds, installs into `target/stage` and returns its path.
 pub(crate) fn stage(project: &Project) -> Result<PathBuf> {
     let stage = project.stage();
     if stage.exists() {
-        fs::remove_dir_all(&stage).with_context(|| format!("cannot empty {}", stage.display()))?;
+        fs::remove_dir_all(&stage).with_context(|| format!("cannot remove {}", stage.display()))?;
     }
     install(project, &Options::at(&stage))?;
     Ok(stage)
 }
 
-/// Builds and installs.
+/// Builds the libraries and installs all files. Skips the manual pages if go-md2man is not installed.
 pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
     let libraries: Vec<String> = project.libraries()?.iter().map(|library| library.name()).collect();
     let built = compile::release(project, libraries.iter().map(String::as_str))?;
@@ -30,7 +30,7 @@ pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
     if !has_manual {
         println!("skipped the manual pages: go-md2man is not installed");
     }
-    // What an earlier install put there counts, too.
+    // Keep the files of an earlier installation in the list, so that uninstall removes them as well.
     let mut installed = read_list(options)?.unwrap_or_default();
     for File { to, content } in layout::files(project, options)? {
         let is_page = matches!(content, Content::Manual(_) | Content::ManualLink(_));
@@ -55,7 +55,7 @@ pub(crate) fn install(project: &Project, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// What `install` has put below this prefix, by its list; `None` without a list.
+/// Reads the list of installed files; `None` if there is no list in this prefix.
 fn read_list(options: &Options) -> Result<Option<BTreeSet<PathBuf>>> {
     let list = options.list();
     match fs::read_to_string(&list) {
@@ -65,12 +65,12 @@ fn read_list(options: &Options) -> Result<Option<BTreeSet<PathBuf>>> {
     }
 }
 
-/// Removes what `install` has put below this prefix, and nothing else. Of the directories those go that are empty then
-/// and hold nothing but files of ours, below DESTDIR every empty one that held a file of ours.
+/// Removes the files that `install` has written, according to its list. Then removes empty directories: with DESTDIR all
+/// directories that contained one of our files, otherwise only those that belong to this project or to tss2.
 pub(crate) fn uninstall(options: &Options) -> Result<()> {
     let list = options.list();
     let Some(installed) = read_list(options)? else {
-        bail!("nothing of ours is installed below {}: there is no {}", options.prefix.display(), list.display());
+        bail!("nothing of ours is installed in {}: {} does not exist", options.prefix.display(), list.display());
     };
     let files = installed.iter().map(|path| options.dest(path)).chain([list]);
     let mut removed = 0;
@@ -84,11 +84,11 @@ pub(crate) fn uninstall(options: &Options) -> Result<()> {
             true => dir != options.destdir,
             false => dir.file_name().is_some_and(|name| name == NAME || name == "tss2"),
         };
-        // Not empty, or not there: then it is let be, and so are those above.
+        // Stops at the first directory that is not empty or does not exist.
         let mut dirs = path.ancestors().skip(1);
         while dirs.next().is_some_and(|dir| is_ours(dir) && fs::remove_dir(dir).is_ok()) {}
     }
-    println!("removed {removed} files below {}", options.dest(&options.prefix).display());
+    println!("removed {removed} files from {}", options.dest(&options.prefix).display());
     Ok(())
 }
 
@@ -97,10 +97,10 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     write(to, &bytes, mode)
 }
 
-/// Writes a temporary name first, so that a library in use is replaced and not written into.
+/// Writes a temporary file and renames it, so that a library in use is replaced rather than overwritten.
 fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let parent = to.parent().context("no directory")?;
-    fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+    let parent = to.parent().context("a path without a directory")?;
+    fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     let mut new = to.as_os_str().to_owned();
     new.push(".new");
     let new = Path::new(&new);
@@ -110,14 +110,14 @@ fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     put.with_context(|| format!("cannot write {}", to.display()))
 }
 
-/// Makes a temporary link first, so that a program that starts meanwhile finds the old one or the new one.
+/// Creates a temporary link and renames it, so that a program started at the same time finds the old link or the new one.
 fn link(target: &str, name: &Path) -> Result<()> {
     let parent = name.parent().context("no directory")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
     let mut new = name.as_os_str().to_owned();
     new.push(".new");
     let new = Path::new(&new);
-    let _ = fs::remove_file(new); // from an attempt that was interrupted
+    let _ = fs::remove_file(new); // left by an interrupted installation
     let put = symlink(target, new).and_then(|()| fs::rename(new, name));
-    put.with_context(|| format!("cannot link {}", name.display()))
+    put.with_context(|| format!("cannot create the link {}", name.display()))
 }

@@ -1,50 +1,43 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `cargo xtask COMMAND`: everything the project does besides compiling.
+//! `cargo xtask COMMAND`: the project's development commands.
 
-mod arch;
-mod archive;
-mod bench;
-mod check;
+// The tree and the machine.
+mod needs;
+mod project;
+// Building and installing.
 mod compile;
-mod consumers;
-mod copyright;
-mod deb;
-mod debian;
-mod demo;
-mod deny;
-mod everywhere;
-mod fresh;
-mod fuzz;
 mod headers;
 mod install;
 mod layout;
 mod manual;
-mod mirror;
-mod needs;
-mod packager;
-mod place;
-mod project;
-mod readme;
-mod relations;
-mod reliability;
 mod reproducible;
-mod rpm;
-mod sbom;
-mod sid;
+// Conventions and dependencies.
+mod check;
+mod dependencies;
+// Tests and measurements on this system.
+mod bench;
+mod demo;
+mod fuzz;
+mod readme;
+mod reliability;
 mod soak;
 mod test;
-mod tool;
-mod unsafety;
-mod vendor;
 mod vm;
 mod vm_test;
+// Packages, other releases and other architectures.
+mod arch;
+mod consumers;
+mod debian;
+mod everywhere;
+mod fresh;
+mod packages;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use project::Project;
 use std::process::ExitCode;
 
-/// The project's own commands.
+/// Development commands of the project.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
@@ -54,7 +47,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Builds all, then lets tpm2-tools ask a TPM through our libraries.
+    /// Builds the libraries and runs tpm2-tools on them against a software TPM.
     Demo(Install),
     /// Runs all tests.
     Test {
@@ -63,100 +56,100 @@ enum Command {
         #[command(flatten)]
         install: Install,
     },
-    /// Measures the modules beside the C modules and the floor of each protocol, in target/bench.md.
+    /// Benchmarks the modules against the C modules and a minimal client of each protocol; writes target/bench.md.
     Bench {
         #[command(flatten)]
         options: bench::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Runs the fuzzers, with the nightly compiler.
+    /// Runs the fuzzers with the nightly compiler.
     Fuzz {
         #[command(flatten)]
         options: fuzz::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Puts every module under random load with random faults, and counts what comes of it.
+    /// Puts every module under random load with random faults and reports the results.
     Soak {
         #[command(flatten)]
         options: soak::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Holds the tree against its conventions.
+    /// Checks the conventions of the source tree.
     Check,
-    /// Writes include/tss2 anew from the exported functions.
+    /// Regenerates include/tss2 from the exported functions.
     Headers,
-    /// Writes docs/reliability.md anew from the tests of tests/reliability.
+    /// Regenerates docs/reliability.md from the tests in tests/reliability.
     Reliability,
-    /// Lays out target/stage as an installation.
+    /// Builds and installs into target/stage.
     Stage,
-    /// Builds and installs.
+    /// Builds and installs the libraries, headers, manual pages and udev rules.
     Install(layout::Options),
-    /// Removes what install put there, with the same options.
+    /// Removes an installation; takes the same options as install.
     Uninstall(layout::Options),
-    /// Builds a second time, elsewhere, and compares the libraries.
+    /// Builds the libraries twice, in different directories, and compares them byte for byte.
     Reproducible,
-    /// Runs a command in a virtual machine that has a TPM and sees the files of this one.
+    /// Runs a command in a virtual machine that has a TPM and a copy-on-write view of this system's files.
     Vm {
         #[command(flatten)]
         options: vm::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Runs the programs of Debian 12 that use TCTI modules, on our packages in a Debian of their own.
+    /// Tests Debian's programs that use TCTI modules on our packages, in a Debian chroot.
     Consumers {
         #[command(flatten)]
         options: consumers::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Compiles for other architectures and runs unit tests, conformance tests and tpm2-tools there, under qemu-user.
+    /// Cross-compiles for other architectures and runs unit tests, conformance tests and tpm2-tools under qemu-user.
     Arch {
         #[command(flatten)]
         options: arch::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Runs the two commands of README.md in a Debian that has a compiler and nothing else, each twice.
+    /// Runs `cargo xtask demo` and `cargo xtask test` twice in a minimal Debian that has only a compiler and git.
     Fresh {
         #[command(flatten)]
         options: fresh::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Runs the tests that need a kernel of their own, in virtual machines.
+    /// Runs the tests that need their own kernel, in virtual machines.
     VmTest {
-        /// Only tests with this in their names.
+        /// Run only tests whose name contains this text.
         filter: Option<String>,
         #[command(flatten)]
         install: Install,
     },
-    /// Builds Debian packages, in target/deb.
+    /// Builds Debian packages in target/deb.
     Deb {
         #[command(flatten)]
-        options: deb::Options,
+        options: packages::deb::Options,
         #[command(flatten)]
         install: Install,
     },
-    /// Every release of Debian and every architecture, in some hours; writes docs/platforms.md.
+    /// Tests every release of Debian and every architecture, which takes hours; writes docs/platforms.md.
     Everywhere(everywhere::Options),
-    /// Writes what the packages have to say of those in C, for debian/rules.
+    /// Writes Provides and Conflicts for the packages in the current tree; called by debian/rules.
     #[command(hide = true)]
     Relations,
-    /// Builds RPM packages, in target/rpm.
+    /// Builds RPM packages in target/rpm.
     Rpm(Install),
-    /// Writes a bill of materials for each library, in target/sbom.
+    /// Writes a software bill of materials for each library, in target/sbom.
     Sbom,
-    /// Holds what we depend on against deny.toml.
-    Deny(deny::Options),
+    /// Checks the dependencies against deny.toml.
+    Deny(dependencies::Options),
 }
 
-/// What to do about missing programs and libraries.
+/// How to handle missing programs and libraries.
 #[derive(Args, Clone, Copy)]
 struct Install {
-    /// Print the command that installs what is missing instead of running it.
+    /// Print the command that installs missing packages instead of running it.
     #[arg(long)]
     no_install: bool,
 }
@@ -173,7 +166,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli) -> Result<ExitCode> {
     let project = Project::find()?;
-    let done = match &cli.command {
+    let result = match &cli.command {
         Command::Vm { options, install } => return vm::run(&project, options, install.no_install),
         Command::VmTest { filter, install } => vm_test::run(&project, filter.as_deref(), install.no_install),
         Command::Consumers { options, install } => consumers::run(&project, options, install.no_install),
@@ -191,12 +184,12 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Install(options) => install::install(&project, options),
         Command::Uninstall(options) => install::uninstall(options),
         Command::Reproducible => reproducible::run(&project),
-        Command::Deb { options, install } => deb::run(&project, options, install.no_install),
-        Command::Rpm(install) => rpm::run(&project, install.no_install),
+        Command::Deb { options, install } => packages::deb::run(&project, options, install.no_install),
+        Command::Rpm(install) => packages::rpm::run(&project, install.no_install),
         Command::Everywhere(options) => everywhere::run(&project, options),
-        Command::Relations => relations::write(&project),
-        Command::Sbom => sbom::run(&project),
-        Command::Deny(options) => deny::run(&project, options),
+        Command::Relations => packages::relations::write(&project),
+        Command::Sbom => dependencies::write_sbom(&project),
+        Command::Deny(options) => dependencies::check(&project, options),
     };
-    done.map(|()| ExitCode::SUCCESS)
+    result.map(|()| ExitCode::SUCCESS)
 }

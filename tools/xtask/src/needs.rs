@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the machine lacks, and how to install it.
+//! Finds missing programs and libraries and installs them: Debian or Fedora packages by [`install`], cargo subcommands by
+//! [`cargo_tool`]. [`skip`] reports tests that cannot run here.
 
 use crate::project::Project;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use regex::Regex;
 use std::collections::BTreeSet;
+use std::env;
 use std::fs;
+use std::path::PathBuf;
 use xshell::{Shell, cmd};
 
-/// A package of the distribution: its name in Debian and in Fedora (`None` where Fedora has it in another one).
+/// A package of the distribution: its name in Debian and in Fedora (`None` if a Fedora package listed elsewhere contains it).
 #[derive(Clone, Copy)]
 pub(crate) struct Package(&'static str, Option<&'static str>);
 
-/// What is printed when something is missing, before the names.
+/// Printed before the names of missing packages.
 pub(crate) const MISSING: &str = "missing on this machine: ";
 
-/// Packages of their own in some releases, and in others a part of another one.
-const WHERE_THERE_ARE: [&str; 1] = ["systemd-cryptsetup"];
+/// Separate packages in some releases, part of another package in the others.
+const OPTIONAL: [&str; 1] = ["systemd-cryptsetup"];
 
-/// To show a TPM that answers.
+/// For `cargo xtask demo`.
 pub(crate) const DEMO: &[Package] = &[
     Package("libtpms0", Some("libtpms")),
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
@@ -26,14 +29,14 @@ pub(crate) const DEMO: &[Package] = &[
     Package("tpm2-tools", Some("tpm2-tools")),
 ];
 
-/// To run the unit tests.
+/// For the unit tests.
 pub(crate) const QUICK: &[Package] = &[
     Package("libtpms0", Some("libtpms")),
     Package("libusb-1.0-0-dev", Some("libusb1-devel")),
     Package("pkg-config", Some("pkgconf-pkg-config")),
 ];
 
-/// To compare with the C modules, besides [`VM`].
+/// For `cargo xtask bench`, in addition to [`VM`].
 pub(crate) const BENCH: &[Package] = &[
     Package("curl", Some("curl")),
     Package("debian-archive-keyring", Some("debian-keyring")),
@@ -54,7 +57,7 @@ pub(crate) const BENCH: &[Package] = &[
     Package("valgrind", Some("valgrind")),
 ];
 
-/// To put every module under load, besides [`VM`].
+/// For `cargo xtask soak`, in addition to [`VM`].
 pub(crate) const SOAK: &[Package] = &[
     Package("gcc", Some("gcc")),
     Package("libtpms0", Some("libtpms")),
@@ -65,7 +68,7 @@ pub(crate) const SOAK: &[Package] = &[
     Package("tpm2-tools", Some("tpm2-tools")),
 ];
 
-/// To boot the virtual machine.
+/// For the virtual machine.
 pub(crate) const VM: &[Package] = &[
     Package("busybox-static", None),
     Package("kmod", Some("kmod")),
@@ -76,7 +79,7 @@ pub(crate) const VM: &[Package] = &[
     Package("zstd", Some("zstd")),
 ];
 
-/// To build and run the tests in virtual machines, besides [`VM`].
+/// For the tests in virtual machines, in addition to [`VM`].
 pub(crate) const VM_TEST: &[Package] = &[
     Package("cryptsetup-bin", Some("cryptsetup")),
     Package("curl", Some("curl")),
@@ -99,8 +102,8 @@ pub(crate) const VM_TEST: &[Package] = &[
     Package("valgrind", Some("valgrind")),
 ];
 
-/// What a virtual machine has besides the programs of this one, with what these depend on. It is unpacked and never
-/// installed: the servers would be started here.
+/// Servers for a virtual machine. These packages and their dependencies are unpacked, not installed, because installing them
+/// would start the servers on this system.
 pub(crate) const UNPACKED: &[Package] = &[
     Package("apache2-bin", None),
     Package("haproxy", None),
@@ -109,7 +112,8 @@ pub(crate) const UNPACKED: &[Package] = &[
     Package("tpm2-openssl", None),
 ];
 
-/// The same for the machine that builds an initramfs and boots it. Installed here, they would build one of this kernel.
+/// Packages for the virtual machine that builds and boots an initramfs. They are unpacked, not installed, because installing
+/// them would rebuild the initramfs of this system.
 pub(crate) const EARLY_BOOT: &[Package] = &[
     Package("clevis-initramfs", None),
     Package("clevis-luks", None),
@@ -121,7 +125,7 @@ pub(crate) const EARLY_BOOT: &[Package] = &[
     Package("initramfs-tools", None),
 ];
 
-/// To build and run the fuzzers.
+/// For `cargo xtask fuzz`.
 pub(crate) const FUZZ: &[Package] = &[
     Package("g++", Some("gcc-c++")),
     Package("libtpms0", Some("libtpms")),
@@ -129,11 +133,11 @@ pub(crate) const FUZZ: &[Package] = &[
     Package("pkg-config", Some("pkgconf-pkg-config")),
 ];
 
-/// To make a Debian and run the consumers in it.
-pub(crate) const CONSUMERS: &[Package] =
+/// To create a Debian chroot.
+pub(crate) const DEBOOTSTRAP: &[Package] =
     &[Package("debian-archive-keyring", Some("debian-keyring")), Package("debootstrap", Some("debootstrap"))];
 
-/// To run every test but those in virtual machines.
+/// For all tests except those in virtual machines.
 pub(crate) const TEST: &[Package] = &[
     Package("binutils", Some("binutils")),
     Package("g++", Some("gcc-c++")),
@@ -174,7 +178,7 @@ pub(crate) const DEB: &[Package] = &[
     Package("pkg-config", Some("pkgconf-pkg-config")),
 ];
 
-/// To build them with the release's own compiler.
+/// To build Debian packages with the compiler of the release, in addition to [`DEB`].
 pub(crate) const DEB_COMPILER: &[Package] = &[Package("cargo", None), Package("rustc", None)];
 
 /// To build RPM packages.
@@ -187,12 +191,12 @@ pub(crate) const RPM: &[Package] = &[
     Package("rpm", Some("rpm-build")),
 ];
 
-/// Their names in Debian.
+/// Returns the names of the packages in Debian.
 pub(crate) fn names(packages: &[Package]) -> Vec<&'static str> {
     packages.iter().map(|package| package.0).collect()
 }
 
-/// How packages are looked up and installed here.
+/// The package manager of this system.
 enum Manager {
     Apt,
     Dnf,
@@ -217,8 +221,8 @@ impl Manager {
         }
     }
 
-    /// Those of the names that are not installed. What an installed package provides is: Debian's `libtpms0` is in
-    /// `libtpms0t64` since its time has 64 bits everywhere.
+    /// Returns the names that are not installed. A name that an installed package provides counts as installed: since
+    /// Debian's transition to a 64-bit time_t, `libtpms0t64` provides `libtpms0`.
     fn missing<'a>(&self, shell: &Shell, names: BTreeSet<&'a str>) -> Vec<&'a str> {
         let format = "${db:Status-Status}|${Package}|${Provides}\n";
         match self {
@@ -237,8 +241,8 @@ impl Manager {
         }
     }
 
-    /// Whether there is a package of this name to install.
-    fn knows(&self, shell: &Shell, name: &str) -> bool {
+    /// Returns whether the configured repositories have this package.
+    fn has(&self, shell: &Shell, name: &str) -> bool {
         let query = match self {
             Manager::Apt => cmd!(shell, "apt-cache show {name}"),
             Manager::Dnf => cmd!(shell, "dnf info {name}"),
@@ -246,7 +250,7 @@ impl Manager {
         query.quiet().ignore_stdout().ignore_stderr().run().is_ok()
     }
 
-    /// The command that looks for what is new, where there is one; for root, as the next one is.
+    /// Returns the command that updates the package lists, if the package manager has one. Must run as root.
     fn update(&self) -> Option<Vec<String>> {
         match self {
             Manager::Apt => Some(words("apt-get update --quiet")),
@@ -254,6 +258,7 @@ impl Manager {
         }
     }
 
+    /// Returns the command that installs packages. Must run as root.
     fn install(&self, names: &[&str]) -> Vec<String> {
         let mut command = words(match self {
             Manager::Apt => "env DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes --no-install-recommends",
@@ -268,52 +273,56 @@ fn words(line: &str) -> Vec<String> {
     line.split(' ').map(str::to_owned).collect()
 }
 
-/// The names of installed packages and those that they provide, from lines `STATUS|NAME|PROVIDES`.
+/// Returns the names of installed packages and of the packages that they provide, from lines `STATUS|NAME|PROVIDES`.
 fn installed(listed: &str) -> BTreeSet<&str> {
     let mut names = BTreeSet::new();
     for line in listed.lines() {
         let mut fields = line.split('|');
         if let (Some("installed"), Some(name), Some(provides)) = (fields.next(), fields.next(), fields.next()) {
             names.insert(name);
-            // Each may be `name (= version)`.
+            // An entry may have a version: `name (= version)`.
             names.extend(provides.split(',').filter_map(|provided| provided.split_whitespace().next()));
         }
     }
     names
 }
 
-/// Installs what is missing, saying so; with `no_install` it says what to run and fails.
+/// Installs missing packages and prints the command. With `no_install` it only prints the command, and fails if packages are
+/// missing.
 pub(crate) fn install(project: &Project, packages: &[Package], no_install: bool) -> Result<()> {
     let shell = project.shell()?;
     let Some(manager) = Manager::of(&shell) else {
-        println!("neither apt-get nor dnf is here; going on, but these are needed: {}", names(packages).join(" "));
+        println!(
+            "cannot check for missing packages without apt-get or dnf; continuing, but these are needed: {}",
+            names(packages).join(" ")
+        );
         return Ok(());
     };
     let names = packages.iter().filter_map(|package| manager.name(package));
-    let is_everywhere = |name: &&str| !WHERE_THERE_ARE.contains(name);
-    let (mut missing, others): (Vec<_>, Vec<_>) =
-        manager.missing(&shell, names.collect()).into_iter().partition(is_everywhere);
+    let is_required = |name: &&str| !OPTIONAL.contains(name);
+    let (mut missing, optional): (Vec<_>, Vec<_>) =
+        manager.missing(&shell, names.collect()).into_iter().partition(is_required);
     if !missing.is_empty() {
         println!("{MISSING}{}", missing.join(" "));
-        // In a new system apt has no lists yet, and so knows no package.
+        // A fresh system has no package lists yet.
         if let Some(words) = manager.update() {
             as_root(&shell, words, no_install)?;
         }
     }
-    let others: Vec<&str> = others.into_iter().filter(|name| manager.knows(&shell, name)).collect();
-    if !others.is_empty() {
-        println!("{MISSING}{}", others.join(" "));
-        missing.extend(others);
+    let optional: Vec<&str> = optional.into_iter().filter(|name| manager.has(&shell, name)).collect();
+    if !optional.is_empty() {
+        println!("{MISSING}{}", optional.join(" "));
+        missing.extend(optional);
     }
     if missing.is_empty() {
         return Ok(());
     }
     as_root(&shell, manager.install(&missing), no_install)?;
-    ensure!(!no_install, "not installed, as asked: {}", missing.join(" "));
+    ensure!(!no_install, "these packages are missing and --no-install was given: {}", missing.join(" "));
     Ok(())
 }
 
-/// Runs a command with sudo where that is needed, saying so; with `no_install` it only says so.
+/// Prints and runs a command, with sudo if needed. With `no_install` it only prints the command.
 fn as_root(shell: &Shell, mut words: Vec<String>, no_install: bool) -> Result<()> {
     if cmd!(shell, "id -u").quiet().read()? != "0" {
         words.insert(0, "sudo".to_owned());
@@ -327,9 +336,34 @@ fn as_root(shell: &Shell, mut words: Vec<String>, no_install: bool) -> Result<()
     cmd!(shell, "{program} {arguments...}").quiet().ignore_stdout().run().with_context(|| format!("{line} failed"))
 }
 
-/// Packages that tests say they need, and that are not installed for them. `tests/kit/src/need.rs` has those which many
-/// tests need as constants.
-pub(crate) fn forgotten(project: &Project) -> Result<Vec<String>> {
+/// Builds a cargo subcommand from crates.io into `target/tools` unless this version is there, and returns its path. No
+/// distribution packages these programs. Building takes minutes, so no test depends on them.
+pub(crate) fn cargo_tool(project: &Project, name: &str, version: &str) -> Result<PathBuf> {
+    let shell = project.shell()?;
+    let (root, build) = (project.target.join("tools"), project.target.join("tools/build"));
+    let program = root.join("bin").join(name);
+    if !program.exists() {
+        println!("building {name} {version}, which takes a few minutes");
+    }
+    let install =
+        cmd!(shell, "cargo install --quiet --locked --root {root} --target-dir {build} --version {version} {name}");
+    install.quiet().ignore_stderr().run().with_context(|| format!("cannot build {name}"))?;
+    shell.remove_path(build)?;
+    Ok(program)
+}
+
+/// Reports that tests cannot run on this system. Fails if the environment variable CI is set, where nothing may be skipped.
+pub(crate) fn skip(tests: &str, reason: &str) -> Result<()> {
+    if env::var_os("CI").is_some_and(|value| !value.is_empty() && value != "false") {
+        bail!("{tests} cannot run: {reason}");
+    }
+    println!("skipped {tests}: {reason}");
+    Ok(())
+}
+
+/// Returns one message for each package that a test declares as a need but that no list here installs. Needs that several
+/// tests share are constants in `tests/kit/src/need.rs`.
+pub(crate) fn unlisted(project: &Project) -> Result<Vec<String>> {
     let named = Regex::new(r#"(?:const (\w+): Need = )?Need::(?:Program|Library|File)\([^,()]+,\s*"([^"]+)"\)"#)?;
     let constants = fs::read_to_string(project.root.join("tests/kit/src/need.rs"))?;
     let mut wrong = Vec::new();
@@ -351,7 +385,7 @@ pub(crate) fn forgotten(project: &Project) -> Result<Vec<String>> {
         let installed = |name: &&str| lists.iter().copied().flatten().any(|package| package.0 == *name);
         let missing = packages.into_iter().filter(|name| !installed(name));
         wrong.extend(
-            missing.map(|name| format!("{dir} needs package {name}; tools/xtask/src/needs.rs has to install it")),
+            missing.map(|name| format!("{dir} needs package {name}, which tools/xtask/src/needs.rs does not install")),
         );
     }
     Ok(wrong)
@@ -362,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_package_that_another_one_provides_is_installed() {
+    fn a_provided_package_counts_as_installed() {
         let listed = "installed|libtpms0t64|libtpms0 (= 0.9.2-3.2)\ninstalled|mawk|awk, other\n\
                       config-files|swtpm|\nnot-installed|nginx|httpd\n";
         let names = installed(listed);

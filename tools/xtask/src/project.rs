@@ -1,37 +1,38 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where things are in the tree. By convention a directory `src/foo` with a `module` in it is the library
-//! `libtss2-tcti-foo.so.0`, and `src/tctildr` is `libtss2-tctildr.so.0`; no file lists the modules.
+//! Locates files in the source tree. By convention, a directory `src/foo` that contains `module` is the library
+//! `libtss2-tcti-foo.so.0`, and `src/tctildr` is `libtss2-tctildr.so.0`. No file lists the modules.
 
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
-/// The checkout.
+/// The source tree.
 pub(crate) struct Project {
     pub(crate) root: PathBuf,
-    /// Where cargo builds, as its settings and the environment have it.
+    /// Cargo's target directory, as configured by its settings and the environment.
     pub(crate) target: PathBuf,
 }
 
 /// One shared library.
 pub(crate) struct Library {
-    /// Directory below `src`, such as `foo`.
+    /// Name of the directory in `src`, such as `foo`.
     pub(crate) dir: String,
 }
 
 impl Project {
+    /// Returns the source tree that this program was built from.
     pub(crate) fn find() -> Result<Project> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
         let root = manifest.ancestors().nth(2).context("xtask is not at tools/xtask")?;
         let mut project = Project { root: root.to_owned(), target: PathBuf::new() };
         let metadata = project.metadata(&["--no-deps", "--offline"])?;
         let target = metadata.get("target_directory").and_then(serde_json::Value::as_str);
-        project.target = target.context("cargo metadata names no target directory")?.into();
+        project.target = target.context("cargo metadata reports no target directory")?.into();
         Ok(project)
     }
 
-    /// What cargo knows of the workspace.
+    /// Returns the output of `cargo metadata` with these arguments.
     pub(crate) fn metadata(&self, arguments: &[&str]) -> Result<serde_json::Value> {
         let shell = self.shell()?;
         let metadata =
@@ -39,18 +40,31 @@ impl Project {
         Ok(serde_json::from_str(&metadata)?)
     }
 
-    /// A shell in the root of the tree.
+    /// Returns the names of the cargo packages in `src`.
+    pub(crate) fn product_packages(&self) -> Result<Vec<String>> {
+        let metadata = self.metadata(&["--no-deps", "--offline"])?;
+        let packages = metadata.get("packages").and_then(serde_json::Value::as_array);
+        let src = self.root.join("src");
+        let name = |package: &serde_json::Value| {
+            let manifest = Path::new(package.get("manifest_path")?.as_str()?);
+            manifest.starts_with(&src).then(|| Some(package.get("name")?.as_str()?.to_owned()))?
+        };
+        Ok(packages.context("cargo metadata lists no packages")?.iter().filter_map(name).collect())
+    }
+
+    /// Returns a shell whose working directory is the root of the tree.
     pub(crate) fn shell(&self) -> Result<Shell> {
         let shell = Shell::new()?;
         shell.change_dir(&self.root);
         Ok(shell)
     }
 
+    /// Returns the directory that `cargo xtask stage` installs into.
     pub(crate) fn stage(&self) -> PathBuf {
         self.target.join("stage")
     }
 
-    /// The shared libraries, in alphabetical order.
+    /// Returns the shared libraries in alphabetical order.
     pub(crate) fn libraries(&self) -> Result<Vec<Library>> {
         let src = self.root.join("src");
         let is_library = |dir: &String| src.join(dir).join("module").is_dir();
@@ -58,25 +72,25 @@ impl Project {
         Ok(dirs.into_iter().filter(is_library).map(|dir| Library { dir }).collect())
     }
 
-    /// The tpm2-tss release that the libraries match, from the workspace manifest.
+    /// Returns the tpm2-tss release whose TCTI interface the libraries match, from the workspace manifest.
     pub(crate) fn api_version(&self) -> Result<String> {
         let version = look_up(&manifest(&self.root)?, &["workspace", "metadata", "tss2", "api-version"]);
         version.context("Cargo.toml has no workspace.metadata.tss2.api-version")
     }
 
-    /// The date of the release, which the manual pages show, from the workspace manifest.
+    /// Returns the date of the release, which the manual pages show, from the workspace manifest.
     pub(crate) fn release_date(&self) -> Result<String> {
         let date = look_up(&manifest(&self.root)?, &["workspace", "metadata", "tss2", "release-date"]);
         date.context("Cargo.toml has no workspace.metadata.tss2.release-date")
     }
 
-    /// What the packages of the workspace have in common, such as their version.
+    /// Returns a key of `workspace.package`, such as `version`.
     pub(crate) fn workspace_package(&self, key: &str) -> Result<String> {
         let value = look_up(&manifest(&self.root)?, &["workspace", "package", key]);
         value.with_context(|| format!("Cargo.toml has no workspace.package.{key}"))
     }
 
-    /// Files below `dir` that git tracks or would track.
+    /// Returns the files in `dir`, recursively, that git tracks or does not ignore; paths are relative to the root.
     pub(crate) fn files(&self, dir: &str) -> Result<Vec<PathBuf>> {
         let shell = self.shell()?;
         let listed = cmd!(shell, "git ls-files --cached --others --exclude-standard -- {dir}").quiet().read()?;
@@ -85,7 +99,7 @@ impl Project {
 }
 
 impl Library {
-    /// Package, .pc file and manual page: `tss2-tcti-foo`.
+    /// Returns the name of the package, .pc file and manual page: `tss2-tcti-foo`.
     pub(crate) fn name(&self) -> String {
         match self.dir.as_str() {
             "tctildr" => "tss2-tctildr".to_owned(),
@@ -93,18 +107,18 @@ impl Library {
         }
     }
 
-    /// The header: `tss2_tcti_foo.h`.
+    /// Returns the file name of the header: `tss2_tcti_foo.h`.
     pub(crate) fn header(&self) -> String {
         format!("{}.h", self.name().replace('-', "_"))
     }
 
-    /// One line on what it is.
+    /// Returns the one-line description from the manifest.
     pub(crate) fn description(&self, project: &Project) -> Result<String> {
         let description = look_up(&self.manifest(project)?, &["package", "description"]);
         description.with_context(|| format!("{} has no description", self.name()))
     }
 
-    /// What the manifest says to those who make packages, in `package.metadata.tss2`.
+    /// Returns a key of `package.metadata.tss2` in the manifest, which the packages are built from.
     pub(crate) fn metadata(&self, project: &Project, key: &str) -> Result<Option<String>> {
         Ok(look_up(&self.manifest(project)?, &["package", "metadata", "tss2", key]))
     }
@@ -113,22 +127,22 @@ impl Library {
         manifest(&project.root.join(self.module()))
     }
 
-    /// The package of the C face, relative to the root.
+    /// Returns the directory of the cdylib crate, relative to the root.
     pub(crate) fn module(&self) -> PathBuf {
         Path::new("src").join(&self.dir).join("module")
     }
 
-    /// The C face, relative to the root.
+    /// Returns the source file with the exported C functions, relative to the root.
     pub(crate) fn face(&self) -> PathBuf {
         self.module().join("lib.rs")
     }
 
-    /// The types and constants that the header declares besides functions; not every library has this file.
+    /// Returns the source file with the types and constants for the header, relative to the root. Not every library has one.
     pub(crate) fn abi(&self) -> PathBuf {
         Path::new("src").join(&self.dir).join("abi.rs")
     }
 
-    /// The functions that the library exports, in alphabetical order: those of `module/exports.txt`, or by default
+    /// Returns the exported functions in alphabetical order: those listed in `module/exports.txt`, or by default
     /// `Tss2_Tcti_Foo_Init` and `Tss2_Tcti_Info`.
     pub(crate) fn exports(&self, project: &Project) -> Result<Vec<String>> {
         let path = project.root.join(self.module()).join("exports.txt");
@@ -147,21 +161,21 @@ impl Library {
     }
 }
 
-/// The manifest in a directory.
+/// Parses the Cargo.toml in a directory.
 fn manifest(dir: &Path) -> Result<toml::Table> {
     let path = dir.join("Cargo.toml");
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    text.parse().with_context(|| format!("cannot understand {}", path.display()))
+    text.parse().with_context(|| format!("cannot parse {}", path.display()))
 }
 
-/// The text at the end of a path of keys.
+/// Returns the string at a path of keys.
 fn look_up(table: &toml::Table, keys: &[&str]) -> Option<String> {
     let (last, tables) = keys.split_last()?;
     let table = tables.iter().try_fold(table, |table, key| table.get(*key)?.as_table())?;
     Some(table.get(*last)?.as_str()?.to_owned())
 }
 
-/// The names in a directory, in alphabetical order.
+/// Returns the names of the entries of a directory in alphabetical order.
 pub(crate) fn names_in(dir: &Path) -> Result<Vec<String>> {
     let entries = fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
     let mut names = Vec::new();

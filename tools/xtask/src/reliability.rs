@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! docs/reliability.md, written by the tests that hold it.
+//! Generates docs/reliability.md from the tests that verify its claims.
 
 use crate::project::Project;
 use anyhow::Result;
 use std::fs;
 use xshell::cmd;
 
-/// Where the page is, relative to the root.
+/// The page, relative to the root.
 const PAGE: &str = "docs/reliability.md";
 
-/// Writes the page.
+/// Runs the test program in the mode that prints the page, and writes its output to [`PAGE`].
 pub(crate) fn write(project: &Project) -> Result<()> {
     let shell = project.shell()?;
     let page = cmd!(shell, "cargo test --quiet --locked --package tss2-reliability --test reliability -- page")

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! All tests, one part after the other: units, programs against the staged tree, those that need a kernel of their own, the
-//! commands of the README. A part that fails does not keep the others from running.
+//! `cargo xtask test`: runs the parts of the tests one after another. All parts run, even if one fails.
 
+use crate::debian::sid::Sid;
 use crate::project::Project;
-use crate::sid::Sid;
 use crate::{compile, install, needs, readme, vm_test};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use std::time::Instant;
 use xshell::cmd;
 
-/// Which tests.
+/// Which tests to run.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Only these; all without a name.
+    /// Parts to run [default: all].
     parts: Vec<Part>,
-    /// Only what needs no other program: the unit tests.
+    /// Run only the unit tests, which need no other programs.
     #[arg(long, conflicts_with = "parts")]
     quick: bool,
 }
@@ -25,15 +24,15 @@ pub(crate) struct Options {
 enum Part {
     /// The unit tests.
     Unit,
-    /// Programs of the TPM software stack on the staged libraries.
+    /// Programs of the TPM software stack on the libraries in target/stage.
     E2e,
-    /// What needs a kernel of its own.
+    /// Tests that need their own kernel, in virtual machines.
     Vm,
-    /// The commands of README.md.
+    /// The commands in README.md.
     Readme,
 }
 
-/// Fails when a part failed, and then says which.
+/// Runs the parts and fails with the names of those that failed.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     let parts = match &options.parts[..] {
         _ if options.quick => &[Part::Unit],
@@ -45,15 +44,15 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     for part in parts {
         let name = format!("{part:?}").to_lowercase();
         let since = Instant::now();
-        let ended = part.run(project, no_install);
-        let outcome = ended.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
+        let result = part.run(project, no_install);
+        let outcome = result.as_ref().map_or_else(|error| format!("FAILED: {error:#}"), |()| "passed".to_owned());
         println!("test {name}, {:.0} s: {outcome}", since.elapsed().as_secs_f32());
-        failed.extend(ended.is_err().then_some(name));
+        failed.extend(result.is_err().then_some(name));
     }
     match failed.is_empty() {
-        true if parts == [Part::Unit] => println!("only the unit tests were run"),
+        true if parts == [Part::Unit] => println!("only the unit tests ran"),
         true => println!("all tests passed"),
-        false => bail!("of the tests these failed: {}", failed.join(", ")),
+        false => bail!("these parts of the tests failed: {}", failed.join(", ")),
     }
     Ok(())
 }
@@ -71,7 +70,7 @@ impl Part {
         let shell = project.shell()?;
         match self {
             Part::Unit => {
-                // What goes wrong on purpose is no news.
+                // Tests provoke errors; do not log them.
                 let units = cmd!(
                     shell,
                     "cargo test --locked --no-fail-fast --workspace --exclude tss2-e2e --exclude tss2-reliability"
@@ -80,7 +79,7 @@ impl Part {
             }
             Part::E2e => {
                 if !no_install {
-                    Sid::if_to_be_had(project);
+                    Sid::if_available(project);
                 }
                 let stage = install::stage(project)?;
                 let sim = compile::release(project, ["sim-mssim", "sim-tis", "sim-tpm2go"])?;

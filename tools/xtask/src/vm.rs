@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command in the virtual machine, on the files of this host.
+//! `cargo xtask vm`: runs a command in a virtual machine that sees the files of this system.
 
 use crate::needs;
 use crate::project::Project;
@@ -10,30 +10,30 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tss2_vm::{Kernel, Machine, packages};
 
-/// What is run, and in which machine.
+/// The virtual machine and the command to run in it.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Memory in megabytes.
+    /// Memory in MiB.
     #[arg(long, default_value_t = 310)]
     memory: u32,
-    /// A machine without a TPM.
+    /// Boot without a TPM.
     #[arg(long)]
     no_tpm: bool,
-    /// Seconds after which the machine is killed, without those in which it waited for a processor of this one.
+    /// Kill the machine after this many seconds, not counting time that it waits for a host processor.
     #[arg(long, default_value_t = 600)]
     limit: u64,
-    /// How many processors.
+    /// Number of processors.
     #[arg(long, default_value_t = 1)]
     processors: u32,
-    /// Programs which are not installed here.
+    /// Add programs that are not installed on this system.
     #[arg(long)]
     with: Option<Layer>,
-    /// A program and its arguments, or one word with a command line for the shell.
+    /// A program and its arguments, or a shell command line as one argument.
     #[arg(last = true)]
     command: Vec<String>,
 }
 
-/// Programs that a machine has besides those of this one.
+/// Additional programs for a virtual machine.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Layer {
     /// nginx, Apache, haproxy, tpm2-openssl and tpm2-pkcs11.
@@ -43,12 +43,12 @@ pub(crate) enum Layer {
 }
 
 impl Layer {
-    /// By the name that it has on the command line.
+    /// Returns the layer with this name on the command line.
     pub(crate) fn named(name: &str) -> Option<Layer> {
         Layer::from_str(name, false).ok()
     }
 
-    /// The directory with the programs, unpacked below target/vm.
+    /// Unpacks the programs in target/vm and returns their directory.
     pub(crate) fn prepare(self, project: &Project) -> Result<PathBuf> {
         let (name, packages) = match self {
             Layer::Servers => ("programs", needs::UNPACKED),
@@ -58,10 +58,10 @@ impl Layer {
     }
 }
 
-/// Gives the exit status of the command.
+/// Runs the command and returns its exit status.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<ExitCode> {
     if options.command.is_empty() {
-        bail!("which command? For example: cargo xtask vm -- tpm2_getrandom --hex 8");
+        bail!("no command given; for example: cargo xtask vm -- tpm2_getrandom --hex 8");
     }
     needs::install(project, needs::VM, no_install)?;
     let kernel = kernel(project)?;
@@ -76,17 +76,18 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     Ok(ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX)))
 }
 
-/// The kernel, prepared below target/vm.
+/// Returns the kernel in target/vm; downloads it first if necessary.
 pub(crate) fn kernel(project: &Project) -> Result<Kernel> {
     Kernel::prepare(&cache(project))
 }
 
-/// Where kernels are kept.
+/// Returns the directory for kernels and unpacked packages.
 pub(crate) fn cache(project: &Project) -> PathBuf {
     project.target.join("vm")
 }
 
-/// A machine that sees the tree, what is built of it and, if there is one, the stage.
+/// Returns a virtual machine that runs commands in the source tree and uses the libraries in the stage, if it exists. `limit` is
+/// in seconds.
 pub(crate) fn machine(project: &Project, limit: u64) -> Machine {
     let mut environment = vec![("LC_ALL".to_owned(), "C".to_owned())];
     let libraries = project.stage().join("lib");

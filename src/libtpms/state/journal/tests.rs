@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Images of a file as a process leaves it that is killed at any byte of what it writes, and as a disk has it when the
-//! power fails at any moment.
+//! Tests with images of the file: as a process leaves it that is killed at any byte of its writes, and as a disk has it
+//! after a power failure at any moment.
 
 use super::*;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use tcti_core::testing::is_emulated;
 const BOOT: Boot = [b'a'; 36];
 const NEXT_BOOT: Boot = [b'b'; 36];
 
-/// States in turn, some of which differ in the volatile state alone. Lengths grow and shrink.
+/// Returns successive states, some of which differ only in the volatile state. Their sizes grow and shrink.
 fn states() -> Vec<Blobs> {
     let state = |permanent: u8, volatile: u8| Blobs {
         permanent: vec![permanent; 100 + usize::from(permanent) * 1000],
@@ -19,15 +19,15 @@ fn states() -> Vec<Blobs> {
     numbers.map(|(permanent, volatile)| state(permanent, volatile)).into()
 }
 
-/// One call of the system.
+/// One write(2).
 struct Write {
     at: usize,
     bytes: Vec<u8>,
-    /// Whether it ends only when that is on the disk.
-    is_through: bool,
+    /// Whether it returns only when the data is on the disk.
+    is_synced: bool,
 }
 
-/// What a process does to a file.
+/// A file and the process that writes it.
 struct World {
     file: File,
     journal: Journal,
@@ -43,50 +43,51 @@ impl World {
 
     fn image(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        read(&self.file, 0, usize::try_from(SIZE).unwrap(), &mut bytes).unwrap();
+        read(&self.file, 0, usize::try_from(FILE_SIZE).unwrap(), &mut bytes).unwrap();
         bytes
     }
 
-    /// Stores a state in these writes.
+    /// Stores a state. Returns the writes.
     fn store(&mut self, state: &Blobs) -> Vec<Write> {
         let mut image = self.image();
         let World { file, journal } = self;
         let is_same = state.permanent == journal.newest.permanent();
-        let check = journal.newest.form().len() - CHECK;
+        let check = journal.newest.c_format().len() - CHECK_SIZE;
         journal.store(file, &state.permanent, &state.volatile).unwrap();
-        let write = |at: usize, bytes: &[u8], is_through| Write { at, bytes: bytes.to_vec(), is_through };
-        let from = if is_same { journal.newest.middle() } else { 0 };
+        let write = |at: usize, bytes: &[u8], is_synced| Write { at, bytes: bytes.to_vec(), is_synced };
+        let from = if is_same { journal.newest.volatile_offset() } else { 0 };
         let mut writes = vec![
-            write(usize::try_from(journal.slot * PLACE).unwrap(), journal.newest.bytes(), !is_same),
-            write(from, &journal.newest.form()[from..], false),
+            write(usize::try_from(journal.slot * SLOT_SIZE).unwrap(), journal.newest.bytes(), !is_same),
+            write(from, &journal.newest.c_format()[from..], false),
         ];
         if !is_same {
-            writes.insert(0, write(check, &[0; CHECK], false));
+            writes.insert(0, write(check, &[0; CHECK_SIZE], false));
         }
         for write in &writes {
             image[write.at..write.at + write.bytes.len()].copy_from_slice(&write.bytes);
         }
-        assert!(image == self.image(), "that is all that was written");
+        assert!(image == self.image(), "nothing else was written");
         writes
     }
 }
 
 fn load(file: &File, boot: Boot) -> (Journal, Blobs) {
-    let journal = Journal::load(file, SIZE, boot).unwrap();
+    let journal = Journal::load(file, FILE_SIZE, boot).unwrap();
     let state = journal.state().unwrap();
     (journal, state)
 }
 
-/// The state that a process finds, and after it the next, and the C module.
+/// Returns the state that a process reads from an image. Checks that the next process reads the same, and that it is at the
+/// front for the C module.
 fn found(image: &[u8], boot: Boot) -> Blobs {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(image, 0).unwrap();
     let state = load(&file, boot).1;
     let (mut journal, again) = load(&file, boot);
     assert!(state == again);
-    assert!(journal.is_current(&file, SIZE).unwrap(), "it is in front");
+    assert!(journal.is_current(&file, FILE_SIZE).unwrap(), "the front is repaired");
     assert!(journal.newest.permanent() == state.permanent);
-    // Which can go on from there.
+    // Further states can be stored.
     let next = Blobs { permanent: vec![77; 10], volatile: vec![78; 20] };
     for next in [&Blobs { permanent: state.permanent.clone(), ..next.clone() }, &next] {
         journal.store(&file, &next.permanent, &next.volatile).unwrap();
@@ -96,7 +97,7 @@ fn found(image: &[u8], boot: Boot) -> Blobs {
 }
 
 #[test]
-fn a_kill_at_any_byte_leaves_the_state_before_or_the_one_after() {
+fn a_kill_at_any_byte_leaves_the_previous_or_the_new_state() {
     let states = states();
     let mut world = World::new(&states[0]);
     let mut counts = [0; 2];
@@ -105,13 +106,13 @@ fn a_kill_at_any_byte_leaves_the_state_before_or_the_one_after() {
         let mut image = world.image();
         for write in world.store(&pair[1]) {
             let length = write.bytes.len();
-            let behind = [CHECK + 1, CHECK, 1].map(|back| length.saturating_sub(back));
+            let behind = [CHECK_SIZE + 1, CHECK_SIZE, 1].map(|back| length.saturating_sub(back));
             let edges = [0, 1, 3, 4, 5, 11, 12, 63, 64, 65, 68, length].into_iter().chain(behind);
             for cut in (0..length).step_by(step).chain(edges).filter(|cut| *cut <= length) {
                 let mut image = image.clone();
                 image[write.at..write.at + cut].copy_from_slice(&write.bytes[..cut]);
                 let state = found(&image, BOOT);
-                counts[pair.iter().position(|known| *known == state).expect("a state that never was")] += 1;
+                counts[pair.iter().position(|known| *known == state).expect("a state that was never stored")] += 1;
             }
             image[write.at..write.at + length].copy_from_slice(&write.bytes);
         }
@@ -121,21 +122,21 @@ fn a_kill_at_any_byte_leaves_the_state_before_or_the_one_after() {
 }
 
 #[test]
-fn a_kill_while_the_first_records_are_shown_leaves_the_state() {
+fn a_kill_while_the_first_front_is_written_leaves_the_state() {
     let state = &states()[0];
     let world = World::new(state);
-    let form = world.journal.newest.form();
-    for cut in [0, 1, 2, 3, 4, 100, form.len() - CHECK, form.len() - 1, form.len()] {
-        // What was in front is either nothing, or the same state from the C module.
-        for before in [vec![0; form.len()], [&form[..form.len() - CHECK], &[0; CHECK]].concat()] {
+    let c_format = world.journal.newest.c_format();
+    for cut in [0, 1, 2, 3, 4, 100, c_format.len() - CHECK_SIZE, c_format.len() - 1, c_format.len()] {
+        // Before, the front was empty or had the same state from the C module.
+        for before in [vec![0; c_format.len()], [&c_format[..c_format.len() - CHECK_SIZE], &[0; CHECK_SIZE]].concat()] {
             let mut image = world.image();
-            image[cut..form.len()].copy_from_slice(&before[cut..]);
+            image[cut..c_format.len()].copy_from_slice(&before[cut..]);
             assert!(found(&image, BOOT) == *state);
         }
     }
 }
 
-/// Sectors of a disk. Of each there are versions since it was written through last, any of which the disk may have.
+/// The sectors of a disk. Each has the versions written since its last sync, any of which may be on the disk.
 struct Disk {
     durable: Vec<u8>,
     versions: BTreeMap<usize, Vec<Vec<u8>>>,
@@ -154,15 +155,15 @@ impl Disk {
         }
     }
 
-    fn is_through(&mut self, write: &Write) {
+    fn sync(&mut self, write: &Write) {
         for sector in write.at / SECTOR..(write.at + write.bytes.len()).div_ceil(SECTOR) {
             let bytes = self.versions.remove(&sector).unwrap().pop().unwrap();
             self.durable[sector * SECTOR..][..bytes.len()].copy_from_slice(&bytes);
         }
     }
 
-    /// What it may have: all, nothing, or anything of what was written.
-    fn after_a_power_cut(&self, random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+    /// Returns an image after a power failure: with all unsynced writes, none, or any of them.
+    fn after_power_failure(&self, random: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
         let mut image = self.durable.clone();
         let how = random(4);
         for (sector, versions) in &self.versions {
@@ -180,7 +181,7 @@ impl Disk {
 }
 
 #[test]
-fn a_power_cut_leaves_the_last_permanent_state_and_no_volatile_one() {
+fn a_power_failure_leaves_the_last_permanent_state_and_no_volatile_one() {
     let mut seed = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = |below: usize| {
         seed ^= seed << 13;
@@ -198,27 +199,27 @@ fn a_power_cut_leaves_the_last_permanent_state_and_no_volatile_one() {
         for write in world.store(&pair[1]) {
             disk.write(&write);
             for _ in 0..cuts {
-                let state = found(&disk.after_a_power_cut(&mut random), NEXT_BOOT);
+                let state = found(&disk.after_power_failure(&mut random), NEXT_BOOT);
                 assert!(state.volatile.is_empty());
                 let which = [acknowledged, &pair[1]].iter().position(|known| known.permanent == state.permanent);
-                counts[which.expect("a state that never was")] += 1;
+                counts[which.expect("a state that was never stored")] += 1;
             }
-            if write.is_through {
-                disk.is_through(&write);
+            if write.is_synced {
+                disk.sync(&write);
                 acknowledged = &pair[1];
             }
         }
         for _ in 0..2 * cuts {
-            let state = found(&disk.after_a_power_cut(&mut random), NEXT_BOOT);
+            let state = found(&disk.after_power_failure(&mut random), NEXT_BOOT);
             assert!(state.permanent == pair[1].permanent, "it was acknowledged");
         }
     }
     assert!(counts.iter().all(|count| *count > cuts), "{counts:?}");
 }
 
-/// Where the system does not say which boot it is.
+/// Without a boot ID the power failure shows only by the damaged front.
 #[test]
-fn a_power_cut_that_nobody_can_tell_leaves_the_permanent_state() {
+fn a_power_failure_without_a_boot_id_leaves_the_permanent_state() {
     let states = states();
     let file = tempfile::tempfile().unwrap();
     let mut journal = Journal::load(&file, 0, NO_BOOT).unwrap();
@@ -231,16 +232,16 @@ fn a_power_cut_that_nobody_can_tell_leaves_the_permanent_state() {
 }
 
 #[test]
-fn a_volatile_state_is_of_one_boot() {
+fn a_volatile_state_ends_with_the_boot() {
     let state = &states()[0];
     let world = World::new(state);
     assert!(found(&world.image(), BOOT) == *state);
     assert!(found(&world.image(), NEXT_BOOT) == Blobs { volatile: vec![], ..state.clone() });
 }
 
-/// Two machines with one file, of which each has started after the other wrote.
+/// Two machines share one file.
 #[test]
-fn a_state_of_another_boot_is_not_older_for_that() {
+fn a_state_of_another_boot_may_be_the_newest() {
     let states = states();
     let mut world = World::new(&states[0]);
     for state in &states[1..3] {
@@ -251,14 +252,15 @@ fn a_state_of_another_boot_is_not_older_for_that() {
     for state in &states[3..5] {
         other.store(&world.file, &state.permanent, &state.volatile).unwrap();
     }
-    assert!(!world.journal.is_current(&world.file, SIZE).unwrap());
+    assert!(!world.journal.is_current(&world.file, FILE_SIZE).unwrap());
     let (_, found) = load(&world.file, BOOT);
     assert!(found.permanent == states[4].permanent && found.volatile.is_empty());
 }
 
-/// It was executed, and nobody was told. Who did not see it goes on from the state before, and that counts.
+/// The killed process wrote its record but not the front, and returned no response. A process that knows the previous state
+/// continues from there, and its state supersedes that record.
 #[test]
-fn a_command_whose_process_was_killed_comes_back_for_nobody() {
+fn an_unacknowledged_volatile_state_is_superseded() {
     let states = states();
     let mut world = World::new(&states[0]);
     world.store(&states[1]);
@@ -266,8 +268,8 @@ fn a_command_whose_process_was_killed_comes_back_for_nobody() {
     let head = Head { number: number + 1, durable, boot };
     let record = Record::new(head, &states[1].permanent, &states[9].volatile).unwrap();
     let slot = SLOTS.into_iter().find(|slot| ![world.journal.slot, world.journal.durable.1].contains(slot)).unwrap();
-    world.file.write_all_at(record.bytes(), slot * PLACE).unwrap();
-    assert!(world.journal.is_current(&world.file, SIZE).unwrap());
+    world.file.write_all_at(record.bytes(), slot * SLOT_SIZE).unwrap();
+    assert!(world.journal.is_current(&world.file, FILE_SIZE).unwrap());
     world.store(&states[2]);
     assert!(load(&world.file, BOOT).1 == states[2]);
 }

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Who has a lock. What another process has is, in these, a lock that fcntl(2) does not count as this process's.
+//! Tests of the lock. A lock on an open file description (`F_OFD_SETLK`) stands in for another process: fcntl(2) does not
+//! count it as held by this one.
 
 use super::*;
-use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Instant;
 
-/// The lock as another process has it.
-pub(in super::super) fn as_another(path: &Path) -> File {
+/// Locks the file as another process would.
+pub(in super::super) fn lock_as_another_process(path: &Path) -> File {
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
-    let (kind, whence) = (i16::try_from(libc::F_WRLCK).unwrap(), i16::try_from(libc::SEEK_SET).unwrap());
-    let whole = libc::flock { l_type: kind, l_whence: whence, l_start: 0, l_len: 0, l_pid: 0 };
-    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    fcntl(&file, FcntlArg::F_OFD_SETLK(&whole(F_WRLCK))).unwrap();
     file
 }
 
@@ -24,30 +22,30 @@ fn file() -> (tempfile::NamedTempFile, File) {
 }
 
 #[test]
-fn who_has_a_lock_has_it_alone_and_until_it_ends() {
+fn a_lock_excludes_other_processes_until_it_is_released() {
     let (named, file) = file();
-    let theirs = as_another(named.path());
-    assert!(is_anothers(&file).unwrap());
+    let theirs = lock_as_another_process(named.path());
+    assert!(!try_lock(&file).unwrap());
     assert_eq!(wait(&file, Duration::ZERO).err().unwrap().kind(), ErrorKind::TimedOut);
     drop(theirs);
     wait(&file, Duration::ZERO).unwrap();
-    end(&file);
-    drop(as_another(named.path()));
+    unlock(&file);
+    drop(lock_as_another_process(named.path()));
 }
 
 #[test]
-fn a_wait_ends_at_its_deadline() {
+fn a_wait_times_out() {
     let (named, file) = file();
-    let _theirs = as_another(named.path());
+    let _theirs = lock_as_another_process(named.path());
     let (start, time) = (Instant::now(), Duration::from_millis(30));
     assert_eq!(wait(&file, time).err().unwrap().kind(), ErrorKind::TimedOut);
     assert!(start.elapsed() >= time);
 }
 
 #[test]
-fn a_wait_ends_with_the_lock_and_not_with_a_write() {
+fn a_wait_ends_when_the_lock_is_released_and_not_at_a_write() {
     let (named, file) = file();
-    let theirs = as_another(named.path());
+    let theirs = lock_as_another_process(named.path());
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| wait(&file, Duration::from_secs(60)).unwrap());
         for _ in 0..100 {

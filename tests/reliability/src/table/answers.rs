@@ -86,6 +86,6 @@ const NO_MEMORY_TO_RESTART: Cell =
     because(recovers(&[Code::Memory]), "There is also no memory to start the command again.");
 const NOT_CONNECTED: Cell = Cell::Not("There is no connection between two commands.");
 const ONLY_RESPONSES: Cell = Cell::Not("A driver returns nothing but responses.");
-const UNIT_TEST_OF_CMD: Cell = Cell::Unit("cmd/tests.rs", "what_is_printed_unasked_never_meets_a_command");
+const UNIT_TEST_OF_CMD: Cell = Cell::Unit("cmd/tests.rs", "unsolicited_output_is_never_taken_for_a_response");
 const ONE_CHANNEL: Cell = Cell::Not("There is no control channel, and Init sends no request.");
 const ONE_PAGE: Cell = Cell::Not("A driver returns at most 4096 bytes.");

@@ -67,8 +67,7 @@ pub(super) const TABLE: Table = Table {
 const INIT_STARTS_IT: Cell = Cell::Not("Init starts the command and does not wait for it.");
 const INIT_OPENS_IT: Cell = Cell::Not("Init opens the device and does not wait for it.");
 const SEE_USB: Cell = Cell::Not("See the table of the USB, where the stick is unplugged at each transfer.");
-const UNIT_TEST_OF_CMD: Cell =
-    Cell::Unit("cmd/tests.rs", "a_command_that_ends_while_it_is_sent_something_is_noticed_at_once");
+const UNIT_TEST_OF_CMD: Cell = Cell::Unit("cmd/tests.rs", "a_command_that_exits_during_a_write_is_noticed_at_once");
 const BUFFERED: Cell = Cell::Not("On TCP the kernel buffers the whole command.");
 const TAKEN_AT_ONCE: Cell = Cell::Not("The driver takes a command at once or refuses it.");
 const NO_CANCEL: Cell = Cell::Not("The module does not implement Cancel.");

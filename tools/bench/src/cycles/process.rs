@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A process that makes and finalizes contexts of one library, as many and in the way that each line of its standard input
-//! says.
+//! A process that opens and finalizes contexts of one library. Each line of its standard input requests one series of
+//! contexts.
 
 use crate::again;
+use crate::connection::{self, Library};
 use crate::measure::timed;
-use crate::subject::{self, Library};
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::ffi::CString;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -15,32 +15,33 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 use tcti_loader::Module;
 
-/// What is timed of a context.
+/// Which part of a context's lifetime is measured.
 #[derive(Clone, Copy)]
 pub(super) enum Part {
     /// Init and Finalize, one after the other.
-    Both,
-    /// Finalize, after one command and its response.
-    End,
+    Cycle,
+    /// Finalize alone, after one command and its response.
+    Finalize,
 }
 
 impl Part {
-    const BOTH: &str = "both";
-    const END: &str = "end";
+    const CYCLE: &str = "cycle";
+    const FINALIZE: &str = "finalize";
 
     fn name(self) -> &'static str {
         match self {
-            Part::Both => Part::BOTH,
-            Part::End => Part::END,
+            Part::Cycle => Part::CYCLE,
+            Part::Finalize => Part::FINALIZE,
         }
     }
 
-    fn of_one_context(self, library: &Library) -> Result<Duration> {
+    /// Opens and finalizes one context and returns the measured time.
+    fn measure(self, library: &Library) -> Result<Duration> {
         match self {
-            Part::Both => Ok(timed(|| library.open().map(drop))?.0),
-            Part::End => {
+            Part::Cycle => Ok(timed(|| library.open().map(drop))?.0),
+            Part::Finalize => {
                 let mut child = library.open()?;
-                subject::exchange(&mut child, &mut [0; 4096], subject::Command::GetRandom.bytes())?;
+                connection::exchange(&mut child, &mut [0; 4096], connection::Command::GetRandom.bytes())?;
                 let since = Instant::now();
                 drop(child);
                 Ok(since.elapsed())
@@ -49,29 +50,30 @@ impl Part {
     }
 }
 
-/// What a process holds.
+/// The resources that a process uses.
 #[derive(Clone)]
-pub(super) struct Holdings {
-    /// Resident, in KiB.
+pub(super) struct Usage {
+    /// Resident memory in KiB.
     pub(super) memory: i64,
+    /// Open file descriptors.
     pub(super) descriptors: i64,
 }
 
-impl Holdings {
-    fn of_this_process() -> Result<Holdings> {
+impl Usage {
+    fn of_this_process() -> Result<Usage> {
         let status = fs::read_to_string("/proc/self/status")?;
         let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         let memory = memory.trim().trim_end_matches(" kB").parse()?;
         let descriptors = i64::try_from(fs::read_dir("/proc/self/fd")?.count())?;
-        Ok(Holdings { memory, descriptors })
+        Ok(Usage { memory, descriptors })
     }
 
-    pub(super) fn since(&self, before: &Holdings) -> Holdings {
-        Holdings { memory: self.memory - before.memory, descriptors: self.descriptors - before.descriptors }
+    pub(super) fn since(&self, before: &Usage) -> Usage {
+        Usage { memory: self.memory - before.memory, descriptors: self.descriptors - before.descriptors }
     }
 }
 
-/// A process that cycles one library.
+/// A running process, which is killed when this value is dropped.
 pub(super) struct Process {
     child: Child,
     stdin: ChildStdin,
@@ -79,14 +81,15 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn start(library: &Library, carrier: Option<&Path>) -> Result<Process> {
+    /// Starts a process for a library. `child_module` is the module that the library loads, if any.
+    pub(super) fn start(library: &Library, child_module: Option<&Path>) -> Result<Process> {
         let words = again::words()?;
         let mut child = Command::new(words.first().context("no program")?)
             .args(words.get(1..).unwrap_or_default())
             .arg("cycle")
             .arg(&library.file)
             .arg(&library.conf)
-            .args(carrier)
+            .args(child_module)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -95,17 +98,17 @@ impl Process {
         Ok(Process { child, stdin, stdout })
     }
 
-    /// The times of so many contexts, and what the process holds after them.
-    pub(super) fn cycle(&mut self, part: Part, count: usize) -> Result<(Vec<Duration>, Holdings)> {
+    /// Requests `count` contexts; returns their times and the process's resources afterwards.
+    pub(super) fn cycle(&mut self, part: Part, count: usize) -> Result<(Vec<Duration>, Usage)> {
         writeln!(self.stdin, "{} {count}", part.name())?;
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
         let mut numbers = line.split_whitespace().map(|word| word.parse::<i64>().context("no number"));
-        let mut next = || numbers.next().context("the process has ended")?;
-        let holdings = Holdings { memory: next()?, descriptors: next()? };
+        let mut next = || numbers.next().context("the process has exited")?;
+        let holdings = Usage { memory: next()?, descriptors: next()? };
         let times =
             numbers.map(|nanos| Ok(Duration::from_nanos(u64::try_from(nanos?)?))).collect::<Result<Vec<_>>>()?;
-        ensure!(times.len() == count, "{} of {count} contexts", times.len());
+        ensure!(times.len() == count, "the process reported {} of {count} contexts", times.len());
         Ok((times, holdings))
     }
 }
@@ -117,29 +120,28 @@ impl Drop for Process {
     }
 }
 
-/// The process: for each line with a part and a number, makes and finalizes so many contexts; answers what it then holds
-/// and the nanoseconds of each.
-pub(crate) fn serve(library: &Library, carrier: Option<PathBuf>) -> Result<()> {
-    // Else a C library, and what it needs, would be mapped and relocated anew each time.
+/// Implements the process. A line of standard input is a part and a number of contexts; the line of output contains the memory,
+/// the file descriptors, and the time of each context in nanoseconds.
+pub(crate) fn serve(library: &Library, child: Option<PathBuf>) -> Result<()> {
+    // Keep the library loaded. Otherwise a C library and its dependencies would be mapped and relocated for each context.
     let load = |file: &PathBuf| -> Result<Module> {
         let name = CString::new(file.as_os_str().as_bytes())?;
-        tcti_loader::load(Some(&name)).map_err(|rc| anyhow!("{rc:?}"))
+        Ok(tcti_loader::load(Some(&name))?)
     };
-    let _mapped =
-        [Some(&library.file), carrier.as_ref()].into_iter().flatten().map(load).collect::<Result<Vec<_>>>()?;
+    let _loaded = [Some(&library.file), child.as_ref()].into_iter().flatten().map(load).collect::<Result<Vec<_>>>()?;
     for line in std::io::stdin().lines() {
         let line = line?;
         let (part, count) = match line.split_once(' ') {
-            Some((Part::BOTH, count)) => (Part::Both, count),
-            Some((Part::END, count)) => (Part::End, count),
-            _ => bail!("no part of a context: {line}"),
+            Some((Part::CYCLE, count)) => (Part::Cycle, count),
+            Some((Part::FINALIZE, count)) => (Part::Finalize, count),
+            _ => bail!("malformed request: {line}"),
         };
         let count: usize = count.parse()?;
         let mut times = Vec::with_capacity(count);
         for _ in 0..count {
-            times.push(part.of_one_context(library)?);
+            times.push(part.measure(library)?);
         }
-        let Holdings { memory, descriptors } = Holdings::of_this_process()?;
+        let Usage { memory, descriptors } = Usage::of_this_process()?;
         let times: Vec<String> = times.iter().map(|time| time.as_nanos().to_string()).collect();
         println!("{memory} {descriptors} {}", times.join(" "));
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The functions of glibc, and of no other C library, that Debian's libunwind.a calls: printf(3) in its hardened form. The flag and
- * the size of the object are for checks that nothing here needs. */
+/* The functions that Debian's libunwind.a calls and that only glibc has: the hardened variants of printf(3). The flag and the
+ * size of the object are for additional checks, which are omitted here. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>

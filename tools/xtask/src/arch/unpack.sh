@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# Unpacks packages of the architecture $ARCH at $DIR: $PACKAGES, what they depend on, and the compiler's standard library.
-# That is of the release of the compiler. All else is of sid where the mirror lacks a package, as it may for architectures
-# that few people use.
+# Unpacks packages of the architecture $ARCH in $DIR: $PACKAGES, their dependencies, and Rust's standard library. The standard
+# library must be from the release of the compiler. All other packages are from sid if the mirror lacks one of them for the
+# release, which happens for architectures with few users.
 rm -rf "$DIR"
 mkdir -p "$DIR/usr/lib" "$DIR/usr/lib64" "$DIR/apt/cache/archives/partial"
-# As in a Debian that is installed: a package of its own makes these.
+# These links are not in the packages: installing Debian creates them.
 ln -s usr/lib "$DIR/lib"
 ln -s usr/lib64 "$DIR/lib64"
 mirror=$(awk '$1 == "deb" { print $2; exit }' /etc/apt/sources.list)
 
-# Lets apt-get know the suite $1 for the architecture, and nothing of what is installed here.
+# Configures apt-get for the suite $1 and the architecture, as if no packages were installed.
 take_from() {
     mkdir -p "$DIR/apt/$1/partial"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $1 main" >"$DIR/apt/$1.list"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where it happens: a Debian 13 below `target/debian` with its own Rust, cross compilers and emulators. Inside, each
-//! architecture has a directory with packages of its own, which are unpacked and never installed.
+//! The chroot in `target/debian`: Debian 13 with its Rust compiler, cross compilers and emulators. For each architecture it
+//! contains a directory with packages of that architecture, which are unpacked, not installed.
 
-use super::machine::Machine;
-use crate::debian::{Debian, IN_NAME_SPACES, Purpose};
+use super::machine::{MACHINES, Machine};
+use crate::debian::{Contents, Debian, IN_NAMESPACES};
 use crate::project::Project;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File, OpenOptions};
@@ -12,17 +12,34 @@ use std::path::PathBuf;
 use std::process::Command;
 use xshell::cmd;
 
-/// Whose compiler it is.
+/// The release of Debian in the chroot.
 const TRIXIE: &str = "trixie";
 
-/// Where the package rust-src has the sources of Rust's own library.
+/// Directory of the sources of Rust's standard library, from the package rust-src.
 const RUST_SOURCES: &str = "usr/lib/rustlib/src/rust";
 
-/// What a program of the architecture is linked with and runs on.
-const OF_MACHINE: &str = "libc6 libc6-dev libgcc-s1 libtss2-dev libusb-1.0-0-dev libtpms0 tpm2-tools";
+/// The packages for all architectures, in addition to the toolchain of each.
+const PACKAGES: [&str; 12] = [
+    "cargo",
+    "debian-archive-keyring",
+    "libc6-dev",
+    "libtpms0",
+    "libtss2-dev",
+    "libusb-1.0-0-dev",
+    "openssl",
+    "pkgconf",
+    "qemu-user",
+    "rustc",
+    // The TPM for tpm2-tools.
+    "swtpm",
+    "tpm2-tools",
+];
+
+/// The packages of each architecture that its programs are linked against and run with.
+const ARCHITECTURE_PACKAGES: &str = "libc6 libc6-dev libgcc-s1 libtss2-dev libusb-1.0-0-dev libtpms0 tpm2-tools";
 const UNPACK: &str = include_str!("unpack.sh");
 
-/// Gives a script the directories, then runs it there as if it were all there is.
+/// Mounts the directories and runs a script in the chroot.
 const ENTER: &str = r#"
 root=$1 project=$2 build=$3 script=$4
 shift 4
@@ -33,40 +50,44 @@ mount --bind "$build" "$root/build"
 exec chroot "$root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 "$@" sh -euc "$script"
 "#;
 
-/// The Debian, and what goes in and out.
-pub(crate) struct Place {
+/// The chroot and the directories that it shares with the host.
+pub(crate) struct Chroot {
     root: PathBuf,
-    /// The sources, which are `/project` inside.
+    /// The source tree, mounted at `/project`.
     project: PathBuf,
-    /// What is built, `/build` inside.
+    /// The build directory, mounted at `/build`.
     build: PathBuf,
     logs: PathBuf,
 }
 
-impl Place {
-    /// Makes it, unless it is there.
-    pub(crate) fn prepare(project: &Project) -> Result<Place> {
+impl Chroot {
+    /// Creates the chroot unless it exists.
+    pub(crate) fn prepare(project: &Project) -> Result<Chroot> {
         let dir = project.target.join("arch");
         fs::create_dir_all(&dir)?;
-        let root = Debian::of(project, TRIXIE, Purpose::Cross)?.prepare(project)?;
+        let toolchains = MACHINES.iter().flat_map(|machine| machine.toolchain).copied();
+        let packages: Vec<&str> = PACKAGES.into_iter().chain(toolchains).collect();
+        let contents = Contents { name: "cross", packages: &packages, optional: &[], downloads: "" };
+        let root = Debian::of(project, TRIXIE, contents)?.prepare(project)?;
         let build = dir.join("build");
         for dir in [root.join("project"), root.join("build"), root.join("arch"), build.clone()] {
-            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         }
-        let place = Place { root, project: project.root.clone(), build, logs: dir };
-        place.vendor(project)?;
-        Ok(place)
+        let chroot = Chroot { root, project: project.root.clone(), build, logs: dir };
+        chroot.vendor(project)?;
+        Ok(chroot)
     }
 
-    /// The crates, for builds without a network by a cargo that is older than this machine's.
+    /// Vendors the crates, for builds without a network by Debian's cargo.
     fn vendor(&self, project: &Project) -> Result<()> {
-        // Those of Rust's own library, too, where it is compiled here.
+        // Include the crates that Rust's standard library depends on, for the machine that builds it from source.
         let standard = self.root.join(RUST_SOURCES).join("library");
         let mut locks = fs::read_to_string(project.root.join("Cargo.lock"))?;
-        locks += &fs::read_to_string(standard.join("Cargo.lock")).context("no lock file of Rust's own library")?;
-        // Cargo writes them all anew, however little changes.
+        locks += &fs::read_to_string(standard.join("Cargo.lock"))
+            .context("cannot read the lock file of Rust's standard library")?;
+        // `cargo vendor` rewrites all crates, so run it only if a lock file has changed.
         let vendored = self.build.join("locks");
-        if fs::read_to_string(&vendored).is_ok_and(|of| of == locks) {
+        if fs::read_to_string(&vendored).is_ok_and(|old| old == locks) {
             return Ok(());
         }
         let shell = project.shell()?;
@@ -83,7 +104,7 @@ impl Place {
         Ok(())
     }
 
-    /// Unpacks what the machine's programs need, unless it is there; gives Debian's name of the release that it is from.
+    /// Unpacks the packages of the architecture unless they are there, and returns the name of the suite that they are from.
     pub(crate) fn unpack(&self, machine: &Machine) -> Result<String> {
         if machine.emulator.is_none() {
             return Ok(TRIXIE.to_owned());
@@ -92,23 +113,23 @@ impl Place {
         let suite = self.root.join(dir.trim_start_matches('/')).join("suite");
         if !suite.exists() {
             println!("{}: unpacking its packages", machine.name);
-            let environment = [("ARCH", machine.name), ("DIR", &dir), ("PACKAGES", OF_MACHINE)];
+            let environment = [("ARCH", machine.name), ("DIR", &dir), ("PACKAGES", ARCHITECTURE_PACKAGES)];
             self.run(machine, UNPACK, &environment.map(|(key, value)| format!("{key}={value}")))?;
         }
         Ok(fs::read_to_string(&suite)?.trim().to_owned())
     }
 
-    /// What was printed so far.
+    /// Returns the log file of a machine.
     pub(crate) fn log(&self, machine: &Machine) -> PathBuf {
         self.logs.join(format!("{}.log", machine.name))
     }
 
-    /// Runs a script inside; gives what it printed, which goes to the log, too.
+    /// Runs a script in the chroot, returns its output and appends it to the log.
     pub(crate) fn run(&self, machine: &Machine, script: &str, environment: &[String]) -> Result<String> {
         let path = self.log(machine);
         let output = self.build.join(format!("{}.output", machine.name));
         let file = File::create(&output)?;
-        let [program, arguments @ ..] = IN_NAME_SPACES;
+        let [program, arguments @ ..] = IN_NAMESPACES;
         let mut command = Command::new(program);
         command.args(arguments).args(["sh", "-euc", ENTER, "arch"]);
         command.args([&self.root, &self.project, &self.build]).arg(script).args(environment);
@@ -119,7 +140,7 @@ impl Place {
         if !status.success() {
             let lines: Vec<&str> = printed.lines().collect();
             let last = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n");
-            bail!("{status}, see {}, which ends with:\n{last}", path.display());
+            bail!("{status}; see {}, which ends with:\n{last}", path.display());
         }
         Ok(printed)
     }

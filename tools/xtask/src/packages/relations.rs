@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a package of ours says of the C packages that have the same files. Their names and versions differ from one
-//! release of Debian to the next: apt of the release is asked, by [`CPackages::of`], and no list is kept.
+//! Generates the Provides and Conflicts fields of our packages, which replace packages of C modules with the same files.
+//! Names and versions of those differ between releases of Debian, so [`CPackages::of`] queries apt of the release.
 
-use crate::deb;
-use crate::place::Place;
+use super::deb;
+use super::system::System;
 use crate::project::Project;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,18 +11,18 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use xshell::Shell;
 
-/// The source package of the C modules.
+/// The binary packages of tpm2-tss, as an apt search pattern.
 const SOURCE: &str = "?source-package(^tpm2-tss$)";
 
-/// How many updates of a release are provided for.
+/// How many stable updates and rebuilds to list in Provides.
 const UPDATES: u32 = 9;
 
 /// The packages of tpm2-tss in one release.
 #[derive(Debug)]
 pub(crate) struct CPackages {
-    /// As the release calls itself.
+    /// The release's PRETTY_NAME.
     pub(crate) release: String,
-    /// Its number. A release that is still made has none.
+    /// The release's VERSION_ID; unreleased suites have none.
     number: Option<String>,
     packages: Vec<CPackage>,
 }
@@ -31,16 +31,17 @@ pub(crate) struct CPackages {
 struct CPackage {
     name: String,
     version: String,
-    /// Names, without their versions.
+    /// Names without versions.
     provides: Vec<String>,
 }
 
 impl CPackages {
-    /// Fails in a release that is not Debian's, and where apt knows no package of tpm2-tss.
-    pub(crate) fn of(place: &Place, shell: &Shell) -> Result<CPackages> {
-        let os = place.command(shell, &["cat", "/etc/os-release"])?.quiet().read().context("no /etc/os-release")?;
-        let show = place.command(shell, &["apt-cache", "show", "--no-all-versions", SOURCE])?;
-        // Fails when it finds nothing, which is told from an empty list.
+    /// Queries apt on a system. Fails if it is not Debian, or if apt has no packages of tpm2-tss.
+    pub(crate) fn of(system: &System, shell: &Shell) -> Result<CPackages> {
+        let os = system.command(shell, &["cat", "/etc/os-release"])?;
+        let os = os.quiet().read().context("cannot read /etc/os-release")?;
+        let show = system.command(shell, &["apt-cache", "show", "--no-all-versions", SOURCE])?;
+        // apt-cache fails if it finds nothing; `parse` reports that.
         let records = show.quiet().ignore_stderr().ignore_status().read().unwrap_or_default();
         CPackages::parse(&os, &records)
     }
@@ -53,17 +54,18 @@ impl CPackages {
             .collect();
         let release = (*os.get("PRETTY_NAME").unwrap_or(&"this system")).to_owned();
         if os.get("ID") != Some(&"debian") {
-            bail!("unknown release: {release}. The packages are made for the releases of Debian");
+            bail!("unknown release: {release}. Packages can be built for releases of Debian only");
         }
         let packages: Vec<CPackage> = records.split("\n\n").filter_map(CPackage::parse).collect();
         ensure!(
             packages.iter().any(|package| package.name.starts_with("libtss2-tctildr0")),
-            "unknown release: apt of {release} knows no C loader whose place ours could take. Does `apt-get update` help?"
+            "unknown release: apt of {release} has no package of the C loader that ours could replace; try `apt-get update`"
         );
         Ok(CPackages { release, number: os.get("VERSION_ID").map(|&id| id.to_owned()), packages })
     }
 
-    /// Those with the file `lib{name}.so.0`: by Debian's rule they are named after it, and may have a suffix such as t64.
+    /// Returns the packages that contain `lib{name}.so.0`. By Debian policy they are named after it, with an optional suffix
+    /// such as t64.
     fn with_library(&self, name: &str) -> impl Iterator<Item = &CPackage> {
         let plain = format!("lib{name}0");
         self.packages
@@ -71,10 +73,10 @@ impl CPackages {
             .filter(move |package| package.name.starts_with(&plain) || package.provides.contains(&plain))
     }
 
-    /// What takes the place of a library, in the form of Debian's fields: what to provide, what to conflict with.
+    /// Returns the values of Provides and Conflicts for our package of a library.
     fn relations(&self, name: &str) -> (String, String) {
         let plain = format!("lib{name}0");
-        // The plain name always: a later release may have a C package where this one has none, and t64 packages provide it.
+        // Always conflict with the plain name: a later release may add a C package, and t64 packages provide the plain name.
         let (mut provided, mut replaced) = (BTreeSet::new(), BTreeSet::from([plain]));
         for package in self.with_library(name) {
             replaced.insert(package.name.clone());
@@ -86,7 +88,7 @@ impl CPackages {
         (field(provided), field(replaced))
     }
 
-    /// The version that the loader in C has.
+    /// Returns the version of the C loader's package.
     pub(crate) fn version(&self) -> &str {
         self.with_library("tss2-tctildr").next().map_or("", |package| &package.version)
     }
@@ -104,10 +106,10 @@ impl CPackage {
     }
 }
 
-/// The version, and those that the same package has after a security update or a rebuild.
+/// Returns the version, and the versions that the same package will have after stable updates and rebuilds.
 ///
-/// libtss2-dev depends on exactly its own version of each module, and dpkg knows no range in Provides. What does not change
-/// is Debian's way to number: stable updates are `3.2.1-3+deb12u1` and up, rebuilds `3.2.1-3+b1` and up.
+/// This is needed because libtss2-dev depends on exactly its own version of each module, and Provides allows no version ranges.
+/// Debian numbers stable updates `3.2.1-3+deb12u1` and up, and rebuilds `3.2.1-3+b1` and up.
 fn versions(version: &str, release: Option<&str>) -> impl Iterator<Item = String> {
     let without = |version: &str, mark: &str| match version.rsplit_once(mark) {
         Some((before, number)) if number.parse::<u32>().is_ok() => before.to_owned(),
@@ -121,10 +123,10 @@ fn versions(version: &str, release: Option<&str>) -> impl Iterator<Item = String
     BTreeSet::from([version.to_owned(), base]).into_iter().chain(later).collect::<BTreeSet<_>>().into_iter()
 }
 
-/// Adds them to the variables of the packages that are built in the current tree: called by debian/rules.
+/// Appends the fields to the substitution variables of the packages being built in this tree. Called by debian/rules.
 pub(crate) fn write(project: &Project) -> Result<()> {
-    let packages = CPackages::of(&Place::Here, &project.shell()?)?;
-    println!("{} has {} of tpm2-tss {}", packages.release, packages.packages.len(), packages.version());
+    let packages = CPackages::of(&System::Host, &project.shell()?)?;
+    println!("{} has {} packages of tpm2-tss {}", packages.release, packages.packages.len(), packages.version());
     for library in project.libraries()? {
         let (provides, conflicts) = packages.relations(&library.name());
         let path = project.root.join(format!("debian/{}.substvars", deb::package(&library)));
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn bookworm_has_the_plain_names() {
+    fn bookworm_packages_have_plain_names() {
         let records = package("libtss2-tctildr0", "3.2.1-3") + &package("libtss2-tcti-device0", "3.2.1-3");
         let bookworm = CPackages::parse(BOOKWORM, &records).unwrap();
         let (provides, conflicts) = bookworm.relations("tss2-tcti-device");
@@ -165,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn trixie_has_the_names_with_t64_and_without() {
+    fn trixie_packages_have_names_with_and_without_t64() {
         let records = renamed("libtss2-tctildr0", "4.1.3-1.2") + &package("libtss2-tcti-spidev0", "4.1.3-1.2");
         let trixie = CPackages::parse(TRIXIE, &records).unwrap();
         let (provides, conflicts) = trixie.relations("tss2-tctildr");
@@ -177,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_the_release_has_not_in_c_provides_nothing_but_yields_to_a_later_one() {
+    fn a_module_without_a_c_package_provides_nothing_but_conflicts_with_a_later_one() {
         let trixie = CPackages::parse(TRIXIE, &renamed("libtss2-tctildr0", "4.1.3-1.2")).unwrap();
         assert_eq!(trixie.relations("tss2-tcti-null"), (String::new(), "libtss2-tcti-null0".to_owned()));
     }
 
     #[test]
-    fn what_libtss2_dev_asks_for_is_provided_after_updates_as_well() {
+    fn dependencies_of_libtss2_dev_are_provided_after_updates() {
         for now in ["3.2.1-3", "3.2.1-3+b1", "3.2.1-3+deb12u1"] {
             let bookworm = CPackages::parse(BOOKWORM, &package("libtss2-tctildr0", now)).unwrap();
             let (provides, _) = bookworm.relations("tss2-tctildr");
@@ -196,18 +198,21 @@ mod tests {
     }
 
     #[test]
-    fn sid_is_rebuilt_and_has_no_stable_updates() {
+    fn sid_has_rebuilds_but_no_stable_updates() {
         let sid = CPackages::parse(SID, &package("libtss2-tctildr0", "4.2.0-2")).unwrap();
         let (provides, _) = sid.relations("tss2-tctildr");
         assert!(provides.contains("(= 4.2.0-2+b1)") && !provides.contains("deb"), "{provides}");
     }
 
     #[test]
-    fn an_unknown_release_is_named_and_refused() {
+    fn an_unknown_release_is_rejected_by_name() {
         let ubuntu = "PRETTY_NAME=\"Ubuntu 24.04 LTS\"\nVERSION_ID=\"24.04\"\nID=ubuntu\nID_LIKE=debian\n";
         let said = CPackages::parse(ubuntu, &renamed("libtss2-tctildr0", "4.0.1-7")).unwrap_err().to_string();
         assert!(said.starts_with("unknown release: Ubuntu 24.04 LTS"), "{said}");
         let said = CPackages::parse(TRIXIE, "").unwrap_err().to_string();
-        assert!(said.starts_with("unknown release: apt of Debian GNU/Linux 13 (trixie) knows no C loader"), "{said}");
+        assert!(
+            said.starts_with("unknown release: apt of Debian GNU/Linux 13 (trixie) has no package of the C loader"),
+            "{said}"
+        );
     }
 }

@@ -1,52 +1,52 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The two archives that source packages begin with: the commit, and the crates it is built from. The same commit
-//! gives the same archives.
+//! The two archives that source packages are made from: the sources of the commit and the vendored crates. [`write`] produces
+//! the same bytes each time for the same commit.
 
+use super::vendor;
 use crate::everywhere;
 use crate::layout::NAME;
 use crate::project::Project;
-use crate::vendor;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::cmd;
 
-/// What is packaged.
+/// The commit to package.
 pub(crate) struct Release {
-    /// Of the workspace.
+    /// The version of the workspace.
     pub(crate) version: String,
-    /// The commit's, in seconds since 1970.
+    /// The commit's time in seconds since 1970.
     pub(crate) time: String,
 }
 
-/// The archives, and what is in them.
+/// The paths of the archives.
 pub(crate) struct Archives {
     pub(crate) sources: PathBuf,
     pub(crate) crates: PathBuf,
 }
 
 impl Release {
-    /// The commit that is checked out.
+    /// Returns the commit that is checked out; fails if there are uncommitted changes.
     pub(crate) fn of(project: &Project) -> Result<Release> {
         let shell = project.shell()?;
         let time = cmd!(shell, "git log -1 --format=%ct").quiet().read()?;
         let version = project.workspace_package("version")?;
         if everywhere::has_changes(&shell)? {
-            bail!("the packages are those of a commit; commit or stash what `git status` shows");
+            bail!("packages are built from a commit; commit or stash the changes that `git status` shows");
         }
         Ok(Release { version, time })
     }
 
-    /// `tss2-tcti-rs-0.1.0`.
+    /// Returns the name of the directory in the archive: `tss2-tcti-rs-0.1.0`.
     pub(crate) fn directory(&self) -> String {
         format!("{NAME}-{}", self.version)
     }
 }
 
-/// Writes the archives, with the names that Debian has for them, to `dir`.
+/// Writes the archives to `dir`, under the names that Debian requires. Removes what was there.
 pub(crate) fn write(project: &Project, release: &Release, dir: &Path) -> Result<Archives> {
     if dir.exists() {
-        fs::remove_dir_all(dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
     }
     fs::create_dir_all(dir)?;
     let stem = format!("{NAME}_{}", release.version);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! RPM packages in `target/rpm`, from the commit that is checked out and the specification in `dist/rpm`. Its parts on
-//! the libraries are written here.
+//! RPM packages in `target/rpm`, built from the commit that is checked out and the spec file in `dist/rpm`. The sections for
+//! the libraries are generated here: [`run`].
 
-use crate::archive::{self, Release};
-use crate::deb;
+use super::archive::{self, Release};
+use super::deb;
+use super::system::System;
 use crate::needs;
-use crate::packager;
-use crate::place::Place;
 use crate::project::{Library, Project};
 use anyhow::{Context, Result};
 use std::fs;
@@ -19,12 +18,14 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
     let release = Release::of(project)?;
     let top = project.target.join("rpm");
     let archives = archive::write(project, &release, &top.join("SOURCES"))?;
-    let file = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).context("no name");
+    let file = |path: &Path| {
+        path.file_name().map(|name| name.to_string_lossy().into_owned()).context("an archive without a name")
+    };
 
     let from = project.root.join("dist/rpm");
     let template = fs::read_to_string(from.join("library"))?;
     let libraries = project.libraries()?;
-    let packages: Result<String> = libraries.iter().map(|library| of_library(project, library, &template)).collect();
+    let packages: Result<String> = libraries.iter().map(|library| sections(project, library, &template)).collect();
     let required = libraries
         .iter()
         .map(|library| format!("Requires:       {} = %{{version}}-%{{release}}", deb::package(library)));
@@ -41,10 +42,10 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
     let shell = project.shell()?;
     shell.change_dir(&top);
     let (top_dir, spec) = (format!("_topdir {}", top.display()), path.display().to_string());
-    // What it is built with is looked for in the database of rpm, which is empty on Debian.
+    // --nodeps: rpmbuild looks for build dependencies in the RPM database, which is empty on Debian.
     let command = ["rpmbuild", "-ba", "--nodeps", "--define", &top_dir, &spec];
-    let compiler = Place::Here.compiler(&shell)?;
-    packager::run(&shell, &Place::Here, &command, Some(&compiler), "build.log")?;
+    let compiler = System::Host.compiler(&shell)?;
+    System::Host.build(&shell, &command, Some(&compiler), "build.log")?;
     for dir in ["BUILD", "BUILDROOT"] {
         shell.remove_path(dir)?;
     }
@@ -54,8 +55,8 @@ pub(crate) fn run(project: &Project, no_install: bool) -> Result<()> {
     Ok(())
 }
 
-/// The sections of a library.
-fn of_library(project: &Project, library: &Library, template: &str) -> Result<String> {
+/// Returns the sections of the spec file for a library.
+fn sections(project: &Project, library: &Library, template: &str) -> Result<String> {
     let relation = |tag: &str, key: &str| -> Result<String> {
         let value = library.metadata(project, key)?;
         Ok(value.map(|value| format!("{tag}:{:width$}{value}\n", "", width = 15 - tag.len())).unwrap_or_default())

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A new TPM for one run of the machine: a swtpm that QEMU puts behind the registers which the kernel's driver knows.
+//! A TPM for one run of the machine: an swtpm process. QEMU connects to it and emulates the TIS registers that the kernel's
+//! driver uses.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::os::unix::net::UnixStream;
@@ -8,18 +9,18 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-/// How often a swtpm that starts is asked, every 2 ms. On a busy machine that takes longer, as all does.
-const LOOKS: usize = 15_000;
+/// How often to try to connect, every 2 ms, while swtpm starts.
+const ATTEMPTS: usize = 15_000;
 
-/// A running swtpm.
-pub(crate) struct Tpm {
+/// A running swtpm, which is killed when this value is dropped.
+pub(crate) struct Swtpm {
     child: Child,
     socket: PathBuf,
 }
 
-impl Tpm {
-    /// Starts one with its state and its socket in `dir`.
-    pub(crate) fn start(dir: &Path) -> Result<Tpm> {
+impl Swtpm {
+    /// Starts swtpm with its state and its control socket in `dir`, and waits until it accepts connections.
+    pub(crate) fn start(dir: &Path) -> Result<Swtpm> {
         let socket = dir.join("sock");
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--flags", "startup-clear"]);
@@ -27,24 +28,24 @@ impl Tpm {
         command.arg("--ctrl").arg(format!("type=unixio,path={}", socket.display()));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().context("cannot run setpriv; is util-linux installed?")?;
-        let mut tpm = Tpm { child, socket };
-        for _ in 0..LOOKS {
-            if UnixStream::connect(&tpm.socket).is_ok() {
-                return Ok(tpm);
+        let mut swtpm = Swtpm { child, socket };
+        for _ in 0..ATTEMPTS {
+            if UnixStream::connect(&swtpm.socket).is_ok() {
+                return Ok(swtpm);
             }
-            let ended = tpm.child.try_wait().context("cannot look after swtpm")?;
-            ensure!(ended.is_none(), "swtpm does not start; is it installed?");
-            thread::sleep(Duration::from_millis(2)); // only how often to ask
+            let status = swtpm.child.try_wait().context("cannot wait for swtpm")?;
+            ensure!(status.is_none(), "swtpm exited immediately; is it installed?");
+            thread::sleep(Duration::from_millis(2)); // polling interval
         }
-        bail!("swtpm does not listen at {}", tpm.socket.display())
+        bail!("swtpm does not listen at {}", swtpm.socket.display())
     }
 
-    /// Its process.
+    /// Returns the process ID.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// What QEMU has to be told.
+    /// Returns the arguments for QEMU.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let chardev = format!("socket,id=chrtpm,path={}", self.socket.display());
         let words =
@@ -53,9 +54,9 @@ impl Tpm {
     }
 }
 
-impl Drop for Tpm {
+impl Drop for Swtpm {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it may have ended already
+        let _ = self.child.kill(); // it may have exited already
         let _ = self.child.wait();
     }
 }

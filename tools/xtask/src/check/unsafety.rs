@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Unsafe code stands on islands: `src/ffi/` and files named `sys.rs`. A C face has what an export needs and no
-//! more: `#[unsafe(no_mangle)]`, `unsafe extern "C" fn`, and a body that is one call to an island. The islands of the
-//! simulators export, too, for C tests. That each block has its sentence is clippy's part
-//! (`undocumented_unsafe_blocks`).
+//! Checks where unsafe code is: only in islands, that is in `src/ffi/` and in files named `sys.rs`. The exported functions of
+//! a library may have `#[unsafe(no_mangle)]`, `unsafe extern "C" fn` and a body that is one call into an island. The
+//! simulators' islands also export functions, for C tests. Clippy's lint `undocumented_unsafe_blocks` checks that each
+//! block has a `SAFETY` comment.
 
 use crate::project::Project;
 use anyhow::{Context, Result};
@@ -11,22 +11,24 @@ use std::path::Path;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// What a file may do.
+/// Which unsafe code a file may contain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rights {
+    /// Any.
     Island,
+    /// Exported functions that call into an island.
     Face,
     None,
 }
 
-/// What was found.
+/// The result of [`survey`].
 pub(crate) struct Report {
-    /// Files with unsafe code that may have it, and how many blocks.
+    /// Islands that contain unsafe code, with the number of unsafe blocks.
     pub(crate) islands: Vec<(String, usize)>,
     pub(crate) violations: Vec<String>,
 }
 
-/// Reads every Rust file of the product, its tests and its tools.
+/// Parses every Rust file of the product, its tests and its tools.
 pub(crate) fn survey(project: &Project) -> Result<Report> {
     let mut report = Report { islands: Vec::new(), violations: Vec::new() };
     let faces: Vec<_> = project.libraries()?.iter().map(|library| library.face()).collect();
@@ -60,13 +62,14 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
+    /// Records unsafe code, and reports it unless the file may contain it.
     fn found(&mut self, what: &str, at: proc_macro2::Span, allowed: bool) {
         if self.rights == Rights::None || !allowed {
             self.violations.push(format!("{}:{}: {what} outside the islands", self.path.display(), at.start().line));
         }
     }
 
-    /// Whether a block of a face is one call into an island.
+    /// Returns whether a block is exactly one call into an island.
     fn is_call_to_an_island(block: &syn::Block) -> bool {
         let [syn::Stmt::Expr(syn::Expr::Call(call), None)] = block.stmts.as_slice() else { return false };
         let syn::Expr::Path(function) = &*call.func else { return false };

@@ -1,64 +1,82 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Debian packages in `target/deb`, from the commit that is checked out. What `dist/debian` has is used as it is, but
-//! for what follows from the libraries; that is written here.
+//! Debian packages in `target/deb`, built from the commit that is checked out and the files in `dist/debian`. The stanzas and
+//! files for the libraries are generated here: [`run`].
 
-use crate::archive::{self, Release};
-use crate::debian::{Debian, Purpose};
+use super::archive::{self, Release};
+use super::copyright;
+use super::relations::CPackages;
+use super::system::System;
+use crate::debian::{Contents, Debian};
 use crate::layout::NAME;
-use crate::place::Place;
+use crate::needs;
 use crate::project::{Library, Project, names_in};
-use crate::relations::CPackages;
-use crate::{copyright, needs, packager};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
-/// A distribution puts its own here.
+/// Maintainer field; a distribution that ships the packages replaces it.
 const MAINTAINER: &str = "The tss2-tcti-rs authors <tss2-tcti-rs@example.org>";
 
-/// What lintian of some releases finds, and that of others does not know or does not find. The sources are the same for
-/// all, so that an override would be unused in the others, which lintian reports, too.
-const NOT_OURS: [&str; 8] = [
-    // Rules of udev are nothing for a catalogue of applications.
+/// Lintian tags that only some releases report. They cannot be overridden in the source package, which is the same for all
+/// releases, because lintian also reports unused overrides.
+const SUPPRESSED_TAGS: [&str; 8] = [
+    // A package with udev rules does not belong in a catalogue of applications.
     "appstream-metadata-missing-modalias-provide",
-    // There is no C in it that could be fortified.
+    // The package contains no C code.
     "hardening-no-fortify-functions",
-    // The oldest release has no other policy, debhelper and dpkg.
+    // The source package follows the policy, debhelper and dpkg of the oldest release.
     "newer-standards-version",
     "out-of-date-standards-version",
     "package-uses-old-debhelper-compat-version",
     "redundant-priority-optional-field",
     "redundant-rules-requires-root-no-field",
-    // There is no place of the project's that it could name.
+    // The project has no public repository that the file could name.
     "upstream-metadata-file-is-missing",
 ];
 
-/// Which release of Debian they are for.
+/// The chroot to build in.
+const CHROOT: Contents = Contents {
+    name: "build",
+    packages: &[
+        "build-essential",
+        "cargo",
+        "debhelper",
+        "go-md2man",
+        "libusb-1.0-0-dev",
+        "lintian",
+        "pkg-config",
+        "rustc",
+    ],
+    optional: &[],
+    downloads: "",
+};
+
+/// Which release of Debian to build for.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Builds in a Debian of this release, made by debootstrap, and in target/deb-RELEASE [default: this system].
+    /// Build for this release of Debian in a chroot, and write to target/deb-RELEASE [default: this system].
     #[arg(long)]
     release: Option<String>,
 }
 
-/// Builds the source package and the binary packages, and holds them against Debian's conventions.
+/// Builds the source package and the binary packages, and checks them with lintian.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
-    let place = match &options.release {
-        None => Place::Here,
+    let system = match &options.release {
+        None => System::Host,
         Some(release) => {
-            needs::install(project, needs::CONSUMERS, no_install)?;
-            Place::Root(Debian::of(project, release, Purpose::Build)?.prepare(project)?)
+            needs::install(project, needs::DEBOOTSTRAP, no_install)?;
+            System::Chroot(Debian::of(project, release, CHROOT)?.prepare(project)?)
         }
     };
-    // Before anything else: nothing can be built for a release that is unknown.
+    // First, because this fails for an unknown release.
     let shell = project.shell()?;
-    let c = CPackages::of(&place, &shell)?;
+    let c = CPackages::of(&system, &shell)?;
     println!("{} has tpm2-tss {}", c.release, c.version());
-    let compiler = compiler_of_release(project, &place, &shell)?;
-    if matches!(place, Place::Here) {
-        let packages = if compiler { [needs::DEB, needs::DEB_COMPILER].concat() } else { needs::DEB.to_vec() };
+    let has_compiler = has_recent_compiler(project, &system, &shell)?;
+    if matches!(system, System::Host) {
+        let packages = if has_compiler { [needs::DEB, needs::DEB_COMPILER].concat() } else { needs::DEB.to_vec() };
         needs::install(project, &packages, no_install)?;
     }
 
@@ -73,50 +91,53 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
     write_debian(project, &release, &tree)?;
 
-    // Where the release's compiler is too old, that which built this is taken, and not looked for as a package.
+    // If the release's compiler is too old, use the host's, which no package provides.
     let build = ["sh", "-c", "cd \"$0\" && exec \"$@\"", &release.directory(), "dpkg-buildpackage", "--no-sign"];
-    let (build, compiler) = match compiler {
+    let (build, compiler) = match has_compiler {
         true => (build.to_vec(), None),
-        false => ([&build[..], &["--no-check-builddeps"]].concat(), Some(place.compiler(&shell)?)),
+        false => ([&build[..], &["--no-check-builddeps"]].concat(), Some(system.compiler(&shell)?)),
     };
-    packager::run(&shell, &place, &build, compiler.as_deref(), "build.log")?;
+    system.build(&shell, &build, compiler.as_deref(), "build.log")?;
     fs::remove_dir_all(&tree)?;
 
-    let changes = names_in(&dir)?.into_iter().find(|name| name.ends_with(".changes")).context("no .changes")?;
+    let changes = names_in(&dir)?
+        .into_iter()
+        .find(|name| name.ends_with(".changes"))
+        .context("dpkg-buildpackage wrote no .changes file")?;
     let lintian = "lintian --display-info --pedantic --fail-on error,warning,info,pedantic --tag-display-limit 0";
-    // One that it does not know is an error.
-    let known = place.command(&shell, &["lintian-explain-tags", "--list-tags"])?.quiet().read()?;
-    let known: Vec<&str> = NOT_OURS.into_iter().filter(|tag| known.lines().any(|known| known == *tag)).collect();
+    // Lintian fails if it is told to suppress an unknown tag.
+    let known = system.command(&shell, &["lintian-explain-tags", "--list-tags"])?.quiet().read()?;
+    let known: Vec<&str> = SUPPRESSED_TAGS.into_iter().filter(|tag| known.lines().any(|known| known == *tag)).collect();
     let suppressed = ["--suppress-tags", &known.join(","), &changes];
     let lintian: Vec<&str> = lintian.split(' ').chain(suppressed).collect();
-    let clean = place.command(&shell, &lintian)?.quiet().run().is_ok();
-    ensure!(clean, "lintian of {} finds fault with the packages", c.release);
+    let clean = system.command(&shell, &lintian)?.quiet().run().is_ok();
+    ensure!(clean, "lintian of {} reports problems in the packages", c.release);
     for name in names_in(&dir)?.iter().filter(|name| name.ends_with(".deb")) {
         println!("{}", dir.join(name).display());
     }
     Ok(())
 }
 
-/// Where the packages are, by the release that was asked for.
+/// Returns the directory of the packages for a release; `None` is this system.
 pub(crate) fn directory(project: &Project, release: Option<&str>) -> PathBuf {
     project.target.join(release.map_or_else(|| "deb".to_owned(), |release| format!("deb-{release}")))
 }
 
-/// Whether the release has a compiler that is new enough.
-fn compiler_of_release(project: &Project, place: &Place, shell: &Shell) -> Result<bool> {
+/// Returns whether the system's packaged compiler is recent enough.
+fn has_recent_compiler(project: &Project, system: &System, shell: &Shell) -> Result<bool> {
     let wanted = project.workspace_package("rust-version")?;
-    let shown = place.command(shell, &["apt-cache", "show", "--no-all-versions", "rustc"])?.quiet().ignore_stderr();
+    let shown = system.command(shell, &["apt-cache", "show", "--no-all-versions", "rustc"])?.quiet().ignore_stderr();
     let shown = shown.ignore_status().read().unwrap_or_default();
     let Some(version) = shown.lines().find_map(|line| line.strip_prefix("Version: ")) else { return Ok(false) };
     Ok(cmd!(shell, "dpkg --compare-versions {version} ge {wanted}").quiet().run().is_ok())
 }
 
-/// The binary package of a library: `libtss2-tcti-foo-rs0`.
+/// Returns the name of a library's binary package: `libtss2-tcti-foo-rs0`.
 pub(crate) fn package(library: &Library) -> String {
     format!("lib{}-rs0", library.name())
 }
 
-/// Makes `debian` below `tree`.
+/// Writes the directory `debian` in `tree`.
 fn write_debian(project: &Project, release: &Release, tree: &Path) -> Result<()> {
     let (from, debian) = (project.root.join("dist/debian"), tree.join("debian"));
     let shell = project.shell()?;
@@ -125,7 +146,7 @@ fn write_debian(project: &Project, release: &Release, tree: &Path) -> Result<()>
     let date = cmd!(shell, "date --utc --rfc-email --date {time}").quiet().read()?;
     let version = &release.version;
     let changelog = format!(
-        "{NAME} ({version}-1) unstable; urgency=medium\n\n  * Release {version}; what is new is in changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
+        "{NAME} ({version}-1) unstable; urgency=medium\n\n  * Release {version}; see changelog.gz for the changes.\n\n -- {MAINTAINER}  {date}\n"
     );
     fs::write(debian.join("changelog"), changelog)?;
     fs::write(
@@ -165,6 +186,7 @@ fn write_debian(project: &Project, release: &Release, tree: &Path) -> Result<()>
     Ok(fs::write(debian.join("control"), control)?)
 }
 
+/// Returns the stanza of a library's binary package in debian/control.
 fn stanza(project: &Project, library: &Library, template: &str) -> Result<String> {
     let metadata = |key: &str| library.metadata(project, key);
     let depends = metadata("debian-depends")?.map(|depends| format!(", {depends}")).unwrap_or_default();

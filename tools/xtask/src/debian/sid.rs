@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The newest C modules that Debian has, those of its suite sid: packages that apt-get downloads with lists of its own and
-//! that are unpacked below `target/bench/c-sid`, never installed. They may ask for a newer libc than this machine's, so sid's
-//! comes along: the script `run` starts a program on it. [`Sid::prepare`] does all this once; remove the directory for newer ones.
+//! The newest C modules in Debian, from its suite sid. apt-get downloads the packages with separate package lists, and they are
+//! unpacked in `target/bench/c-sid`, not installed. They may need a newer libc than this system's, so sid's libc is unpacked
+//! too; the script `run` starts a program on it. [`Sid::prepare`] does this once; remove the directory to update.
 
-use crate::mirror;
+use super::mirror;
 use crate::project::Project;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
-/// Their other names (`…0t64`) are those of packages that provide these.
+/// The packages. Those with names that end in `0t64` provide these names.
 const PACKAGES: &[&str] = &[
     "libtss2-tcti-cmd0",
     "libtss2-tcti-device0",
@@ -28,21 +28,22 @@ const PACKAGES: &[&str] = &[
 ];
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Whose libraries are looked for before all others, and whose only where `LD_LIBRARY_PATH` has them.
-const OF_LIBC: [&str; 3] = ["libc6", "libgcc-s1", "gcc-"];
+/// Name prefixes of the packages that belong to libc. Their libraries are unpacked in a separate directory, which the script
+/// `run` searches first; those of other packages are found only through `LD_LIBRARY_PATH`.
+const LIBC_PACKAGES: [&str; 3] = ["libc6", "libgcc-s1", "gcc-"];
 
-/// The modules, unpacked.
+/// The unpacked modules.
 pub(crate) struct Sid {
     dir: PathBuf,
-    /// Of the package, such as `4.2.0-2`.
+    /// Version of the packages, such as `4.2.0-2`.
     pub(crate) version: String,
 }
 
 impl Sid {
-    /// Unpacks them unless they are there; `None` where this machine's apt has no mirror of Debian.
+    /// Downloads and unpacks the modules unless they are there. Returns `None` if this system's apt has no mirror of Debian.
     pub(crate) fn prepare(project: &Project) -> Result<Option<Sid>> {
         let dir = project.target.join("bench/c-sid");
-        // Written last.
+        // Written last, so it marks a complete directory.
         let version = dir.join("version");
         if !version.exists() {
             let shell = project.shell()?;
@@ -60,34 +61,34 @@ impl Sid {
         Ok(Some(Sid { dir, version }))
     }
 
-    /// The same, where they are not needed: says why they are not there.
-    pub(crate) fn if_to_be_had(project: &Project) -> Option<Sid> {
+    /// Like [`Sid::prepare`], but prints the reason instead of failing.
+    pub(crate) fn if_available(project: &Project) -> Option<Sid> {
         let reason = match Sid::prepare(project) {
             Ok(Some(sid)) => return Some(sid),
-            Ok(None) => "apt has no mirror of Debian here".to_owned(),
+            Ok(None) => "apt has no mirror of Debian".to_owned(),
             Err(error) => format!("{error:#}"),
         };
-        println!("compared with the C modules of the distribution alone, not with those of Debian sid: {reason}");
+        println!("comparing with the C modules of the distribution only, not with those of Debian sid: {reason}");
         None
     }
 
-    /// The directory of the modules, and of nothing else but what they need besides libc.
+    /// Returns the directory that contains the modules and their dependencies except libc.
     pub(crate) fn libraries(&self) -> PathBuf {
         self.dir.join("lib")
     }
 
-    /// Starts a program, named by its path, on sid's libc.
+    /// Returns the script that runs a program, given by its path, on sid's libc.
     pub(crate) fn run(&self) -> PathBuf {
         self.dir.join("run")
     }
 
-    /// The version of tpm2-tss.
+    /// Returns the version of tpm2-tss, such as `4.2.0`.
     pub(crate) fn upstream(&self) -> &str {
         self.version.split('-').next().unwrap_or_default()
     }
 }
 
-/// Downloads the packages and what they depend on; apt-get checks their signature and knows nothing of this machine's packages.
+/// Downloads the packages and their dependencies. apt-get verifies signatures, and ignores the packages installed on this system.
 fn download(shell: &Shell, dir: &Path, mirror: &str) -> Result<Vec<PathBuf>> {
     let (lists, cache, sources) = (dir.join("lists"), dir.join("cache"), dir.join("sources.list"));
     fs::create_dir_all(lists.join("partial"))?;
@@ -120,7 +121,7 @@ fn download(shell: &Shell, dir: &Path, mirror: &str) -> Result<Vec<PathBuf>> {
     Ok(packages)
 }
 
-/// Unpacks them and makes `lib`, `libc` and `run`; gives the version of the modules.
+/// Unpacks the packages, creates `lib`, `libc` and `run`, and returns the version of the modules.
 fn unpack(shell: &Shell, dir: &Path, packages: &[PathBuf]) -> Result<String> {
     let mut version = String::new();
     for package in packages {
@@ -129,7 +130,7 @@ fn unpack(shell: &Shell, dir: &Path, packages: &[PathBuf]) -> Result<String> {
         if name.starts_with("libtss2-tcti-") {
             version = field("Version")?;
         }
-        let of_libc = OF_LIBC.iter().any(|start| name.starts_with(start));
+        let of_libc = LIBC_PACKAGES.iter().any(|start| name.starts_with(start));
         let root = dir.join(if of_libc { "root-libc" } else { "root" });
         cmd!(shell, "dpkg-deb --extract {package} {root}").quiet().run()?;
     }
@@ -144,6 +145,7 @@ fn unpack(shell: &Shell, dir: &Path, packages: &[PathBuf]) -> Result<String> {
     Ok(version)
 }
 
+/// Returns the file name of the dynamic linker in a directory.
 fn linker(dir: &Path) -> Result<String> {
     for entry in fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))? {
         let name = entry?.file_name().to_string_lossy().into_owned();
@@ -151,13 +153,14 @@ fn linker(dir: &Path) -> Result<String> {
             return Ok(name);
         }
     }
-    anyhow::bail!("sid's libc has no dynamic linker")
+    bail!("sid's libc has no dynamic linker")
 }
 
-/// The option takes the place of `LD_LIBRARY_PATH`, and programs that are started then do not inherit it.
+/// Returns the text of `run`. It passes `--library-path` instead of setting `LD_LIBRARY_PATH`, which child processes would
+/// inherit.
 fn script(linker: &str) -> Result<String> {
     let mut text = String::new();
-    writeln!(text, "#!/bin/sh\n# Starts a program, named by its path, on the libc of Debian sid.")?;
+    writeln!(text, "#!/bin/sh\n# Runs a program, given by its path, on the libc of Debian sid.")?;
     writeln!(text, "here=${{0%/*}}")?;
     writeln!(text, "path=$here/libc${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}")?;
     writeln!(text, "exec \"$here/libc/{linker}\" --library-path \"$path\" \"$@\"")?;

@@ -1,51 +1,51 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where Debian's packages come from: the mirrors that this machine's apt has, for its own suite and for others
-//! ([`Mirror::all`]).
+//! Finds mirrors of Debian in the configuration of this system's apt, for its own suite and for others: [`Mirror::all`].
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
-/// The suite that is never released, and so has no updates of its own.
+/// The suite that is never released and therefore has no separate updates.
 const UNSTABLE: &str = "sid";
 
-/// Where this machine's apt gets Debian's packages, of whichever suite. That place has the others, too.
+/// Returns the URI of a mirror that this system's apt uses, for any suite. A mirror has all suites.
 pub(crate) fn any(shell: &Shell) -> Result<Option<String>> {
     Ok(plain(&listed(shell)?).map(|mirror| mirror.uri))
 }
 
-/// The suite of Debian that this machine is, by its apt; `None` where that is not Debian's.
-pub(crate) fn suite_here(shell: &Shell) -> Option<String> {
+/// Returns the suite of Debian that this system's apt uses; `None` on other distributions.
+pub(crate) fn host_suite(shell: &Shell) -> Option<String> {
     plain(&listed(shell).ok()?).map(|mirror| mirror.suite)
 }
 
-/// A place with packages of a suite.
+/// A source of packages.
 pub(crate) struct Mirror {
     pub(crate) uri: String,
-    /// The suite, its updates, its security updates.
+    /// Name of a suite, of its updates or of its security updates: `trixie`, `trixie-updates`, `trixie-security`.
     pub(crate) suite: String,
 }
 
 impl Mirror {
-    /// Of a suite; none if apt here has no mirror of Debian.
+    /// Returns the mirrors of a suite; empty if this system's apt has no mirror of Debian.
     pub(crate) fn all(shell: &Shell, suite: &str) -> Result<Vec<Mirror>> {
         Ok(Mirror::of(&listed(shell)?, suite))
     }
 
-    /// Those of the suite itself, or else where they are if a mirror has all suites in the same way.
+    /// Returns the configured mirrors of the suite. If there are none, derives them from those of this system's suite, assuming
+    /// that each mirror has all suites.
     fn of(listed: &str, suite: &str) -> Vec<Mirror> {
-        let Some(Mirror { suite: here, .. }) = plain(listed) else { return Vec::new() };
+        let Some(Mirror { suite: host, .. }) = plain(listed) else { return Vec::new() };
         let found = Mirror::parse(listed, suite);
         if !found.is_empty() {
             return found;
         }
         let like = |mirror: Mirror| {
-            let kind = mirror.suite.strip_prefix(&here)?;
+            let kind = mirror.suite.strip_prefix(&host)?;
             (kind.is_empty() || suite != UNSTABLE).then(|| Mirror { uri: mirror.uri, suite: format!("{suite}{kind}") })
         };
-        Mirror::parse(listed, &here).into_iter().filter_map(like).collect()
+        Mirror::parse(listed, &host).into_iter().filter_map(like).collect()
     }
 
-    /// Nothing unless the suite itself is among them.
+    /// Returns the mirrors of a suite and its updates; empty if the suite itself is missing.
     fn parse(listed: &str, suite: &str) -> Vec<Mirror> {
         let is_of_suite =
             |found: &str| found.strip_prefix(suite).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'));
@@ -54,7 +54,7 @@ impl Mirror {
     }
 }
 
-/// The lines of apt's sources.list.
+/// Returns the mirrors as lines of sources.list.
 pub(crate) fn sources(mirrors: &[Mirror]) -> String {
     mirrors.iter().map(|mirror| format!("deb {} {} main\n", mirror.uri, mirror.suite)).collect()
 }
@@ -62,7 +62,7 @@ pub(crate) fn sources(mirrors: &[Mirror]) -> String {
 fn listed(shell: &Shell) -> Result<String> {
     let format = "$(ORIGIN)|$(COMPONENT)|$(REPO_URI)|$(CODENAME)";
     let listed = cmd!(shell, "apt-get indextargets --format {format} 'Created-By: Packages'").quiet().read();
-    listed.context("cannot ask apt-get for its mirrors")
+    listed.context("cannot get the list of mirrors from apt-get")
 }
 
 fn entries(listed: &str) -> impl Iterator<Item = Mirror> {
@@ -72,7 +72,7 @@ fn entries(listed: &str) -> impl Iterator<Item = Mirror> {
     listed.lines().filter_map(entry).map(|(uri, suite)| Mirror { uri, suite })
 }
 
-/// The first that is of a suite itself. Updates have a hyphen in their name.
+/// Returns the first mirror of a suite itself. The names of its updates contain a hyphen.
 fn plain(listed: &str) -> Option<Mirror> {
     entries(listed).find(|mirror| !mirror.suite.contains('-'))
 }
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn mirrors_of_the_suite_are_taken_and_no_others() {
+    fn only_mirrors_of_the_suite_are_used() {
         let listed = LISTED.to_owned() + "Debian|main|http://c.invalid/debian/|trixie\n";
         let found = Mirror::of(&listed, "bookworm");
         let expected = [("http://a.invalid/debian/", "bookworm"), ("http://a.invalid/security/", "bookworm-security")];
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn another_suite_is_where_that_of_the_machine_is() {
+    fn mirrors_of_another_suite_are_derived_from_those_of_this_system() {
         let expected = [("http://a.invalid/debian/", "trixie"), ("http://a.invalid/security/", "trixie-security")];
         assert_eq!(pairs(&Mirror::of(LISTED, "trixie")), expected);
         assert_eq!(pairs(&Mirror::of(LISTED, "sid")), [("http://a.invalid/debian/", "sid")]);
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mirror_of_any_suite_has_the_others() {
+    fn any_mirror_of_debian_is_found() {
         let listed = "Debian|main|http://a.invalid/security/|trixie-security\nOther|main|http://b.invalid/|stable\n\
                       Debian|main|http://a.invalid/debian/|trixie\n";
         assert_eq!(plain(listed).map(|mirror| mirror.uri).as_deref(), Some("http://a.invalid/debian/"));

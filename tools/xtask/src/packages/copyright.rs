@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Who holds the rights in the vendored crates, in the form of Debian's copyright files.
+//! Adds the copyright holders and licences of the vendored crates to Debian's copyright file: [`with_crates`].
 
+use super::vendor;
 use crate::project::Project;
-use crate::vendor;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// `text` with a paragraph for each crate before the licences.
+/// Returns `text` with a paragraph for each vendored crate, inserted before the licences.
 pub(crate) fn with_crates(project: &Project, text: &str) -> Result<String> {
     let metadata = project.metadata(&["--locked"])?;
-    let packages = metadata.get("packages").and_then(Value::as_array).context("no packages")?;
+    let packages = metadata.get("packages").and_then(Value::as_array).context("cargo metadata lists no packages")?;
     let foreign = packages.iter().filter(|package| package.get("source").is_some_and(|source| !source.is_null()));
     let crates: String = foreign.filter_map(paragraph).collect();
-    let (ours, licences) = text.split_once("\nLicense: BSD-2-Clause\n\n").context("no licence of ours")?;
+    let (ours, licences) = text
+        .split_once("\nLicense: BSD-2-Clause\n\n")
+        .context("the copyright file has no paragraph for BSD-2-Clause")?;
     Ok(format!("{ours}\nLicense: BSD-2-Clause\n{crates}\n{licences}"))
 }
 
@@ -25,7 +27,7 @@ fn paragraph(package: &Value) -> Option<String> {
     Some(format!("\nFiles: {}/{name}-{version}/*\nCopyright: {holders}\nLicense: {licence}\n", vendor::DIR))
 }
 
-/// From SPDX's way to write it to Debian's.
+/// Converts an SPDX licence expression to Debian's notation.
 fn licence(spdx: &str) -> String {
     spdx.replace(['(', ')'], "")
         .replace('/', " OR ")
@@ -40,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn licences_are_written_as_debian_does() {
+    fn licences_are_converted_to_debian_notation() {
         assert_eq!(licence("MIT/Apache-2.0"), "MIT or Apache-2.0");
         assert_eq!(licence("(MIT OR Apache-2.0) AND Unicode-3.0"), "MIT or Apache-2.0, and Unicode-3.0");
         assert_eq!(licence("Apache-2.0 WITH LLVM-exception OR MIT"), "Apache-2.0 with LLVM exception or MIT");
