@@ -145,7 +145,7 @@ impl Bus for Bridged {
     }
 
     fn begin_command(&mut self) -> Result<bool> {
-        self.0.begin()
+        self.0.begin_command()
     }
 
     fn abandon(&mut self) {
@@ -153,7 +153,7 @@ impl Bus for Bridged {
     }
 
     fn end_command(&mut self) {
-        self.0.end();
+        self.0.end_command();
     }
 }
 
