@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The distribution's libtss2-esys without a call that waits: async HOW MILLISECONDS NAME:CONF... Every TPM goes through a
- * chain of commands whose answers are checked, all of them in one poll loop. Then they make RSA keys until poll has
- * waited for so many milliseconds. Prints what that took. HOW is `loader` or, for modules that are opened themselves,
- * `module`. */
+/* Uses the distribution's libtss2-esys without blocking calls: async HOW MILLISECONDS NAME:CONF... Each TPM executes a
+ * chain of commands whose responses are checked, all TPMs in one poll loop. Then they create RSA keys until poll has
+ * waited for MILLISECONDS in total. Prints what this cost. HOW is `loader`, or `module` to open the modules without
+ * the loader. */
 
 #include <dlfcn.h>
 #include <poll.h>
@@ -14,9 +14,9 @@
 #include <tss2/tss2_esys.h>
 #include <tss2/tss2_tctildr.h>
 
-/* A module that never answers ends the program. */
-#define PATIENCE 240 /* seconds */
-/* So many keys of one TPM take longer than anybody waits: then poll does not wait for them. */
+/* The program is killed after this time, if a module never responds. */
+#define TIME_LIMIT 240 /* seconds */
+/* One TPM needs fewer keys than this for the wait. If it creates more, poll returns without waiting. */
 #define MAX_KEYS 1000
 
 static void fail(const char *tpm, const char *what, TSS2_RC rc)
@@ -25,28 +25,28 @@ static void fail(const char *tpm, const char *what, TSS2_RC rc)
     exit(1);
 }
 
-/* One TPM, and where it stands. */
+/* One TPM and its progress. */
 struct tpm {
     const char *name;
     TSS2_TCTI_CONTEXT *tcti;
     ESYS_CONTEXT *esys;
-    size_t step;     /* in CHAIN */
-    unsigned keys;   /* made so far; each differs from the others */
-    int is_at_work;  /* a command was sent and is not answered */
+    size_t step;     /* index in CHAIN */
+    unsigned keys;   /* created so far; each one is different */
+    int is_busy;     /* a command was sent and its response is due */
     ESYS_TR key;
     TPM2B_PUBLIC public;
     TPM2B_DIGEST random;
 };
 
-/* What the exchanges took. */
+/* The cost of the exchanges. */
 static struct {
     unsigned commands, tries_again;
-    double waited;    /* milliseconds in poll */
-    double processor; /* milliseconds of the processor for nothing but waiting, in and out of the kernel */
-    double whole;     /* the same for all: commands, waiting, answers */
+    double waited;      /* milliseconds in poll */
+    double waiting_cpu; /* milliseconds of processor time for waiting, in user space and in the kernel */
+    double total_cpu;   /* the same for everything: commands, waiting, responses */
 } cost;
 
-/* Milliseconds of a clock. */
+/* Returns the time of a clock in milliseconds. */
 static double now(clockid_t clock)
 {
     struct timespec time;
@@ -63,7 +63,7 @@ static void check(const struct tpm *tpm, const char *what, int holds)
 #define NO_SESSIONS ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 #define PASSWORD ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE
 
-/* Each command is a function that sends it and one that takes its answer. */
+/* Each command has a function that sends it and one that receives its response. */
 
 static TSS2_RC send_startup(struct tpm *tpm)
 {
@@ -73,7 +73,7 @@ static TSS2_RC send_startup(struct tpm *tpm)
 static TSS2_RC take_startup(struct tpm *tpm)
 {
     TSS2_RC rc = Esys_Startup_Finish(tpm->esys);
-    return rc == TPM2_RC_INITIALIZE ? TSS2_RC_SUCCESS : rc; /* it was started before */
+    return rc == TPM2_RC_INITIALIZE ? TSS2_RC_SUCCESS : rc; /* it was started up before */
 }
 
 static TSS2_RC send_random(struct tpm *tpm)
@@ -99,7 +99,7 @@ static TSS2_RC send_hash(struct tpm *tpm)
     return Esys_Hash_Async(tpm->esys, NO_SESSIONS, &abc, TPM2_ALG_SHA256, ESYS_TR_RH_NULL);
 }
 
-/* SHA-256 of "abc" (FIPS 180-4, example), and what a PCR is that was zero and is extended with it. */
+/* SHA-256 of "abc" (FIPS 180-4, example), and the value of a PCR that was reset to zero and extended with it. */
 static const BYTE ABC[] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40, 0xde, 0x5d, 0xae, 0x22, 0x23,
                            0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17, 0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
 static const BYTE EXTENDED[] = {0x58, 0x9f, 0x9f, 0xfe, 0xd4, 0xc4, 0x77, 0x96, 0x6b, 0xfb, 0x8d, 0x41, 0xf3, 0x78, 0x95, 0xb0,
@@ -236,7 +236,7 @@ static const struct command {
 };
 #define STEPS (sizeof(CHAIN) / sizeof(*CHAIN))
 
-/* The part of the chain that is gone through again and again for keys. */
+/* The last part of the chain creates a key. It is repeated. */
 #define FIRST_OF_A_KEY (STEPS - 3)
 
 static void send_next(struct tpm *tpm)
@@ -245,26 +245,26 @@ static void send_next(struct tpm *tpm)
     if (rc != TSS2_RC_SUCCESS)
         fail(tpm->name, CHAIN[tpm->step].name, rc);
     cost.commands++;
-    tpm->is_at_work = 1;
+    tpm->is_busy = 1;
 }
 
-/* Takes the answer if it is there. The code keeps the layer that it comes from. */
+/* Receives the response if it has arrived. Return codes contain the layer that they come from. */
 static void take(struct tpm *tpm)
 {
     double before = now(CLOCK_PROCESS_CPUTIME_ID);
     TSS2_RC rc = CHAIN[tpm->step].take(tpm);
     if ((rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN) {
         cost.tries_again++;
-        cost.processor += now(CLOCK_PROCESS_CPUTIME_ID) - before;
+        cost.waiting_cpu += now(CLOCK_PROCESS_CPUTIME_ID) - before;
         return;
     }
     if (rc != TSS2_RC_SUCCESS)
         fail(tpm->name, CHAIN[tpm->step].name, rc);
-    tpm->is_at_work = 0;
+    tpm->is_busy = 0;
     tpm->step++;
 }
 
-/* Waits for the TPMs that are at work and takes what is there. */
+/* Waits for the busy TPMs, and receives the responses that have arrived. */
 static void round_of_poll(struct tpm *tpms, size_t count)
 {
     struct pollfd polled[count];
@@ -274,7 +274,7 @@ static void round_of_poll(struct tpm *tpms, size_t count)
     for (struct tpm *tpm = tpms; tpm < tpms + count; tpm++) {
         TSS2_TCTI_POLL_HANDLE *handles = NULL;
         size_t found = 0;
-        if (!tpm->is_at_work)
+        if (!tpm->is_busy)
             continue;
         TSS2_RC rc = Esys_GetPollHandles(tpm->esys, &handles, &found);
         if (rc != TSS2_RC_SUCCESS || found != 1)
@@ -287,34 +287,33 @@ static void round_of_poll(struct tpm *tpms, size_t count)
     if (poll(polled, waiting, -1) <= 0)
         fail(who[0]->name, "poll", TSS2_RC_SUCCESS);
     cost.waited += now(CLOCK_MONOTONIC) - since;
-    cost.processor += now(CLOCK_PROCESS_CPUTIME_ID) - processor;
+    cost.waiting_cpu += now(CLOCK_PROCESS_CPUTIME_ID) - processor;
     for (nfds_t i = 0; i < waiting; i++) {
         if (polled[i].revents != 0)
             take(who[i]);
     }
 }
 
-/* Each TPM goes on to the end of the chain, and makes one key after the other until poll has waited for `wanted`
- * milliseconds. */
+/* Each TPM finishes the chain, and repeats its last part until poll has waited for `wanted` milliseconds. */
 static void run(struct tpm *tpms, size_t count, double wanted)
 {
     double processor = now(CLOCK_PROCESS_CPUTIME_ID);
     memset(&cost, 0, sizeof(cost));
     for (;;) {
-        size_t at_work = 0;
+        size_t busy = 0;
         for (struct tpm *tpm = tpms; tpm < tpms + count; tpm++) {
             if (tpm->step == STEPS && cost.waited < wanted)
                 tpm->step = FIRST_OF_A_KEY;
-            if (!tpm->is_at_work && tpm->step < STEPS)
+            if (!tpm->is_busy && tpm->step < STEPS)
                 send_next(tpm);
-            at_work += tpm->is_at_work;
+            busy += tpm->is_busy;
             check(tpm, "poll does not wait", tpm->keys < MAX_KEYS);
         }
-        if (at_work == 0)
+        if (busy == 0)
             break;
         round_of_poll(tpms, count);
     }
-    cost.whole = now(CLOCK_PROCESS_CPUTIME_ID) - processor;
+    cost.total_cpu = now(CLOCK_PROCESS_CPUTIME_ID) - processor;
 }
 
 static TSS2_TCTI_CONTEXT *open_module(const char *name_conf)
@@ -340,7 +339,7 @@ int main(int argc, char **argv)
 {
     if (argc < 4)
         return fputs("usage: async loader|module MILLISECONDS NAME:CONF...\n", stderr), 2;
-    alarm(PATIENCE);
+    alarm(TIME_LIMIT);
     int by_loader = strcmp(argv[1], "loader") == 0;
     size_t count = (size_t)argc - 3;
     struct tpm *tpms = calloc(count, sizeof(*tpms));
@@ -361,8 +360,8 @@ int main(int argc, char **argv)
     }
     run(tpms, count, 0);
     run(tpms, count, atof(argv[2]));
-    printf("waited %.0f processor %.3f whole %.3f commands %u tries_again %u\n", cost.waited, cost.processor,
-           cost.whole, cost.commands, cost.tries_again);
+    printf("waited %.0f waiting_cpu %.3f total_cpu %.3f commands %u tries_again %u\n", cost.waited, cost.waiting_cpu,
+           cost.total_cpu, cost.commands, cost.tries_again);
     for (struct tpm *tpm = tpms; tpm < tpms + count; tpm++) {
         Esys_Finalize(&tpm->esys);
         if (by_loader) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A SPI bus with a simulated TPM, for the drivers of c-tests/spi-bus.c: bus TCTI SOCKET [FAULTS], with the faults of the
- * simulator. Prints "ready", and serves until its input ends; then its status tells whether each driver had the bus to
- * itself, and was right. */
+/* A SPI bus with a simulated TPM, for the drivers of c-tests/spi-bus.c: bus TCTI SOCKET [FAULTS]. FAULTS are those of
+ * the simulator. Prints "ready" and serves until the end of its input. Exits with status 0 if no driver used the bus
+ * while another one held it, and none violated the protocol. */
 
 #include <errno.h>
 #include <poll.h>
@@ -15,9 +15,9 @@
 
 #define CONNECTIONS 64
 
-/* Who has the bus; -1: nobody. */
+/* The connection of the driver that holds the bus; -1: none. */
 static int holder = -1;
-/* A driver was killed that had it: the TPM saw the end of a transaction too early. */
+/* A driver was killed while it held the bus: the TPM saw an incomplete transaction. */
 static int was_cut;
 
 static void release_bus(struct tis_sim *sim)
@@ -26,19 +26,19 @@ static void release_bus(struct tis_sim *sim)
     holder = -1;
 }
 
-/* How often a driver came while another had the bus. */
+/* How often a driver used the bus while another one held it. */
 static unsigned intruders;
 
 static int has_bus(struct tis_sim *sim, int connection);
 
-/* Whether a driver was killed, and has sent nothing more. */
+/* Whether a driver was killed and left no message. */
 static int has_ended(int connection)
 {
     char byte;
     return recv(connection, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-/* One message of a driver; 0 at its end. */
+/* Handles one message of a driver. Returns 0 when the driver has ended. */
 static int shift(struct tis_sim *sim, int connection)
 {
     uint8_t message[128], answer[128] = {0};
@@ -63,7 +63,8 @@ static int shift(struct tis_sim *sim, int connection)
     return send(connection, answer, (size_t)size, MSG_NOSIGNAL) == size || errno == EPIPE;
 }
 
-/* Whether a driver has the bus to itself. One that was killed has it until that is noticed, and may have sent a message. */
+/* Whether a driver may use the bus. A driver that was killed holds it until this is noticed, and may have left a
+ * message. */
 static int has_bus(struct tis_sim *sim, int connection)
 {
     struct pollfd other = {holder, POLLIN, 0};

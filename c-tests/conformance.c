@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Goes through all calls of one TCTI module in all states, as any C program may make them.
+/* Makes all calls of one TCTI module in all states, as any C program may make them.
  *
  *   conformance [--transcript] LIBRARY INIT_SYMBOL CONF|-
  *
- * Prints each check that fails and a summary; with --transcript the code of each call instead, leaving out what is
- * undefined for some other implementation of the module. Every scenario has a context of its own. */
+ * Prints each check that fails and a summary. With --transcript it prints the code of each call instead, and leaves out calls
+ * that are undefined in other implementations of the module. Each scenario has a context of its own. */
 
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include "conformance/exchange.h"
 #include "conformance/init.h"
-#include "conformance/odd.h"
+#include "conformance/unusual.h"
 
 static void finalizing_twice_and_calling_after_it(void)
 {
@@ -33,14 +33,14 @@ static void finalizing_twice_and_calling_after_it(void)
 
 static void a_hundred_contexts_leave_no_descriptor(void)
 {
-    closed(opened()); /* what the library opens once */
+    closed(opened()); /* opens what the library opens only once */
     int before = open_descriptors();
     for (int i = 0; i < 100; i++)
         closed(opened());
-    that("as many as before", open_descriptors() == before);
+    that("the number of descriptors is the same as before", open_descriptors() == before);
 }
 
-/* --- Two threads and one context: the second to enter is told so. --- */
+/* --- Two threads that use one context: the second one gets an error. --- */
 
 static atomic_int done;
 
@@ -59,30 +59,30 @@ static void *self_test(void *ctx)
     return NULL;
 }
 
-static void a_second_thread_is_told_that_the_first_is_inside(void)
+static void a_concurrent_call_returns_bad_sequence(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
-    long told = 0, other = 0;
-    for (int round = 0; round < 100 && told == 0; round++) {
+    long rejected = 0, other = 0;
+    for (int round = 0; round < 100 && rejected == 0; round++) {
         pthread_t thread;
         uint32_t handle = 0x80000000;
         atomic_store(&done, 0);
         pthread_create(&thread, NULL, self_test, ctx);
         while (!atomic_load(&done)) {
-            TSS2_RC rc = Tss2_Tcti_MakeSticky(ctx, &handle, 1); /* in no state out of sequence by itself */
-            told += rc == TSS2_TCTI_RC_BAD_SEQUENCE;
+            TSS2_RC rc = Tss2_Tcti_MakeSticky(ctx, &handle, 1); /* returns BAD_SEQUENCE in no state of a context */
+            rejected += rc == TSS2_TCTI_RC_BAD_SEQUENCE;
             other += rc != TSS2_TCTI_RC_BAD_SEQUENCE && rc != TSS2_TCTI_RC_NOT_IMPLEMENTED;
             sched_yield();
         }
         pthread_join(thread, NULL);
     }
-    that("told BAD_SEQUENCE", told > 0);
-    that("told nothing else", other == 0);
+    that("the code is BAD_SEQUENCE", rejected > 0);
+    that("no other code is returned", other == 0);
     still_works("exchange", ctx);
     closed(ctx);
 }
 
-/* --- A thread that is cancelled while it is inside: the call comes to its end, and then the thread does. --- */
+/* --- A thread that is cancelled during a call: the call returns normally, then the thread ends. --- */
 
 static atomic_int calls, cancelled;
 
@@ -94,7 +94,7 @@ static void *exchange_while_cancelled(void *ctx)
     while (!atomic_load(&cancelled))
         sched_yield();
     pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-    if (Tss2_Tcti_Transmit(ctx, 10, NULL) == TSS2_TCTI_RC_BAD_REFERENCE) /* which the log says */
+    if (Tss2_Tcti_Transmit(ctx, 10, NULL) == TSS2_TCTI_RC_BAD_REFERENCE) /* which is logged */
         atomic_fetch_add(&calls, 1);
     if (SEND(ctx, GET_RANDOM) == TSS2_RC_SUCCESS)
         atomic_fetch_add(&calls, 1);
@@ -113,8 +113,8 @@ static void a_thread_that_is_cancelled_finishes_its_call(void)
     pthread_cancel(thread);
     atomic_store(&cancelled, 1);
     pthread_join(thread, &result);
-    that("each call came to its end", atomic_load(&calls) == 3);
-    that("the thread did not go on", result == PTHREAD_CANCELED);
+    that("each call returned", atomic_load(&calls) == 3);
+    that("the thread was cancelled", result == PTHREAD_CANCELED);
     still_works("exchange", ctx);
     closed(ctx);
 }
@@ -140,7 +140,7 @@ static void no_call_is_implemented(void)
     closed(ctx);
 }
 
-static void a_context_that_is_never_finalized(void)
+static void a_context_is_never_finalized(void)
 {
     static TSS2_TCTI_CONTEXT *forgotten;
     forgotten = opened();
@@ -150,7 +150,7 @@ static void a_context_that_is_never_finalized(void)
 
 /* --- The list --- */
 
-enum when { ALWAYS, OURS = 1, TPM = 2 }; /* only on modules of ours; only with a TPM behind them */
+enum when { ALWAYS, OURS = 1, TPM = 2 }; /* OURS: only on our modules; TPM: only on modules with a TPM */
 
 #define SCENARIO(name, when) {#name, name, when}
 static const struct {
@@ -159,33 +159,33 @@ static const struct {
     int when;
 } scenarios[] = {
     SCENARIO(the_module_describes_itself, ALWAYS),
-    SCENARIO(init_tells_the_size_first, ALWAYS),
+    SCENARIO(init_returns_the_size_first, ALWAYS),
     SCENARIO(init_without_a_size, ALWAYS),
-    SCENARIO(the_context_that_is_wrapped_is_where_c_has_it, ALWAYS),
+    SCENARIO(the_inner_context_has_the_same_offset_as_in_c, ALWAYS),
     SCENARIO(init_with_too_little_memory, ALWAYS),
-    SCENARIO(init_in_memory_that_nobody_wrote, OURS),
-    SCENARIO(init_fails_and_leaves_nothing, ALWAYS),
-    SCENARIO(odd_configurations, TPM),
-    SCENARIO(no_call_takes_null, ALWAYS),
-    SCENARIO(another_magic_is_another_module, ALWAYS),
+    SCENARIO(init_in_uninitialised_memory, OURS),
+    SCENARIO(a_failed_init_leaves_nothing, ALWAYS),
+    SCENARIO(unusual_configurations, TPM),
+    SCENARIO(every_call_rejects_null, ALWAYS),
+    SCENARIO(contexts_of_other_modules_are_rejected, ALWAYS),
     SCENARIO(before_a_command, TPM),
     SCENARIO(while_a_response_is_due, TPM),
     SCENARIO(cancel_while_a_response_is_due, TPM),
     SCENARIO(closing_while_a_response_is_due, OURS | TPM),
-    SCENARIO(a_command_has_the_size_that_it_says, TPM),
-    SCENARIO(a_command_may_be_a_header_and_no_more, TPM),
-    SCENARIO(the_size_can_be_asked_again_and_again, TPM),
+    SCENARIO(a_command_with_a_wrong_size_is_rejected, TPM),
+    SCENARIO(a_command_may_be_a_header_alone, TPM),
+    SCENARIO(the_size_can_be_requested_repeatedly, TPM),
     SCENARIO(a_short_buffer_keeps_the_response, TPM),
     SCENARIO(one_receive_into_a_fixed_buffer, TPM),
     SCENARIO(time_outs, TPM),
-    SCENARIO(time_outs_that_are_none, TPM),
+    SCENARIO(invalid_time_outs, TPM),
     SCENARIO(poll_handles, TPM),
     SCENARIO(finalizing_twice_and_calling_after_it, OURS),
     SCENARIO(a_hundred_contexts_leave_no_descriptor, ALWAYS),
-    SCENARIO(a_second_thread_is_told_that_the_first_is_inside, OURS | TPM),
+    SCENARIO(a_concurrent_call_returns_bad_sequence, OURS | TPM),
     SCENARIO(a_thread_that_is_cancelled_finishes_its_call, OURS | TPM),
     SCENARIO(no_call_is_implemented, ALWAYS),
-    SCENARIO(a_context_that_is_never_finalized, ALWAYS), /* last: it is there to stay */
+    SCENARIO(a_context_is_never_finalized, ALWAYS), /* last, because the context stays */
 };
 
 int main(int argc, char **argv)
@@ -207,14 +207,14 @@ int main(int argc, char **argv)
     *(void **)&info_of = dlsym(library, TSS2_TCTI_INFO_SYMBOL);
     const TSS2_TCTI_INFO *info = info_of ? info_of() : NULL;
     if (init == NULL || info == NULL || info->name == NULL) {
-        fprintf(stderr, "%s is no TCTI with %s\n", argv[first], argv[first + 1]);
+        fprintf(stderr, "%s is not a TCTI with %s\n", argv[first], argv[first + 1]);
         return 2;
     }
     for (size_t i = 0; i < sizeof(modules) / sizeof(*modules); i++)
         if (strcmp(modules[i].name, info->name) == 0)
             module = &modules[i];
     if (module == NULL) {
-        fprintf(stderr, "there is no row for %s\n", info->name);
+        fprintf(stderr, "no row for %s in conformance/context.h\n", info->name);
         return 2;
     }
     scenario("info");
@@ -222,7 +222,7 @@ int main(int argc, char **argv)
     that("description", info->description != NULL && *info->description != '\0');
     that("config_help", info->config_help != NULL && *info->config_help != '\0');
     that("init", info->init == init);
-    that("the same each time", info_of() == info);
+    that("the info is the same each time", info_of() == info);
 
     if (!module->mute) {
         TSS2_TCTI_CONTEXT *ctx = opened();

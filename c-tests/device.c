@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a program meets that knows the kernel's driver: device /dev/tpm0|/dev/tpmrm0. Prints each check that fails and a
- * summary. */
+/* The module for the kernel's devices on the real driver: device /dev/tpm0|/dev/tpmrm0. Prints each check that fails
+ * and a summary. */
 
 #include <poll.h>
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "report.h"
 
 static const char *device;
-static int is_shared; /* by the kernel's resource manager */
+static int is_shared; /* through the kernel's resource manager */
 
 #define SEND(ctx, command) Tss2_Tcti_Transmit(ctx, sizeof(command), command)
 
@@ -29,7 +29,7 @@ static TSS2_RC receive(TSS2_TCTI_CONTEXT *ctx, uint8_t response[4096], int32_t t
     return Tss2_Tcti_Receive(ctx, &size, response, timeout);
 }
 
-/* The code of the call that fails, or of the TPM. */
+/* Exchanges one command. Returns the code of the call that fails, or of the TPM. */
 static TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t length, const uint8_t *command)
 {
     uint8_t response[4096];
@@ -50,18 +50,18 @@ static void still_works(TSS2_TCTI_CONTEXT *ctx)
     code("the next command", exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM), TSS2_RC_SUCCESS);
 }
 
-/* Whether poll tells what the module asks it for. */
+/* Whether poll returns the event that the module's handle waits for. */
 static int poll_for(TSS2_TCTI_CONTEXT *ctx, short events, int milliseconds)
 {
     TSS2_TCTI_POLL_HANDLE handle = {-1, 0, 0};
     size_t count = 1;
     code("poll handles", Tss2_Tcti_GetPollHandles(ctx, &handle, &count), TSS2_RC_SUCCESS);
-    that("one, and its event", count == 1 && handle.events == events);
+    that("one handle with this event", count == 1 && handle.events == events);
     return poll(&handle, 1, milliseconds) == 1 && handle.revents == events;
 }
 
-/* The TPM is outside of the machine, and may be done with a key before a program in it that lost the processor asks:
- * so often a key is made until the program is early enough. */
+/* The TPM runs outside of the virtual machine, and may have created a key before a program that lost the processor
+ * asks for it. Keys are created until the program asks in time. */
 #define TRIES 20
 
 static void a_program_polls_and_then_receives_without_waiting(void)
@@ -73,17 +73,17 @@ static void a_program_polls_and_then_receives_without_waiting(void)
         must("transmit", SEND(ctx, CREATE_RSA));
         int told = poll_for(ctx, POLLIN, 0);
         TSS2_RC rc = receive(ctx, response, 0);
-        that("what poll tells is there", !told || rc == TSS2_RC_SUCCESS);
+        that("when poll returns, the response is there", !told || rc == TSS2_RC_SUCCESS);
         if (rc == TSS2_TCTI_RC_TRY_AGAIN) {
             early = 1;
-            that("poll tells that it is there", poll_for(ctx, POLLIN, 60000));
+            that("poll returns when it is there", poll_for(ctx, POLLIN, 60000));
             rc = receive(ctx, response, 0);
         }
-        code("receive then", rc, TSS2_RC_SUCCESS);
+        code("receive after poll", rc, TSS2_RC_SUCCESS);
         code("the key", response_code(response), TSS2_RC_SUCCESS);
         flush(ctx, be32(response + 10));
     }
-    that("poll and receive tell that it is not there yet", early);
+    that("poll and receive return before the response is there", early);
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
@@ -101,14 +101,14 @@ static void a_slow_command_outlasts_short_time_outs(void)
         if (rc == TSS2_TCTI_RC_TRY_AGAIN) {
             rc = Tss2_Tcti_Receive(ctx, &size, NULL, 0);
             early = rc == TSS2_TCTI_RC_TRY_AGAIN;
-            that("the size, or not yet", early || rc == TSS2_RC_SUCCESS);
+            that("the size, or TRY_AGAIN", early || rc == TSS2_RC_SUCCESS);
             rc = receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK);
         }
         code("receive", rc, TSS2_RC_SUCCESS);
         code("the key", response_code(response), TSS2_RC_SUCCESS);
         flush(ctx, be32(response + 10));
     }
-    that("receive without time, within 1 ms, and the size without time: not yet", early);
+    that("TRY_AGAIN from receive without waiting, within 1 ms, and for the size", early);
     still_works(ctx);
     Tss2_TctiLdr_Finalize(&ctx);
 }
@@ -120,7 +120,7 @@ static void a_response_is_read_late_and_in_pieces(void)
     uint8_t response[4096];
     size_t exact = 0, size = 0;
     must("transmit", SEND(ctx, GET_CAPABILITY));
-    that("poll tells that it is there", poll_for(ctx, POLLIN, 60000));
+    that("poll returns when it is there", poll_for(ctx, POLLIN, 60000));
     if (is_shared) {
         TSS2_TCTI_CONTEXT *other = opened();
         still_works(other);
@@ -129,11 +129,11 @@ static void a_response_is_read_late_and_in_pieces(void)
     code("size", Tss2_Tcti_Receive(ctx, &exact, NULL, 0), TSS2_RC_SUCCESS);
     size = exact - 1;
     code("too short", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_TCTI_RC_INSUFFICIENT_BUFFER);
-    that("the size is told", size == exact);
+    that("the size is returned", size == exact);
     that("poll returns at once", poll_for(ctx, POLLOUT, 0));
     size = exact;
     code("receive", Tss2_Tcti_Receive(ctx, &size, response, 0), TSS2_RC_SUCCESS);
-    that("all of it", size == exact && exact > 100 && response_size(response) == exact && response_code(response) == 0);
+    that("the whole response", size == exact && exact > 100 && response_size(response) == exact && response_code(response) == 0);
     still_works(ctx);
     Tss2_TctiLdr_Finalize(&ctx);
 }
@@ -145,12 +145,12 @@ static void a_context_is_closed_while_a_response_is_due(void)
     Tss2_TctiLdr_Finalize(&ctx);
     ctx = opened();
     still_works(ctx);
-    if (!is_shared) /* the key stays in a bare TPM */
+    if (!is_shared) /* without the resource manager the key stays loaded */
         flush(ctx, 0x80000000);
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
-/* There is no command 0. The resource manager answers in the TPM's place, in its own layer. */
+/* Command 0 does not exist. The resource manager answers it, in its own layer. */
 static void an_unknown_command_is_answered(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
@@ -178,8 +178,9 @@ static void a_command_whose_size_is_wrong_is_refused(void)
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
-/* The resource manager knows the objects of each connection, and gives an error of the system for others. */
-static void a_handle_of_nobody_is_refused(void)
+/* The resource manager knows the objects of each connection; for other handles the driver returns an error of the
+ * system. */
+static void an_unknown_handle_is_refused(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
     const uint8_t command[] = WITH_HANDLE(READ_PUBLIC, 0x80000002u);
@@ -188,7 +189,8 @@ static void a_handle_of_nobody_is_refused(void)
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
-/* What the module has open. A process that inherited it reads and writes there, too, and may be killed at any time. */
+/* Returns the descriptor of the module. A process that inherited it can also read and write it, and may be killed at
+ * any time. */
 static int open_file(void)
 {
     char path[32], target[64];
@@ -198,12 +200,12 @@ static int open_file(void)
         if (length > 0 && strncmp(target, device, (size_t)length) == 0 && device[length] == 0)
             return fd;
     }
-    printf("FAILED %s: no file of the module\n", current);
+    printf("FAILED %s: the module has no open file\n", current);
     exit(1);
 }
 
-/* A command of that process; its response waits if it had the time. */
-#define LEAVE(fd, command) that("it takes the command", write(fd, command, sizeof(command)) == sizeof(command))
+/* Sends a command as this process would, and leaves its response. */
+#define SEND_AND_LEAVE(fd, command) that("the driver accepts the command", write(fd, command, sizeof(command)) == sizeof(command))
 
 static void wait_for_response(int fd)
 {
@@ -211,8 +213,8 @@ static void wait_for_response(int fd)
     that("the response is there", poll(&due, 1, 60000) == 1 && due.revents == POLLIN);
 }
 
-/* The answer is the one to this command: it has its size. */
-static void is_in_step(TSS2_TCTI_CONTEXT *ctx)
+/* Checks that the response belongs to the command, by its size. */
+static void answers_the_right_command(TSS2_TCTI_CONTEXT *ctx)
 {
     uint8_t response[4096];
     must("transmit", SEND(ctx, GET_RANDOM));
@@ -224,55 +226,56 @@ static void a_response_that_nobody_read_is_dropped(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
     int fd = open_file();
-    LEAVE(fd, GET_CAPABILITY);
+    SEND_AND_LEAVE(fd, GET_CAPABILITY);
     wait_for_response(fd);
-    is_in_step(ctx);
-    LEAVE(fd, GET_CAPABILITY);
+    answers_the_right_command(ctx);
+    SEND_AND_LEAVE(fd, GET_CAPABILITY);
     wait_for_response(fd);
     uint8_t some[5];
-    that("some of it is read", read(fd, some, sizeof(some)) == sizeof(some));
-    is_in_step(ctx);
+    that("part of it is read", read(fd, some, sizeof(some)) == sizeof(some));
+    answers_the_right_command(ctx);
     that("it is the same file", open_file() == fd);
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
-static void a_command_under_way_comes_to_its_end_first(void)
+static void a_command_in_progress_completes_first(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
     for (int i = 0; i < 3; i++) {
-        LEAVE(open_file(), CREATE_RSA);
-        is_in_step(ctx);
+        SEND_AND_LEAVE(open_file(), CREATE_RSA);
+        answers_the_right_command(ctx);
         flush(ctx, is_shared ? 0x80ffffff : 0x80000000);
     }
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
-/* The driver has woken whoever polls, and that process has read the response. The time-outs of the next command hold. */
-static void a_wake_up_of_an_earlier_command_is_none(void)
+/* The driver wakes up pollers for a response that the other process has read. The time-outs of the next command hold
+ * nevertheless. */
+static void a_wake_up_of_an_earlier_command_is_ignored(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
     uint8_t response[4096];
     int fd = open_file(), early = 0;
     for (int i = 0; i < TRIES && !early; i++) {
-        LEAVE(fd, GET_RANDOM);
+        SEND_AND_LEAVE(fd, GET_RANDOM);
         wait_for_response(fd);
         that("it is read", read(fd, response, sizeof(response)) == GET_RANDOM_RESPONSE);
         must("transmit", SEND(ctx, CREATE_RSA));
         int told = poll_for(ctx, POLLIN, 0);
         TSS2_RC rc = receive(ctx, response, 0);
         early = rc == TSS2_TCTI_RC_TRY_AGAIN;
-        that("what poll tells is there", !told || !early);
+        that("when poll returns, the response is there", !told || !early);
         if (early)
             rc = receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK);
         code("receive", rc, TSS2_RC_SUCCESS);
         code("the key", response_code(response), TSS2_RC_SUCCESS);
         flush(ctx, be32(response + 10));
     }
-    that("receive without time: not yet", early);
+    that("TRY_AGAIN from receive without waiting", early);
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
-/* As after the 120 seconds for which the driver keeps it. */
+/* As after 120 seconds, when the driver drops the response. */
 static void a_response_that_is_gone_is_not_waited_for(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
@@ -282,7 +285,7 @@ static void a_response_that_is_gone_is_not_waited_for(void)
     wait_for_response(fd);
     that("it is read", read(fd, response, sizeof(response)) == GET_RANDOM_RESPONSE);
     code("receive", receive(ctx, response, TSS2_TCTI_TIMEOUT_BLOCK), TSS2_TCTI_RC_NO_CONNECTION);
-    is_in_step(ctx);
+    answers_the_right_command(ctx);
     Tss2_TctiLdr_Finalize(&ctx);
 }
 
@@ -298,10 +301,10 @@ static const struct {
     SCENARIO(an_unknown_command_is_answered),
     SCENARIO(a_command_too_large_for_the_driver_is_refused),
     SCENARIO(a_command_whose_size_is_wrong_is_refused),
-    SCENARIO(a_handle_of_nobody_is_refused),
+    SCENARIO(an_unknown_handle_is_refused),
     SCENARIO(a_response_that_nobody_read_is_dropped),
-    SCENARIO(a_command_under_way_comes_to_its_end_first),
-    SCENARIO(a_wake_up_of_an_earlier_command_is_none),
+    SCENARIO(a_command_in_progress_completes_first),
+    SCENARIO(a_wake_up_of_an_earlier_command_is_ignored),
     SCENARIO(a_response_that_is_gone_is_not_waited_for),
 };
 

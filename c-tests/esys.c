@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The distribution's libtss2-esys over a context of our loader: esys NAME:CONF. Goes through calls that block, one that
- * does not, and where the module has handles one that polls. */
+/* Uses the distribution's libtss2-esys on a context of our loader: esys NAME:CONF. Makes blocking calls, one that does
+ * not block, and one that polls if the module has handles. */
 
 #include <poll.h>
 #include <stdio.h>
@@ -28,7 +28,7 @@ static void blocking(ESYS_CONTEXT *esys)
     CHECK(Esys_GetRandom(esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, 32, &random));
     CHECK(Esys_GetRandom(esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, 32, &random2));
     if (random->size != 32 || memcmp(random->buffer, random2->buffer, 32) == 0) {
-        fputs("these are no random bytes\n", stderr);
+        fputs("the random bytes are wrong\n", stderr);
         exit(1);
     }
     CHECK(Esys_Hash(esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, &data, TPM2_ALG_SHA256, ESYS_TR_RH_NULL, &digest,
@@ -43,7 +43,7 @@ static void blocking(ESYS_CONTEXT *esys)
     Esys_Free(ticket);
 }
 
-/* A session that encrypts: some dozen kilobytes of commands and responses that depend on each other. */
+/* A session that encrypts: several kilobytes of commands and responses that depend on each other. */
 static void session(ESYS_CONTEXT *esys)
 {
     TPMT_SYM_DEF aes = {.algorithm = TPM2_ALG_AES, .keyBits.aes = 128, .mode.aes = TPM2_ALG_CFB};
@@ -59,7 +59,7 @@ static void session(ESYS_CONTEXT *esys)
     CHECK(Esys_FlushContext(esys, handle));
 }
 
-/* The code keeps the layer that it comes from. */
+/* Return codes contain the layer that they come from. */
 static int is(TSS2_RC rc, TSS2_RC base)
 {
     return (rc & ~TSS2_RC_LAYER_MASK) == base;
@@ -98,7 +98,7 @@ static int polled(ESYS_CONTEXT *esys)
     }
     CHECK(rc);
     if (count != 1 || poll(handles, count, 60000) != 1) {
-        fputs("poll does not tell that the response is there\n", stderr);
+        fputs("poll does not return when the response is there\n", stderr);
         exit(1);
     }
     while (is(rc = finish(esys), TSS2_BASE_RC_TRY_AGAIN))

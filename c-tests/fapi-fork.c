@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The distribution's libtss2-fapi across a fork, on the TPM that the file TSS2_FAPICONF names: fapi-fork ORDER. Provisions
- * it, makes a key, and forks; parent and child sign with that key and take random bytes, in this order: "child" while the
- * parent waits, "turns" one after the other, "both" at the same time, "orphan" the child once its parent has ended. */
+/* Uses the distribution's libtss2-fapi across a fork, on the TPM in the file that TSS2_FAPICONF names: fapi-fork
+ * ORDER. Provisions the TPM, creates a key and forks; parent and child sign with this key and get random bytes. ORDER
+ * is "child": the child works while the parent waits; "turns": they alternate; "both": they work at the same time;
+ * "orphan": the child works after its parent has exited. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #include <tss2/tss2_fapi.h>
+#include "orphan.h"
 
-#define PATIENCE 240 /* seconds */
+#define TIME_LIMIT 240 /* seconds */
 #define ROUNDS 4
 #define KEY "HS/SRK/key"
-
-static const char *who = "parent";
 
 static void must(const char *what, TSS2_RC rc)
 {
@@ -26,7 +24,7 @@ static void must(const char *what, TSS2_RC rc)
     _exit(1);
 }
 
-/* Random bytes, and a signature that has to be right. */
+/* Gets random bytes, and signs and verifies. */
 static void work(FAPI_CONTEXT *fapi, int rounds)
 {
     for (int i = 0; i < rounds; i++) {
@@ -41,16 +39,7 @@ static void work(FAPI_CONTEXT *fapi, int rounds)
     }
 }
 
-static void wait_for(pid_t child)
-{
-    int status;
-    if (waitpid(child, &status, 0) > 0 && status == 0)
-        return;
-    printf("the child ended with 0x%x\n", status);
-    exit(1);
-}
-
-/* A child that works; it gives the context back at its end, as a program does. */
+/* Starts a child that works and then finalizes the context. */
 static pid_t start(FAPI_CONTEXT *fapi, int rounds)
 {
     pid_t child = fork();
@@ -63,31 +52,19 @@ static pid_t start(FAPI_CONTEXT *fapi, int rounds)
     return child;
 }
 
-/* What made the context has ended before its child, a daemon, begins. */
-static void orphan(FAPI_CONTEXT *fapi)
+/* As the work of an orphan. */
+static void work_and_finalize(void *data)
 {
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-    pid_t parent = fork();
-    if (parent == 0) {
-        pid_t me = getpid();
-        if (fork() > 0)
-            _exit(0);
-        who = "orphan";
-        while (getppid() == me)
-            usleep(1000); /* only how often to ask */
-        work(fapi, ROUNDS);
-        Fapi_Finalize(&fapi);
-        _exit(0);
-    }
-    wait_for(parent);
-    wait_for(-1);
+    FAPI_CONTEXT *fapi = data;
+    work(fapi, ROUNDS);
+    Fapi_Finalize(&fapi);
 }
 
 int main(int argc, char **argv)
 {
     FAPI_CONTEXT *fapi = NULL;
     const char *order = argc > 1 ? argv[1] : "";
-    alarm(PATIENCE);
+    alarm(TIME_LIMIT);
     setvbuf(stdout, NULL, _IOLBF, 0);
     must("Fapi_Initialize", Fapi_Initialize(&fapi, NULL));
     must("Fapi_Provision", Fapi_Provision(fapi, NULL, NULL, NULL));
@@ -105,7 +82,7 @@ int main(int argc, char **argv)
         wait_for(child);
         work(fapi, 1);
     } else if (strcmp(order, "orphan") == 0) {
-        orphan(fapi);
+        work_as_orphan(work_and_finalize, fapi);
     } else {
         return 2;
     }

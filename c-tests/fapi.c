@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The distribution's libtss2-fapi without a call that waits, on the TPM that the file TSS2_FAPICONF names:
- * fapi MILLISECONDS provisions it, makes two keys or more until poll has waited for so long, signs with one, and takes
- * random bytes. It polls as the documentation of Fapi_GetPollHandles says:
- * before each step whatever that gives, without a time-out, and when it gives nothing FAPI goes on by itself. Prints the
- * number of steps, and how long it waited and was at work. */
+/* Uses the distribution's libtss2-fapi without blocking calls, on the TPM in the file that TSS2_FAPICONF names: fapi
+ * MILLISECONDS. Provisions the TPM, creates at least two keys and more until poll has waited for MILLISECONDS, signs
+ * with one, and gets random bytes. It polls as the documentation of Fapi_GetPollHandles describes: before each step it
+ * polls the handles without a time-out; without handles it calls FAPI again at once. Prints the number of steps, the
+ * time in poll and the processor time. */
 
 #include <poll.h>
 #include <stdio.h>
@@ -13,13 +13,13 @@
 #include <unistd.h>
 #include <tss2/tss2_fapi.h>
 
-/* A poll that waits for nothing ends the program. */
-#define PATIENCE 240 /* seconds */
+/* The program is killed after this time, if poll never returns. */
+#define TIME_LIMIT 240 /* seconds */
 
 static unsigned steps;
 static double waited; /* milliseconds in poll */
 
-/* Milliseconds of a clock. */
+/* Returns the time of a clock in milliseconds. */
 static double now(clockid_t clock)
 {
     struct timespec time;
@@ -41,7 +41,7 @@ static void wait_for(FAPI_CONTEXT *fapi)
     size_t count = 0;
     TSS2_RC rc = Fapi_GetPollHandles(fapi, &handles, &count);
     if (rc == TSS2_FAPI_RC_NO_HANDLE || rc == TSS2_FAPI_RC_BAD_SEQUENCE)
-        return; /* at work on a file, or not at work yet */
+        return; /* FAPI accesses a file, or has not started */
     check("Fapi_GetPollHandles", rc == TSS2_RC_SUCCESS && count > 0, rc);
     double since = now(CLOCK_MONOTONIC);
     check("poll", poll(handles, count, -1) > 0, rc);
@@ -49,13 +49,13 @@ static void wait_for(FAPI_CONTEXT *fapi)
     Fapi_Free(handles);
 }
 
-/* The code keeps the layer that it comes from. */
+/* Return codes contain the layer that they come from. */
 static int is_try_again(TSS2_RC rc)
 {
     return (rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN;
 }
 
-/* Starts something and goes on with it until it is done. */
+/* Starts an operation and continues it until it is done. */
 #define DO(name, start, finish)                          \
     do {                                                 \
         TSS2_RC done = (start);                          \
@@ -74,7 +74,7 @@ static FAPI_CONTEXT *initialize(void)
     TSS2_RC rc = Fapi_Initialize_Async(&fapi, NULL);
     check("Fapi_Initialize_Async", rc == TSS2_RC_SUCCESS, rc);
     do {
-        rc = Fapi_Initialize_Finish(&fapi); /* there is nothing to poll before the context is whole */
+        rc = Fapi_Initialize_Finish(&fapi); /* before the context is complete there is no handle to poll */
     } while (is_try_again(rc));
     check("Fapi_Initialize_Finish", rc == TSS2_RC_SUCCESS, rc);
     return fapi;
@@ -83,7 +83,7 @@ static FAPI_CONTEXT *initialize(void)
 int main(int argc, char **argv)
 {
     double wanted = argc > 1 ? atof(argv[1]) : 0;
-    alarm(PATIENCE);
+    alarm(TIME_LIMIT);
     FAPI_CONTEXT *fapi = initialize();
     DO("Provision", Fapi_Provision_Async(fapi, NULL, NULL, NULL), Fapi_Provision_Finish(fapi));
     for (int key = 0; key < 2 || waited < wanted; key++) {
@@ -109,6 +109,6 @@ int main(int argc, char **argv)
     Fapi_Free(random[0]);
     Fapi_Free(random[1]);
     Fapi_Finalize(&fapi);
-    printf("steps %u waited %.0f processor %.0f\n", steps, waited, now(CLOCK_PROCESS_CPUTIME_ID));
+    printf("steps %u waited %.0f cpu %.0f\n", steps, waited, now(CLOCK_PROCESS_CPUTIME_ID));
     return 0;
 }

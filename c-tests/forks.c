@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A program that loads a key and then forks, in one order after another: forks shared|apart NAME:CONF [-ORDER...]. The
- * processes go on with the context that they inherited, and the key has to be there. shared: the processes share a
- * connection, where one command is under way at a time; apart: each has its own, and the TPM keeps the key for all.
- * -ORDER leaves an order out. Prints a line for each order, with the checks that passed, and those that fail. */
+/* Loads a key and forks, in one order after another: forks shared|separate NAME:CONF [-ORDER...]. Parent and child go
+ * on with the inherited context, in which the key has to be loaded. shared: the processes share a connection, and one
+ * command is in progress at a time. separate: each process has a connection of its own, and the TPM keeps the key for
+ * all. -ORDER leaves out an order. Prints the number of passed checks for each order, and the checks that fail. */
 
 #include <grp.h>
 #include <tss2/tss2_tctildr.h>
 #include "hmac.h"
 #include "processes.h"
 
-#define COMMANDS 40u /* of a process that shows that it goes on */
+#define COMMANDS 40u /* sent by a process to show that its context works */
 #define WORKERS 8
 #define KILLED 300
 
@@ -29,7 +29,7 @@ static TSS2_TCTI_CONTEXT *opened(void)
     return ctx;
 }
 
-/* A context with the key loaded. */
+/* Returns a context with the key loaded. */
 static TSS2_TCTI_CONTEXT *loaded(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
@@ -37,10 +37,10 @@ static TSS2_TCTI_CONTEXT *loaded(void)
     return ctx;
 }
 
-/* The last process: it goes on, and then ends the context in order. */
-static _Noreturn void is_last(TSS2_TCTI_CONTEXT *ctx)
+/* The last process of an order: it sends commands, flushes the key and finalizes the context. */
+static _Noreturn void finish(TSS2_TCTI_CONTEXT *ctx)
 {
-    goes_on(ctx, COMMANDS);
+    exchange_hmacs(ctx, COMMANDS);
     flush(ctx);
     Tss2_TctiLdr_Finalize(&ctx);
     leave();
@@ -51,11 +51,11 @@ static void the_parent_is_idle(void)
     TSS2_TCTI_CONTEXT *ctx = loaded();
     pid_t child = forked();
     if (child == 0) {
-        goes_on(ctx, COMMANDS);
+        exchange_hmacs(ctx, COMMANDS);
         leave();
     }
-    ends_well(child);
-    is_last(ctx);
+    succeeds(child);
+    finish(ctx);
 }
 
 static void update(TSS2_TCTI_CONTEXT *ctx, uint32_t sequence, const char *text)
@@ -65,7 +65,7 @@ static void update(TSS2_TCTI_CONTEXT *ctx, uint32_t sequence, const char *text)
     code("update", exchange(ctx, size, command), TSS2_RC_SUCCESS);
 }
 
-/* Both add to the same hash. */
+/* Both processes add to the same hash sequence. */
 static void parent_and_child_in_turn(void)
 {
     static const char null_hierarchy[] = {0x40, 0, 0, 0x07}, with_sha256[] = {0, 0x0b, 0x40, 0, 0, 0x07};
@@ -78,62 +78,62 @@ static void parent_and_child_in_turn(void)
     if (child == 0) {
         while (is_told(line)) {
             update(ctx, sequence, "child ");
-            goes_on(ctx, 1);
+            exchange_hmacs(ctx, 1);
             tell(line);
         }
         leave();
     }
     for (int i = 0; i < 4; i++) {
         update(ctx, sequence, "parent ");
-        goes_on(ctx, 1);
+        exchange_hmacs(ctx, 1);
         tell(line);
         that("the child has its turn", is_told(line));
     }
     close(line);
-    ends_well(child);
+    succeeds(child);
     size_t size = with_text(command, SEQUENCE_COMPLETE, sequence, "", null_hierarchy, sizeof(null_hierarchy));
     code("complete", exchange(ctx, size, command), TSS2_RC_SUCCESS);
     memcpy(digest, response + 16, DIGEST);
     size = with_text(command, HASH, 0, "parent child parent child parent child parent child ", with_sha256, sizeof(with_sha256));
     code("hash", exchange(ctx, size, command), TSS2_RC_SUCCESS);
-    that("each has added what it did", memcmp(digest, response + 12, DIGEST) == 0);
-    is_last(ctx);
+    that("the hash has the data of both", memcmp(digest, response + 12, DIGEST) == 0);
+    finish(ctx);
 }
 
-/* The parent does something and ends; then the child goes on. */
+/* The parent calls `ends` and exits; then the child goes on. */
 static _Noreturn void without_its_parent(TSS2_TCTI_CONTEXT *ctx, void (*ends)(TSS2_TCTI_CONTEXT **))
 {
     int line;
     if (forked_with(&line) == 0) {
-        that("the parent has ended", !is_told(line));
-        is_last(ctx);
+        that("the parent has exited", !is_told(line));
+        finish(ctx);
     }
     ends(&ctx);
     leave();
 }
 
-static void is_left(TSS2_TCTI_CONTEXT **ctx)
+static void does_nothing(TSS2_TCTI_CONTEXT **ctx)
 {
     (void)ctx;
 }
 
-static void goes_on_and_is_left(TSS2_TCTI_CONTEXT **ctx)
+static void sends_commands(TSS2_TCTI_CONTEXT **ctx)
 {
-    goes_on(*ctx, COMMANDS);
+    exchange_hmacs(*ctx, COMMANDS);
 }
 
-static void is_left_with_a_command(TSS2_TCTI_CONTEXT **ctx)
+static void leaves_a_response_due(TSS2_TCTI_CONTEXT **ctx)
 {
     code("transmit", transmit_hmac(*ctx, 0), TSS2_RC_SUCCESS);
 }
 
-static void is_finalized_with_a_command(TSS2_TCTI_CONTEXT **ctx)
+static void finalizes_while_a_response_is_due(TSS2_TCTI_CONTEXT **ctx)
 {
     code("transmit", transmit_hmac(*ctx, 0), TSS2_RC_SUCCESS);
     Tss2_TctiLdr_Finalize(ctx);
 }
 
-/* And is there all the time; then a grandchild goes on alone. */
+/* The parent keeps running. Afterwards a grandchild goes on alone. */
 static void the_parent_finalizes(void)
 {
     TSS2_TCTI_CONTEXT *ctx = loaded();
@@ -141,12 +141,12 @@ static void the_parent_finalizes(void)
     pid_t child = forked_with(&line);
     if (child == 0) {
         that("the parent has finalized", is_told(line));
-        goes_on(ctx, COMMANDS);
-        without_its_parent(ctx, is_left);
+        exchange_hmacs(ctx, COMMANDS);
+        without_its_parent(ctx, does_nothing);
     }
     Tss2_TctiLdr_Finalize(&ctx);
     tell(line);
-    ends_well(child);
+    succeeds(child);
     leave();
 }
 
@@ -156,17 +156,17 @@ static void the_child_finalizes(void)
     for (unsigned count = 0; count <= COMMANDS; count += COMMANDS / 2) {
         pid_t child = forked();
         if (child == 0) {
-            goes_on(ctx, count); /* not at all at first */
+            exchange_hmacs(ctx, count); /* the first child sends nothing */
             Tss2_TctiLdr_Finalize(&ctx);
             leave();
         }
-        ends_well(child);
-        goes_on(ctx, COMMANDS);
+        succeeds(child);
+        exchange_hmacs(ctx, COMMANDS);
     }
-    is_last(ctx);
+    finish(ctx);
 }
 
-/* Which finalizes, while the parent awaits a response. */
+/* The child finalizes at once. The parent still receives its response. */
 static void the_child_finalizes_while_the_parent_awaits_a_response(void)
 {
     TSS2_TCTI_CONTEXT *ctx = loaded();
@@ -176,9 +176,9 @@ static void the_child_finalizes_while_the_parent_awaits_a_response(void)
         Tss2_TctiLdr_Finalize(&ctx);
         leave();
     }
-    ends_well(child);
-    collects(ctx, 5);
-    is_last(ctx);
+    succeeds(child);
+    receive_hmac(ctx, 5);
+    finish(ctx);
 }
 
 static void the_parent_awaits_a_response(void)
@@ -189,22 +189,22 @@ static void the_parent_awaits_a_response(void)
     atomic_store(&together->has_sent, 0);
     pid_t child = forked_with(&line);
     if (child == 0) {
-        code("the response is not the child's", receive_response(ctx, TSS2_TCTI_TIMEOUT_BLOCK), TSS2_TCTI_RC_BAD_SEQUENCE);
+        code("the child does not get the parent's response", receive_response(ctx, TSS2_TCTI_TIMEOUT_BLOCK), TSS2_TCTI_RC_BAD_SEQUENCE);
         tell(line);
         code("transmit", transmit_hmac(ctx, 2), TSS2_RC_SUCCESS);
         atomic_store(&together->has_sent, 1);
-        collects(ctx, 2);
+        receive_hmac(ctx, 2);
         leave();
     }
-    that("the child is there", is_told(line));
+    that("the child runs", is_told(line));
     blocks(child, &together->has_sent);
     that("the child waits for its turn", !is_shared || !atomic_load(&together->has_sent));
-    collects(ctx, 1);
-    ends_well(child);
-    is_last(ctx);
+    receive_hmac(ctx, 1);
+    succeeds(child);
+    finish(ctx);
 }
 
-/* Which is there, and not collected: the turn is over. */
+/* The response has arrived and was not received yet: the parent's turn is over. */
 static void the_parent_has_a_response(void)
 {
     TSS2_TCTI_CONTEXT *ctx = loaded();
@@ -213,13 +213,14 @@ static void the_parent_has_a_response(void)
     must("size", Tss2_Tcti_Receive(ctx, &size, NULL, TSS2_TCTI_TIMEOUT_BLOCK));
     pid_t child = forked();
     if (child == 0) {
-        code("the response is not the child's", receive_response(ctx, 0), TSS2_TCTI_RC_BAD_SEQUENCE);
-        goes_on(ctx, is_shared ? COMMANDS : 0); /* a server may serve the parent's connection until the end */
+        code("the child does not get the parent's response", receive_response(ctx, 0), TSS2_TCTI_RC_BAD_SEQUENCE);
+        /* Without sharing, a server may serve no other connection before the parent's is closed. */
+        exchange_hmacs(ctx, is_shared ? COMMANDS : 0);
         leave();
     }
-    ends_well(child);
-    collects(ctx, 3);
-    is_last(ctx);
+    succeeds(child);
+    receive_hmac(ctx, 3);
+    finish(ctx);
 }
 
 static void eight_workers_at_once(void)
@@ -235,33 +236,33 @@ static void eight_workers_at_once(void)
         if (workers[i] == 0) {
             close(ends[1]);
             that("the start", read(ends[0], &byte, 1) == 0);
-            goes_on(ctx, 4 * COMMANDS);
+            exchange_hmacs(ctx, 4 * COMMANDS);
             if (i % 2 == 0)
                 Tss2_TctiLdr_Finalize(&ctx);
             leave();
         }
     }
     close(ends[1]);
-    goes_on(ctx, COMMANDS);
+    exchange_hmacs(ctx, COMMANDS);
     for (int i = 0; i < WORKERS; i++)
-        ends_well(workers[i]);
-    is_last(ctx);
+        succeeds(workers[i]);
+    finish(ctx);
 }
 
-/* At any moment of an exchange, while the parent and another worker go on. */
+/* They are killed at any moment of an exchange, while the parent and another worker send commands. */
 static void workers_are_killed(void)
 {
     TSS2_TCTI_CONTEXT *ctx = loaded();
     struct timespec since, then;
     atomic_store(&together->is_over, 0);
     clock_gettime(CLOCK_MONOTONIC, &since);
-    goes_on(ctx, COMMANDS);
+    exchange_hmacs(ctx, COMMANDS);
     clock_gettime(CLOCK_MONOTONIC, &then);
     long command = ((then.tv_sec - since.tv_sec) * 1000000000 + then.tv_nsec - since.tv_nsec) / COMMANDS;
     pid_t other = forked();
     if (other == 0) {
         while (!atomic_load(&together->is_over) && failed == 0)
-            goes_on(ctx, 1);
+            exchange_hmacs(ctx, 1);
         leave();
     }
     for (int i = 0; i < KILLED && failed == 0; i++) {
@@ -269,24 +270,24 @@ static void workers_are_killed(void)
         pid_t worker = forked_with(&line);
         if (worker == 0) {
             if (i % 2 == 0)
-                goes_on(ctx, 1);
+                exchange_hmacs(ctx, 1);
             tell(line);
             while (failed == 0)
-                goes_on(ctx, 1);
+                exchange_hmacs(ctx, 1);
             leave();
         }
-        that("the worker is there", is_told(line));
-        pause_for((long)(drand48() * 5 * (double)command)); /* when it is killed: at any moment */
-        ends_by_force(worker);
+        that("the worker runs", is_told(line));
+        pause_for((long)(drand48() * 5 * (double)command)); /* the kill comes at a random moment */
+        is_killed(worker);
         close(line);
-        goes_on(ctx, 1);
+        exchange_hmacs(ctx, 1);
     }
     atomic_store(&together->is_over, 1);
-    ends_well(other);
-    is_last(ctx);
+    succeeds(other);
+    finish(ctx);
 }
 
-/* Who could not open the TPM. */
+/* The child could not open the TPM by itself. */
 static void the_child_becomes_nobody(void)
 {
     enum { NOBODY = 65534 };
@@ -294,12 +295,12 @@ static void the_child_becomes_nobody(void)
     pid_t child = forked();
     if (child == 0) {
         int became = setgroups(0, NULL) == 0 && setgid(NOBODY) == 0 && setuid(NOBODY) == 0;
-        that("it has no rights", became);
-        goes_on(ctx, COMMANDS);
+        that("it has lost its rights", became);
+        exchange_hmacs(ctx, COMMANDS);
         leave();
     }
-    ends_well(child);
-    is_last(ctx);
+    succeeds(child);
+    finish(ctx);
 }
 
 static void it_becomes_a_daemon(void)
@@ -311,28 +312,28 @@ static void it_becomes_a_daemon(void)
     if (forked() != 0)
         leave();
     FILE *report = fdopen(dup(STDOUT_FILENO), "w");
-    that("it is where no file system is in use", chdir("/") == 0);
+    that("its directory is /", chdir("/") == 0);
     for (int stream = 0; stream < 3; stream++)
         close(stream);
-    that("its streams lead nowhere", open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
+    that("its streams are /dev/null", open("/dev/null", O_RDWR) == 0 && dup(0) == 1 && dup(0) == 2);
     if (report != NULL)
         stdout = report;
-    is_last(ctx);
+    finish(ctx);
 }
 
 #define ORDER(name) {#name, name, NULL}
 static const struct {
     const char *name;
     void (*run)(void);
-    void (*end_of_parent)(TSS2_TCTI_CONTEXT **); /* where it is nothing but that */
+    void (*end_of_parent)(TSS2_TCTI_CONTEXT **); /* for orders that consist of this alone */
 } orders[] = {
     ORDER(the_parent_is_idle),
     ORDER(parent_and_child_in_turn),
-    {"the_parent_ends", NULL, is_left},
-    {"the_parent_goes_on_and_ends", NULL, goes_on_and_is_left},
-    {"the_parent_ends_while_it_awaits_a_response", NULL, is_left_with_a_command},
-    {"the_parent_finalizes_and_ends", NULL, Tss2_TctiLdr_Finalize},
-    {"the_parent_finalizes_while_it_awaits_a_response", NULL, is_finalized_with_a_command},
+    {"the_parent_exits", NULL, does_nothing},
+    {"the_parent_sends_commands_and_exits", NULL, sends_commands},
+    {"the_parent_exits_while_a_response_is_due", NULL, leaves_a_response_due},
+    {"the_parent_finalizes_and_exits", NULL, Tss2_TctiLdr_Finalize},
+    {"the_parent_finalizes_while_a_response_is_due", NULL, finalizes_while_a_response_is_due},
     ORDER(the_parent_finalizes),
     ORDER(the_child_finalizes),
     ORDER(the_child_finalizes_while_the_parent_awaits_a_response),
@@ -344,7 +345,7 @@ static const struct {
     ORDER(it_becomes_a_daemon),
 };
 
-/* What an order that failed has left in the TPM. */
+/* Flushes the objects that a failed order has left in the TPM. */
 static void tidy(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();
@@ -378,7 +379,7 @@ int main(int argc, char **argv)
             orders[i].run();
             leave();
         }
-        all_end_well();
+        all_succeed();
         if (atomic_load(&together->failed) + failed != failed_before)
             tidy();
         else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A key that is loaded in the TPM, and commands that show whether it is still there: each asks for the HMAC of another
- * number, so that neither another key nor the answer to another command passes for the right one. */
+/* A key that is loaded in the TPM, and commands that show whether it still is: each asks for the HMAC of a different
+ * number, so that neither another key nor the response to another command is mistaken for the right one. */
 
 #ifndef HMAC_H
 #define HMAC_H
@@ -20,14 +20,15 @@ static const uint8_t CREATE_KEY[] = {0x80, 0x02, 0, 0, 0, 57, 0, 0, 0x01, 0x31, 
 _Static_assert(sizeof(CREATE_KEY) == 57, "the size in the header");
 #define HMAC 0x155
 
-/* The TPM has begun to test the algorithm; the command is to be sent again. */
+/* The TPM has begun to test the algorithm; the command has to be sent again. */
 #define TPM_RC_RETRY 0x922
 
 static uint32_t key;
 static uint8_t right[NUMBERS][DIGEST]; /* the HMAC of each number */
 static uint8_t response[4096];
 
-/* A command with an object that has no password, or with no handle at all (0), a text, and what follows it. */
+/* Writes a command with an object that has no password (0: without a handle), a text, and `more` bytes after it.
+ * Returns its size. */
 static inline size_t with_text(uint8_t *command, uint16_t code, uint32_t handle, const char *text, const char *more, size_t size)
 {
     static const uint8_t no_password[] = {0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0};
@@ -61,11 +62,11 @@ static inline TSS2_RC transmit_hmac(TSS2_TCTI_CONTEXT *ctx, unsigned number)
 static inline TSS2_RC receive_response(TSS2_TCTI_CONTEXT *ctx, int32_t timeout)
 {
     size_t size = sizeof(response);
-    memset(response, 0, sizeof(response)); /* what was there before */
+    memset(response, 0, sizeof(response)); /* removes the response before */
     return Tss2_Tcti_Receive(ctx, &size, response, timeout);
 }
 
-/* The code of the call that fails, or of the TPM. */
+/* Exchanges one command. Returns the code of the call that fails, or of the TPM. */
 static inline TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_t *command)
 {
     TSS2_RC rc;
@@ -78,18 +79,18 @@ static inline TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_
 }
 
 /* Receives the HMAC of a number. */
-static inline void collects(TSS2_TCTI_CONTEXT *ctx, unsigned number)
+static inline void receive_hmac(TSS2_TCTI_CONTEXT *ctx, unsigned number)
 {
     TSS2_RC rc = receive_response(ctx, TSS2_TCTI_TIMEOUT_BLOCK);
     code("receive", rc, TSS2_RC_SUCCESS);
     if (rc != TSS2_RC_SUCCESS)
         return;
-    code("the key is there", response_code(response), TSS2_RC_SUCCESS);
-    that("the answer is that to its own command", memcmp(response + 16, right[number], DIGEST) == 0);
+    code("the key is loaded", response_code(response), TSS2_RC_SUCCESS);
+    that("the response belongs to the command", memcmp(response + 16, right[number], DIGEST) == 0);
 }
 
-/* Commands, each with its own answer, until one fails. */
-static inline void goes_on(TSS2_TCTI_CONTEXT *ctx, unsigned count)
+/* Sends `count` commands and checks their responses. Stops at the first failure. */
+static inline void exchange_hmacs(TSS2_TCTI_CONTEXT *ctx, unsigned count)
 {
     static unsigned last;
     while (count-- > 0 && failed == 0) {
@@ -97,11 +98,12 @@ static inline void goes_on(TSS2_TCTI_CONTEXT *ctx, unsigned count)
         TSS2_RC rc = transmit_hmac(ctx, number);
         code("transmit", rc, TSS2_RC_SUCCESS);
         if (rc == TSS2_RC_SUCCESS)
-            collects(ctx, number);
+            receive_hmac(ctx, number);
     }
 }
 
-/* Whether the key is there: the code of the call that fails, or of the TPM. It may have to test the algorithm first. */
+/* Checks whether the key is loaded. Returns the code of the call that fails, or of the TPM. Sends the command again
+ * while the TPM tests the algorithm. */
 static inline TSS2_RC hmac(TSS2_TCTI_CONTEXT *ctx, unsigned number)
 {
     TSS2_RC rc;
@@ -113,7 +115,7 @@ static inline TSS2_RC hmac(TSS2_TCTI_CONTEXT *ctx, unsigned number)
     return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
 }
 
-/* Loads the key, and learns what is right. */
+/* Loads the key, and stores the HMAC of each number. */
 static inline TSS2_RC load(TSS2_TCTI_CONTEXT *ctx)
 {
     TSS2_RC rc = exchange(ctx, sizeof(CREATE_KEY), CREATE_KEY);

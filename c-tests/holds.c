@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* holds NAME_CONF: makes two keys, prints "loaded", waits for the end of stdin, uses both keys and prints "used". */
+/* holds NAME_CONF: creates two keys, prints "loaded", waits for the end of stdin, uses both keys and prints "used". */
 
 #include <stdio.h>
 #include <tss2/tss2_tctildr.h>

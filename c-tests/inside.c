@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Looks inside the contexts of the loader and of pcap for the module that serves the program, as programs do that know
- * the structures of tpm2-tss 4.2.0, and resets what that is: inside NAME:CONF. Prints what each function for that
- * answers. */
+/* Finds the context of the module in the contexts of the loader and of pcap, as programs do that know these structures of
+ * tpm2-tss 4.2.0, and resets its TPM with the function of each module: inside NAME:CONF. Prints the code of each function. */
 
 #include <inttypes.h>
 #include <stdio.h>

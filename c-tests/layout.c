@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The binary interface of a TCTI as numbers: sizes, offsets, types and codes. Compiles or does not; compiled against our
- * headers and against the distribution's, it says that both describe the same. */
+/* The binary interface of a TCTI: sizes, offsets, types and codes. It either compiles or does not. Compiled against
+ * our headers and against the distribution's, it proves that both describe the same interface. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -12,7 +12,7 @@
 
 #define SAME_TYPE(expression, type) _Generic((expression), type: 1, default: 0)
 #define POINTER sizeof(void *)
-/* As a field: 8 but on i386. */
+/* Of a field in a structure: 8, on i386 4. */
 #define ALIGNMENT_OF_UINT64 offsetof(struct { char before; uint64_t number; }, number)
 #define BYTES(on_64_bits, on_32_bits, on_i386) \
     (POINTER == 8 ? (on_64_bits) : ALIGNMENT_OF_UINT64 == 8 ? (on_32_bits) : (on_i386))
@@ -35,7 +35,7 @@ OFFSET(setLocality, 8 + 6 * POINTER);
 _Static_assert(offsetof(TSS2_TCTI_CONTEXT_COMMON_V2, v1) == 0, "v1");
 _Static_assert(offsetof(TSS2_TCTI_CONTEXT_COMMON_V2, makeSticky) == BYTES(64, 40, 36), "makeSticky");
 
-/* What a module says of itself. */
+/* The info of a module. */
 _Static_assert(sizeof(TSS2_TCTI_INFO) == 5 * POINTER, "info");
 _Static_assert(offsetof(TSS2_TCTI_INFO, version) == 0, "info.version");
 _Static_assert(offsetof(TSS2_TCTI_INFO, name) == POINTER, "info.name");
@@ -120,7 +120,7 @@ CODE(NOT_SUPPORTED, 0x15);
 CODE(MEMORY, 0x17);
 _Static_assert(SAME_TYPE(TSS2_TCTI_RC_MEMORY, TSS2_RC), "type of a code");
 
-/* Our header alone says how a code is made, and has those that tpm2-tss has since 4.0. */
+/* The codes that tpm2-tss has since 4.0, and how a code is composed, are in our header alone. */
 #ifdef TSS2_RC_OF
 _Static_assert(TSS2_BASE_RC_CALLBACK_NULL == 54, "no callback");
 _Static_assert(TSS2_ESYS_RC_CALLBACK_NULL == 0x70036, "no callback of ESAPI");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A program that is linked with the module for swtpm and opens it by itself, without the loader: link-swtpm CONF. Prints
- * eight random bytes in hexadecimal. */
+/* A program that is linked with the module for swtpm and opens it without the loader: link-swtpm CONF. Prints eight
+ * random bytes in hexadecimal. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ int main(int argc, char **argv)
     rc = Tss2_Tcti_Swtpm_Init(ctx, &size, argc > 1 ? argv[1] : NULL);
     if (rc != TSS2_RC_SUCCESS)
         return failed("init", rc);
-    /* A reset takes the TPM's power, after which it wants Startup. */
+    /* A reset power-cycles the TPM, which needs Startup afterwards. */
     rc = Tss2_Tcti_Swtpm_Reset(ctx);
     if (rc != TSS2_RC_SUCCESS)
         return failed("reset", rc);
@@ -44,7 +44,7 @@ int main(int argc, char **argv)
             return failed("response", response_code(response));
     }
     if (size != GET_RANDOM_RESPONSE || response_size(response) != size)
-        return failed("a response of bytes", size);
+        return failed("size of the response", size);
     for (size_t i = 12; i < size; i++)
         printf("%02x", response[i]);
     puts("");

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A program that is linked with the loader: link-tctildr [NAME[:CONF]]... Opens one context after the other, all at the
- * same time, and prints eight random bytes of each in hexadecimal; without an argument the default. The exit status is
- * the code of the first failure, without its layer. */
+/* A program that is linked with the loader: link-tctildr [NAME[:CONF]]... Opens a context for each argument, and keeps
+ * all of them open; without an argument it opens the default. Prints eight random bytes of each in hexadecimal. The
+ * exit status is the code of the first failure, without its layer. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <tss2/tss2_tctildr.h>
 #include "commands.h"
 
-#define MOST 8
+#define MAX_CONTEXTS 8
 
 static TSS2_RC print_random(TSS2_TCTI_CONTEXT *ctx)
 {
@@ -30,15 +30,15 @@ static TSS2_RC print_random(TSS2_TCTI_CONTEXT *ctx)
 
 int main(int argc, char **argv)
 {
-    TSS2_TCTI_CONTEXT *contexts[MOST] = {NULL};
+    TSS2_TCTI_CONTEXT *contexts[MAX_CONTEXTS] = {NULL};
     TSS2_RC rc = TSS2_RC_SUCCESS;
     int count = argc > 1 ? argc - 1 : 1;
-    for (int i = 0; i < count && i < MOST && rc == TSS2_RC_SUCCESS; i++) {
+    for (int i = 0; i < count && i < MAX_CONTEXTS && rc == TSS2_RC_SUCCESS; i++) {
         rc = Tss2_TctiLdr_Initialize(argc > 1 ? argv[i + 1] : NULL, &contexts[i]);
         if (rc == TSS2_RC_SUCCESS)
             rc = print_random(contexts[i]);
     }
-    for (int i = 0; i < MOST; i++)
+    for (int i = 0; i < MAX_CONTEXTS; i++)
         Tss2_TctiLdr_Finalize(&contexts[i]);
     return (int)(rc & 0xff);
 }

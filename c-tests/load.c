@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The distribution's libtss2-esys beside other load on one TPM: load NAME:CONF SEED COUNT MODE. So many times it has "SEED
- * NUMBER" hashed and random bytes made, and prints both; where there is a descriptor to poll, no call of it waits. With
- * "fork" it does half of that together with a process that goes on with its context, and ends in one of several ways. With
- * "key" it loads a key first, and both have it answer. It changes nothing else in the TPM, and ends with status 1 and a
- * response code when something fails. */
+/* Load on a TPM through the distribution's libtss2-esys: load NAME:CONF SEED COUNT plain|fork|key. Has "SEED NUMBER"
+ * hashed and random bytes generated COUNT times, and prints both. Where the module has a descriptor to poll, no call
+ * blocks. "fork": the second half is shared with a child process that goes on with the context and ends in one of
+ * several ways. "key": the same with a key, which is loaded first and used by both processes. Changes nothing else in
+ * the TPM. Exits with status 1 and prints a response code when something fails. */
 
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +18,7 @@
 #define NO_SESSIONS ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE
 #define NO_PASSWORD ESYS_TR_PASSWORD, ESYS_TR_NONE, ESYS_TR_NONE
 
-/* Without the layer that it comes from. */
+/* Returns a code without the layer that it comes from. */
 static TSS2_RC base(TSS2_RC rc)
 {
     return rc & ~TSS2_RC_LAYER_MASK;
@@ -32,7 +32,7 @@ static void check(const char *what, TSS2_RC rc)
     exit(1);
 }
 
-/* Until there may be an answer. Modules without a descriptor answer in Finish, which waits then. */
+/* Waits until a response may have arrived. With modules without a descriptor, Finish blocks instead. */
 static void wait_for_answer(ESYS_CONTEXT *esys)
 {
     TSS2_TCTI_POLL_HANDLE *handles = NULL;
@@ -86,7 +86,7 @@ static void random_bytes(ESYS_CONTEXT *esys)
     Esys_Free(bytes);
 }
 
-/* An HMAC key that nobody else has. */
+/* Loads an HMAC key that no other process has. */
 static ESYS_TR load_key(ESYS_CONTEXT *esys)
 {
     const TPM2B_SENSITIVE_CREATE sensitive = { 0 };
@@ -105,7 +105,7 @@ static ESYS_TR load_key(ESYS_CONTEXT *esys)
     return key;
 }
 
-/* The key is there, and the same as before. Whoever has another one ends with a signal. */
+/* Checks that the key is loaded and the same as before. The process aborts when another key answers. */
 static void use_key(ESYS_CONTEXT *esys, ESYS_TR key, const char *seed)
 {
     static TPM2B_DIGEST before;
@@ -146,7 +146,7 @@ static void finalize(struct load *load)
 
 enum fate { ENDS, FINALIZES, IS_KILLED, OUTLIVES, FATES };
 
-/* A process that was forked. What it prints goes to a pipe. */
+/* The work of a child process. Its output goes to a pipe. */
 static void work(struct load *load, int from, int to, enum fate fate)
 {
     const TPM2B_MAX_BUFFER data = { .size = 1 };
@@ -161,7 +161,7 @@ static void work(struct load *load, int from, int to, enum fate fate)
     _exit(0);
 }
 
-/* Prints what comes from a pipe, to its end. */
+/* Copies a pipe to stdout until its end. */
 static void copy(int from)
 {
     char bytes[4096];
@@ -170,7 +170,7 @@ static void copy(int from)
         fwrite(bytes, 1, (size_t)size, stdout);
 }
 
-/* The second half in turn with another process. What that prints comes last. */
+/* Shares the second half with a child process, whose output is printed last. */
 static void fork_and_share(struct load *load, int count)
 {
     enum fate fate = (enum fate)(strtoull(load->seed, NULL, 10) % FATES);
@@ -193,7 +193,7 @@ static void fork_and_share(struct load *load, int count)
     copy(ends[0]);
     waitpid(child, &status, 0);
     if (WIFSIGNALED(status) ? fate != IS_KILLED || WTERMSIG(status) != SIGKILL : WEXITSTATUS(status) != 0)
-        exit(1); /* it has said why */
+        exit(1); /* the child has printed the reason */
     if (fate != OUTLIVES && load->key != ESYS_TR_NONE)
         use_key(load->esys, load->key, load->seed);
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Goes through all calls of the loader.
+/* Makes all calls of the loader.
  *
  *   loader [--transcript] NAME CONF LIBRARY
  *
- * NAME and CONF open a TPM, LIBRARY is the absolute path of the same module. Prints each check that fails and a summary;
- * with --transcript the code of each call instead. */
+ * NAME and CONF open a TPM; LIBRARY is the absolute path of the same module. Prints each check that fails and a summary;
+ * with --transcript it prints the code of each call instead. */
 
 #include <limits.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 
 static const char *name, *conf, *library;
 
-/* Stands where a loader has to write, so that not writing shows. */
+/* The initial value of pointers that the loader has to set. */
 static int elsewhere;
 
 static TSS2_RC get_random(TSS2_TCTI_CONTEXT *ctx)
@@ -30,14 +30,14 @@ static TSS2_RC get_random(TSS2_TCTI_CONTEXT *ctx)
     return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
 }
 
-/* Uses and closes what was opened with this code. */
+/* Uses and closes the context that was opened with this code. */
 static void use(const char *what, TSS2_RC opened, TSS2_TCTI_CONTEXT *ctx, TSS2_RC want)
 {
     TSS2_RC rc = opened == TSS2_RC_SUCCESS ? get_random(ctx) : opened;
     code(what, rc, want);
     if (opened == TSS2_RC_SUCCESS)
         Tss2_TctiLdr_Finalize(&ctx);
-    that("the context is NULL after it", ctx == NULL);
+    that("the context is NULL afterwards", ctx == NULL);
 }
 
 static void opens(const char *what, const char *name_conf, TSS2_RC want)
@@ -54,7 +54,7 @@ static void opens_ex(const char *what, const char *ex_name, const char *ex_conf,
     use(what, opened, ctx, want);
 }
 
-/* Opens PREFIX name SUFFIX:conf. */
+/* Opens PREFIX OF SUFFIX:WITH. */
 static void opens_joined(const char *what, const char *prefix, const char *of, const char *suffix, const char *with,
                          TSS2_RC want)
 {
@@ -74,20 +74,20 @@ static char *long_text(size_t length)
 static void initialize(void)
 {
     char *longest = long_text(PATH_MAX - 1), *longer = long_text(PATH_MAX);
-    code("no place for the context", Tss2_TctiLdr_Initialize("no-such-tcti", NULL), TSS2_TCTI_RC_BAD_VALUE);
+    code("a NULL pointer for the context", Tss2_TctiLdr_Initialize("no-such-tcti", NULL), TSS2_TCTI_RC_BAD_VALUE);
     opens("a name without a library", "no-such-tcti", TSS2_TCTI_RC_NOT_SUPPORTED);
     opens("a name without a library and a conf", "no-such-tcti:conf", TSS2_TCTI_RC_NOT_SUPPORTED);
     opens("a conf without a name", ":conf", TSS2_TCTI_RC_BAD_VALUE);
-    opens("a text as long as may be", longest, TSS2_TCTI_RC_NOT_SUPPORTED);
+    opens("a text of the maximum length", longest, TSS2_TCTI_RC_NOT_SUPPORTED);
     opens("a text too long", longer, TSS2_TCTI_RC_BAD_VALUE);
     opens("an absolute path without a file", "/nonexistent/libtss2-tcti-x.so.0", TSS2_TCTI_RC_NOT_SUPPORTED);
-    opens("a file that is no library", "/etc/passwd", TSS2_TCTI_RC_NOT_SUPPORTED);
-    opens("a library that is no TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
+    opens("a file that is not a library", "/etc/passwd", TSS2_TCTI_RC_NOT_SUPPORTED);
+    opens("a library that is not a TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
     opens_joined("name:conf", "", name, "", conf, TSS2_RC_SUCCESS);
     opens_joined("libtss2-tcti-name.so.0:conf", "libtss2-tcti-", name, ".so.0", conf, TSS2_RC_SUCCESS);
     opens_joined("an absolute path:conf", "", library, "", conf, TSS2_RC_SUCCESS);
     opens_joined("tcti-name:conf", "tcti-", name, "", conf, TSS2_RC_SUCCESS);
-    opens_joined("name:a conf that is none", "", name, "", "nonsense", TSS2_TCTI_RC_BAD_VALUE);
+    opens_joined("name:an invalid conf", "", name, "", "nonsense", TSS2_TCTI_RC_BAD_VALUE);
     free(longest);
     free(longer);
 }
@@ -95,18 +95,18 @@ static void initialize(void)
 static void initialize_ex(void)
 {
     char *longest = long_text(PATH_MAX - 1);
-    code("no place for the context", Tss2_TctiLdr_Initialize_Ex("no-such-tcti", conf, NULL), TSS2_TCTI_RC_BAD_VALUE);
+    code("a NULL pointer for the context", Tss2_TctiLdr_Initialize_Ex("no-such-tcti", conf, NULL), TSS2_TCTI_RC_BAD_VALUE);
     opens_ex("name and conf", name, conf, TSS2_RC_SUCCESS);
     opens_ex("absolute path and conf", library, conf, TSS2_RC_SUCCESS);
     opens_ex("a name without a library", "no-such-tcti", NULL, TSS2_TCTI_RC_NOT_SUPPORTED);
     opens_ex("a long name", longest, NULL, TSS2_TCTI_RC_NOT_SUPPORTED);
-    opens_ex("a conf that is none", name, "nonsense", TSS2_TCTI_RC_BAD_VALUE);
+    opens_ex("an invalid conf", name, "nonsense", TSS2_TCTI_RC_BAD_VALUE);
     opens_ex("a conf without a name", NULL, "conf", TSS2_TCTI_RC_BAD_VALUE);
     opens_ex("a conf with an empty name", "", "conf", TSS2_TCTI_RC_BAD_VALUE);
     free(longest);
 }
 
-/* What opens without a name depends on the machine, but not on how no name is given. */
+/* The result without a name depends on the machine, but not on the way in which the name is omitted. */
 static void nothing_named(void)
 {
     TSS2_TCTI_CONTEXT *ctx = NULL;
@@ -153,18 +153,18 @@ static void get_info(void)
 {
     TSS2_TCTI_INFO *first = NULL, *second = NULL;
     char *longer = long_text(PATH_MAX);
-    code("no place for the info", Tss2_TctiLdr_GetInfo(name, NULL), TSS2_TCTI_RC_BAD_REFERENCE);
+    code("a NULL pointer for the info", Tss2_TctiLdr_GetInfo(name, NULL), TSS2_TCTI_RC_BAD_REFERENCE);
     info_of("a name", name, TSS2_RC_SUCCESS);
     info_of("an absolute path", library, TSS2_RC_SUCCESS);
     info_of("a name without a library", "no-such-tcti", TSS2_TCTI_RC_NOT_SUPPORTED);
-    info_of("a library that is no TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
+    info_of("a library that is not a TCTI", "libc.so.6", TSS2_TCTI_RC_BAD_REFERENCE);
     info_of("a text too long", longer, TSS2_TCTI_RC_BAD_VALUE);
     info_of("NULL", NULL, TSS2_RC_SUCCESS);
     must("GetInfo", Tss2_TctiLdr_GetInfo(name, &first));
     must("GetInfo", Tss2_TctiLdr_GetInfo(name, &second));
-    that("each caller has a copy of its own", first->name != second->name && strcmp(first->name, second->name) == 0);
+    that("each caller gets a copy of its own", first->name != second->name && strcmp(first->name, second->name) == 0);
     Tss2_TctiLdr_FreeInfo(&first);
-    that("which lasts", strstr(second->name, "tcti") != NULL);
+    that("the copy stays valid", strstr(second->name, "tcti") != NULL);
     Tss2_TctiLdr_FreeInfo(&second);
     Tss2_TctiLdr_FreeInfo(&second);
     Tss2_TctiLdr_FreeInfo(NULL);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* many NAME_CONF COUNT: sends so many commands as fast as they go, and ends at the first that fails. */
+/* many NAME_CONF COUNT: sends COUNT commands as fast as possible, and stops at the first that fails. */
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* How much memory this process has, and how it comes to have none. */
+/* Measures the memory of this process, and exhausts it. */
 
 #ifndef MEMORY_H
 #define MEMORY_H
@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-/* Bytes that are allocated. */
+/* Returns the number of allocated bytes. */
 static inline long heap(void)
 {
     struct mallinfo2 info = mallinfo2();
     return (long)(info.uordblks + info.hblkhd);
 }
 
-/* Bytes of memory that this process has; statm rounds. */
+/* Returns the resident memory of this process in bytes. /proc/self/statm would be rounded. */
 static inline long resident(void)
 {
     char line[128];
@@ -30,7 +30,7 @@ static inline long resident(void)
     return kibibytes * 1024;
 }
 
-/* Of a resource; a negative number is no limit. */
+/* Sets the limit of a resource; a negative number removes the limit. */
 static inline int limit(int resource, long most)
 {
     struct rlimit limit;
@@ -39,14 +39,14 @@ static inline int limit(int resource, long most)
     return setrlimit(resource, &limit);
 }
 
-/* What malloc had left, each piece with the address of the one before it. */
+/* All memory that malloc could still allocate; each piece contains the address of the one before. */
 static void *hoard;
 
-/* From here on malloc gives nothing, whatever is asked for. No more is mapped, and what is free is taken, the small pieces
- * last: of each of their sizes malloc may have a list. */
+/* Makes every further malloc fail. No more memory can be mapped, and all free memory is allocated, the smallest pieces
+ * last because malloc may have a free list for each of their sizes. */
 static inline int exhaust(void)
 {
-    volatile uint8_t stack[1 << 20]; /* which could not grow any more, either */
+    volatile uint8_t stack[1 << 20]; /* the stack could not grow any more, either */
     for (size_t at = 0; at < sizeof(stack); at += 4096)
         stack[at] = 1;
     int limited = limit(RLIMIT_AS, 0);

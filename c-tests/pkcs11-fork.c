@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A PKCS#11 module whose tokens are in a TPM, across a fork: pkcs11-fork MODULE ORDER. Makes a token with a key, forks, and
- * signs; every signature is verified. The orders: "child" goes on with the session that it inherited while its parent waits,
- * "orphan" once its parent has ended, "again" begins anew as PKCS#11 2.40 wants it (2.4), "both" log in after the fork, and
- * sign at the same time. A session from before the fork is for one of the two alone, whatever carries it: each command
- * changes the nonce that the next one needs. The headers of PKCS#11 are not used: what is needed of 2.40 is here. */
+/* Uses a PKCS#11 module whose tokens are in a TPM across a fork: pkcs11-fork MODULE ORDER. Creates a token with a key,
+ * forks, and signs; every signature is verified. ORDER is "child": the child goes on with the session that it
+ * inherited while its parent waits; "orphan": it does so after its parent has exited; "again": the child initializes
+ * the module again, as PKCS#11 2.40 requires (section 2.4); "both": both log in after the fork and sign at the same
+ * time. Only one of the two can use a session from before the fork, with any TCTI, because each command changes the
+ * nonce that the next one needs. The headers of PKCS#11 are not needed: this file has the few definitions of version
+ * 2.40 that it uses. */
 
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
+#include "orphan.h"
 
-#define PATIENCE 240 /* seconds */
+#define TIME_LIMIT 240 /* seconds */
 #define SIGNATURES 5
 
 typedef unsigned long ck; /* CK_ULONG, CK_RV, and every kind of handle */
@@ -51,7 +52,6 @@ static void *module;
         }                                                                                 \
     } while (0)
 
-static const char *who = "parent";
 static unsigned char so_pin[] = "sopin", user_pin[] = "userpin";
 
 /* The keys of the pair in an open session. */
@@ -59,7 +59,7 @@ struct keys {
     ck session, public, private;
 };
 
-/* What was signed, in memory that all processes share. */
+/* The signatures, in memory that all processes share. */
 static struct signature {
     unsigned char digest[32], bytes[256];
     ck length;
@@ -105,7 +105,7 @@ static struct keys make_key(void)
     return keys;
 }
 
-/* Signs digests that nobody else signs. */
+/* Signs digests that contain the process ID, so that no other process signs the same ones. */
 static void sign(const struct keys *keys, struct signature *made, int count)
 {
     struct mechanism mechanism = {CKM_ECDSA, NULL, 0};
@@ -126,8 +126,10 @@ static void verify(const struct keys *keys, struct signature *made, int count)
     }
 }
 
-static void work(const struct keys *keys)
+/* Signs and verifies with the keys at `data`. */
+static void work(void *data)
 {
+    const struct keys *keys = data;
     sign(keys, signatures, SIGNATURES);
     verify(keys, signatures, SIGNATURES);
 }
@@ -151,8 +153,8 @@ static struct keys log_in(void)
     return keys;
 }
 
-/* Whether the module has noticed the fork by itself or not. */
-static struct keys begin_anew(void)
+/* Initializes the module in a child, whether or not the module has noticed the fork itself. */
+static struct keys initialize_again(void)
 {
     if (CALL(C_Initialize, NULL) == CKR_CRYPTOKI_ALREADY_INITIALIZED) {
         MUST(C_Finalize, NULL);
@@ -161,35 +163,7 @@ static struct keys begin_anew(void)
     return log_in();
 }
 
-static void wait_for(pid_t child)
-{
-    int status;
-    if (waitpid(child, &status, 0) > 0 && status == 0)
-        return;
-    printf("the child ended with 0x%x\n", status);
-    exit(1);
-}
-
-/* What opened the session has ended before its child, a daemon, begins. */
-static void orphan(const struct keys *keys)
-{
-    prctl(PR_SET_CHILD_SUBREAPER, 1);
-    pid_t parent = fork();
-    if (parent == 0) {
-        pid_t me = getpid();
-        if (fork() > 0)
-            _exit(0);
-        who = "orphan";
-        while (getppid() == me)
-            usleep(1000); /* only how often to ask */
-        work(keys);
-        _exit(0);
-    }
-    wait_for(parent);
-    wait_for(-1);
-}
-
-/* A child that signs with what it inherited, or with what it makes of that. */
+/* Starts a child that signs with the inherited keys, or with those that `begin` returns. */
 static pid_t start(const struct keys *inherited, struct keys (*begin)(void))
 {
     pid_t child = fork();
@@ -202,7 +176,8 @@ static pid_t start(const struct keys *inherited, struct keys (*begin)(void))
     return child;
 }
 
-/* A TPM has room for three objects: while both have their key there, there is none for the public key that verifying takes. */
+/* A TPM has room for three objects. While each process has its key loaded, no room is left for the public key that
+ * verifying needs. */
 static void both(void)
 {
     pid_t child = fork();
@@ -221,7 +196,7 @@ static void both(void)
 int main(int argc, char **argv)
 {
     const char *order = argc == 3 ? argv[2] : "";
-    alarm(PATIENCE);
+    alarm(TIME_LIMIT);
     setvbuf(stdout, NULL, _IOLBF, 0);
     module = dlopen(argc > 1 ? argv[1] : "", RTLD_NOW);
     if (!module) {
@@ -238,9 +213,9 @@ int main(int argc, char **argv)
     if (strcmp(order, "child") == 0) {
         wait_for(start(&keys, NULL));
     } else if (strcmp(order, "orphan") == 0) {
-        orphan(&keys);
+        work_as_orphan(work, &keys);
     } else if (strcmp(order, "again") == 0) {
-        wait_for(start(&keys, begin_anew));
+        wait_for(start(&keys, initialize_again));
     } else if (strcmp(order, "both") == 0) {
         MUST(C_Logout, keys.session);
         MUST(C_CloseSession, keys.session);

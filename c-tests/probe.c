@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Looks around as programs do that want to know whether there is a TPM: probe WHAT NAME...
+/* Makes the calls of programs that check whether a TPM exists: probe WHAT NAME...
  *
- *   probe open         the first TPM that there is, which ends with the context
- *   probe info NAME... the infos of these TCTIs; of no TCTI in particular without a name
- *   probe size         how large a context of the loader is
+ *   probe open         opens the first TPM that the loader finds, and closes it
+ *   probe info NAME... gets the infos of these TCTIs; without a name that of the default
+ *   probe size         gets the size of a context of the loader
  *
  * Prints the code of each call. */
 
@@ -13,7 +13,7 @@
 #include <tss2/tss2_tcti.h>
 #include <tss2/tss2_tctildr.h>
 
-static void answer(TSS2_RC rc)
+static void print(TSS2_RC rc)
 {
     printf("0x%" PRIx32 "\n", rc);
 }
@@ -21,7 +21,7 @@ static void answer(TSS2_RC rc)
 static void info(const char *name)
 {
     TSS2_TCTI_INFO *of = NULL;
-    answer(Tss2_TctiLdr_GetInfo(name, &of));
+    print(Tss2_TctiLdr_GetInfo(name, &of));
     Tss2_TctiLdr_FreeInfo(&of);
 }
 
@@ -31,10 +31,10 @@ int main(int argc, char **argv)
     size_t size = 0;
     const char *what = argc > 1 ? argv[1] : "";
     if (strcmp(what, "open") == 0) {
-        answer(Tss2_TctiLdr_Initialize(NULL, &context));
+        print(Tss2_TctiLdr_Initialize(NULL, &context));
         Tss2_TctiLdr_Finalize(&context);
     } else if (strcmp(what, "size") == 0) {
-        answer(Tss2_Tcti_TctiLdr_Init(NULL, &size, NULL));
+        print(Tss2_Tcti_TctiLdr_Init(NULL, &size, NULL));
     } else if (strcmp(what, "info") == 0) {
         if (argc == 2)
             info(NULL);

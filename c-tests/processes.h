@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The processes of one test: each is forked from another, counts what it checks, and ends with status 1 when a check
- * failed. A process has a line to the one that it forked: who waits on it learns whether the other has told, or has
- * ended. */
+/* The processes of one test. Each is forked from another one, counts its checks, and exits with status 1 when one
+ * failed. A parent and a child are connected by a line: a process that waits on it learns whether the other one has
+ * notified it or has exited. */
 
 #ifndef PROCESSES_H
 #define PROCESSES_H
@@ -15,16 +15,16 @@
 #include <time.h>
 #include "report.h"
 
-/* Seconds that one process may take. One that hangs longer is ended by SIGALRM. */
+/* The time limit of one process in seconds, after which SIGALRM kills it. */
 #define LIMIT 100u
 
-/* What all processes see. */
+/* The memory that all processes share. */
 static struct together {
     atomic_uint passed, failed;
-    atomic_uint is_over;  /* those that go on until something else is done end now */
-    atomic_uint has_sent; /* the child's command has left */
+    atomic_uint is_over;  /* the processes that work until something else is done exit now */
+    atomic_uint has_sent; /* the child has sent its command */
     atomic_uint forked;
-    atomic_int numbers[1024]; /* of the processes that were forked here; a module may have processes of its own */
+    atomic_int numbers[1024]; /* the IDs of the processes that were forked here; a module may fork others */
 } *together;
 
 static inline void come_together(void)
@@ -32,7 +32,7 @@ static inline void come_together(void)
     together = mmap(NULL, sizeof(*together), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (together == MAP_FAILED)
         exit(2);
-    prctl(PR_SET_CHILD_SUBREAPER, 1); /* also of those whose parent has ended */
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* becomes the parent of processes whose parent has exited */
 }
 
 static inline void count(void)
@@ -42,7 +42,7 @@ static inline void count(void)
     atomic_fetch_add(&together->failed, failed);
 }
 
-/* Ends this process, and leaves its contexts as they are. */
+/* Exits, and leaves the contexts of this process as they are. */
 static inline _Noreturn void leave(void)
 {
     count();
@@ -72,7 +72,7 @@ static inline int is_ours(pid_t process)
     return 0;
 }
 
-/* In both processes `line` is their end of the line between them. */
+/* Forks. In both processes `line` is their end of the line between them. */
 static inline pid_t forked_with(int *line)
 {
     int ends[2];
@@ -89,38 +89,38 @@ static inline void tell(int line)
     (void)!send(line, "", 1, MSG_NOSIGNAL);
 }
 
-/* 0 when the other has ended instead. */
+/* Waits for a notification. Returns 0 when the other process has exited instead. */
 static inline int is_told(int line)
 {
     char byte;
     return read(line, &byte, 1) == 1;
 }
 
-/* Waits for the end of a child. */
-static inline void ends_well(pid_t child)
+/* Waits for a child, which has to succeed. */
+static inline void succeeds(pid_t child)
 {
     int status = -1;
-    that("there is such a child", waitpid(child, &status, 0) == child);
-    that("the child ends well", status == 0);
+    that("the child exists", waitpid(child, &status, 0) == child);
+    that("the child succeeds", status == 0);
 }
 
-static inline void ends_by_force(pid_t child)
+static inline void is_killed(pid_t child)
 {
     int status = -1;
     kill(child, SIGKILL);
-    that("there is such a child", waitpid(child, &status, 0) == child);
-    that("the child was killed, and had not ended of itself", WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    that("the child exists", waitpid(child, &status, 0) == child);
+    that("the child was killed, and had not exited before", WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 }
 
-/* Waits until all processes have ended that were forked from this one, and from those. */
-static inline void all_end_well(void)
+/* Waits for all descendants of this process, which have to succeed. */
+static inline void all_succeed(void)
 {
     int status;
     for (pid_t process; (process = waitpid(-1, &status, 0)) > 0;) {
         if (!is_ours(process))
             continue;
         that("no process hangs", !WIFSIGNALED(status) || WTERMSIG(status) != SIGALRM);
-        that("each process ends well", status == 0);
+        that("each process succeeds", status == 0);
     }
 }
 
@@ -130,7 +130,7 @@ static inline void pause_for(long nanoseconds)
     nanosleep(&time, NULL);
 }
 
-/* Waits until the process is inside a system call that takes its time, or until `is_done`. */
+/* Waits until the process is blocked in a system call, or until `is_done`. */
 static inline void blocks(pid_t process, const atomic_uint *is_done)
 {
     char path[64], now[128], before[128] = "";
@@ -143,7 +143,7 @@ static inline void blocks(pid_t process, const atomic_uint *is_done)
         if (!has_line || (strcmp(now, before) == 0 && strncmp(now, "running", 7) != 0))
             return;
         strcpy(before, now);
-        pause_for(2000000); /* only how often to ask */
+        pause_for(2000000); /* the interval between checks */
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What is refused costs nothing that was loaded: refused NAME:CONF HANDLE FOURTH SIZE. The arguments are the codes that
- * answer a handle that is not there, an object for which there is no room, and a command that is too large: hexadecimal,
- * of the TCTI or of the TPM. Prints each check that fails and a summary. */
+/* A refused command does not cost loaded objects: refused NAME:CONF HANDLE FOURTH SIZE. The arguments are the codes,
+ * in hexadecimal, of the TCTI or of the TPM, for a handle that does not exist, an object for which there is no room,
+ * and a command that is too large. Prints each check that fails and a summary. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "commands.h"
 #include "report.h"
 
-/* As many as there is room for. */
+/* The number of objects for which a TPM has room. */
 #define OBJECTS 3
 #define NO_HANDLE 0x80000007u
 
@@ -25,7 +25,7 @@ static TSS2_RC receive(void)
     return rc == TSS2_RC_SUCCESS ? response_code(response) : rc;
 }
 
-/* The code of the call that fails, or of the TPM. */
+/* Exchanges one command. Returns the code of the call that fails, or of the TPM. */
 static TSS2_RC exchange(size_t length, const uint8_t *command)
 {
     TSS2_RC rc = Tss2_Tcti_Transmit(ctx, length, command);
@@ -38,7 +38,7 @@ static TSS2_RC read_public(uint32_t handle)
     return exchange(sizeof(command), command);
 }
 
-/* A key that no other number has: the number is its x, until the TPM has made it. */
+/* Creates a key that is different for each number: the number is its unique field. */
 static TSS2_RC create(uint8_t number)
 {
     const size_t x = sizeof(CREATE_ECC) - 10, size_of_public = 33;
@@ -69,13 +69,13 @@ static void objects_are_loaded(void)
         must("ReadPublic", read_public(handles[i]));
         memcpy(publics[i], response, response_size(response));
     }
-    that("they are not the same", memcmp(publics[0], publics[1], response_size(response)) != 0);
+    that("the objects are different", memcmp(publics[0], publics[1], response_size(response)) != 0);
     all_objects_answer();
 }
 
-static void a_handle_that_is_not_there(TSS2_RC refusal)
+static void an_unknown_handle(TSS2_RC refusal)
 {
-    scenario("a_handle_that_is_not_there");
+    scenario("an_unknown_handle");
     code("ReadPublic", read_public(NO_HANDLE), refusal);
     all_objects_answer();
 }
@@ -111,7 +111,7 @@ static void flush(uint32_t handle)
     code("flush", exchange(sizeof(command), command), TSS2_RC_SUCCESS);
 }
 
-/* A place that is made free is free. */
+/* Flushing an object makes room for another one. */
 static void another_object_after_one_is_flushed(void)
 {
     scenario("another_object_after_one_is_flushed");
@@ -130,13 +130,13 @@ int main(int argc, char **argv)
     begin(0);
     must("open", Tss2_TctiLdr_Initialize(argv[1], &ctx));
     objects_are_loaded();
-    a_handle_that_is_not_there(strtoul(argv[2], NULL, 16));
+    an_unknown_handle(strtoul(argv[2], NULL, 16));
     a_fourth_object(strtoul(argv[3], NULL, 16));
     a_command_that_is_too_large(strtoul(argv[4], NULL, 16));
     a_command_while_a_response_is_due();
     another_object_after_one_is_flushed();
     for (int i = 0; i < OBJECTS; i++)
-        flush(handles[i]); /* a bare TPM would keep them */
+        flush(handles[i]); /* without a resource manager they would stay loaded */
     Tss2_TctiLdr_Finalize(&ctx);
     return summary();
 }

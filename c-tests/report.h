@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* How conformance.c and loader.c report: a check that fails by its name and codes, or in a transcript the code of every
- * call. */
+/* How C tests report: each check that fails with its name and codes, or in a transcript the code of every call. */
 
 #ifndef REPORT_H
 #define REPORT_H
@@ -12,12 +11,12 @@
 #include <unistd.h>
 #include <tss2/tss2_common.h>
 
-/* A module that never answers ends the program. */
+/* The program is killed after this time, if a module never responds. */
 #define PATIENCE 240 /* seconds */
 
 static int prints_transcript;
 static const char *current = "";
-static atomic_uint passed, failed; /* two threads check in one scenario */
+static atomic_uint passed, failed; /* atomic, because one scenario checks in two threads */
 
 static inline const char *name_of(TSS2_RC rc)
 {
@@ -61,7 +60,7 @@ static inline void scenario(const char *name)
     current = name;
 }
 
-/* A call has to answer this. */
+/* Checks the code of a call. */
 static inline void code(const char *name, TSS2_RC got, TSS2_RC want)
 {
     if (prints_transcript) {
@@ -75,7 +74,7 @@ static inline void code(const char *name, TSS2_RC got, TSS2_RC want)
     }
 }
 
-/* As code, for a call in a loop over some number. */
+/* Checks the code of a call in a loop over numbers. */
 static inline void code_of(const char *name, long number, TSS2_RC got, TSS2_RC want)
 {
     char text[64];
@@ -83,7 +82,7 @@ static inline void code_of(const char *name, long number, TSS2_RC got, TSS2_RC w
     code(text, got, want);
 }
 
-/* Something has to hold that is no code. */
+/* Checks a condition. */
 static inline void that(const char *name, int holds)
 {
     if (prints_transcript)
@@ -96,7 +95,7 @@ static inline void that(const char *name, int holds)
     }
 }
 
-/* Without this there is nothing to test. */
+/* Exits when a call fails that the test depends on. */
 static inline void must(const char *name, TSS2_RC got)
 {
     if (got == TSS2_RC_SUCCESS)

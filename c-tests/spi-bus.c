@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A TCTI over libtss2-tcti-spi-helper, whose bus is a process of its own as a bus is the kernel's: "held PATH" or "whole
- * PATH", where c-tests/bus.c listens at PATH. A process that was forked has a connection to the bus of its own. */
+/* A TCTI over libtss2-tcti-spi-helper whose bus is a process of its own, as a bus of the kernel is shared by
+ * processes. The configuration is "held PATH" or "whole PATH", where c-tests/bus.c listens on PATH. A forked process
+ * connects to the bus again. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,13 +12,13 @@
 #include <unistd.h>
 #include <tss2/tss2_tcti_spi_helper.h>
 
-#define MOST 68u /* bytes of a transfer */
+#define MAX_TRANSFER 68u /* bytes */
 
 struct bus {
     struct sockaddr_un address;
     struct timespec timer;
     int fd;
-    pid_t process; /* whose connection it is */
+    pid_t process; /* the owner of the connection */
 };
 
 static int connect_to(struct bus *bus)
@@ -31,12 +32,12 @@ static int connect_to(struct bus *bus)
     return connect(bus->fd, (struct sockaddr *)&bus->address, sizeof(bus->address));
 }
 
-/* One message, and its answer: a status and as many bytes. */
+/* Sends a message and receives the answer: a status and `count` bytes. */
 static TSS2_RC ask(void *user_data, char what, const void *out, void *in, size_t count)
 {
     struct bus *bus = user_data;
-    uint8_t message[1 + MOST] = {(uint8_t)what}, answer[1 + MOST];
-    if (connect_to(bus) != 0 || count > MOST)
+    uint8_t message[1 + MAX_TRANSFER] = {(uint8_t)what}, answer[1 + MAX_TRANSFER];
+    if (connect_to(bus) != 0 || count > MAX_TRANSFER)
         return TSS2_TCTI_RC_IO_ERROR;
     if (out != NULL)
         memcpy(message + 1, out, count);

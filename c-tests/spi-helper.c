@@ -2,10 +2,10 @@
 /* A program that drives a SPI bus for libtss2-tcti-spi-helper. The bus is the simulator libsim_tis.so, whose TPM is any
  * TCTI, such as libtpms:FILE.
  *
- *   spi-helper check TCTI                       runs the checks, prints what fails
- *   spi-helper serve TCTI [held|whole [FAULTS]] carries raw TPM commands from stdin to stdout, for the TCTI cmd
+ *   spi-helper check TCTI                       runs the checks and prints those that fail
+ *   spi-helper serve TCTI [held|whole [FAULTS]] passes raw TPM commands from stdin and responses to stdout, for the TCTI cmd
  *
- * held: with spi_acquire and spi_release; whole: without. FAULTS are the simulator's, such as burst=8,wait_states=2. */
+ * held: with spi_acquire and spi_release; whole: without them. FAULTS are the simulator's, such as burst=8,wait_states=2. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 #include <tss2/tss2_tcti_spi_helper.h>
 #include "tis-sim.h"
 
-/* TPM2_GetRandom of 16 bytes; its response has 28. */
+/* TPM2_GetRandom of 16 bytes; its response has 28 bytes. */
 static const uint8_t GET_RANDOM[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16};
 
 static unsigned failed;
@@ -30,11 +30,11 @@ static void check(int holds, const char *what, int line)
     }
 }
 
-/* What the functions of the platform share. */
+/* The state that the platform functions share. */
 struct platform {
     struct tis_sim *sim;
     struct timespec timer;
-    const char *fails; /* the function of this name fails */
+    const char *fails; /* the name of the function that fails */
     int finalized;
 };
 
@@ -112,7 +112,7 @@ static TSS2_TCTI_SPI_HELPER_PLATFORM functions(struct platform *platform, int he
     return functions;
 }
 
-/* The memory has garbage in it, as that of malloc may have. */
+/* The memory of the context is filled with garbage, as that of malloc may be. */
 static TSS2_RC open_context(TSS2_TCTI_SPI_HELPER_PLATFORM functions, TSS2_TCTI_CONTEXT **ctx)
 {
     size_t size = 0;
@@ -202,7 +202,7 @@ static void check_missing_functions(struct tis_sim *sim)
     CHECK(Tss2_Tcti_Spi_Helper_Init((TSS2_TCTI_CONTEXT *)memory, &size, NULL) == TSS2_TCTI_RC_BAD_VALUE);
     CHECK(Tss2_Tcti_Spi_Helper_Init(NULL, NULL, NULL) == TSS2_TCTI_RC_BAD_VALUE);
 
-    /* Only finalize may be missing. */
+    /* finalize alone is optional. */
     TSS2_TCTI_SPI_HELPER_PLATFORM unfinalized = functions(&platform, 1);
     unfinalized.finalize = NULL;
     CHECK(open_context(unfinalized, &ctx) == TSS2_RC_SUCCESS);
@@ -213,7 +213,7 @@ static void check_failing_functions(struct tis_sim *sim)
 {
     static const char *const names[] = {"sleep_ms",    "start_timeout", "timeout_expired",
                                         "spi_acquire", "spi_release",   "spi_transfer"};
-    /* The TPM is slow, so that there is something to wait for. */
+    /* The TPM is slow, so that the module has to wait. */
     CHECK(tis_sim_set(sim, "ready_after=6,data_after=6,claim_after=6") == 0);
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         struct platform platform = {.sim = sim, .fails = names[i]};
@@ -221,7 +221,7 @@ static void check_failing_functions(struct tis_sim *sim)
         CHECK(open_context(functions(&platform, 1), &ctx) == TSS2_TCTI_RC_IO_ERROR);
         CHECK(platform.finalized == 0);
         platform.fails = NULL;
-        tis_sim_release(sim); /* a failed acquire has selected nonetheless, here */
+        tis_sim_release(sim); /* here spi_acquire selects the TPM even when it fails */
         CHECK(open_context(functions(&platform, 1), &ctx) == TSS2_RC_SUCCESS);
         if (ctx == NULL)
             continue;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-// Two modules that are linked into a program without dlopen. With ONE there is one of them.
+// Two modules linked into a static program, which cannot load libraries. With ONE it has only the first.
 #include <stdio.h>
 #include <tss2/tss2_tcti.h>
 #include <tss2/tss2_tcti_device.h>
@@ -9,7 +9,7 @@ int main(void) {
     size_t size = 0;
     TSS2_RC rc = Tss2_Tcti_Device_Init(NULL, &size, "/dev/tpmrm0");
     if (rc != TSS2_RC_SUCCESS || size == 0) return 1;
-    // A message, which takes what the standard library has for text and files.
+    // Init fails with a message, which uses the standard library's code for text and files.
     _Alignas(16) unsigned char context[1024];
     if (size > sizeof context) return 2;
     if (Tss2_Tcti_Device_Init((TSS2_TCTI_CONTEXT *)context, &size, "/dev/null") == TSS2_RC_SUCCESS) return 3;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* One context, driven step by step: steps [NAME:CONF], without it the loader's default. Reads "transmit", "receive",
- * "random" (both), "locality", "create" (a key), "read" (its public part), "session" (a new one) and "refused" (a handle
- * that is not there) from stdin, a word per line, and prints the code of each at once, so that a test can do something to
- * the TPM in between. */
+/* One context that is driven step by step: steps [NAME:CONF], by default the loader's default. Reads one step per line
+ * from stdin and prints its code at once, so that a test can change the TPM in between. The steps are "transmit",
+ * "receive", "random" (both), "locality", "create" (a key), "read" (its public area), "session" (start one) and
+ * "refused" (a handle that does not exist). */
 
 #include <stdio.h>
 #include <string.h>

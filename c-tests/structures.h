@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Contexts of tpm2-tss 4.2.0 into which programs look, such as upstream's tpmclient: tctildr.h, tcti-pcap.h. */
+/* Contexts of tpm2-tss 4.2.0 whose fields some programs read, such as upstream's tpmclient. They are from tctildr.h
+ * and tcti-pcap.h. */
 
 #ifndef STRUCTURES_H
 #define STRUCTURES_H

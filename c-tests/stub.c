@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A module that a loader has to be careful with; STUB, defined by the compiler, says in which way. */
+/* A module that misbehaves. The compiler defines STUB, which selects how. */
 
 #include <string.h>
 #include <tss2/tss2_tcti.h>
 
-#define NULL_INFO 1     /* the info function answers NULL */
-#define NULL_INIT 2     /* only a program can open it */
-#define REFUSES 3       /* Init fails with a code of its own */
-#define REFUSES_SIZE 4  /* Init fails before it tells the size */
-#define TINY 5          /* asks for less memory than the head of a context has */
-#define VERSION_1 6     /* contexts of version 1: there is no makeSticky, and what follows is its own */
-#define NO_SLOTS 7      /* contexts without a single function */
-#define NO_TEXTS 8      /* as VERSION_1, and the info has no texts */
+#define NULL_INFO 1     /* the info function returns NULL */
+#define NULL_INIT 2     /* the info has no Init function */
+#define REFUSES 3       /* Init fails with NO_CONNECTION */
+#define REFUSES_SIZE 4  /* Init fails when asked for the size */
+#define TINY 5          /* the size is smaller than the head of a context */
+#define VERSION_1 6     /* contexts of version 1, without makeSticky */
+#define NO_SLOTS 7      /* contexts without any function */
+#define NO_TEXTS 8      /* as VERSION_1, with an info without name and description */
 
 #if STUB == VERSION_1 || STUB == NO_TEXTS
-/* Answers everything with a fixed response to GetRandom. */
+/* Answers every command with a fixed response to GetRandom. */
 static TSS2_RC transmit(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_t *command)
 {
     (void)ctx, (void)size, (void)command;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Uses a TPM as people do, with tpm2-tools and no resource manager: tpm2-tools.sh DIR. TPM2TOOLS_TCTI names the TPM; DIR
-# takes the files. Each step checks what came out of it. The last line is the number of steps.
+# Uses a TPM with tpm2-tools and without a resource manager: tpm2-tools.sh DIR. TPM2TOOLS_TCTI names the TPM; files are
+# written to DIR. Each step checks its results. The last line is the number of steps.
 set -eu
 cd "$1"
 
@@ -12,9 +12,9 @@ trap 'status=$?; [ $status -eq 0 ] || echo "stopped at step $n, $current" >&2' E
 same() { cmp -s "$1" "$2" || fail "$1 and $2 differ"; }
 differ() { ! cmp -s "$1" "$2" || fail "$1 and $2 are the same"; }
 has() { grep -q -- "$1" "$2" || fail "no $1 in $2"; }
-size() { [ "$(wc -c <"$2")" -eq "$1" ] || fail "$2 has not $1 bytes"; }
+size() { [ "$(wc -c <"$2")" -eq "$1" ] || fail "$2 does not have $1 bytes"; }
 refused() { ! "$@" >refused.out 2>refused.err || fail "$* was not refused"; }
-# Without a resource manager what a tool loaded stays loaded.
+# Without a resource manager the objects that a tool loaded stay loaded.
 flush() { tpm2_flushcontext -t; }
 
 step 'startup'
@@ -155,13 +155,13 @@ tpm2_hash -g sha256 -o hash -t hash.ticket message
 openssl dgst -sha256 -binary -out hash.expected message
 same hash hash.expected
 
-step 'hash of more than one command takes'
+step 'hash of data for more than one command'
 head -c 10000 /dev/zero >zeroes
 tpm2_hash -g sha256 -o hash -t hash.ticket zeroes
 openssl dgst -sha256 -binary -out hash.expected zeroes
 same hash hash.expected
 
-step 'policy of a PCR'
+step 'PCR policy'
 tpm2_startauthsession -S trial.ctx
 tpm2_policypcr -S trial.ctx -l sha256:23 -L pcr.policy >/dev/null
 tpm2_flushcontext trial.ctx
@@ -182,14 +182,14 @@ tpm2_flushcontext policy.ctx
 flush
 same secret unsealed
 
-step 'no unsealing with another PCR'
+step 'unsealing with another PCR fails'
 tpm2_pcrextend "23:sha256=$digest"
 tpm2_startauthsession --policy-session -S policy.ctx
 tpm2_policypcr -S policy.ctx -l sha256:23 >/dev/null
 refused tpm2_unseal -c seal.ctx -p session:policy.ctx -o unsealed2
 tpm2_flushcontext policy.ctx
 flush
-[ ! -s unsealed2 ] || fail 'something was unsealed'
+[ ! -s unsealed2 ] || fail 'the secret was unsealed'
 
 step 'NV memory'
 tpm2_nvdefine 0x1500016 -C o -s 32 -a 'ownerread|ownerwrite' >/dev/null
@@ -246,7 +246,7 @@ has 'Verified OK' verified
 step 'remove it'
 tpm2_evictcontrol -C o -c 0x81000010 >/dev/null
 tpm2_getcap handles-persistent >persistent
-! grep -q 0x81000010 persistent || fail 'it is still there'
+! grep -q 0x81000010 persistent || fail 'the key still exists'
 
 step 'credential'
 tpm2_readpublic -c ak.ctx -n ak.name >/dev/null

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What a program meets on a device whose driver has no poll: unpolled PATH MILLISECONDS, which is what the TPM takes for
- * each command at least. Prints each check that fails and a summary. */
+/* The module for devices on a driver without poll: unpolled PATH MILLISECONDS. MILLISECONDS is the minimum time that
+ * the TPM takes for each command. Prints each check that fails and a summary. */
 
 #include <fcntl.h>
 #include <poll.h>
@@ -42,7 +42,7 @@ static void receive(int32_t timeout)
     that("the right answer", size == GET_RANDOM_RESPONSE && response_code(response) == 0);
 }
 
-/* There is nothing that could be waited for without a response: so it is waited for the response. */
+/* Without poll nothing can be waited for but the response itself, so each receive blocks, whatever its time-out. */
 static void a_receive_waits_for_the_response(void)
 {
     const int32_t timeouts[] = {TSS2_TCTI_TIMEOUT_BLOCK, 0, 1, 60000};
@@ -51,7 +51,7 @@ static void a_receive_waits_for_the_response(void)
         long since = now();
         transmit();
         receive(timeouts[i]);
-        that("it took the time of the TPM", now() - since >= latency);
+        that("it took at least the time of the TPM", now() - since >= latency);
     }
 }
 
@@ -66,7 +66,7 @@ static void the_size_comes_first(void)
     receive(0);
 }
 
-/* Who polls is not left waiting. */
+/* A program that polls does not hang. */
 static void poll_returns_at_once(void)
 {
     TSS2_TCTI_POLL_HANDLE handle = {-1, 0, 0};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What conformance.c knows of each module, and contexts to try it on. */
+/* Properties of each module for conformance.c, and contexts to test with. */
 
 #ifndef CONTEXT_H
 #define CONTEXT_H
@@ -13,22 +13,22 @@
 #include "../report.h"
 #include "../structures.h"
 
-/* What a module of ours has beside transmit and receive. */
+/* The properties of one of our modules. */
 struct module {
     const char *name;
     uint64_t magic;
-    const char *bad_confs[12]; /* what Init refuses */
+    const char *bad_confs[12]; /* Init rejects these */
     TSS2_RC bad_conf_code;
-    TSS2_RC too_small;         /* what Init answers when there is too little memory, unless BAD_VALUE */
-    int size_optional;         /* Init(ctx, NULL, conf) is fine */
-    int mute;                  /* NOT_IMPLEMENTED is the answer to every call */
+    TSS2_RC too_small;         /* the code of Init for too little memory, if it is not BAD_VALUE */
+    int size_optional;         /* Init(ctx, NULL, conf) succeeds */
+    int mute;                  /* every call returns NOT_IMPLEMENTED */
     int locality;
     int handles;
     int cancels;
-    size_t child;              /* where its contexts show the context of another module that they wrap, in bytes */
-    int alone;                 /* what only its own contexts and sizes do is in its transcript */
-    int started;               /* the TPM is new with each context of the module in C, which does not start it */
-    int remembers;             /* what stands for its device keeps a response that nobody collected */
+    size_t child;              /* the offset of the inner context in its contexts, in bytes; 0: it has none */
+    int limited;               /* transcripts leave out what the module in C does not check: contexts and sizes */
+    int started;               /* the module in C has a new TPM in each context, which it does not start up */
+    int keeps_response;        /* the test device keeps a response that was not received */
 };
 
 #define A_HUNDRED "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
@@ -39,20 +39,20 @@ struct module {
 
 static const struct module modules[] = {
     {"tcti-device", 0x89205e72e319e5bb, {"/dev/no-such-tpm", "/", "/nonexistent/directory/tpm"}, TSS2_TCTI_RC_IO_ERROR,
-     .size_optional = 1, .handles = 1, .remembers = 1},
+     .size_optional = 1, .handles = 1, .keeps_response = 1},
     {"tcti-swtpm", 0x496e66696e656f6e, BAD_ADDRESSES, TSS2_TCTI_RC_BAD_VALUE, .locality = 1, .handles = 1},
     {"tcti-socket", 0xf05b04cd9f02728d, BAD_ADDRESSES, TSS2_TCTI_RC_BAD_VALUE, .locality = 1, .handles = 1,
      .cancels = 1},
-    {"tcti-cmd", 0xf05b04cd9f02728d, {""}, TSS2_TCTI_RC_BAD_VALUE, .handles = 1, .alone = 1},
+    {"tcti-cmd", 0xf05b04cd9f02728d, {""}, TSS2_TCTI_RC_BAD_VALUE, .handles = 1, .limited = 1},
     {"tcti-libtpms", 0x49e299a554504d32, {"/nonexistent/tpm", "/", "/dev/null"}, TSS2_TCTI_RC_IO_ERROR, .locality = 1,
      .started = 1},
     {"tcti-spi-ltt2go", 0x4d5c6e8bd4811477, {"(", "[", "a{2,1}"}, TSS2_TCTI_RC_BAD_VALUE,
      .too_small = TSS2_TCTI_RC_INSUFFICIENT_BUFFER},
     {"tcti-null", 0x9af45c5d7d9d0d3f, {NULL}, 0, .size_optional = 1, .mute = 1},
-    /* With a simulator behind it. */
+    /* In front of mssim. */
     {"tcti-pcap", 0x9cf45c5d7d9d0d3f, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
      .size_optional = 1, .handles = 1, .cancels = 1, .child = offsetof(struct pcap_context, child)},
-    /* With a swtpm behind it. */
+    /* In front of swtpm. */
     {"tctildr", 0xbc44a31ca74b4aaf, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
      .size_optional = 1, .handles = 1, .child = offsetof(struct tctildr_context, tcti)},
 };
@@ -61,10 +61,10 @@ static const struct module *module;
 static TSS2_TCTI_INIT_FUNC init;
 static const char *conf;
 
-/* The code of a call that only some modules have. */
-static TSS2_RC if_it_has(int has, TSS2_RC rc)
+/* Returns the code of a call that only some modules implement. */
+static TSS2_RC if_implemented(int implemented, TSS2_RC rc)
 {
-    return has ? rc : TSS2_TCTI_RC_NOT_IMPLEMENTED;
+    return implemented ? rc : TSS2_TCTI_RC_NOT_IMPLEMENTED;
 }
 
 static TSS2_TCTI_CONTEXT_COMMON_V2 *head(TSS2_TCTI_CONTEXT *ctx)
@@ -79,7 +79,8 @@ static size_t context_size(void)
     return size;
 }
 
-/* Memory as malloc gives it, at its worst; for a transcript as the C loader gives it. */
+/* Returns memory for a context filled with garbage, as malloc may return it; for a transcript zeroes, as the C loader
+ * allocates it. */
 static TSS2_TCTI_CONTEXT *garbage(void)
 {
     void *memory = malloc(context_size());
@@ -89,7 +90,7 @@ static TSS2_TCTI_CONTEXT *garbage(void)
 
 #define SEND(ctx, command) Tss2_Tcti_Transmit(ctx, sizeof(command), command)
 
-/* A whole exchange; the code of the first call that fails, or of the TPM. */
+/* Exchanges one command. Returns the code of the first call that fails, or of the TPM. */
 static TSS2_RC exchange(TSS2_TCTI_CONTEXT *ctx, size_t length, const uint8_t *command)
 {
     uint8_t response[4096];
@@ -116,13 +117,13 @@ static void closed(TSS2_TCTI_CONTEXT *ctx)
     free(ctx);
 }
 
-/* The context takes a command and gives its response: what went before has left no trace. */
+/* Checks that the context works after what was done before. */
 static void still_works(const char *after, TSS2_TCTI_CONTEXT *ctx)
 {
     code(after, exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM), TSS2_RC_SUCCESS);
 }
 
-/* Leaves a context in RECEIVE. */
+/* Returns a context whose response is due. */
 static TSS2_TCTI_CONTEXT *awaiting(void)
 {
     TSS2_TCTI_CONTEXT *ctx = opened();

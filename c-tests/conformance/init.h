@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Scenarios in which nothing reaches the TPM: Init, and calls with a NULL or with somebody else's context. */
+/* Scenarios that do not reach the TPM: Init, and calls with NULL or with the context of another module. */
 
 #ifndef INIT_H
 #define INIT_H
@@ -16,13 +16,13 @@ static void the_module_describes_itself(void)
     closed(ctx);
 }
 
-static void init_tells_the_size_first(void)
+static void init_returns_the_size_first(void)
 {
     size_t size = 0;
     code("Init(NULL, &size)", init(NULL, &size, conf), TSS2_RC_SUCCESS);
     struct plain { TSS2_TCTI_CONTEXT_COMMON_V2 head; void *pointer; uint64_t identity; };
     size_t least = module->child ? module->child + sizeof(void *) : sizeof(struct plain);
-    that("size", size >= least && size < least + sizeof(uint64_t)); /* perhaps padded */
+    that("size", size >= least && size < least + sizeof(uint64_t)); /* may be padded */
     size = 0;
     code("Init(NULL, &size, NULL)", init(NULL, &size, NULL), TSS2_RC_SUCCESS);
     code("Init(NULL, NULL)", init(NULL, NULL, conf), TSS2_TCTI_RC_BAD_VALUE);
@@ -38,20 +38,20 @@ static void init_without_a_size(void)
     free(ctx);
 }
 
-static void the_context_that_is_wrapped_is_where_c_has_it(void)
+static void the_inner_context_has_the_same_offset_as_in_c(void)
 {
     if (transcript() || module->child == 0)
         return;
     TSS2_TCTI_CONTEXT *ctx = opened(), **child = (TSS2_TCTI_CONTEXT **)((char *)ctx + module->child), *before = *child;
-    that("it is shown", *child != NULL);
+    that("it is there", *child != NULL);
     int known = 0;
     for (size_t i = 0; *child != NULL && i < sizeof(modules) / sizeof(modules[0]); i++)
         known |= TSS2_TCTI_MAGIC(*child) == modules[i].magic;
-    that("it is one of a module", known);
+    that("it belongs to a module", known);
     code("a command", exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM), TSS2_RC_SUCCESS);
     that("it is the same after a command", *child == before);
     Tss2_Tcti_Finalize(ctx);
-    that("it is gone after Finalize", *child == NULL);
+    that("it is NULL after Finalize", *child == NULL);
     free(ctx);
 }
 
@@ -66,7 +66,7 @@ static void init_with_too_little_memory(void)
     free(ctx);
 }
 
-static void init_in_memory_that_nobody_wrote(void)
+static void init_in_uninitialised_memory(void)
 {
     size_t size = context_size();
     TSS2_TCTI_CONTEXT *ctx = malloc(size);
@@ -74,7 +74,7 @@ static void init_in_memory_that_nobody_wrote(void)
     closed(ctx);
 }
 
-static void init_fails_and_leaves_nothing(void)
+static void a_failed_init_leaves_nothing(void)
 {
     static const uint8_t zeroes[sizeof(TSS2_TCTI_CONTEXT_COMMON_V2)];
     for (const char *const *bad = module->bad_confs; bad < module->bad_confs + 12 && *bad != NULL; bad++) {
@@ -98,9 +98,9 @@ static void init_fails_and_leaves_nothing(void)
     }
 }
 
-static void no_call_takes_null(void)
+static void every_call_rejects_null(void)
 {
-    if (transcript() && module->alone)
+    if (transcript() && module->limited)
         return;
     TSS2_TCTI_CONTEXT *ctx = opened();
     TSS2_TCTI_CONTEXT_COMMON_V2 *f = head(ctx);
@@ -124,9 +124,9 @@ static void no_call_takes_null(void)
     closed(ctx);
 }
 
-static void another_magic_is_another_module(void)
+static void contexts_of_other_modules_are_rejected(void)
 {
-    if (transcript() && module->alone)
+    if (transcript() && module->limited)
         return;
     TSS2_TCTI_CONTEXT *ctx = opened();
     size_t bytes = context_size(), size = 16, count = 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the dynamic linker sees of each staged library: names, exported symbols, needs and flags. The symbols that a
-//! library exports are those of `src/*/module/exports.txt`, or its Init and Tss2_Tcti_Info.
+//! Each staged library as the dynamic linker sees it: file names, exported symbols, needed libraries and flags. A
+//! library exports the symbols in `src/*/module/exports.txt`, or without that file its Init function and
+//! Tss2_Tcti_Info.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +19,7 @@ pub(crate) fn tests(suite: &mut Suite) {
             let name = name.clone();
             move || body(&name)
         };
-        suite.test(test("three_file_names"), &[], with(three_file_names));
+        suite.test(test("has_three_file_names"), &[], with(three_file_names));
         suite.test(test("exports_exactly_its_list"), &[BINUTILS], with(exports));
         suite.test(test("names_itself_and_needs_no_tss2_library"), &[BINUTILS], with(dynamic_section));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How hard each staged library makes it to misuse the process it is in, by its program headers and its dynamic
-//! section. There is no stack protector and no fortified libc call to look for: no line of C is compiled.
+//! Hardening of each staged library, by its program headers and its dynamic section. Stack protectors and fortified
+//! libc calls are not checked, because no C code is compiled into the libraries.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,13 +10,13 @@ use tss2_kit::suite::Suite;
 use tss2_kit::{output, stage};
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("hardening::all_relocated_data_becomes_read_only", &[BINUTILS], || each(full_relro));
+    suite.test("hardening::relocated_data_is_read_only", &[BINUTILS], || each(full_relro));
     suite.test("hardening::no_memory_is_writable_and_executable", &[BINUTILS], || each(no_writable_code));
-    suite.test("hardening::no_library_is_sought_in_other_places", &[BINUTILS], || each(no_search_path));
-    suite.test("hardening::no_path_of_the_machine_is_inside", &[], no_path_of_the_machine);
+    suite.test("hardening::no_library_has_a_search_path", &[BINUTILS], || each(no_search_path));
+    suite.test("hardening::no_library_contains_a_path_of_this_machine", &[], no_path_of_the_machine);
 }
 
-/// A library as readelf sees it.
+/// The output of readelf for a library.
 struct Library {
     name: String,
     segments: String,
@@ -44,7 +44,7 @@ fn full_relro(library: &Library) {
 }
 
 fn no_writable_code(library: &Library) {
-    // TYPE OFFSET VIRTUAL PHYSICAL FILE MEMORY FLAGS ALIGN, where the flags "R E" are two words.
+    // The columns are TYPE OFFSET VIRTUAL PHYSICAL FILE MEMORY FLAGS ALIGN; the flags "R E" are two words.
     let flags = |line: &str| line.split_whitespace().skip(6).collect::<Vec<_>>().join("");
     let mut stacks = 0;
     for line in library.segments.lines().map(str::trim) {
@@ -54,7 +54,7 @@ fn no_writable_code(library: &Library) {
         }
         stacks += usize::from(line.starts_with("GNU_STACK"));
     }
-    // Without one, the kernel makes the stack executable.
+    // Without this header the kernel makes the stack executable.
     assert_eq!(stacks, 1, "{}", library.name);
     assert!(!library.dynamic.contains("TEXTREL"), "{}\n{}", library.name, library.dynamic);
 }
@@ -65,7 +65,7 @@ fn no_search_path(library: &Library) {
     }
 }
 
-/// Nor could the libraries be the same bytes when they are built elsewhere.
+/// Such paths would also make the build irreproducible.
 fn no_path_of_the_machine() {
     let home = PathBuf::from(std::env::var_os("HOME").unwrap());
     for name in fs::read_dir(stage::lib()).unwrap().map(|entry| entry.unwrap().path()) {
@@ -73,7 +73,7 @@ fn no_path_of_the_machine() {
         for path in [stage::repository(), stage::root(), home.join(".cargo"), home.join(".rustup")] {
             let path = path.as_os_str().as_encoded_bytes();
             let found = bytes.windows(path.len()).any(|window| window == path);
-            assert!(!found, "{} holds {}", name.display(), String::from_utf8_lossy(path));
+            assert!(!found, "{} contains {}", name.display(), String::from_utf8_lossy(path));
         }
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Root keeps the state of libtpms in a directory where another user may write. The other user is nobody.
+//! Root keeps the state file of libtpms in a directory in which another user, nobody, may write.
 
 use nix::fcntl::{AT_FDCWD, FcntlArg, Flock, FlockArg, RenameFlags, fcntl, renameat2};
 use nix::libc;
@@ -21,19 +21,19 @@ use tss2_kit::{output, stage};
 
 const NOBODY: u32 = 65534;
 
-/// Far below the 60 s that a process waits for others of its own.
+/// Far less than the 60 s for which a process waits for a lock of its own user.
 const SOON: Duration = Duration::from_secs(10);
 
 pub(crate) fn tests(suite: &mut Suite) {
     let needs = [CC, PKG_CONFIG, LIBTPMS, SETPRIV, Need::Root];
-    suite.test("hostile::a_link_that_is_swapped_during_commands_leads_nowhere", &needs, swapped_link);
-    suite.test("hostile::an_empty_file_of_another_user_is_no_new_tpm", &needs, empty_file);
-    suite.test("hostile::nothing_else_in_the_directory_has_an_effect", &needs, occupied_names);
-    suite.test("hostile::something_else_under_the_name_is_refused", &needs, other_kinds);
+    suite.test("hostile::a_link_swapped_in_during_commands_is_not_followed", &needs, swapped_link);
+    suite.test("hostile::an_empty_file_of_another_user_is_refused", &needs, empty_file);
+    suite.test("hostile::other_files_in_the_directory_have_no_effect", &needs, occupied_names);
+    suite.test("hostile::a_file_that_is_not_regular_is_refused", &needs, other_kinds);
     suite.test("hostile::a_lock_of_another_user_delays_nobody", &needs, lock);
 }
 
-/// A directory like /tmp, and the state file in it.
+/// Makes a directory with the permissions of /tmp. Returns it and the path of a state file in it.
 fn public() -> (TempDir, PathBuf) {
     let dir = program::readable_dir();
     fs::set_permissions(dir.path(), Permissions::from_mode(0o1777)).unwrap();
@@ -41,7 +41,7 @@ fn public() -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Opens a context on that file and sends a command.
+/// Opens a context on the state file and sends a command.
 fn use_it(path: &Path) -> Output {
     let started = Instant::now();
     let output = output::run(stage::command(program::link_tctildr()).arg(format!("libtpms:{}", path.display())));
@@ -65,46 +65,47 @@ fn refused(path: &Path, reason: &str) {
     assert_eq!(printed.lines().count(), 1, "{printed}");
 }
 
-/// As nobody.
+/// Runs a script as nobody.
 fn stranger(script: &str, path: &Path) -> Child {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", script]).arg(path);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
 }
 
-/// The directory is nobody's, and the file is first root's and then nobody's. Another file of root's is the victim.
+/// The directory belongs to nobody, and the file first to root and then to nobody. Another file of root is the target
+/// of the attack.
 fn swapped_link() {
     let dir = program::readable_dir();
     let at = |name: &str| dir.path().join(name);
-    let (victim, path, link) = (at("victim"), at("place/tpm"), at("place/link"));
-    fs::create_dir(at("place")).unwrap();
-    chown(at("place"), Some(NOBODY), Some(NOBODY)).unwrap();
+    let (victim, path, link) = (at("victim"), at("dir/tpm"), at("dir/link"));
+    fs::create_dir(at("dir")).unwrap();
+    chown(at("dir"), Some(NOBODY), Some(NOBODY)).unwrap();
     works(&victim);
     works(&path);
     symlink(&victim, &link).unwrap();
     let before = fs::read(&victim).unwrap();
     let many = program::build("many", Link::Staged("tss2-tctildr"), &[]);
     for (owner, can_work) in [(0, true), (NOBODY, false)] {
-        // Which of the two it is at this moment.
+        // The name that the regular file has at this moment.
         let file = if fs::symlink_metadata(&path).unwrap().is_file() { &path } else { &link };
         chown(file, Some(owner), Some(owner)).unwrap();
-        let over = AtomicBool::new(false);
+        let stop = AtomicBool::new(false);
         let worked = thread::scope(|scope| {
             scope.spawn(|| {
-                while !over.load(Ordering::Relaxed) {
+                while !stop.load(Ordering::Relaxed) {
                     renameat2(AT_FDCWD, &path, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
                 }
             });
             let name_conf = format!("libtpms:{}", path.display());
             let run = || output::run(stage::command(&many).args([&name_conf, "200"]).env("TSS2_LOG", "all+none"));
             let worked = (0..100).filter(|_| run().status.success()).count();
-            over.store(true, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
             worked
         });
         assert_eq!(worked > 0, can_work, "{worked} of 100");
         let metadata = fs::symlink_metadata(&victim).unwrap();
         assert_eq!((metadata.uid(), metadata.gid(), metadata.mode() & 0o7777), (0, 0, 0o600));
-        assert!(fs::read(&victim).unwrap() == before, "it was written to");
+        assert!(fs::read(&victim).unwrap() == before, "the target was written to");
     }
 }
 
@@ -116,7 +117,7 @@ fn empty_file() {
     assert_eq!((metadata.uid(), metadata.len()), (NOBODY, 0));
 }
 
-/// Names that a module may want for something else than the state.
+/// Files with the names that a module may use for temporary files or locks.
 fn occupied_names() {
     for script in [
         "mkfifo \"$0\" && echo",
@@ -128,7 +129,7 @@ fn occupied_names() {
         let names = [".tpm.tcti-libtpms.new", ".tpm.new", ".tpm.lock", "tpm.new", "tpm.lock", "tpm~"];
         let mut theirs: Vec<Child> = names.iter().map(|name| stranger(script, &dir.path().join(name))).collect();
         for child in &mut theirs {
-            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap(); // it is there
+            child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap(); // wait until it exists
         }
         works(&path);
         works(&path);
@@ -137,7 +138,7 @@ fn occupied_names() {
             assert!(child.wait().unwrap().success());
             assert_eq!(fs::symlink_metadata(dir.path().join(name)).unwrap().uid(), NOBODY, "{name}");
         }
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + names.len(), "nothing else is left");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1 + names.len(), "no other file was created");
     }
 }
 
@@ -157,11 +158,11 @@ fn other_kinds() {
         refused(&path, "not a regular file");
         fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
     }
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "nothing was made");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no file was created");
 }
 
-/// A file that only its owner opens cannot be locked by others. The C module leaves one that they can read, and who can
-/// read a file can lock it.
+/// Another user can lock a file only if they can open it. Our module creates files that only their owner can open;
+/// those of the C module are readable by others, who can then lock them.
 fn lock() {
     let (_dir, path) = public();
     works(&path);

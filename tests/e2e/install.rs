@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `cargo xtask install` and `uninstall`: where files go, and that nothing of ours stays and nothing else goes.
+//! `cargo xtask install` and `uninstall`: files go to the given directories, and uninstalling removes all of ours and
+//! nothing else.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,9 +12,9 @@ use tss2_kit::{output, stage};
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("install::uninstall_leaves_an_empty_directory", &[], uninstall_leaves_nothing);
-    suite.test("install::uninstall_leaves_what_is_not_ours", &[], uninstall_leaves_others);
-    suite.test("install::directories_are_where_they_were_asked_for", &[], directories);
-    suite.test("install::the_stage_is_an_installation", &[MD2MAN], stage_is_an_installation);
+    suite.test("install::uninstall_keeps_files_of_others", &[], uninstall_leaves_others);
+    suite.test("install::options_choose_the_directories", &[], directories);
+    suite.test("install::the_stage_has_the_same_files", &[MD2MAN], stage_is_an_installation);
 }
 
 fn xtask(command: &str, destdir: &Path, options: &[&str]) {
@@ -22,7 +23,7 @@ fn xtask(command: &str, destdir: &Path, options: &[&str]) {
     output::succeed(&mut cargo);
 }
 
-/// Every file and link below a directory, relative to it.
+/// Returns every file and symbolic link below a directory, relative to it.
 fn files(dir: &Path) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut dirs = vec![dir.to_owned()];
@@ -58,7 +59,7 @@ fn uninstall_leaves_others() {
     xtask("install", dir.path(), &[]);
     xtask("uninstall", dir.path(), &[]);
     assert_eq!(files(dir.path()), others.map(str::to_owned).into());
-    // Of the same name, and never installed by us.
+    // A file with the name of one of ours, in a directory into which nothing was installed.
     let loader = dir.path().join("usr/local/lib/libtss2-tctildr.so.0");
     fs::write(&loader, "in C").unwrap();
     let mut cargo = Command::new(env!("CARGO"));
@@ -73,15 +74,15 @@ fn directories() {
     let options = ["--prefix", "/p", "--libdir", "/l", "--includedir", "/i", "--udevdir", "/u", "--sysconfdir", "/s"];
     xtask("install", dir.path(), &options);
     let found = files(dir.path());
-    let holds = |path: &str| assert!(found.contains(path), "no {path}: {found:?}");
-    holds("l/libtss2-tctildr.so.0.0.0");
-    holds("l/pkgconfig/tss2-tctildr.pc");
-    holds("i/tss2/tss2_tctildr.h");
-    holds("u/rules.d/60-tss2-tcti.rules");
-    holds("p/lib/sysusers.d/tss2-tcti.conf");
-    holds("p/share/initramfs-tools/hooks/tss2-tcti");
-    holds("p/lib/dracut/modules.d/91tss2-tcti/module-setup.sh");
-    holds("p/share/doc/tss2-tcti-rs/LICENSE");
+    let has = |path: &str| assert!(found.contains(path), "no {path}: {found:?}");
+    has("l/libtss2-tctildr.so.0.0.0");
+    has("l/pkgconfig/tss2-tctildr.pc");
+    has("i/tss2/tss2_tctildr.h");
+    has("u/rules.d/60-tss2-tcti.rules");
+    has("p/lib/sysusers.d/tss2-tcti.conf");
+    has("p/share/initramfs-tools/hooks/tss2-tcti");
+    has("p/lib/dracut/modules.d/91tss2-tcti/module-setup.sh");
+    has("p/share/doc/tss2-tcti-rs/LICENSE");
     assert!(!found.iter().any(|path| path.starts_with("s/")), "{found:?}");
     let pc = fs::read_to_string(dir.path().join("l/pkgconfig/tss2-tctildr.pc")).unwrap();
     assert!(pc.starts_with("prefix=/p\nlibdir=/l\nincludedir=/i\n"), "{pc}");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The headers as compilers see them: `c-tests/layout.c` against ours and the distribution's, each header by itself in
-//! C and C++, and beside the distribution's.
+//! The headers as compilers see them: `c-tests/layout.c` against ours and against the distribution's, each header
+//! alone in C and C++, and each together with the distribution's.
 
 use std::fs;
 use std::path::Path;
@@ -14,12 +14,12 @@ const WARNINGS: [&str; 3] = ["-Wall", "-Wextra", "-Werror"];
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("layout::of_our_headers", &[CC], || layout(Some(&stage::include())));
     suite.test("layout::of_the_distribution", &[CC, TSS2_HEADERS], || layout(None));
-    suite.test("layout::our_layout_has_the_modules_of_the_distribution", &[], our_modules_are_staged);
+    suite.test("headers::each_library_has_one", &[], each_library_has_a_header);
     suite.test("headers::each_alone_as_c99", &[CC], || each_alone("cc", "c", "c99", &[]));
     suite.test("headers::each_alone_as_c11", &[CC], || each_alone("cc", "c", "c11", &["-pedantic"]));
     suite.test("headers::each_alone_as_cxx17", &[CXX], || each_alone("c++", "c++", "c++17", &["-pedantic"]));
-    suite.test("headers::codes_of_the_distribution", &[CC, TSS2_HEADERS], codes_of_the_distribution);
-    suite.test("headers::beside_the_distribution", &[CC, CXX, TSS2_HEADERS], beside_the_distribution);
+    suite.test("headers::have_the_codes_of_the_distribution", &[CC, TSS2_HEADERS], codes_of_the_distribution);
+    suite.test("headers::together_with_the_distribution", &[CC, CXX, TSS2_HEADERS], together_with_the_distribution);
 }
 
 fn layout(include: Option<&Path>) {
@@ -35,8 +35,8 @@ fn layout(include: Option<&Path>) {
     }
 }
 
-/// Of the headers that the compiler says it read (`-H`), those of this interface come from `include`: one that is
-/// missing there is not made up for by the system's.
+/// Checks that all headers of this interface which the compiler read (`-H`) come from `include`, so that the system's
+/// do not stand in for one that is missing there.
 fn only_from(include: &Path, report: &str) {
     let read = report.lines().filter_map(|line| line.trim_start_matches('.').strip_prefix(' ')).map(Path::new);
     let ours: Vec<&Path> = read.filter(|path| path.to_string_lossy().contains("/tss2/")).collect();
@@ -46,7 +46,7 @@ fn only_from(include: &Path, report: &str) {
     }
 }
 
-/// The names of the staged headers.
+/// Returns the names of the staged headers.
 fn headers() -> Vec<String> {
     let dir = fs::read_dir(stage::include().join("tss2")).unwrap();
     let mut names: Vec<String> = dir.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -54,7 +54,7 @@ fn headers() -> Vec<String> {
     names
 }
 
-fn our_modules_are_staged() {
+fn each_library_has_a_header() {
     let headers = headers();
     for name in stage::libraries().into_keys() {
         let header = name.replace('-', "_") + ".h";
@@ -62,7 +62,8 @@ fn our_modules_are_staged() {
     }
 }
 
-/// Compiles a file of these includes, found in the staged directory before the system's, and gives what `-H` says.
+/// Compiles a file with these includes; the staged directory is searched before the system's. Returns the report of
+/// `-H`.
 fn compile(compiler: &str, language: &str, flags: &[&str], includes: &[&str]) -> String {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("source");
@@ -83,7 +84,7 @@ fn each_alone(compiler: &str, language: &str, standard: &str, flags: &[&str]) {
     }
 }
 
-/// Every code that libtss2-dev's base header defines, ours does too, with the same value.
+/// Every code in the base header of libtss2-dev is defined in ours, too, with the same value.
 fn codes_of_the_distribution() {
     let dir = tempfile::tempdir().unwrap();
     let include = |include: &Path| format!("-I{}", include.join("tss2").display());
@@ -113,7 +114,7 @@ fn codes_of_the_distribution() {
     output::assert_same("the codes differ", &values(&ours), &values(&theirs));
 }
 
-fn beside_the_distribution() {
+fn together_with_the_distribution() {
     for header in headers() {
         for other in ["tss2_tpm2_types.h", "tss2_esys.h"] {
             for includes in [[header.as_str(), other], [other, header.as_str()]] {

@@ -1,64 +1,68 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! C programs that are linked with the staged libraries as pkg-config says, and the distribution's libtss2-esys over
-//! our loader.
+//! C programs that are linked with the staged libraries, by the flags of pkg-config, and the distribution's
+//! libtss2-esys on our loader.
 
-use tss2_kit::behind;
+use crate::indirect;
 use tss2_kit::mssim::Mssim;
 use tss2_kit::need::{CC, ESYS, LIBTPMS, Need, PKG_CONFIG, SWTPM, TPM2_TOOLS, TSS2_HEADERS, VALGRIND};
 use tss2_kit::program::{self, Link};
 use tss2_kit::pty::PtyDevice;
-use tss2_kit::server::{Socket, StateFile, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, StateFile, Swtpm, TestTpm};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, stage};
 
 const BUILD: [Need; 2] = [CC, PKG_CONFIG];
 
-/// The transport, what it needs, how it starts, and whether it can be polled.
-type Case = (&'static str, Need, fn() -> Box<dyn Tpm>, bool);
+struct Case {
+    name: &'static str,
+    need: Need,
+    start: fn() -> Box<dyn TestTpm>,
+    is_pollable: bool,
+}
 
 const CASES: [Case; 3] = [
-    ("libtpms", LIBTPMS, || Box::new(StateFile::new()), false),
-    ("swtpm", SWTPM, || Box::new(Swtpm::start(Socket::Tcp)), true),
-    ("device", SWTPM, || Box::new(PtyDevice::start()), true),
+    Case { name: "libtpms", need: LIBTPMS, start: || Box::new(StateFile::new()), is_pollable: false },
+    Case { name: "swtpm", need: SWTPM, start: || Box::new(Swtpm::start(SocketKind::Tcp)), is_pollable: true },
+    Case { name: "device", need: SWTPM, start: || Box::new(PtyDevice::start()), is_pollable: true },
 ];
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("linked::with_the_module_for_swtpm", &[&BUILD[..], &[SWTPM]].concat(), swtpm_over_tcp_and_unix);
-    for (name, need, start, polled) in CASES {
+    for Case { name, need, start, is_pollable } in CASES {
         let needs = [&BUILD[..], &[need]].concat();
         suite.test(format!("linked::with_the_loader_on_{name}"), &needs, move || loader(&*start()));
         let needs = [&needs[..], &[ESYS, TSS2_HEADERS]].concat();
-        suite.test(format!("linked::esys_on_{name}"), &needs, move || esys("", &*start(), polled));
+        suite.test(format!("linked::esys_on_{name}"), &needs, move || esys("", &*start(), is_pollable));
         let needs = [&needs[..], &[VALGRIND]].concat();
         suite.test(format!("linked::esys_on_{name}_under_valgrind"), &needs, move || {
-            esys("valgrind -q --error-exitcode=99 --leak-check=full", &*start(), polled);
+            esys("valgrind -q --error-exitcode=99 --leak-check=full", &*start(), is_pollable);
         });
     }
     let needs = [&BUILD[..], &[LIBTPMS, SWTPM, TPM2_TOOLS]].concat();
-    suite.test("linked::a_program_that_looks_inside_finds_its_module", &needs, || inside(""));
-    suite.test("linked::a_program_that_looks_inside_finds_what_is_recorded", &needs, || inside("pcap:"));
-    suite.test("linked::two_contexts_at_once", &[&BUILD[..], &[SWTPM]].concat(), two_contexts);
+    suite.test("linked::each_module_recognizes_its_contexts_in_the_loader", &needs, || inside(""));
+    suite.test("linked::each_module_recognizes_its_contexts_in_pcap", &needs, || inside("pcap:"));
+    suite.test("linked::several_contexts_at_once", &[&BUILD[..], &[SWTPM]].concat(), several_contexts);
 }
 
-/// Eight random bytes in hexadecimal.
+/// Checks that a line consists of eight bytes in hexadecimal.
 fn assert_random(line: &str) {
     assert!(line.len() == 16 && line.bytes().all(|digit| digit.is_ascii_hexdigit()), "{line}");
 }
 
 fn swtpm_over_tcp_and_unix() {
     let program = program::build("link-swtpm", Link::Staged("tss2-tcti-swtpm"), &[]);
-    for socket in [Socket::Tcp, Socket::Unix] {
+    for socket in [SocketKind::Tcp, SocketKind::Unix] {
         let swtpm = Swtpm::start(socket);
         assert_random(output::succeed(stage::command(&program).arg(swtpm.conf())).trim());
     }
 }
 
-fn loader(tpm: &dyn Tpm) {
+fn loader(tpm: &dyn TestTpm) {
     assert_random(output::succeed(stage::command(program::link_tctildr()).arg(tpm.name_conf())).trim());
 }
 
-fn two_contexts() {
-    let (first, second) = (Swtpm::start(Socket::Tcp), Swtpm::start(Socket::Unix));
+fn several_contexts() {
+    let (first, second) = (Swtpm::start(SocketKind::Tcp), Swtpm::start(SocketKind::Unix));
     let mut command = stage::command(program::link_tctildr());
     command.args([first.name_conf(), second.name_conf(), first.name_conf()]);
     let printed = output::succeed(&mut command);
@@ -67,30 +71,31 @@ fn two_contexts() {
     lines.into_iter().for_each(assert_random);
 }
 
-fn esys(under: &str, tpm: &dyn Tpm, polled: bool) {
+fn esys(under: &str, tpm: &dyn TestTpm, is_pollable: bool) {
     let program = program::build("esys", Link::Staged("tss2-tctildr tss2-esys"), &[]);
     let mut words = under.split_whitespace().map(Into::into).chain([program.into_os_string()]);
     let mut command = stage::command(words.next().unwrap());
     command.args(words).arg(tpm.name_conf());
-    assert_eq!(output::succeed(&mut command).trim(), if polled { "polled" } else { "not polled" });
+    assert_eq!(output::succeed(&mut command).trim(), if is_pollable { "polled" } else { "not polled" });
 }
 
-/// Each module takes its own contexts and no others. Those for mssim and for commands have the same magic.
-fn inside(through: &str) {
+/// Each module accepts its own contexts and rejects others, although those of mssim and cmd have the same magic
+/// number.
+fn inside(prefix: &str) {
     let program =
         program::build("inside", Link::Staged("tss2-tctildr tss2-tcti-libtpms tss2-tcti-mssim tss2-tcti-swtpm"), &[]);
-    let cases: [(&str, Box<dyn Tpm>); 4] = [
+    let cases: [(&str, Box<dyn TestTpm>); 4] = [
         ("libtpms", Box::new(StateFile::new())),
-        ("swtpm", Box::new(Swtpm::start(Socket::Unix))),
-        ("mssim", Box::new(Mssim::start(Socket::Tcp, 0))),
-        ("cmd", behind::command()),
+        ("swtpm", Box::new(Swtpm::start(SocketKind::Unix))),
+        ("mssim", Box::new(Mssim::start(SocketKind::Tcp, 0))),
+        ("cmd", indirect::command()),
     ];
     let dir = tempfile::tempdir().unwrap();
     for (name, tpm) in cases {
         let mut command = stage::command(&program);
-        command.arg(format!("{through}{}", tpm.name_conf())).env("TCTI_PCAP_FILE", dir.path().join(name));
+        command.arg(format!("{prefix}{}", tpm.name_conf())).env("TCTI_PCAP_FILE", dir.path().join(name));
         let code = |module: &str| format!("{module} {}\n", if module == name { "0x0" } else { "0xa0003" });
-        let wanted: String = ["libtpms", "swtpm", "mssim"].map(code).concat();
-        output::assert_same(name, &output::succeed(command.env("TSS2_LOG", "all+none")), &wanted);
+        let expected: String = ["libtpms", "swtpm", "mssim"].map(code).concat();
+        output::assert_same(name, &output::succeed(command.env("TSS2_LOG", "all+none")), &expected);
     }
 }

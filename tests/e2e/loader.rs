@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The loader: `c-tests/loader.c`, modules that are not as they should be (`c-tests/stub.c`), and where libraries are
-//! looked for.
+//! The loader: all its calls (`c-tests/loader.c`), modules that misbehave (`c-tests/stub.c`), and the search for
+//! libraries.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -8,23 +8,23 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SWTPM, VALGRIND};
 use tss2_kit::program::{self, Link};
-use tss2_kit::server::{Socket, Swtpm};
+use tss2_kit::server::{SocketKind, Swtpm};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, stage};
 
 const BUILD: [Need; 2] = [CC, PKG_CONFIG];
 const LEAKS: &str = "-q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect";
 
-/// STUB of stub.c and the code of opening it, without its layer.
+/// The rest of the test's name, STUB of stub.c, and the code that opening the module returns, without its layer.
 const STUBS: [(&str, &str, i32); 8] = [
-    ("that_answers_null", "NULL_INFO", 0x1),
-    ("that_only_a_program_can_open", "NULL_INIT", 0x5),
-    ("that_refuses", "REFUSES", 0x8),
-    ("that_refuses_to_tell_its_size", "REFUSES_SIZE", 0x17),
-    ("with_less_than_a_head", "TINY", 0x1),
+    ("whose_info_is_null", "NULL_INFO", 0x1),
+    ("without_an_init_function", "NULL_INIT", 0x5),
+    ("whose_init_fails", "REFUSES", 0x8),
+    ("that_refuses_to_return_its_size", "REFUSES_SIZE", 0x17),
+    ("with_a_context_smaller_than_its_head", "TINY", 0x1),
     ("of_version_1", "VERSION_1", 0),
     ("without_functions", "NO_SLOTS", 0x2),
-    ("without_texts", "NO_TEXTS", 0),
+    ("without_descriptions", "NO_TEXTS", 0),
 ];
 
 pub(crate) fn tests(suite: &mut Suite) {
@@ -40,15 +40,15 @@ pub(crate) fn tests(suite: &mut Suite) {
             assert!(lines <= 1, "{}", output::show(&output));
         });
     }
-    suite.test("loader::a_module_of_somebody_else_that_says_nothing", &BUILD, silent_module);
+    suite.test("loader::the_loader_logs_the_failure_of_a_silent_module", &BUILD, silent_module);
     suite.test("loader::the_default_library_comes_first", &[&BUILD[..], &[LIBTPMS]].concat(), default_library);
     for library in ["tcti-pcap", "tctildr"] {
-        suite.test(format!("loader::a_default_library_that_is_{library}_does_not_lead_to_itself"), &BUILD, move || {
+        suite.test(format!("loader::a_default_library_that_is_{library}_does_not_recurse"), &BUILD, move || {
             default_that_tries_the_defaults(library);
         });
     }
-    suite.test("loader::abrmd_is_tabrmd", &BUILD, abrmd);
-    suite.test("loader::a_library_that_a_module_lacks_is_named_once", &BUILD, lacks_a_library);
+    suite.test("loader::abrmd_is_an_alias_of_tabrmd", &BUILD, abrmd);
+    suite.test("loader::a_missing_dependency_of_a_module_is_reported_once", &BUILD, lacks_a_library);
 }
 
 fn valgrind(program: PathBuf) -> Command {
@@ -57,7 +57,7 @@ fn valgrind(program: PathBuf) -> Command {
     valgrind
 }
 
-/// The file of a stub in a directory of its own.
+/// Builds a stub in a directory of its own. Returns the directory and the path of the library.
 fn stub(kind: &str, file: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(file);
@@ -65,16 +65,16 @@ fn stub(kind: &str, file: &str) -> (TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Libraries of `dir` before the staged ones.
+/// Has a program search `dir` for libraries before the staged directory.
 fn before_the_stage<'a>(command: &'a mut Command, dir: &Path) -> &'a mut Command {
     command.env("LD_LIBRARY_PATH", format!("{}:{}", dir.display(), stage::lib().display()))
 }
 
 fn all_calls(command: impl Fn(PathBuf) -> Command) {
-    let swtpm = Swtpm::start(Socket::Unix);
+    let swtpm = Swtpm::start(SocketKind::Unix);
     let mut command = command(program::build("loader", Link::Staged("tss2-tctildr"), &[]));
     command.args(["swtpm", &swtpm.conf()]).arg(stage::library("tcti-swtpm")).env("TSS2_LOG", "all+none");
-    // That of the distribution, where it is installed, asks the system's D-Bus and prints what it thinks of it.
+    // The distribution's module, where it is installed, connects to the system's D-Bus and prints messages.
     let (dir, _) = stub("REFUSES", "libtss2-tcti-tabrmd.so.0");
     let output = output::run(before_the_stage(&mut command, dir.path()));
     assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
@@ -87,7 +87,7 @@ fn open_stub(kind: &str) -> Output {
     output::run(valgrind(program::link_tctildr()).arg(path))
 }
 
-/// It refuses without a word, so the loader has one.
+/// The module logs nothing when its Init fails, so the loader does.
 fn silent_module() {
     let (_dir, path) = stub("REFUSES", "libtss2-tcti-stub.so.0");
     let output = output::run(stage::command(program::link_tctildr()).arg(format!("{}:some conf", path.display())));
@@ -124,7 +124,7 @@ fn abrmd() {
     }
 }
 
-/// The module has two names that are tried, and lacks the library under both.
+/// The loader tries two file names for the module. Both load, and both lack the same library.
 fn lacks_a_library() {
     let dir = program::readable_dir();
     let file = |name: &str| dir.path().join(name);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Where the lines of the log go: `TSS2_LOG` and `TSS2_LOGFILE`, and standard streams that are closed or broken.
+//! The log: `TSS2_LOG`, `TSS2_LOGFILE`, and standard streams that are closed or broken.
 
 use nix::unistd::pipe;
 use std::fs;
@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SWTPM};
 use tss2_kit::pty::PtyDevice;
-use tss2_kit::server::{Socket, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, Swtpm, TestTpm};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, program, stage};
 
@@ -16,10 +16,10 @@ const NEEDS: [Need; 4] = [CC, PKG_CONFIG, LIBTPMS, SWTPM];
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("log::tss2_log_sets_the_level", &NEEDS, levels);
     suite.test("log::secrets_are_not_logged_below_debug", &NEEDS, no_bytes_below_debug);
-    suite.test("log::tss2_logfile_takes_the_lines", &NEEDS, file);
+    suite.test("log::tss2_logfile_names_a_file", &NEEDS, file);
     suite.test("log::tss2_logfile_can_be_stdout", &NEEDS, stdout);
     suite.test("log::a_closed_stderr_does_not_become_the_tpm", &NEEDS, closed_streams);
-    suite.test("log::a_broken_pipe_does_not_end_the_process", &NEEDS, broken_pipe);
+    suite.test("log::a_broken_pipe_does_not_kill_the_process", &NEEDS, broken_pipe);
 }
 
 fn open(name_conf: &str) -> Command {
@@ -28,8 +28,8 @@ fn open(name_conf: &str) -> Command {
     command
 }
 
-fn lines(knob: &str, name_conf: &str) -> usize {
-    output::stderr(&output::run(open(name_conf).env("TSS2_LOG", knob))).lines().count()
+fn lines(level: &str, name_conf: &str) -> usize {
+    output::stderr(&output::run(open(name_conf).env("TSS2_LOG", level))).lines().count()
 }
 
 fn levels() {
@@ -40,7 +40,7 @@ fn levels() {
         assert_eq!(lines(errors, "no-such-tcti"), 1, "{errors}");
     }
     assert_eq!(lines("all+warning", "libtpms"), 0);
-    assert_eq!(lines("all+info", "libtpms"), 1, "which TCTI it is");
+    assert_eq!(lines("all+info", "libtpms"), 1, "info names the TCTI");
     for nonsense in ["nonsense", "tcti+loud", "debug"] {
         let output = output::run(open("libtpms").env("TSS2_LOG", nonsense));
         let printed = output::stderr(&output);
@@ -52,14 +52,14 @@ fn levels() {
 }
 
 fn no_bytes_below_debug() {
-    let swtpm = Swtpm::start(Socket::Unix);
+    let swtpm = Swtpm::start(SocketKind::Unix);
     let logged = |level: &str| {
         let output = output::run(open(&swtpm.name_conf()).env("TSS2_LOG", level));
         let random = output::stdout(&output).trim().to_owned();
         assert_eq!(random.len(), 16);
         output::stderr(&output).contains(&random)
     };
-    assert!(logged("all+debug"), "with debug the response is in the log");
+    assert!(logged("all+debug"), "debug logs the response");
     assert!(!logged("all+info"));
 }
 
@@ -87,11 +87,11 @@ fn stdout() {
     assert!(output::stderr(&output).starts_with("ERROR:tcti:") && output.stdout.is_empty());
 }
 
-/// The first descriptors that a program without streams opens have the numbers of the streams.
+/// The first descriptors that a program without standard streams opens have the numbers of these streams.
 fn closed_streams() {
-    let (device, tcp, unix) = (PtyDevice::start(), Swtpm::start(Socket::Tcp), Swtpm::start(Socket::Unix));
-    let tpms: [&dyn Tpm; 3] = [&device, &tcp, &unix];
-    for name_conf in tpms.map(Tpm::name_conf) {
+    let (device, tcp, unix) = (PtyDevice::start(), Swtpm::start(SocketKind::Tcp), Swtpm::start(SocketKind::Unix));
+    let tpms: [&dyn TestTpm; 3] = [&device, &tcp, &unix];
+    for name_conf in tpms.map(TestTpm::name_conf) {
         let mut shell = stage::command("sh");
         shell.args(["-c", "exec \"$0\" \"$1\" 0<&- 2>&-"]).arg(program::link_tctildr()).arg(&name_conf);
         let printed = output::succeed(shell.env("TSS2_LOG", "all+trace"));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! End-to-end tests of the staged tree. One module per topic; each adds its tests to the list that is run here.
+//! End-to-end tests of the staged tree, one module per topic. [`transports`], [`indirect`] and [`needs`] are shared by
+//! the topics.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod abi;
@@ -9,6 +10,7 @@ mod differential;
 mod forks;
 mod hardening;
 mod hostile;
+mod indirect;
 mod install;
 mod layout;
 mod linked;
@@ -16,13 +18,17 @@ mod loader;
 mod log;
 mod manual;
 mod messages;
+mod needs;
 mod pcap;
 mod probing;
 mod refused;
+mod sid;
 mod size;
+mod ssh;
 mod static_form;
 mod survival;
 mod tools;
+mod transports;
 mod uninitialised;
 mod upstream;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a person reads on stderr when something is wrong, line for line, and that nothing is printed when all is well.
+//! The exact messages on stderr when something is wrong, and that nothing is printed when all is well.
 
+use crate::needs::{NO_STICK, NO_TPM};
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,20 +9,20 @@ use std::path::Path;
 use std::process::Command;
 use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM, TPM2_TOOLS};
 use tss2_kit::pty::PtyDevice;
-use tss2_kit::server::{Socket, StateFile, Swtpm, Tpm, free_port};
+use tss2_kit::server::{SocketKind, StateFile, Swtpm, TestTpm, free_port};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, program, stage};
 
 const BUILD: [Need; 2] = [CC, PKG_CONFIG];
 
-/// Codes of the TCTI layer as `link-tctildr` exits.
+/// Codes of the TCTI layer, which are the exit status of `link-tctildr`.
 const BAD_REFERENCE: i32 = 0x5;
 const IO_ERROR: i32 = 0xa;
 const BAD_VALUE: i32 = 0xb;
 const NOT_PERMITTED: i32 = 0xc;
 const NOT_SUPPORTED: i32 = 0x15;
 
-/// What is opened, the code, the part that logs it and what it says.
+/// Name of the test, the TCTI that is opened, the code, the part that logs the message, and its text.
 type Case = (&'static str, &'static str, i32, &'static str, &'static str);
 
 const CASES: [Case; 16] = [
@@ -35,7 +36,7 @@ const CASES: [Case; 16] = [
          package installed?",
     ),
     (
-        "a_slip_in_a_name",
+        "a_misspelled_name",
         "devcie:/dev/tpm0",
         NOT_SUPPORTED,
         "find",
@@ -51,14 +52,14 @@ const CASES: [Case; 16] = [
          right?",
     ),
     (
-        "a_library_that_is_no_tcti",
+        "a_library_that_is_not_a_tcti",
         "libc.so.6",
         BAD_REFERENCE,
         "sys",
         "libc.so.6 is no TCTI: it has no function Tss2_Tcti_Info",
     ),
     (
-        "a_file_that_is_no_library",
+        "a_file_that_is_not_a_library",
         "/etc/passwd",
         NOT_SUPPORTED,
         "find",
@@ -81,7 +82,7 @@ const CASES: [Case; 16] = [
         "unknown key \"prot\" in the configuration string; there are host, port, path, ctrl_port, ctrl_path, timeout, keep, init",
     ),
     (
-        "a_line_end_behind_the_path_of_a_socket",
+        "a_line_end_after_the_path_of_a_socket",
         "swtpm:path=/nonexistent/socket\r\n",
         IO_ERROR,
         "endpoint",
@@ -96,7 +97,7 @@ const CASES: [Case; 16] = [
         "port=0 in the configuration string: wanted is a number from 1 to 65535",
     ),
     (
-        "a_port_with_something_behind_it",
+        "a_port_followed_by_a_letter",
         "swtpm:port=2321x",
         BAD_VALUE,
         "conf",
@@ -118,14 +119,14 @@ const CASES: [Case; 16] = [
          address?",
     ),
     (
-        "a_file_that_is_no_device",
+        "a_file_that_is_not_a_device",
         "device:/etc/passwd",
         IO_ERROR,
         "device",
         "cannot open /etc/passwd: this is a regular file. A TPM is a character device such as /dev/tpmrm0",
     ),
     (
-        "a_device_that_is_no_tpm",
+        "a_device_that_is_not_a_tpm",
         "device:/dev/null",
         IO_ERROR,
         "device",
@@ -133,7 +134,7 @@ const CASES: [Case; 16] = [
          such as /dev/tpmrm0",
     ),
     (
-        "no_expression_for_a_serial_number",
+        "a_malformed_expression_for_a_serial_number",
         "spi-ltt2go:^00(42",
         BAD_VALUE,
         "posix_regex",
@@ -145,32 +146,32 @@ pub(crate) fn tests(suite: &mut Suite) {
     for (name, opened, code, part, text) in CASES {
         suite.test(format!("messages::{name}"), &BUILD, move || says(open(&[opened]), code, part, text));
     }
-    suite.test("messages::which_tcti_serves_the_program", &[&BUILD[..], &[LIBTPMS]].concat(), which_tcti);
-    suite.test("messages::nothing_listens", &BUILD, nothing_listens);
+    suite.test("messages::info_names_the_tcti", &[&BUILD[..], &[LIBTPMS]].concat(), which_tcti);
+    suite.test("messages::connection_refused", &BUILD, connection_refused);
     suite.test("messages::two_addresses", &[&BUILD[..], &[SWTPM]].concat(), two_addresses);
     suite.test("messages::blanks_and_line_ends_around_a_number", &[&BUILD[..], &[SWTPM]].concat(), blanks);
     suite.test("messages::no_control_channel", &BUILD, no_control_channel);
-    suite.test("messages::no_device", &[&BUILD[..], &[Need::NoTpm]].concat(), no_device);
-    suite.test("messages::no_default_opens", &[&BUILD[..], &[Need::NoTpm]].concat(), no_default_opens);
-    suite.test("messages::no_stick", &[&BUILD[..], &[Need::NoStick]].concat(), no_stick);
+    suite.test("messages::no_device", &[&BUILD[..], &[NO_TPM]].concat(), no_device);
+    suite.test("messages::no_default_opens", &[&BUILD[..], &[NO_TPM]].concat(), no_default_opens);
+    suite.test("messages::no_stick", &[&BUILD[..], &[NO_STICK]].concat(), no_stick);
     suite.test("messages::no_permission", &[&BUILD[..], &[SETPRIV, SWTPM, Need::Root]].concat(), no_permission);
     let libtpms = [&BUILD[..], &[LIBTPMS]].concat();
     suite.test("messages::a_damaged_state_file", &libtpms, damaged_state_file);
-    suite.test("messages::a_state_file_in_no_directory", &libtpms, no_directory);
+    suite.test("messages::a_state_file_in_a_missing_directory", &libtpms, no_directory);
     suite.test("messages::a_state_file_called_newline", &libtpms, newline);
     suite.test("messages::a_second_libtpms_in_the_process", &libtpms, second_libtpms);
-    suite.test("messages::none_of_a_context_that_is_not_the_loaders", &[TPM2_TOOLS], foreign_context);
+    suite.test("messages::none_for_a_context_that_the_loader_did_not_open", &[TPM2_TOOLS], foreign_context);
     suite.test("messages::none_on_success", &[&libtpms[..], &[SWTPM]].concat(), none_on_success);
 }
 
-/// The program that opens a TCTI and prints random bytes.
+/// Returns the program that opens TCTIs and prints random bytes.
 fn open(arguments: &[&str]) -> Command {
     let mut command = stage::command(program::link_tctildr());
     command.args(arguments);
     command
 }
 
-/// A line of the log without the place in the source.
+/// Returns a line of the log without file name and line number.
 fn normalised(line: &str) -> String {
     let mut parts = line.splitn(5, ':');
     let mut next = || parts.next().unwrap_or_else(|| panic!("not a line of the log: {line}"));
@@ -179,7 +180,7 @@ fn normalised(line: &str) -> String {
     format!("{level}:tcti:FILE:LINE:{rest}")
 }
 
-/// The program fails with this code and prints one line, this one.
+/// Checks that the program fails with this code and prints one line with this text.
 fn says(mut command: Command, code: i32, part: &str, text: &str) {
     let output = output::run(&mut command);
     let found: String = output::stderr(&output).lines().map(|line| normalised(line) + "\n").collect();
@@ -187,7 +188,7 @@ fn says(mut command: Command, code: i32, part: &str, text: &str) {
     assert_eq!(output.status.code(), Some(code));
 }
 
-fn nothing_listens() {
+fn connection_refused() {
     let port = free_port();
     let text = format!(
         "cannot connect to 127.0.0.1:{port}: Connection refused. Is the simulator running, and is this its address?"
@@ -205,25 +206,25 @@ fn which_tcti() {
     assert_eq!(line, format!("info:tcti:FILE:LINE:loader() {text}"));
 }
 
-/// The last of host and path counts, as in C.
+/// The last of host and path takes effect, as in C.
 fn two_addresses() {
-    let swtpm = Swtpm::start(Socket::Unix);
+    let swtpm = Swtpm::start(SocketKind::Unix);
     let path = swtpm.conf();
-    for (before, passed_over) in
+    for (before, ignored) in
         [("host=x,port=1,", "what host= and port= say"), ("host=x,", "host="), ("port=1,", "port=")]
     {
         let output = output::run(&mut open(&[&format!("swtpm:{before}{path}")]));
         let line = normalised(output::stderr(&output).trim_end());
         let text =
             "a simulator has one address: path= in the configuration string counts, as the last of host= and path=";
-        assert_eq!(line, format!("WARNING:tcti:FILE:LINE:channels() {text}, and {passed_over} does not"));
+        assert_eq!(line, format!("WARNING:tcti:FILE:LINE:channels() {text}, and {ignored} does not"));
         assert!(output.status.success(), "{}", output::show(&output));
     }
 }
 
-/// As they get into variables from files.
+/// Such characters get into variables that are read from files.
 fn blanks() {
-    let swtpm = Swtpm::start(Socket::Tcp);
+    let swtpm = Swtpm::start(SocketKind::Tcp);
     let conf = swtpm.conf();
     for around in ["\n", "\r\n", " ", "\t"] {
         let output = output::run(&mut open(&[&format!("swtpm:{conf}{around}")]));
@@ -242,7 +243,7 @@ fn no_control_channel() {
     says(open(&[&conf]), IO_ERROR, "endpoint", &text);
 }
 
-/// What the kernel has is said as it is on this machine.
+/// Returns the text about the TPMs of the kernel, on a machine without one.
 fn kernel() -> String {
     let found = fs::read_dir("/sys/class/tpm").is_ok_and(|mut entries| entries.next().is_some());
     assert!(!found, "the machine has a TPM");
@@ -284,7 +285,7 @@ fn no_default_opens() {
 fn no_permission() {
     let device = PtyDevice::start();
     fs::set_permissions(device.path(), Permissions::from_mode(0o000)).unwrap();
-    // The staged tree may be where other users cannot look.
+    // The staged tree may be in a directory that other users cannot read.
     let copy = program::readable_dir();
     for library in ["tctildr", "tcti-device"] {
         let file = stage::library(library);
@@ -302,7 +303,7 @@ fn no_permission() {
     says(command, NOT_PERMITTED, "device", &text);
 }
 
-/// User and group by name, from another source than the module's.
+/// Returns user and group by name, from stat(1).
 fn owner(path: &Path) -> String {
     let metadata = fs::metadata(path).unwrap();
     assert_eq!(metadata.mode() & 0o7777, 0);
@@ -340,7 +341,7 @@ fn second_libtpms() {
     says(open(&["libtpms", "libtpms"]), IO_ERROR, "sys", text);
 }
 
-/// tpm2-tools have a TCTI of their own for what needs no TPM, and end it by the loader.
+/// tpm2-tools have a TCTI of their own for operations without a TPM, and finalize it through the loader.
 fn foreign_context() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = stage::command("tpm2_nvdefine");

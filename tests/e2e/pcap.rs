@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module pcap around other modules, its captures read by tshark.
+//! The module pcap in front of other modules. tshark reads its captures.
 
+use crate::needs::{C_DEVICE, C_SWTPM};
+use crate::transports::{PLAIN, TRANSPORTS, Transport};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -9,23 +11,32 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use tss2_kit::every::{Case, EVERY, short_commands};
-use tss2_kit::need::{C_DEVICE, C_SWTPM, LIBTPMS, Need, OPENSSL, SWTPM, TPM2_TOOLS, distribution_library};
+use tss2_kit::need::{LIBTPMS, Need, OPENSSL, SWTPM, TPM2_TOOLS, distribution_library};
 use tss2_kit::pty::PtyDevice;
-use tss2_kit::server::{Socket, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, Swtpm, TestTpm};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, stage};
 
-/// Wireshark without its windows.
+/// The command-line program of Wireshark.
 const TSHARK: Need = Need::Program("tshark", "tshark");
 
-/// The distribution's modules, which a capture may be of, too.
-const C_MODULES: [Case; 2] = [
-    ("the_c_module_for_swtpm", &[SWTPM, C_SWTPM], || Box::new(C(Box::new(Swtpm::start(Socket::Unix))))),
-    ("the_c_module_for_devices", &[SWTPM, C_DEVICE], || Box::new(C(Box::new(PtyDevice::start())))),
+/// The distribution's modules in C, whose exchanges can be recorded, too.
+const C_MODULES: [Transport; 2] = [
+    Transport {
+        name: "the_c_module_for_swtpm",
+        needs: &[SWTPM, C_SWTPM],
+        start: || Box::new(CModule(Box::new(Swtpm::start(SocketKind::Unix)))),
+        ..PLAIN
+    },
+    Transport {
+        name: "the_c_module_for_devices",
+        needs: &[SWTPM, C_DEVICE],
+        start: || Box::new(CModule(Box::new(PtyDevice::start()))),
+        ..PLAIN
+    },
 ];
 
-/// Tools, and the command that each is for (TPM 2.0 Library Part 2, TPM_CC).
+/// Tools, and the command that each sends (TPM 2.0 Library Part 2, TPM_CC).
 const TOOLS: [(&str, &str); 5] = [
     ("tpm2_getrandom -o random 8", "0x0000017b"),
     ("tpm2_pcrread -Q sha256:0", "0x0000017e"),
@@ -37,23 +48,23 @@ const TOOLS: [(&str, &str); 5] = [
 pub(crate) fn tests(suite: &mut Suite) {
     let needs = [TPM2_TOOLS, TSHARK, SWTPM];
     suite.test("pcap::tshark_lists_the_commands_that_were_run", &needs, commands_that_were_run);
-    for (name, needs, start) in EVERY.into_iter().chain(C_MODULES) {
-        let needs = [needs, &[TPM2_TOOLS, OPENSSL, TSHARK], short_commands(name)].concat();
+    for Transport { name, needs, short_commands, start, .. } in TRANSPORTS.into_iter().chain(C_MODULES) {
+        let needs = [needs, &[TPM2_TOOLS, OPENSSL, TSHARK], short_commands].concat();
         suite.test(format!("pcap::all_steps_around_{name}"), &needs, move || all_steps(&*start()));
     }
     let needs = [TPM2_TOOLS, TSHARK, LIBTPMS];
     suite.test("pcap::processes_share_a_file", &needs, shared_file);
-    suite.test("pcap::a_pipeline_takes_the_capture", &needs, pipeline);
+    suite.test("pcap::a_capture_can_go_to_a_pipeline", &needs, pipeline);
     let needs = [TPM2_TOOLS, LIBTPMS];
-    suite.test("pcap::the_default_file_is_for_its_owner_alone", &needs, default_file);
-    suite.test("pcap::a_file_that_does_not_open_is_said_at_once", &needs, no_file);
-    suite.test("pcap::a_capture_that_nobody_takes_costs_no_response", &needs, stalled_reader);
+    suite.test("pcap::only_the_owner_can_read_the_default_file", &needs, default_file);
+    suite.test("pcap::a_file_that_does_not_open_fails_init", &needs, no_file);
+    suite.test("pcap::a_stalled_reader_does_not_cost_a_response", &needs, stalled_reader);
 }
 
-/// The distribution's module in the place of ours.
-struct C(Box<dyn Tpm>);
+/// A TPM that is opened through the distribution's module instead of ours.
+struct CModule(Box<dyn TestTpm>);
 
-impl Tpm for C {
+impl TestTpm for CModule {
     fn name_conf(&self) -> String {
         let ours = self.0.name_conf();
         let (name, conf) = ours.split_once(':').unwrap();
@@ -62,7 +73,7 @@ impl Tpm for C {
     }
 }
 
-/// One tool, with its arguments, whose TPM is recorded.
+/// Returns a tool with its arguments, whose exchanges are recorded.
 fn tool(line: &str, name_conf: &str, dir: &Path) -> Command {
     let mut words = line.split(' ');
     let mut tool = stage::command(words.next().unwrap());
@@ -70,15 +81,15 @@ fn tool(line: &str, name_conf: &str, dir: &Path) -> Command {
     tool
 }
 
-/// One field of each packet that the filter takes; a packet without it is an empty line.
+/// Returns one field of each packet that matches the filter; it is empty for packets without this field.
 fn tshark(file: &Path, filter: &str, field: &str) -> Vec<String> {
     let mut tshark = Command::new("tshark");
     tshark.arg("-r").arg(file).args(["-Y", filter, "-T", "fields", "-e", field]);
     output::succeed(&mut tshark).lines().map(str::to_owned).collect()
 }
 
-/// What must not be there. Wireshark 4.0 takes every TPM2_NV_Read (0x14e) for malformed, those that the C module of pcap
-/// recorded too.
+/// Filters that must match no packet. Wireshark 4.0 considers every TPM2_NV_Read (0x14e) malformed, also in captures
+/// of the C module.
 const WRONG: [&str; 4] = [
     "_ws.malformed && !(tpm.req.cc == 0x14e)",
     "tcp.analysis.lost_segment",
@@ -86,7 +97,7 @@ const WRONG: [&str; 4] = [
     "tcp.analysis.retransmission",
 ];
 
-/// Nothing is malformed or lost, and each command has its response.
+/// Checks that no packet is malformed or lost, and that each command has a response.
 fn assert_sound(file: &Path) {
     for wrong in WRONG {
         assert_eq!(tshark(file, wrong, "frame.number"), Vec::<String>::new(), "{wrong}");
@@ -100,9 +111,9 @@ fn assert_sound(file: &Path) {
     assert!(!commands.is_empty());
 }
 
-/// What was run is what each tool is for, and byte for byte what the log says was sent.
+/// The capture has the command of each tool, and the same bytes that the log shows as sent.
 fn commands_that_were_run() {
-    let (swtpm, dir) = (Swtpm::start(Socket::Unix), tempfile::tempdir().unwrap());
+    let (swtpm, dir) = (Swtpm::start(SocketKind::Unix), tempfile::tempdir().unwrap());
     for (line, code) in TOOLS {
         let (capture, log) = (dir.path().join("capture"), dir.path().join("log"));
         let mut tool = tool(line, &swtpm.name_conf(), dir.path());
@@ -110,7 +121,7 @@ fn commands_that_were_run() {
         output::succeed(&mut tool);
         let log = fs::read_to_string(&log).unwrap();
         let sent = log.lines().filter_map(|line| line.split_once("sending command ")?.1.split_once(": "));
-        // Each command is there twice: as it comes to pcap, and as pcap hands it on.
+        // The log has each command twice: as pcap receives it, and as pcap passes it on.
         let sent: Vec<(String, String)> = sent
             .step_by(2)
             .map(|(code, bytes)| (format!("0x{:0>8}", code.trim_start_matches("0x")), bytes.to_owned()))
@@ -125,7 +136,7 @@ fn commands_that_were_run() {
     }
 }
 
-fn all_steps(tpm: &dyn Tpm) {
+fn all_steps(tpm: &dyn TestTpm) {
     let dir = tempfile::tempdir().unwrap();
     let capture = dir.path().join("capture");
     let mut script = stage::command("sh");
@@ -185,7 +196,7 @@ fn no_file() {
     }
 }
 
-/// A named pipe that has room for the head of the section and no more.
+/// A named pipe with room for the section header block and no more.
 fn stalled_reader() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("pipe");
@@ -197,5 +208,8 @@ fn stalled_reader() {
     let output = output::run(tool.env("TCTI_PCAP_FILE", &path));
     assert!(output.status.success() && output.stdout.len() == 16, "{}", output::show(&output));
     let said = output::stderr(&output);
-    assert!(said.lines().count() == 1 && said.starts_with("WARNING:tcti:") && said.contains("It ends here"), "{said}");
+    assert!(
+        said.lines().count() == 1 && said.starts_with("WARNING:tcti:") && said.contains("The capture ends here"),
+        "{said}"
+    );
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Programs that look whether there is a TPM: what they make the loader print at the default level.
+//! Programs that check whether a TPM exists: what the loader logs for them at the default level.
 
+use crate::needs::NO_TPM;
 use std::process::{Command, Output};
 use tss2_kit::need::{CC, Need, PKG_CONFIG, TPM2_TOOLS};
 use tss2_kit::program::{self, Link};
@@ -10,15 +11,15 @@ use tss2_kit::{output, stage};
 const BUILD: [Need; 2] = [CC, PKG_CONFIG];
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("probing::no_tpm_is_one_line", &[&BUILD[..], &[Need::NoTpm]].concat(), no_tpm);
-    suite.test("probing::an_info_is_told_without_a_word", &BUILD, infos);
-    suite.test("probing::an_info_of_a_name_that_is_none_is_one_line", &BUILD, no_such_info);
-    suite.test("probing::a_size_is_told_without_a_word", &BUILD, size);
-    suite.test("probing::no_tpm_behind_null_is_one_line", &[TPM2_TOOLS], null);
+    suite.test("probing::without_a_tpm_one_line_is_logged", &[&BUILD[..], &[NO_TPM]].concat(), no_tpm);
+    suite.test("probing::getting_an_info_logs_nothing", &BUILD, infos);
+    suite.test("probing::the_info_of_an_unknown_name_logs_one_line", &BUILD, no_such_info);
+    suite.test("probing::getting_the_size_logs_nothing", &BUILD, size);
+    suite.test("probing::the_null_tcti_logs_one_line", &[TPM2_TOOLS], null);
 }
 
 fn probe(arguments: &[&str]) -> Output {
-    // That of tpm2-abrmd, where it is installed, asks the system's D-Bus and prints what it thinks of it.
+    // The module of tpm2-abrmd, where it is installed, connects to the system's D-Bus and prints messages.
     let dir = tempfile::tempdir().unwrap();
     program::shared("stub", &dir.path().join("libtss2-tcti-tabrmd.so.0"), &["-DSTUB=REFUSES"]);
     let mut command = stage::command(program::build("probe", Link::Staged("tss2-tctildr"), &[]));
@@ -26,7 +27,7 @@ fn probe(arguments: &[&str]) -> Output {
     output::run(command.args(arguments))
 }
 
-/// The codes that it printed, and the lines of the log.
+/// Returns the codes that it printed, and the number of lines in the log.
 fn answers(output: &Output) -> (Vec<String>, usize) {
     let codes = output::stdout(output).lines().map(str::to_owned).collect();
     (codes, output::stderr(output).lines().count())
@@ -37,12 +38,12 @@ fn no_tpm() {
     assert_eq!(answers(&output), (vec!["0xa000a".to_owned()], 1), "{}", output::show(&output));
 }
 
-/// Also for no name where there is no TPM.
+/// Also without a name, on a machine without a TPM.
 fn infos() {
     for names in [&[][..], &["cmd", "device", "mssim", "null", "pcap", "spi-ltt2go", "spidev", "swtpm"]] {
         let output = probe(&[&["info"], names].concat());
-        let wanted = vec!["0x0".to_owned(); names.len().max(1)];
-        assert_eq!(answers(&output), (wanted, 0), "{names:?}: {}", output::show(&output));
+        let expected = vec!["0x0".to_owned(); names.len().max(1)];
+        assert_eq!(answers(&output), (expected, 0), "{names:?}: {}", output::show(&output));
     }
 }
 
@@ -56,7 +57,7 @@ fn size() {
     assert_eq!(answers(&output), (vec!["0x0".to_owned()], 0), "{}", output::show(&output));
 }
 
-/// libtss2-esys and the tool have lines of their own.
+/// libtss2-esys and the tool print lines of their own.
 fn null() {
     let mut command: Command = stage::command("tpm2_getrandom");
     let output = output::run(command.args(["--tcti=null", "4"]));

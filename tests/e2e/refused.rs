@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a TPM refuses costs nothing that was loaded, whichever transport leads to it.
+//! A command that the TPM refuses does not cost loaded objects, on any transport.
 
-use tss2_kit::every::EVERY;
+use crate::transports::TRANSPORTS;
 use tss2_kit::need::{CC, PKG_CONFIG, SWTPM};
-use tss2_kit::refused::{BY_THE_TPM, IO_ERROR, Refusals, nothing_is_lost};
-use tss2_kit::server::{Socket, Swtpm, Tpm};
+use tss2_kit::scenario::refused::{RefusalCodes, TPM_CODES, keeps_objects};
+use tss2_kit::server::{SocketKind, Swtpm, TestTpm};
 use tss2_kit::suite::Suite;
 
 pub(crate) fn tests(suite: &mut Suite) {
-    for (name, needs, start) in EVERY {
-        suite.test(format!("refused::nothing_is_lost_on_{name}"), &[needs, &[CC, PKG_CONFIG]].concat(), move || {
-            let tpm = start();
-            let name_conf = tpm.name_conf();
-            // A command that takes no such command ends, and is started again.
-            let size = if name_conf.starts_with("cmd:") { IO_ERROR } else { BY_THE_TPM.size };
-            nothing_is_lost(&name_conf, Refusals { size, ..BY_THE_TPM });
+    for transport in TRANSPORTS {
+        let needs = [transport.needs, &[CC, PKG_CONFIG]].concat();
+        suite.test(format!("refused::objects_stay_loaded_on_{}", transport.name), &needs, move || {
+            let codes = RefusalCodes { too_large: transport.too_large, ..TPM_CODES };
+            let tpm = (transport.start)();
+            keeps_objects(&tpm.name_conf(), codes);
         });
     }
-    suite.test("refused::nothing_is_lost_on_a_connection_that_is_kept", &[CC, PKG_CONFIG, SWTPM], || {
-        let swtpm = Swtpm::start(Socket::Unix);
-        nothing_is_lost(&format!("{},keep=true", swtpm.name_conf()), BY_THE_TPM);
+    suite.test("refused::objects_stay_loaded_on_a_kept_connection", &[CC, PKG_CONFIG, SWTPM], || {
+        let swtpm = Swtpm::start(SocketKind::Unix);
+        keeps_objects(&format!("{},keep=true", swtpm.name_conf()), TPM_CODES);
     });
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How large the staged libraries are: each is mapped into every program that opens a TPM.
+//! The size of the staged libraries, each of which is mapped into every program that opens a TPM.
 
 use std::fs;
 use std::process::Command;
@@ -7,11 +7,12 @@ use tss2_kit::need::BINUTILS;
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, stage};
 
-/// The most bytes of a library. rustc 1.85, the oldest that we compile with, makes them a sixth larger than 1.95.
+/// The size limit of a library in bytes. rustc 1.85, the oldest compiler that we support, makes them a sixth larger
+/// than 1.95.
 const LIMIT: u64 = 496 << 10;
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("size::each_library_is_stripped_and_has_less_than_496_kib", &[BINUTILS], stripped_and_small);
+    suite.test("size::each_library_is_stripped_and_smaller_than_496_kib", &[BINUTILS], stripped_and_small);
 }
 
 fn stripped_and_small() {

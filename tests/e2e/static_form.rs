@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Modules that are linked into a program which cannot open libraries, by the commands of `docs/early-boot.md`.
+//! Modules as static libraries, linked into a program that cannot load libraries, with the commands of
+//! `docs/early-boot.md`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,7 +26,7 @@ fn linked() {
     succeeds(link(dir.path(), "hidden", &[], &[&hidden[0], &hidden[1]]));
 }
 
-/// Compiled apart, since what cargo has in the other directory was made with other flags.
+/// Builds a module as a static library, in a target directory of its own because the compiler flags differ.
 fn archive(module: &str) -> PathBuf {
     let target = stage::root().with_file_name("static-form");
     let mut cargo = Command::new(env!("CARGO"));
@@ -35,7 +36,7 @@ fn archive(module: &str) -> PathBuf {
     target.join(format!("release/libtss2_tcti_{module}.a"))
 }
 
-/// An object with one symbol that others see.
+/// Links an archive into an object with one global symbol.
 fn hide(dir: &Path, name: &str, archive: &Path) -> PathBuf {
     let (object, symbol) = (dir.join(format!("{name}.o")), format!("Tss2_Tcti_{name}_Init"));
     output::succeed(Command::new("ld").args(["-r", "-u", &symbol]).arg(archive).arg("-o").arg(&object));

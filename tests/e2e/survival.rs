@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Processes that are killed, and several of them on one TPM. What else goes wrong is in `reliability`.
+//! Processes that are killed, and several processes on one TPM. Other faults are in `tests/reliability`.
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SETPRIV, SWTPM, TPM2_TOOLS};
 use tss2_kit::program::{self, Link};
-use tss2_kit::server::{Socket, StateFile, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, StateFile, Swtpm, TestTpm};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, stage};
 
@@ -22,13 +22,13 @@ const BUILD: [Need; 2] = [CC, PKG_CONFIG];
 pub(crate) fn tests(suite: &mut Suite) {
     let libtpms = [&BUILD[..], &[LIBTPMS, TPM2_TOOLS]].concat();
     suite.test("survival::a_killed_process_leaves_a_state_that_loads", &libtpms, killed_processes);
-    suite.test("survival::processes_share_a_state_file_one_after_the_other", &libtpms, shared_state_file);
-    suite.test("survival::a_state_file_is_for_its_owner", &[&libtpms[..], &[Need::Root]].concat(), owner);
-    suite.test("survival::a_pipe_line_of_tools_on_one_state_file", &libtpms, pipe_line);
+    suite.test("survival::processes_take_turns_on_a_state_file", &libtpms, shared_state_file);
+    suite.test("survival::a_state_file_of_another_user_is_refused", &[&libtpms[..], &[Need::Root]].concat(), owner);
+    suite.test("survival::a_pipeline_of_tools_on_one_state_file", &libtpms, pipeline);
     let tcp = [CC, PKG_CONFIG, SWTPM];
     suite.test("survival::a_hundred_thousand_commands_over_tcp", &tcp, a_hundred_thousand_commands);
     suite.test(
-        "survival::a_directory_that_cannot_be_written",
+        "survival::a_read_only_directory",
         &[&libtpms[..], &[SETPRIV, Need::Root]].concat(),
         read_only_directory,
     );
@@ -42,7 +42,7 @@ fn tool(name_conf: &str, words: &str) -> String {
     output::succeed(command.args(words).env("TPM2TOOLS_TCTI", name_conf))
 }
 
-/// Counts up in a loop, printing a line per success, until it is killed.
+/// Increments the counter in a loop until it is killed, and prints a line per success.
 fn counting(name_conf: &str) -> Child {
     let mut shell = stage::command("sh");
     shell.args(["-c", &format!("while tpm2_nvincrement -C o {COUNTER}; do echo; done")]);
@@ -50,14 +50,14 @@ fn counting(name_conf: &str) -> Child {
     shell.spawn().unwrap()
 }
 
-/// What was acknowledged is kept, and at most one step more than that.
+/// Every acknowledged increment is kept, and at most one that was not acknowledged.
 fn killed_processes() {
     let file = StateFile::new();
     let name_conf = file.name_conf();
     tool(&name_conf, &format!("tpm2_nvdefine {COUNTER} -C o -s 8 -a ownerread|ownerwrite|nt=counter"));
     tool(&name_conf, &format!("tpm2_nvincrement {COUNTER} -C o"));
     let value = || {
-        tool(&name_conf, "tpm2_flushcontext -l"); // the session of a tool that was killed is still there
+        tool(&name_conf, "tpm2_flushcontext -l"); // a killed tool leaves its session
         let mut read = stage::command("tpm2_nvread");
         let output = output::run(read.args([COUNTER, "-C", "o", "-s", "8"]).env("TPM2TOOLS_TCTI", &name_conf));
         assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
@@ -67,14 +67,15 @@ fn killed_processes() {
     for round in 0..30u64 {
         let before = value();
         let mut child = counting(&name_conf);
-        // On a busy machine it would not come to its first step by itself.
+        // On a busy machine the sleep alone may be too short for the first increment.
         let first = if round % 3 == 0 { child.stdout.as_mut().unwrap().read(&mut [0]).unwrap() } else { 0 };
-        thread::sleep(Duration::from_micros(5_000 + round * 7_919 % 60_000)); // when it is killed: at any moment
+        // The kill comes at a different moment each round.
+        thread::sleep(Duration::from_micros(5_000 + round * 7_919 % 60_000));
         killpg(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGKILL).unwrap();
         let output = child.wait_with_output().unwrap();
         let acknowledged = u64::try_from(first + output.stdout.len()).unwrap();
         let counted = value() - before;
-        assert!((acknowledged..=acknowledged + 1).contains(&counted), "{counted} for {acknowledged}");
+        assert!((acknowledged..=acknowledged + 1).contains(&counted), "{counted} counted, {acknowledged} acknowledged");
         steps += counted;
     }
     assert!(steps > 0, "nothing was ever written");
@@ -99,10 +100,10 @@ fn shared_state_file() {
     }
     seen.sort();
     seen.dedup();
-    assert_eq!(seen.len(), 8, "each continues where the one before left the TPM: {seen:?}");
+    assert_eq!(seen.len(), 8, "each process continues with the state of the one before: {seen:?}");
 }
 
-/// A file that is there is enough; one that is missing cannot be made.
+/// An existing file can be used there; a new one cannot be created.
 fn read_only_directory() {
     let dir = program::readable_dir();
     let (path, missing) = (dir.path().join("tpm"), dir.path().join("missing"));
@@ -130,7 +131,7 @@ fn read_only_directory() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
-/// Also if root would use it, as people do with sudo: it would be in the hands of its owner what root writes to.
+/// Root does not use it, either, as with sudo: the owner of the file would control a file that root writes.
 fn owner() {
     let file = StateFile::new();
     let mut command = stage::command(program::link_tctildr());
@@ -147,8 +148,8 @@ fn owner() {
     assert_eq!(fs::metadata(file.path()).unwrap().uid(), 65534);
 }
 
-/// The tool on the right opens its TPM first and waits for what the one on the left prints.
-fn pipe_line() {
+/// The tool on the right opens its TPM first and then waits for the output of the one on the left.
+fn pipeline() {
     let file = StateFile::new();
     for _ in 0..5 {
         let mut shell = stage::command("sh");
@@ -160,9 +161,9 @@ fn pipe_line() {
     }
 }
 
-/// A connection per command, as fast as they go: ports do not run out.
+/// The module connects for each command, as fast as it can, and ports do not run out.
 fn a_hundred_thousand_commands() {
-    let swtpm = Swtpm::start(Socket::Tcp);
+    let swtpm = Swtpm::start(SocketKind::Tcp);
     let program = program::build("many", Link::Staged("tss2-tctildr"), &[]);
     let mut many = stage::command(program);
     assert_eq!(output::succeed(many.args([&swtpm.name_conf(), "100000"])), "");

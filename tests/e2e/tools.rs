@@ -1,35 +1,38 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The distribution's tpm2-tools, unmodified, on our loader and modules: `c-tests/tpm2-tools.sh`.
+//! The distribution's tpm2-tools, unmodified, on our loader and modules: `c-tests/tpm2-tools.sh`. Also the C program
+//! that drives a SPI bus, `c-tests/spi-helper.c`.
 
+use crate::indirect;
+use crate::transports::{TRANSPORTS, Transport};
 use std::process::Command;
-use tss2_kit::behind;
-use tss2_kit::every::{EVERY, short_commands};
 use tss2_kit::need::{CC, LIBTPMS, OPENSSL, PKG_CONFIG, TPM2_TOOLS, VALGRIND};
-use tss2_kit::server::Tpm;
+use tss2_kit::scenario::tools;
+use tss2_kit::server::TestTpm;
 use tss2_kit::suite::Suite;
-use tss2_kit::{linker, output, stage, tools};
+use tss2_kit::{linker, output, stage};
 
 pub(crate) fn tests(suite: &mut Suite) {
-    for (name, needs, start) in EVERY {
+    for Transport { name, needs, short_commands, start, .. } in TRANSPORTS {
         let needs = [needs, &[TPM2_TOOLS, OPENSSL]].concat();
         suite.test(format!("tools::our_libraries_serve_{name}"), &needs, move || our_libraries_serve(&*start()));
-        let needs = [&needs[..], short_commands(name)].concat();
+        let needs = [&needs[..], short_commands].concat();
         suite.test(format!("tools::all_steps_on_{name}"), &needs, move || {
-            tools::all_steps(&start().name_conf());
+            let tpm = start();
+            tools::all_steps(&tpm.name_conf());
         });
     }
     let spi = [CC, PKG_CONFIG, LIBTPMS];
-    suite.test("spi::the_functions_of_a_program", &spi, || spi_check(&mut stage::command(behind::spi_program())));
-    suite.test("spi::the_functions_of_a_program_under_valgrind", &[&spi[..], &[VALGRIND]].concat(), || {
+    suite.test("spi::platform_functions", &spi, || spi_check(&mut stage::command(indirect::spi_program())));
+    suite.test("spi::platform_functions_under_valgrind", &[&spi[..], &[VALGRIND]].concat(), || {
         let mut valgrind = stage::command("valgrind");
-        valgrind.args(["-q", "--error-exitcode=99", "--leak-check=full"]).arg(behind::spi_program());
+        valgrind.args(["-q", "--error-exitcode=99", "--leak-check=full"]).arg(indirect::spi_program());
         spi_check(&mut valgrind);
     });
-    suite.test("tools::libtpms_in_memory_gives_random_bytes", &[LIBTPMS, TPM2_TOOLS], || random("libtpms:"));
-    suite.test("tools::libtpms_without_a_colon_too", &[LIBTPMS, TPM2_TOOLS], || random("libtpms"));
+    suite.test("tools::libtpms_in_memory_returns_random_bytes", &[LIBTPMS, TPM2_TOOLS], || random("libtpms:"));
+    suite.test("tools::libtpms_works_without_a_colon", &[LIBTPMS, TPM2_TOOLS], || random("libtpms"));
 }
 
-fn our_libraries_serve(tpm: &dyn Tpm) {
+fn our_libraries_serve(tpm: &dyn TestTpm) {
     let name_conf = tpm.name_conf();
     let mut tool = stage::command("tpm2_getrandom");
     let (output, files) = linker::run(tool.args(["--hex", "8", "-T", &name_conf]));
@@ -39,7 +42,7 @@ fn our_libraries_serve(tpm: &dyn Tpm) {
     assert_eq!(linker::named(&files, "libtss2-tcti-"), [&stage::library(&format!("tcti-{module}"))]);
 }
 
-/// Every function of the program missing, failing and working.
+/// Runs the program's own checks: each platform function missing, failing and working.
 fn spi_check(command: &mut Command) {
     let output = output::run(command.args(["check", "libtpms:"]).env("TSS2_LOG", "all+none"));
     assert!(output.status.success(), "{}", output::show(&output));

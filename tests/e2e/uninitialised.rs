@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A swtpm that nobody has initialised, as it is when it was started without `--flags not-need-init`.
+//! A swtpm that is not initialised, because it was started without `--flags not-need-init`.
 
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use tss2_kit::suite::Suite;
 use tss2_kit::{output, program, stage};
 
 const NEEDS: [Need; 4] = [CC, PKG_CONFIG, SETPRIV, SWTPM];
-/// Far more than it takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long swtpm may take to listen; it takes far less.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("uninitialised::the_log_says_what_to_do", &NEEDS, explained);
-    suite.test("uninitialised::init_true_does_it", &NEEDS, initialised);
+    suite.test("uninitialised::init_true_initialises_it", &NEEDS, initialised);
 }
 
 struct Uninitialised {
@@ -35,7 +35,7 @@ impl Uninitialised {
         let swtpm = Uninitialised { server, dir };
         let since = Instant::now();
         while UnixStream::connect(swtpm.socket().with_extension("ctrl")).is_err() {
-            assert!(since.elapsed() < PATIENCE, "swtpm does not listen");
+            assert!(since.elapsed() < TIMEOUT, "swtpm does not listen");
             std::thread::yield_now();
         }
         swtpm
@@ -68,7 +68,7 @@ fn explained() {
     assert!(matches!(about[..], [line] if line.ends_with(said)), "{printed}");
 }
 
-/// And what one program did is there for the next.
+/// The next program finds the state that the one before left.
 fn initialised() {
     let swtpm = Uninitialised::start();
     for more in [",init=true", ",init=true", ""] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The way back: apt installs the C modules over ours, and nothing of ours is left.
+//! The way back: apt installs the C modules in place of ours, and none of our files is left.
 
 use crate::{install, machine, package, script};
 use std::collections::BTreeSet;
@@ -9,20 +9,20 @@ use std::sync::LazyLock;
 use tss2_kit::output;
 use tss2_kit::suite::Suite;
 
-/// The first command of README.md, after apt-get: it names what the release builds from tpm2-tss, but for the modules that
-/// reach a TPM by FTDI's chips, which have no counterpart here.
+/// The first command of README.md, after apt-get. It names the packages that the release builds from tpm2-tss, except
+/// the modules for chips of FTDI, which have no counterpart here.
 const INSTALL: [&str; 2] = ["install", "?and(?source-package(^tpm2-tss$), ?name(^libtss2-tct.*[^i]0))"];
-/// The second.
+/// The second command.
 const PURGE: [&str; 2] = ["purge", "^(lib)?tss2-.*-(rs0|rs-dev|rs-doc|udev|initramfs)$"];
 
-/// In this order.
+/// The tests run in this order.
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("back::apt_restores_the_c_modules", &[], restored);
     suite.test("back::nothing_of_ours_is_left", &[], nothing_left);
     suite.test("back::tpm2_tools_work_on_the_c_modules", &[], tools_work);
 }
 
-/// Goes back by the two commands of README.md; gives the files that were ours before.
+/// Runs the two commands of README.md. Returns the files that were ours before.
 static FORMER_FILES: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
     let ours = ours();
     assert!(!ours.is_empty(), "none of our packages was installed");
@@ -38,7 +38,7 @@ fn ours() -> Vec<String> {
     package::ours().iter().map(|package| &package.name).filter(|name| installed.contains_key(*name)).cloned().collect()
 }
 
-/// The packages in C that were there in the beginning.
+/// Returns the packages in C that were installed in the beginning.
 fn former() -> Vec<&'static String> {
     let (before, _) = install::all();
     before.keys().filter(|name| package::in_c().contains(*name)).collect()
@@ -58,14 +58,14 @@ fn nothing_left() {
     let is_there = |file: &&PathBuf| file.symlink_metadata().is_ok_and(|found| !found.is_dir());
     for file in FORMER_FILES.iter().filter(is_there) {
         let owners = output::run(machine::command("dpkg").arg("--search").arg(file));
-        assert!(owners.status.success(), "{} is left, and belongs to no package", file.display());
+        assert!(owners.status.success(), "{} is left and belongs to no package", file.display());
         assert!(!output::stdout(&owners).contains("-rs"), "{}", output::stdout(&owners));
     }
     assert_eq!(ours(), Vec::<String>::new());
     let libraries = Path::new("/usr/lib").join(output::succeed(machine::command("cc").arg("-print-multiarch")).trim());
     for entry in fs::read_dir(libraries).unwrap() {
         let path = entry.unwrap().path();
-        assert!(path.exists(), "{} dangles", path.display());
+        assert!(path.exists(), "{} is a dangling link", path.display());
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which TCTI libraries were loaded, by the dynamic linker's own reports, and which packages they came in.
+//! Which TCTI libraries were loaded, by the reports of the dynamic linker, and which packages they are from.
 
 use crate::machine;
 use std::collections::BTreeSet;
@@ -9,18 +9,18 @@ use std::process::Command;
 use tempfile::TempDir;
 use tss2_kit::output;
 
-/// Where the linker writes a report for each process.
+/// The directory into which the linker writes a report for each process.
 pub(crate) struct Evidence(TempDir);
 
 impl Evidence {
-    /// Of the command and of all that it starts.
+    /// Has the linker report on the command and on all processes that it starts.
     pub(crate) fn of(command: &mut Command) -> Evidence {
         let reports = tempfile::tempdir().unwrap();
         command.env("LD_DEBUG", "libs").env("LD_DEBUG_OUTPUT", reports.path().join("of"));
         Evidence(reports)
     }
 
-    /// The packages of the TCTI libraries that some process has initialised, the loader among them.
+    /// Returns the packages of the TCTI libraries that any process has initialised, including the loader.
     pub(crate) fn packages(&self) -> BTreeSet<String> {
         let mut files = BTreeSet::new();
         for report in fs::read_dir(self.0.path()).unwrap() {
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_gives_the_libraries_that_were_initialised() {
+    fn a_report_names_the_libraries_that_were_initialised() {
         let report = "7:\tfind library=libtss2-tcti-x.so.0 [0]; searching\n7:\tcalling init: /l/libc.so.6\n\
                       7:\tcalling init: /l/libtss2-tctildr.so.0\n7:\tcalling init: /l/libtss2-tcti-y.so.0\n";
         let expected = ["/l/libtss2-tctildr.so.0", "/l/libtss2-tcti-y.so.0"].map(PathBuf::from);

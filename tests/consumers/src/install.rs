@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What apt does when our packages are installed beside all that uses TCTI modules: each of them alone and the way back,
-//! all at once, and afterwards an update of the packages in C.
+//! The effect of apt installing our packages together with all programs that use TCTI modules: each package alone and
+//! the way back, all at once, and then an update of the packages in C.
 
 use crate::machine::{self, Installed};
 use crate::package::{self, Package};
@@ -11,30 +11,30 @@ use std::sync::LazyLock;
 use tss2_kit::output;
 use tss2_kit::suite::Suite;
 
-/// Where the packages of the update are.
+/// The directory with the packages of the update.
 const UPDATES: &str = "/updates";
 
-/// Before anything of ours is installed.
+/// Tests that run before any of our packages is installed.
 pub(crate) fn tests_alone(suite: &mut Suite) {
     for ours in package::ours() {
         suite.test(format!("alone::{}", ours.name), &[], || alone(ours));
     }
 }
 
-/// On all of ours.
+/// Tests that run with all of our packages.
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("install::removes_nothing_but_c_modules", &[], || {
+    suite.test("install::removes_only_c_modules", &[], || {
         all();
     });
     suite.test("install::each_c_package_with_a_file_of_ours_is_replaced", &[], replaced);
 }
 
-/// Changes which C packages there are.
+/// Tests that update the packages in C.
 pub(crate) fn tests_update(suite: &mut Suite) {
     suite.test("update::of_the_c_packages_keeps_ours", &[], updated);
 }
 
-/// The packages before and after all of ours were installed.
+/// Installs all of our packages. Returns the installed packages before and after.
 pub(crate) fn all() -> &'static (Installed, Installed) {
     static ALL: LazyLock<(Installed, Installed)> = LazyLock::new(|| {
         let before = machine::installed();
@@ -47,12 +47,13 @@ pub(crate) fn all() -> &'static (Installed, Installed) {
     &ALL
 }
 
-/// Nothing has gone that may not, nothing has another version, and nothing is half-way.
+/// Checks that apt removed only the packages in `may_go`, and all of them, changed no version, and left nothing
+/// half-installed.
 fn check(before: &Installed, after: &Installed, may_go: &BTreeSet<String>) {
     let gone: Vec<&String> = before.keys().filter(|name| !after.contains_key(*name)).collect();
     assert!(gone.iter().all(|name| may_go.contains(*name)), "apt removed {gone:?}");
     for name in may_go {
-        assert!(!after.contains_key(name), "{name} is there as well, with the same file");
+        assert!(!after.contains_key(name), "{name} is still installed, with the same file");
     }
     let changed: Vec<_> =
         before.iter().filter(|(name, version)| after.get(*name).is_some_and(|now| now != *version)).collect();
@@ -100,7 +101,7 @@ fn replaced() {
     }
 }
 
-/// A stable update, or a rebuild where the release has none.
+/// Returns the version of a stable update, or of a rebuild if the release has no number.
 fn next_version(version: &str) -> String {
     let os = fs::read_to_string("/etc/os-release").unwrap();
     match os.lines().find_map(|line| line.strip_prefix("VERSION_ID=")) {
@@ -118,7 +119,7 @@ fn updated() {
     }
     fs::write(Path::new(UPDATES).join("Packages"), index).unwrap();
     fs::write("/etc/apt/sources.list.d/updates.list", format!("deb [trusted=yes] file:{UPDATES} ./\n")).unwrap();
-    // No other mirror is asked: the machine needs no network.
+    // Other mirrors are not used, so that the machine needs no network.
     let only =
         ["Dir::Etc::sourcelist=sources.list.d/updates.list", "Dir::Etc::sourceparts=-", "APT::Get::List-Cleanup=0"];
     let only = only.iter().flat_map(|setting| ["-o", setting]).collect::<Vec<_>>();
@@ -135,10 +136,10 @@ fn updated() {
     assert_eq!(after.len(), before.len());
 }
 
-/// Makes the next version of a package; gives its entry in the list of packages.
+/// Builds the next version of a package. Returns its entry for the list of packages.
 fn rebuild(package: &Package) -> String {
     let (old, new) = (&package.version, next_version(&package.version));
-    // A full stop in the old version stands for any character, which does no harm.
+    // A full stop in the old version matches any character in sed, which does no harm.
     let script = "set -eu; cd \"$0\"; rm -rf tree; dpkg-deb --raw-extract \"$1\" tree; \
                   sed -i \"s/^Version: .*/Version: $2/; s/= $3)/= $2)/g\" tree/DEBIAN/control; \
                   dpkg-deb -Znone --build tree \"$4\" >&2; rm -r tree; dpkg-deb --field \"$4\"; \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The machine: a Debian that stays as it was, below a layer in memory that takes all changes. [`enter`] mounts it and
-//! makes it this process's root. The mounts are in a name space that ends with the process, however it ends.
+//! The machine: a Debian that is not changed, because a layer in memory takes all changes. [`enter`] mounts both and
+//! makes them the root of this process. The mount namespace ends with the process, however it ends.
 
 use nix::mount::{MsFlags, mount};
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tss2_kit::output;
 
-/// What is seen from inside, by the environment variable that names it outside.
+/// Directories that are mounted in the machine: the environment variable with the path outside, and the name inside.
 const BINDINGS: [(&str, &str, MsFlags); 7] = [
     ("TSS2_PACKAGES", "packages", MsFlags::MS_RDONLY),
     ("TSS2_NEXT_PACKAGES", "next", MsFlags::MS_RDONLY),
@@ -18,14 +18,15 @@ const BINDINGS: [(&str, &str, MsFlags); 7] = [
     ("TSS2_C_TESTS", "c-tests", MsFlags::MS_RDONLY),
     ("TSS2_RUST", "rust", MsFlags::MS_RDONLY),
     ("TSS2_CRATES", "crates", MsFlags::MS_RDONLY),
-    // What compilers keep from one run to the next.
+    // Files that compilers keep from one run to the next.
     ("TSS2_BUILD", "build", MsFlags::empty()),
 ];
 
-/// For an upgrade alone.
-const NOT_ALWAYS: [&str; 1] = ["TSS2_NEXT_PACKAGES"];
+/// Variables that only an upgrade sets.
+const OPTIONAL: [&str; 1] = ["TSS2_NEXT_PACKAGES"];
 
-/// Makes the machine this process's root. `TSS2_DEBIAN` is the Debian, `TSS2_MACHINE` a directory to mount in.
+/// Makes the machine the root of this process. `TSS2_DEBIAN` is the directory with the Debian, `TSS2_MACHINE` one for
+/// the mounts.
 pub(crate) fn enter() {
     let (debian, machine) = (directory("TSS2_DEBIAN"), directory("TSS2_MACHINE"));
     mount(Some("none"), &machine, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
@@ -39,7 +40,7 @@ pub(crate) fn enter() {
     for (variable, name, flags) in BINDINGS {
         let to = root.join(name);
         fs::create_dir(&to).unwrap();
-        if env::var_os(variable).is_none() && NOT_ALWAYS.contains(&variable) {
+        if env::var_os(variable).is_none() && OPTIONAL.contains(&variable) {
             continue;
         }
         mount(Some(&directory(variable)), &to, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
@@ -56,7 +57,7 @@ fn directory(variable: &str) -> PathBuf {
     Path::new(&path).canonicalize().unwrap()
 }
 
-/// A program with the environment of a login, and what the compilers need.
+/// Returns a command with the environment of a login, and the variables of the compilers.
 pub(crate) fn command(program: &str) -> Command {
     let mut command = Command::new(program);
     command.env_clear().envs([
@@ -71,10 +72,10 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
-/// The versions of packages, by name.
+/// Versions of packages by their names.
 pub(crate) type Installed = BTreeMap<String, String>;
 
-/// All that are installed.
+/// Returns all installed packages.
 pub(crate) fn installed() -> Installed {
     let format = "--showformat=${db:Status-Status} ${Package} ${Version}\n";
     let listed = output::succeed(command("dpkg-query").args(["--show", format]));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The programs that use TCTI modules, unmodified, in a clean Debian in which apt has put our packages in the place of
-//! the C ones. `cargo xtask consumers` prepares what [`machine`] puts together, and starts this in name spaces of its
-//! own. What apt does to each package comes first ([`install`]); an upgrade of the whole system is a run of its own. Each row of [`row::ROWS`] is a test; then comes the way back
-//! to the C modules.
+//! The programs that use TCTI modules, unmodified, in a clean Debian in which apt has installed our packages in place
+//! of the C ones. `cargo xtask consumers` prepares the parts of the [`machine`] and starts this program in namespaces
+//! of its own. The tests of apt with each package come first ([`install`]), then each row of [`row::ROWS`], then the
+//! way back to the C modules ([`back`]). An upgrade of the whole system is a run of its own ([`upgrade`]).
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod back;
@@ -23,11 +23,11 @@ use tss2_kit::suite::Suite;
 
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
-    // For tests that change the machine one after the other.
+    // For tests that change the machine, one after the other.
     let mut in_turn = arguments.clone();
     in_turn.test_threads = Some(1);
     machine::enter();
-    if upgrade::is_asked_for() {
+    if upgrade::is_requested() {
         let upgraded = run(&in_turn, upgrade::tests);
         return if upgraded.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
     }

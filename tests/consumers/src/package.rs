@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Packages as files: ours, and those of tpm2-tss that apt keeps in its cache for the way back. Which of them has which
-//! file is read from the archives, so that a name or a field which is wrong is found.
+//! Packages as files: ours, and those of tpm2-tss, which stay in apt's cache for the way back. The lists of files are
+//! read from the archives, so that wrong names and fields are found.
 
 use crate::machine;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use tss2_kit::output;
 
-/// Where apt has put the packages in C.
+/// The directory with the packages in C.
 const CACHE: &str = "/var/cache/apt/archives";
 
 pub(crate) struct Package {
@@ -31,24 +31,24 @@ impl Package {
         Package { name: name.to_owned(), version: version.to_owned(), path, source: source.to_owned(), files }
     }
 
-    /// Whether a file is in both.
-    pub(crate) fn meets(&self, other: &Package) -> bool {
+    /// Whether both packages have a file in common.
+    pub(crate) fn conflicts_with(&self, other: &Package) -> bool {
         !self.files.is_disjoint(&other.files)
     }
 
-    /// The packages in C that have a file of this one.
+    /// Returns the packages in C that have a file of this one.
     pub(crate) fn in_c(&self) -> Vec<&'static Package> {
-        of_tpm2_tss().iter().filter(|package| self.meets(package)).collect()
+        of_tpm2_tss().iter().filter(|package| self.conflicts_with(package)).collect()
     }
 }
 
-/// Those for users, in alphabetical order.
+/// Returns our packages without those for debugging, in alphabetical order.
 pub(crate) fn ours() -> &'static [Package] {
     static OURS: LazyLock<Vec<Package>> = LazyLock::new(|| read("/packages", |name| !name.contains("-dbgsym")));
     &OURS
 }
 
-/// What the release builds from tpm2-tss.
+/// Returns the packages that the release builds from tpm2-tss.
 pub(crate) fn of_tpm2_tss() -> &'static [Package] {
     static IN_C: LazyLock<Vec<Package>> = LazyLock::new(|| {
         let mut packages = read(CACHE, |name| name.starts_with("libtss2-"));
@@ -58,7 +58,7 @@ pub(crate) fn of_tpm2_tss() -> &'static [Package] {
     &IN_C
 }
 
-/// The names of the packages in C that have a file of ours.
+/// Returns the names of the packages in C that have a file of ours.
 pub(crate) fn in_c() -> BTreeSet<String> {
     ours().iter().flat_map(Package::in_c).map(|package| package.name.clone()).collect()
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The rows: each program that uses TCTI modules, with the script that has it do its work. README.md has the same table.
+//! The programs that use TCTI modules, each with a script that has it do its work: [`ROWS`]. README.md has the same
+//! table.
 
 use crate::script;
 use crate::table::{Line, Table};
@@ -8,20 +9,21 @@ use tss2_kit::suite::Suite;
 
 /// One consumer.
 pub(crate) struct Row {
-    /// As README.md calls it.
+    /// The name in README.md.
     pub(crate) name: &'static str,
-    /// What it does here, as README.md has it.
+    /// Its work in this test, in the words of README.md.
     pub(crate) does: &'static str,
-    /// Of Debian, or of ours; where its version is read.
+    /// The package, of Debian or ours, whose version is printed.
     pub(crate) package: &'static str,
-    /// The file in `rows`, without its ending; the name of the test.
+    /// The file in `rows` without its extension, which is also the name of the test.
     pub(crate) file: &'static str,
     script: &'static str,
-    /// Our packages that have to serve it. None but ours may, and [`FOREIGN`].
+    /// Our packages whose libraries it has to load. It may load others of ours and [`FOREIGN`], and no other TCTI
+    /// library.
     served_by: &'static [&'static str],
 }
 
-/// The way to tpm2-abrmd is tpm2-abrmd's own.
+/// The package with the TCTI module of tpm2-abrmd.
 const FOREIGN: &str = "libtss2-tcti-tabrmd0";
 
 const BOTH: &[&str] = &["libtss2-tctildr-rs0", "libtss2-tcti-swtpm-rs0"];
@@ -55,7 +57,7 @@ pub(crate) const ROWS: [Row; 13] = [
     row!("Go", "golang-go", "go", BOTH, "`examples/go/main.go`"),
 ];
 
-/// A test for each.
+/// Adds a test for each row.
 pub(crate) fn tests(suite: &mut Suite, table: &Arc<Table>) {
     for row in &ROWS {
         let table = Arc::clone(table);
@@ -66,8 +68,8 @@ pub(crate) fn tests(suite: &mut Suite, table: &Arc<Table>) {
 fn run(row: &'static Row, table: &Table) {
     let served_by = script::run(row.script);
     let is_allowed = |package: &String| package.ends_with("-rs0") || package == FOREIGN;
-    assert!(served_by.iter().all(is_allowed), "a library is not ours: {served_by:?}");
-    assert!(row.served_by.iter().all(|package| served_by.contains(*package)), "served by {served_by:?} alone");
+    assert!(served_by.iter().all(is_allowed), "loaded libraries of {served_by:?}");
+    assert!(row.served_by.iter().all(|package| served_by.contains(*package)), "loaded only libraries of {served_by:?}");
     table.add(Line { row, served_by });
 }
 
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn each_script_is_a_row() {
+    fn each_script_has_a_row() {
         let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rows");
         let names = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.file_name().into_string().unwrap());
         let scripts: std::collections::BTreeSet<String> = names.filter(|name| name != "prelude.sh").collect();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A system with our packages is upgraded to the next release of Debian. `TSS2_NEXT_SOURCES` has apt's sources of that
-//! release, and makes these the only tests; `TSS2_NEXT_PACKAGES` names the directory with our packages for it. It takes a
-//! network, and what apt fetches stays in /build.
+//! An upgrade of a system with our packages to the next release of Debian. `TSS2_NEXT_SOURCES` has the sources of this
+//! release for apt; with it these tests are the only ones. `TSS2_NEXT_PACKAGES` names the directory with our packages
+//! for that release. The upgrade needs a network, and keeps the downloads of apt in /build.
 
 use crate::machine;
 use crate::{install, script};
@@ -13,20 +13,20 @@ use std::sync::LazyLock;
 use tss2_kit::output;
 use tss2_kit::suite::Suite;
 
-/// Where our packages for the next release are seen.
+/// The directory with our packages for the next release.
 const NEXT: &str = "/next";
-/// The same as a place for apt.
+/// The same as a repository for apt.
 const REPOSITORY: &str = "/repository";
 const SOURCES: &str = "TSS2_NEXT_SOURCES";
-/// What has to be there afterwards.
+/// Packages that have to be upgraded.
 const PROGRAMS: [&str; 5] = ["libtpm2-pkcs11-1", "libtss2-dev", "systemd", "tpm2-openssl", "tpm2-tools"];
 
-/// Whether this is what is asked for.
-pub(crate) fn is_asked_for() -> bool {
+/// Whether an upgrade was requested.
+pub(crate) fn is_requested() -> bool {
     env::var_os(SOURCES).is_some()
 }
 
-/// In this order.
+/// The tests run in this order.
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("upgrade::has_our_packages_of_the_next_release", &[], complete);
     suite.test("upgrade::tpm2_tools_work_on_ours", &[], tools_work);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM as a character device in user space, as swtpm_cuse makes one: [`Cuse`]. Its driver has open, write, read and
-//! release, and no poll: the kernel says of it that it can always be read. A read waits for the response.
+//! A TPM as a character device in user space, such as swtpm_cuse provides: [`Cuse`]. Its driver implements open,
+//! write, read and release, but not poll, so that the kernel reports it as always readable. A read blocks until the
+//! response is there.
 
 use crate::programs;
 use crate::vtpm::exchange;
@@ -14,13 +15,14 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 use tss2_kit::need::{OPENSSL, SWTPM, TPM2_TOOLS};
-use tss2_kit::refused::{BY_THE_TPM, nothing_is_lost};
-use tss2_kit::server::{At, Socket, Swtpm};
+use tss2_kit::scenario::refused::{TPM_CODES, keeps_objects};
+use tss2_kit::scenario::tools;
+use tss2_kit::server::{Address, SocketKind, Swtpm};
 use tss2_kit::suite::Suite;
 use tss2_kit::waiting::wait_until;
-use tss2_kit::{output, stage, tools};
+use tss2_kit::{output, stage};
 
-/// Requests of the kernel, and CUSE's own (Linux `include/uapi/linux/fuse.h`).
+/// Operation codes of FUSE requests, and of CUSE's own (Linux `include/uapi/linux/fuse.h`).
 const OPEN: u32 = 14;
 const READ: u32 = 15;
 const WRITE: u32 = 16;
@@ -29,12 +31,12 @@ const FLUSH: u32 = 25;
 const INTERRUPT: u32 = 36;
 const CUSE_INIT: u32 = 4096;
 
-/// `struct fuse_in_header`, and what comes before the bytes of a write.
+/// The sizes of `struct fuse_in_header` and of `struct fuse_write_in`, in bytes.
 const HEADER: usize = 40;
 const WRITE_HEADER: usize = 40;
-/// The kernel sends larger requests to nobody whose buffer is smaller.
+/// The size of the buffer for requests in bytes; the kernel sends none that are larger.
 const LARGEST: usize = 16 << 10;
-/// Of a command, and of a response. More comes in pieces.
+/// The largest read or write of a program in bytes. The kernel splits larger ones.
 const MESSAGE: u32 = 8192;
 const ENOSYS: i32 = 38;
 /// `FOPEN_DIRECT_IO`.
@@ -43,18 +45,18 @@ const DIRECT_IO: u32 = 1;
 /// The name of the device in /dev.
 const NAME: &str = "vtpm-cuse";
 
-/// A device that is there until the value ends.
+/// A device that exists until the value is dropped.
 pub(crate) struct Cuse {
     child: Child,
     _tpm: Swtpm,
 }
 
 impl Cuse {
-    /// A new TPM that takes so long for each command.
+    /// Makes a device with a new TPM that takes `latency` for each command.
     pub(crate) fn start(latency: Duration) -> Cuse {
         output::succeed(Command::new("modprobe").arg("cuse"));
-        let tpm = Swtpm::start(Socket::Unix);
-        let At::Path(socket) = tpm.at() else { panic!("it listens on a Unix socket") };
+        let tpm = Swtpm::start(SocketKind::Unix);
+        let Address::Path(socket) = tpm.at() else { unreachable!("a Unix socket was asked for") };
         let mut command = Command::new(env::current_exe().unwrap());
         command.arg("cuse").arg(socket).arg(latency.as_millis().to_string()).stdin(Stdio::null());
         let cuse = Cuse { child: command.spawn().unwrap(), _tpm: tpm };
@@ -75,23 +77,23 @@ impl Drop for Cuse {
     }
 }
 
-/// What a program that has the device open has sent and not read.
+/// The state of one open file: the command that was written, and the response that was not read yet.
 #[derive(Default)]
-struct Line {
+struct OpenFile {
     command: Option<Vec<u8>>,
     response: Vec<u8>,
 }
 
-/// Serves the kernel in a process of its own, with the swtpm that listens at `socket`.
+/// Serves the kernel in a process of its own, with the swtpm that listens on `socket`.
 pub(crate) fn serve(socket: &Path, latency: Duration) -> ! {
     let mut kernel = OpenOptions::new().read(true).write(true).open("/dev/cuse").unwrap();
     let mut tpm = UnixStream::connect(socket).unwrap();
-    let mut lines: HashMap<u64, Line> = HashMap::new();
+    let mut files: HashMap<u64, OpenFile> = HashMap::new();
     let mut next = 0;
-    let mut work = |line: &mut Line| {
-        if let Some(command) = line.command.take() {
-            thread::sleep(latency); // what it does for the time of a command
-            line.response = exchange(&mut tpm, &command);
+    let mut work = |file: &mut OpenFile| {
+        if let Some(command) = file.command.take() {
+            thread::sleep(latency); // the time of the TPM
+            file.response = exchange(&mut tpm, &command);
         }
     };
     loop {
@@ -103,36 +105,36 @@ pub(crate) fn serve(socket: &Path, latency: Duration) -> ! {
             CUSE_INIT => reply(&mut kernel, unique, &init()),
             OPEN => {
                 next += 1;
-                lines.insert(next, Line::default());
+                files.insert(next, OpenFile::default());
                 let opened = [&u64::to_ne_bytes(next)[..], &DIRECT_IO.to_ne_bytes(), &[0; 4]].concat();
                 reply(&mut kernel, unique, &opened);
             }
             WRITE => {
-                let line = lines.get_mut(&long(body, 0)).unwrap();
-                work(line); // one at a time; a response that nobody reads is lost
+                let file = files.get_mut(&long(body, 0)).unwrap();
+                work(file); // executes a pending command, whose response is dropped
                 let size = word(body, 16);
-                line.command = Some(body[WRITE_HEADER..][..size as usize].to_vec());
+                file.command = Some(body[WRITE_HEADER..][..size as usize].to_vec());
                 reply(&mut kernel, unique, &[size.to_ne_bytes(), [0; 4]].concat());
             }
             READ => {
-                let line = lines.get_mut(&long(body, 0)).unwrap();
-                work(line);
-                let rest = line.response.split_off(line.response.len().min(word(body, 16) as usize));
-                reply(&mut kernel, unique, &line.response);
-                line.response = rest;
+                let file = files.get_mut(&long(body, 0)).unwrap();
+                work(file);
+                let rest = file.response.split_off(file.response.len().min(word(body, 16) as usize));
+                reply(&mut kernel, unique, &file.response);
+                file.response = rest;
             }
             RELEASE => {
-                lines.remove(&long(body, 0));
+                files.remove(&long(body, 0));
                 reply(&mut kernel, unique, &[]);
             }
             FLUSH => reply(&mut kernel, unique, &[]),
-            INTERRUPT => {} // it comes to its end
+            INTERRUPT => {} // the interrupted request completes
             _ => refuse(&mut kernel, unique),
         }
     }
 }
 
-/// `struct cuse_init_out`: version 7.31, the sizes, any number, and the name.
+/// Returns `struct cuse_init_out`: version 7.31, the sizes, device numbers that the kernel chooses, and the name.
 fn init() -> Vec<u8> {
     let numbers = [7, 31, 0, 0, MESSAGE, MESSAGE, 0, 0];
     let words = numbers.into_iter().chain([0; 10]).flat_map(u32::to_ne_bytes);
@@ -155,16 +157,16 @@ fn refuse(kernel: &mut File, unique: u64) {
     answer(kernel, unique, -ENOSYS, &[]);
 }
 
-/// `struct fuse_out_header`, and the body.
+/// Writes `struct fuse_out_header` and the body.
 fn answer(kernel: &mut File, unique: u64, error: i32, body: &[u8]) {
     let size = u32::try_from(16 + body.len()).unwrap();
     let head = [&size.to_ne_bytes()[..], &error.to_ne_bytes(), &unique.to_ne_bytes()].concat();
-    // Who asked may have been killed meanwhile (ENOENT).
+    // The program may have been killed in the meantime (ENOENT).
     let _ = kernel.write(&[&head, body].concat());
 }
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("cuse::a_driver_without_poll_is_read_from", &[SWTPM], || {
+    suite.test("cuse::a_driver_without_poll_works", &[SWTPM], || {
         let latency = 20;
         let _cuse = Cuse::start(Duration::from_millis(latency));
         let mut unpolled = stage::command(programs::unpolled());
@@ -175,8 +177,8 @@ pub(crate) fn tests(suite: &mut Suite) {
         let _cuse = Cuse::start(Duration::ZERO);
         tools::all_steps(&format!("device:{}", Cuse::path().display()));
     });
-    suite.test("cuse::nothing_that_is_loaded_is_lost", &[SWTPM], || {
+    suite.test("cuse::objects_stay_loaded", &[SWTPM], || {
         let _cuse = Cuse::start(Duration::ZERO);
-        nothing_is_lost(&format!("device:{}", Cuse::path().display()), BY_THE_TPM);
+        keeps_objects(&format!("device:{}", Cuse::path().display()), TPM_CODES);
     });
 }

@@ -2,55 +2,54 @@
 //! The module for the kernel's devices on the kernel's driver, with a swtpm as the chip.
 
 use crate::programs;
+use crate::steps::Steps;
 use crate::user::PublicCopy;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use tss2_kit::asynchronous::{By, SIMULATED, waits_without_work};
 use tss2_kit::need::{ESYS, Need, OPENSSL, SETPRIV, TPM2_TOOLS, TSS2_HEADERS};
+use tss2_kit::scenario::asynchronous::{EMULATED, OpenedBy, waits_without_work};
+use tss2_kit::scenario::tools;
 use tss2_kit::suite::Suite;
-use tss2_kit::{output, program, stage, tools};
+use tss2_kit::{output, program, stage};
 
-/// Codes of the TCTI layer as `link-tctildr` exits.
+/// Codes of the TCTI layer, which are the exit status of `link-tctildr`.
 pub(crate) const IO_ERROR: i32 = 0xa;
 pub(crate) const NOT_PERMITTED: i32 = 0xc;
 
 pub(crate) fn tests(suite: &mut Suite) {
     suite.test("device::the_default_is_the_resource_manager", &[], default);
     for device in ["tpm0", "tpmrm0"] {
-        suite.test(format!("device::what_a_program_meets_on_{device}"), &[], move || scenarios(device));
+        suite.test(format!("device::all_scenarios_on_{device}"), &[], move || scenarios(device));
         suite.test(format!("device::conformance_on_{device}"), &[], move || conformance(device));
         suite.test(format!("device::all_steps_on_{device}"), &[TPM2_TOOLS, OPENSSL], move || {
             tools::all_steps(&format!("device:/dev/{device}"));
         });
         suite.test(format!("device::esys_waits_without_work_on_{device}"), &[ESYS, TSS2_HEADERS], move || {
-            waits_without_work(By::Loader, &[format!("device:/dev/{device}")], &SIMULATED);
+            waits_without_work(OpenedBy::Loader, &[format!("device:/dev/{device}")], &EMULATED);
         });
     }
-    suite.test("device::eight_programs_hold_their_keys_at_the_same_time", &[], eight_programs);
-    suite.test("device::the_bare_tpm_is_for_one_program", &[], second_open);
-    suite.test("device::the_message_to_a_user_without_rights", &[SETPRIV, Need::Root], no_rights);
-    suite.test("device::the_message_of_a_handle_of_nobody", &[TPM2_TOOLS], unknown_handle);
+    suite.test("device::eight_programs_keep_their_keys_at_the_same_time", &[], eight_programs);
+    suite.test("device::tpm0_can_be_opened_once", &[], second_open);
+    suite.test("device::the_message_without_permission", &[SETPRIV, Need::Root], no_permission);
+    suite.test("device::the_message_for_an_unknown_handle", &[TPM2_TOOLS], unknown_handle);
 }
 
-/// The module's, the loader's, and what each opens.
+/// Without a name the loader loads the module for devices, and without a path the module opens /dev/tpmrm0.
 fn default() {
-    for arguments in [&[][..], &["device"]] {
-        let mut steps = stage::command(programs::steps());
-        let mut child = steps.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        assert_eq!(line(&mut child), "SUCCESS");
-        let fds = fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap();
+    for name_conf in [None, Some("device")] {
+        let steps = Steps::open(name_conf);
+        let fds = fs::read_dir(format!("/proc/{}/fd", steps.id())).unwrap();
         let files: Vec<PathBuf> = fds.flatten().filter_map(|fd| fs::read_link(fd.path()).ok()).collect();
         assert!(files.iter().any(|file| file == Path::new("/dev/tpmrm0")), "{files:?}");
-        let maps = fs::read_to_string(format!("/proc/{}/maps", child.id())).unwrap();
+        let maps = fs::read_to_string(format!("/proc/{}/maps", steps.id())).unwrap();
         assert!(maps.contains(stage::library("tcti-device").canonicalize().unwrap().to_str().unwrap()), "{maps}");
-        drop(child.stdin.take());
-        assert!(child.wait().unwrap().success());
+        steps.finish();
     }
 }
 
-/// The first line that it prints.
+/// Returns the first line that a process prints.
 fn line(child: &mut Child) -> String {
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -69,7 +68,7 @@ fn conformance(device: &str) {
     output::passes(&output::succeed(command.env("TSS2_LOG", "all+none")), 150);
 }
 
-/// Sixteen keys, where the TPM has room for three.
+/// They have sixteen keys, and the TPM has room for three.
 fn eight_programs() {
     let start = |_| {
         let mut holds = stage::command(programs::holds());
@@ -86,7 +85,7 @@ fn eight_programs() {
     }
 }
 
-/// The code, and the one line on stderr: its part and its text.
+/// Checks the exit status, and the text of the only line on stderr.
 pub(crate) fn says(command: &mut Command, code: i32, text: &str) {
     let output = output::run(command);
     let line = output::stderr(&output);
@@ -105,7 +104,7 @@ fn second_open() {
     output::succeed(open.args(["device:/dev/tpm0", "device:/dev/tpmrm0", "device:/dev/tpmrm0"]));
 }
 
-fn no_rights() {
+fn no_permission() {
     let text = "cannot open /dev/tpmrm0: Permission denied (mode 0600, owner root:root, we are nobody:nogroup). \
                 Install the udev rules that give /dev/tpmrm0 to group tss, and join that group (usermod -a -G tss \
                 USER, then log in again)";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A root that the TPM unlocks before there is a system: [`build`] makes an initramfs with our hook on the host, the test
-//! makes the volume, and the machine starts again with both. `early_boot/init.sh` on the volume says whether all was right.
+//! A root volume that the TPM unlocks in an initramfs. [`build`] makes an initramfs with our hook on the host, the
+//! test makes the volume, and the machine boots again with both. `early_boot/init.sh` on the volume checks the result.
 
 use std::env;
 use std::fs;
@@ -12,15 +12,15 @@ use tss2_kit::output;
 use tss2_kit::stage;
 use tss2_kit::suite::Suite;
 
-/// The volume's, which has to be known before there is one.
+/// The UUID of the volume, which has to be known before the volume is made.
 const UUID: &str = "7c2bd1f4-5b7e-4f0c-9a55-0d6f3f1f9a31";
 const PASSWORD: &str = "a password";
-/// Where the host looks for what is to be booted next.
+/// The directory in which the host finds what to boot next.
 const NEXT: &str = "/run/vm/next";
-/// No program that takes part takes this one along by itself.
+/// The TCTI in the initramfs. No tool copies it there by itself.
 const TCTI: &str = "pcap:device:/dev/tpmrm0";
 
-/// Variables for the programs in the initramfs. /run stays when the root is changed.
+/// Environment variables for the programs in the initramfs. /run is kept when the root is changed.
 const RECORD: &str = "TCTI_PCAP_FILE=/run/tpm.pcapng";
 const LOG: &str = "TSS2_LOG=tcti+debug";
 const LOGFILE: &str = "TSS2_LOGFILE=/run/tss2.log";
@@ -35,20 +35,21 @@ const SYSTEMD: [Need; 4] =
     [Need::Program("systemd-cryptenroll", "systemd"), Need::Program("cryptsetup", "cryptsetup-bin"), ESYS, Need::Root];
 
 pub(crate) fn tests_initramfs_tools(suite: &mut Suite) {
-    suite.test("initramfs::has_what_the_file_names", &[], || has_what_the_file_names("initramfs", "usr/local/lib"));
+    suite.test("initramfs::has_the_listed_modules", &[], || has_the_listed_modules("initramfs", "usr/local/lib"));
     suite.test("initramfs::has_drivers_for_other_machines", &[], has_drivers_for_other_machines);
-    suite.test("initramfs::is_not_built_when_a_module_is_missing", &[], is_not_built_when_a_module_is_missing);
-    suite.test("initramfs::a_root_that_clevis_unlocks", &CLEVIS, clevis);
+    suite.test("initramfs::is_not_built_without_a_listed_module", &[], is_not_built_without_a_listed_module);
+    suite.test("initramfs::clevis_unlocks_the_root", &CLEVIS, clevis);
 }
 
 pub(crate) fn tests_dracut(suite: &mut Suite) {
-    suite.test("dracut::has_what_the_file_names", &[], || {
-        has_what_the_file_names("dracut", "usr/lib/x86_64-linux-gnu");
+    suite.test("dracut::has_the_listed_modules", &[], || {
+        has_the_listed_modules("dracut", "usr/lib/x86_64-linux-gnu");
     });
-    suite.test("dracut::a_root_that_systemd_unlocks", &SYSTEMD, systemd);
+    suite.test("dracut::systemd_unlocks_the_root", &SYSTEMD, systemd);
 }
 
-/// Builds the initramfs of a topic, on the host and as root. `layer` has the programs, `modules` the kernel's modules.
+/// Builds the initramfs of a topic, on the host and as root. The directory `layer` has the programs, `modules` the
+/// kernel's modules.
 pub(crate) fn build(topic: &str, layer: &str, modules: &str) {
     let out = directory(topic);
     fs::create_dir_all(&out).unwrap();
@@ -57,20 +58,20 @@ pub(crate) fn build(topic: &str, layer: &str, modules: &str) {
     output::succeed(unshare.arg(stage::root()).arg(UUID).arg(out));
 }
 
-/// Where the initramfs of a topic is.
+/// Returns the directory with the initramfs of a topic.
 fn directory(topic: &str) -> PathBuf {
     Path::new(&env::var_os("TSS2_PROGRAMS").unwrap()).join(topic)
 }
 
-/// The libraries as they are found, what they need, and who may use the device.
-fn has_what_the_file_names(topic: &str, libraries: &str) {
+/// The initramfs has the libraries under the names by which they are loaded, the udev rules, and users and groups.
+fn has_the_listed_modules(topic: &str, libraries: &str) {
     let list = fs::read_to_string(directory(topic).join("list")).unwrap();
     let has = |path: &str| list.lines().any(|line| line == path);
     for library in ["tctildr", "tcti-device", "tcti-pcap"] {
         let path = format!("{libraries}/libtss2-{library}.so.0");
         assert!(has(&path) && has(&format!("{path}.0.0")), "{path} is not in\n{list}");
     }
-    assert!(!list.contains("tcti-libtpms"), "nobody has named libtpms");
+    assert!(!list.contains("tcti-libtpms"), "libtpms is not listed");
     for path in ["usr/lib/udev/rules.d/60-tss2-tcti.rules", "etc/passwd", "etc/group"] {
         assert!(has(path), "{path} is not in\n{list}");
     }
@@ -88,20 +89,20 @@ fn has_drivers_for_other_machines() {
         "/libtss2-tcti-spidev.so.0",
         "/libtss2-tcti-spi-ltt2go.so.0",
     ] {
-        // Some releases have their drivers compressed, as NAME.ko.xz.
+        // Some releases compress drivers, as NAME.ko.xz.
         let is_it = |line: &str| line.ends_with(name) || line.contains(&format!("{name}."));
         assert!(most.lines().any(is_it), "{name} is not in\n{most}");
     }
 }
 
-fn is_not_built_when_a_module_is_missing() {
+fn is_not_built_without_a_listed_module() {
     let refused = fs::read_to_string(directory("initramfs").join("refused")).unwrap();
     let wanted = "E: tss2-tcti: there is no library libtss2-tcti-devcie.so.0; install it, or correct \
                   /etc/tss2-tcti/initramfs.conf\n";
     assert_eq!(refused, wanted);
 }
 
-/// A disk with a volume, its device, and a system in it.
+/// A disk image with an encrypted volume, and its loop device.
 struct Volume {
     dir: tempfile::TempDir,
     device: String,
@@ -128,7 +129,7 @@ impl Volume {
         self.dir.path().join("key")
     }
 
-    /// Puts a system on it, and hands it over to be booted with these words for the kernel.
+    /// Installs a system on it, and passes it to the host, which boots it with `words` on the kernel's command line.
     fn leave(self, topic: &str, words: &str) {
         let root = self.dir.path().join("root");
         for dir in ["bin", "sbin", "etc", "dev", "proc", "sys", "run"] {
@@ -137,9 +138,9 @@ impl Volume {
         fs::copy("/usr/bin/busybox", root.join("bin/busybox")).unwrap();
         fs::write(root.join("sbin/init"), include_str!("early_boot/init.sh")).unwrap();
         fs::set_permissions(root.join("sbin/init"), fs::Permissions::from_mode(0o755)).unwrap();
-        // systemd changes to no root without it.
+        // systemd does not switch to a root without this file.
         fs::write(root.join("etc/os-release"), "ID=test\n").unwrap();
-        // Nobody answers to device-mapper: there is no udev.
+        // Without udev nothing would answer device-mapper.
         let no_udev = |name: &str| {
             let mut command = stage::distribution_command(name);
             command.env("DM_DISABLE_UDEV", "1");
@@ -159,10 +160,11 @@ impl Volume {
     }
 }
 
-/// What the kernel does not know and has no dot becomes a variable of the first process, whose children have it, too.
+/// A word of the command line that the kernel does not know and that has no dot becomes an environment variable of the
+/// first process, which its children inherit.
 fn clevis() {
     let volume = Volume::new();
-    // Its package would have made one. It is looked into for the password that Clevis makes up.
+    // The package of cracklib would have made this dictionary. The password that Clevis generates is looked up in it.
     fs::create_dir_all("/var/cache/cracklib").unwrap();
     let dictionary = "echo password | cracklib-packer /var/cache/cracklib/cracklib_dict";
     output::succeed(Command::new("sh").args(["-c", dictionary]));
@@ -173,7 +175,8 @@ fn clevis() {
     volume.leave("initramfs", &words);
 }
 
-/// systemd 252 first asks a plugin of libcryptsetup, which looks at the devices of the kernel alone; the variable forbids it.
+/// systemd 252 first uses a plugin of libcryptsetup, which looks only at the kernel's devices; the variable disables
+/// it.
 fn systemd() {
     let volume = Volume::new();
     let mut enroll = stage::command("systemd-cryptenroll");
@@ -182,7 +185,7 @@ fn systemd() {
     let variables = ["SYSTEMD_CRYPTSETUP_USE_TOKEN_MODULE=0", RECORD, LOG, LOGFILE]
         .map(|variable| format!("systemd.setenv={variable}"))
         .join(" ");
-    // Dracut waits for the root as long as this, and asks nobody then.
+    // Dracut waits this long for the root, and does not start a shell then.
     let options = format!(
         "rd.luks.name={UUID}=volume rd.luks.options={UUID}=tpm2-device={TCTI},headless=true \
          rd.retry=300 rd.timeout=300 rd.shell=0 rd.emergency=poweroff"

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Programs that fork, on the kernel's driver. The connection of /dev/tpmrm0 is the memory for keys: who opens another one
-//! has none.
+//! Programs that fork, on the kernel's driver. The resource manager keeps keys per open file of /dev/tpmrm0: a process
+//! that opens it again has no keys.
 
-use tss2_kit::forks::Connection::Shared;
-use tss2_kit::forks::{as_nobody, in_every_order};
 use tss2_kit::need::{Need, TPM2_TOOLS};
+use tss2_kit::scenario::forks::Connection::Shared;
+use tss2_kit::scenario::forks::{as_nobody, in_every_order};
 use tss2_kit::suite::Suite;
 
-const WAYS: [(&str, &str, &[Need]); 5] = [
+const TCTIS: [(&str, &str, &[Need]); 5] = [
     ("tpmrm0", "device:/dev/tpmrm0", &[]),
     ("tpm0", "device:/dev/tpm0", &[]),
     ("a_recorder", "pcap:device:/dev/tpmrm0", &[]),
@@ -16,7 +16,7 @@ const WAYS: [(&str, &str, &[Need]); 5] = [
 ];
 
 pub(crate) fn tests(suite: &mut Suite) {
-    for (name, name_conf, needs) in WAYS {
+    for (name, name_conf, needs) in TCTIS {
         suite.test(format!("forks::in_every_order_with_{name}"), needs, move || {
             in_every_order(Shared, name_conf, &[]);
         });

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Tests for the virtual machine of `tools/vm`, which they may leave as they like: it is gone after its topic.
-//! `cargo xtask vm-test` boots one machine per topic, and asks this program for what it needs to know:
+//! Tests in the virtual machine of `tools/vm`, which they may leave in any state, because each topic has a machine of
+//! its own. `cargo xtask vm-test` boots the machines and runs this program:
 //!
-//! * `guest-tests topics`, on the host: a line per topic, see [`topic`]
-//! * `guest-tests programs`, on the host: compiles the C programs, which takes long in the machine
-//! * `guest-tests initramfs TOPIC LAYER MODULES`, on the host: builds what the topic boots, see [`early_boot`]
-//! * `guest-tests relay SOCKET`, in the machine: a command for the TCTI cmd
+//! * `guest-tests topics`, on the host: prints a line per topic, see [`topic`]
+//! * `guest-tests programs`, on the host: compiles the C programs, which would be slow in the machine
+//! * `guest-tests initramfs TOPIC LAYER MODULES`, on the host: builds the initramfs that the topic boots, see
+//!   [`early_boot`]
+//! * `guest-tests relay SOCKET`, in the machine: relays between a socket and stdin and stdout, as a command for the
+//!   TCTI cmd
 //! * `guest-tests vtpm SOCKET`, in the machine: serves the kernel's driver, see [`vtpm`]
 //! * `guest-tests cuse SOCKET MILLISECONDS`, in the machine: serves the kernel's CUSE, see [`cuse`]
 //! * `guest-tests [FILTER]`, in the machine: runs the tests of the topic that `TSS2_TOPIC` names
@@ -20,6 +22,7 @@ mod package;
 mod programs;
 mod refused;
 mod servers;
+mod steps;
 mod stick;
 mod systemd;
 mod topic;
@@ -51,7 +54,7 @@ fn main() -> ExitCode {
 
 fn run() -> ExitCode {
     let mut arguments = libtest_mimic::Arguments::from_args();
-    // They share a TPM.
+    // The tests of a topic share a TPM.
     arguments.test_threads = Some(1);
     let wanted = env::var("TSS2_TOPIC").ok();
     let mut suite = Suite::default();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is said of a device that does not open, where the kernel has the TPM: in containers, and of a TPM 1.2.
+//! The messages for a device that does not open on a machine with a TPM: in containers, and for a TPM 1.2.
 
 use crate::device::{IO_ERROR, NOT_PERMITTED, says};
 use std::fs;
@@ -11,15 +11,16 @@ use tss2_kit::waiting::wait_until;
 use tss2_kit::{output, program, stage};
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("opening::a_device_that_the_device_cgroup_forbids", &[Need::Root], forbidden);
+    suite.test("opening::a_device_denied_by_the_device_cgroup", &[Need::Root], forbidden);
     suite.test("opening::a_container_without_the_devices", &[Need::Mount], without_devices);
     suite.test("opening::a_container_with_one_of_the_devices", &[Need::Mount], with_one_device);
-    suite.test("opening::a_node_that_is_left_of_an_earlier_start", &[Need::Mount], left_over);
-    suite.test("opening::another_tpm_than_the_one_there_is", &[], another);
+    suite.test("opening::a_stale_device_node", &[Need::Mount], stale_node);
+    suite.test("opening::a_tpm_with_another_number", &[], another);
     suite.test("opening::a_tpm_1_2", &[SWTPM, SETPRIV], tpm12);
 }
 
-/// A program that opens `name_conf`, or the default, where a line for the shell has made something of the system.
+/// Returns a program that opens `name_conf`, or the default, after a shell script has changed the system in a mount
+/// namespace.
 fn opens(shell: &str, name_conf: Option<&str>) -> Command {
     let mut command = stage::command("unshare");
     command.args(["--mount", "sh", "-ec", &format!("{shell}\nexec \"$@\""), "sh"]);
@@ -27,7 +28,8 @@ fn opens(shell: &str, name_conf: Option<&str>) -> Command {
     command
 }
 
-/// As a container without --device has it: the host's /sys, and a /dev of its own, with these nodes besides.
+/// The same as in a container without --device: /sys is the host's, and /dev has nothing but the basics and what
+/// `nodes`, a line for the shell, creates.
 fn container(nodes: &str, name_conf: Option<&str>) -> Command {
     let shell = format!(
         "mount -t tmpfs dev /dev; mknod -m 666 /dev/null c 1 3; mknod -m 666 /dev/urandom c 1 9
@@ -36,7 +38,7 @@ fn container(nodes: &str, name_conf: Option<&str>) -> Command {
     opens(&shell, name_conf)
 }
 
-/// The number of a device, as mknod(1) wants it.
+/// Returns the number of a device in the form of mknod(1).
 fn number(device: &str) -> String {
     let class = device.trim_end_matches(|c: char| c.is_ascii_digit());
     let number = fs::read_to_string(format!("/sys/class/{class}/{device}/dev")).unwrap();
@@ -93,7 +95,7 @@ fn with_one_device() {
     says(&mut container(&manager, Some("device:/dev/tpm0")), IO_ERROR, text);
 }
 
-fn left_over() {
+fn stale_node() {
     let text = "cannot open /dev/tpmrm0: No such device or address. The driver does not serve this node: see its messages \
                 (dmesg | grep -i tpm). If the device number of the node is not that in /sys/class/tpm*/*/dev, it is left \
                 from before a reboot: pass the device to the container again (--device /dev/tpmrm0), or have udev create \
@@ -106,7 +108,7 @@ fn another() {
     says(&mut opens("", Some("device:/dev/tpmrm1")), IO_ERROR, text);
 }
 
-/// A swtpm that is a TPM 1.2 behind the kernel's driver, until the value ends.
+/// A swtpm that is a TPM 1.2 behind the kernel's driver, until the value is dropped.
 struct Tpm12(Child);
 
 impl Drop for Tpm12 {
@@ -129,7 +131,7 @@ fn tpm12() {
                   use a simulator: TCTI swtpm or libtpms";
     let text = format!("cannot open /dev/tpm1: the TPM behind it is a TPM 1.2. {advice}");
     says(&mut opens("", Some("device:/dev/tpm1")), IO_ERROR, &text);
-    // Under another name, as a container may have it, and as the only one.
+    // Under another name, as in a container, and as the only device.
     let renamed = format!("mknod /dev/tpm0 c {}", number("tpm1"));
     let text = format!("cannot open /dev/tpm0: the TPM behind it is a TPM 1.2. {advice}");
     says(&mut container(&renamed, Some("device:/dev/tpm0")), IO_ERROR, &text);

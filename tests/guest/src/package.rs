@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The package of the udev rules alone, installed in a system whose kernel has a TPM, and no library with it.
-//! `TSS2_PACKAGES` names the directory with the packages; without it there is nothing to test.
+//! The package with the udev rules, installed without our libraries on a system whose kernel has a TPM.
+//! `TSS2_PACKAGES` names the directory with the packages; without it there are no tests.
 
 use crate::udevd::{self, RULES};
 use std::env;
@@ -16,16 +16,16 @@ use tss2_kit::suite::Suite;
 
 const NEEDS: [Need; 4] = [Need::Program("udevadm", "udev"), SETPRIV, SWTPM, Need::Root];
 
-/// In this order: what udev has once given, it does not take back.
+/// The order matters: udev does not revoke access that it has granted.
 pub(crate) fn tests(suite: &mut Suite) {
     if env::var_os("TSS2_PACKAGES").is_some() {
-        suite.test("package::the_rules_alone_serve_the_group", &NEEDS, group);
-        suite.test("package::the_stick_is_for_the_seat_too", &NEEDS, seat);
-        suite.test("package::the_seat_has_the_tpm_when_wanted", &NEEDS, wanted);
+        suite.test("package::the_rules_grant_the_group_access", &NEEDS, group);
+        suite.test("package::the_seat_has_access_to_the_stick", &NEEDS, seat);
+        suite.test("package::the_seat_has_access_to_the_tpm_when_enabled", &NEEDS, wanted);
     }
 }
 
-/// A system with udevd, on which the package was installed.
+/// Starts udevd and installs the package.
 static SYSTEM: LazyLock<()> = LazyLock::new(|| {
     udevd::start();
     udevd::mask_the_distribution();
@@ -41,7 +41,7 @@ static SYSTEM: LazyLock<()> = LazyLock::new(|| {
     udevd::settle();
 });
 
-/// Whether a user with one group may open a device; no library of ours has to do with it.
+/// Whether a user with a single group can open a device. None of our libraries is involved.
 fn may_open(user: &str, group: &str, device: &Path) -> bool {
     let mut shell = Command::new("setpriv");
     shell.args(["--reuid", user, "--regid", group, "--clear-groups", "sh", "-c", ": <>\"$1\"", "sh"]).arg(device);
@@ -68,7 +68,7 @@ fn seat() {
     assert!(!may_open("nobody", "nogroup", Path::new("/dev/tpmrm0")));
 }
 
-/// As README.md has it, for the package.
+/// Enables the rules for the seat with the commands of README.md for packages.
 fn wanted() {
     LazyLock::force(&SYSTEM);
     udevd::sit_down("nobody");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The module for the LetsTrust-TPM2Go through libusb and the kernel's USB stack, with a simulated stick behind them.
+//! The module for the LetsTrust-TPM2Go on libusb and the kernel's USB stack, with a simulated stick.
 
 mod sharing;
 
@@ -8,9 +8,10 @@ use tcti_core::Tcti;
 use tcti_core::{Result, Wait};
 use tcti_loader::{Child, NameConf};
 use tss2_kit::need::{CC, Need, OPENSSL, SWTPM, TPM2_TOOLS, VALGRIND};
+use tss2_kit::scenario::tools;
 use tss2_kit::simulator::{Counters, Simulator, claimed};
 use tss2_kit::suite::Suite;
-use tss2_kit::{output, program, stage, tools};
+use tss2_kit::{output, program, stage};
 
 const NEEDS: [Need; 3] = [SWTPM, TPM2_TOOLS, OPENSSL];
 
@@ -23,7 +24,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     sharing::tests(suite);
 }
 
-/// Opens the stick in this process.
+/// Opens a stick in this process.
 fn open(conf: &str) -> Result<Child> {
     let name_conf = CString::new(format!("spi-ltt2go:{conf}")).unwrap();
     tcti_loader::open(&NameConf::parse(Some(&name_conf))?)
@@ -32,10 +33,10 @@ fn open(conf: &str) -> Result<Child> {
 /// TPM2_GetRandom of 16 bytes.
 const GET_RANDOM_16: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 16];
 
-/// How long an answer may take on a machine that is busy with other tests. A TPM that is silent is noticed earlier.
+/// How long a response may take on a busy machine. A TPM that does not respond is noticed earlier.
 const ANSWER: Wait = Wait::Millis(30_000);
 
-/// Random bytes.
+/// Gets random bytes.
 fn random(tpm: &mut Child) -> Result<[u8; 16]> {
     let mut response = [0; 64];
     tpm.transmit(GET_RANDOM_16)?;
@@ -58,20 +59,22 @@ fn all_steps() {
     let mut stick = Simulator::plug_in("0042");
     tools::all_steps("spi-ltt2go");
     stick.counters();
-    assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
+    assert!(!stick.has_locality());
+    assert_eq!(claimed(), 0);
 }
 
 fn a_short_command() {
     let mut stick = Simulator::plug_in("0042");
     let mut tpm = open("").unwrap();
-    // The TPM works meanwhile. On a busy host its answer may be late, and each look more is a transaction.
+    // The TPM works in parallel. On a busy host its response may be late, and each additional read of the status is a
+    // transaction.
     let mut in_time = 0;
     for _ in 0..100 {
         stick.reset_counters();
         random(&mut tpm).unwrap();
         let counted = stick.counters();
         assert!(counted.spi >= 8, "{counted:?}");
-        // Bulk OUT and IN of a transaction are under way together: 16 turns of the bus.
+        // Bulk OUT and bulk IN of a transaction are in progress at the same time: 16 bus cycles.
         in_time += u32::from(counted == Counters { control: 8, bulk_out: 8, bulk_in: 8, spi: 8 });
         if in_time == 3 {
             return;
@@ -87,7 +90,7 @@ fn conformance() {
     output::passes(&output::succeed(command.env("TSS2_LOG", "all+none")), 100);
 }
 
-/// The command ends in the middle of a transfer, and both directions of it are taken back.
+/// The command fails in the middle of a transfer, and both directions of the transfer are cancelled.
 fn no_memory_error() {
     let mut stick = Simulator::plug_in("0042");
     stick.set("stall_out=12");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! systemd's programs, which load a module by themselves: credentials, and an encrypted volume that the TPM unlocks.
-//! The steps are for every module; `tpm2_device` is what systemd takes, and `module` the library that has to serve it.
+//! Programs of systemd, which load a module without the loader: credentials, and an encrypted volume that the TPM
+//! unlocks. Each test runs with several modules: `tpm2_device` is the option of systemd, and `module` the library that
+//! has to be loaded.
 
 use std::fs;
 use std::path::Path;
@@ -13,12 +14,12 @@ use tss2_kit::{linker, output, stage};
 const CREDS: Need = Need::Program("systemd-creds", "systemd");
 const CRYPTENROLL: Need = Need::Program("systemd-cryptenroll", "systemd");
 const CRYPTSETUP: Need = Need::Program("cryptsetup", "cryptsetup-bin");
-/// No program for users, so not in the search path. In Debian 12 it is in the package systemd.
+/// The program is not in the search path, because it is not for users. In Debian 12 its package is systemd.
 const ATTACH: &str = "/lib/systemd/systemd-cryptsetup";
 
-/// What [`credential`] needs.
+/// The needs of [`credential`].
 const CREDENTIAL: [Need; 3] = [CREDS, ESYS, Need::Root];
-/// What [`volume`] needs.
+/// The needs of [`volume`].
 const VOLUME: [Need; 5] = [CRYPTENROLL, CRYPTSETUP, Need::File(ATTACH, "systemd-cryptsetup"), ESYS, Need::Root];
 
 pub(crate) fn tests(suite: &mut Suite) {
@@ -27,32 +28,32 @@ pub(crate) fn tests(suite: &mut Suite) {
             credential(tpm2_device, "tcti-device");
         });
     }
-    suite.test("systemd::a_volume_that_the_tpm_unlocks", &VOLUME, || volume("/dev/tpmrm0", "tcti-device"));
+    suite.test("systemd::the_tpm_unlocks_a_volume", &VOLUME, || volume("/dev/tpmrm0", "tcti-device"));
     suite.test("systemd::a_credential_with_the_stick", &[&CREDENTIAL[..], &[SWTPM, TPM2_TOOLS]].concat(), || {
         let _stick = Simulator::plug_in("0043");
         credential("spi-ltt2go:", "tcti-spi-ltt2go");
     });
-    suite.test("systemd::a_volume_that_the_stick_unlocks", &[&VOLUME[..], &[SWTPM, TPM2_TOOLS]].concat(), || {
+    suite.test("systemd::the_stick_unlocks_a_volume", &[&VOLUME[..], &[SWTPM, TPM2_TOOLS]].concat(), || {
         let _sticks = [Simulator::plug_in("0042"), Simulator::plug_in("0043")];
         volume("spi-ltt2go:^0043$", "tcti-spi-ltt2go");
     });
 }
 
-/// Runs a program that has to succeed with this module, and without one that is not ours.
+/// Runs a program that has to succeed and to load this module, and no TCTI module that is not ours.
 fn with_ours(command: &mut Command, module: &str) {
     let (output, files) = linker::run(command);
     assert!(output.status.success(), "{command:?}\n{}", output::show(&output));
     let modules = linker::named(&files, "libtss2-tcti-");
-    // systemd-cryptsetup also looks at the kernel's TPM.
+    // systemd-cryptsetup also opens the kernel's TPM.
     assert!(modules.contains(&stage::library(module).as_path()), "{command:?}: {modules:?}");
     assert!(modules.iter().all(|file| file.starts_with(stage::lib())), "{command:?}: {modules:?}");
-    // Without a resource manager what a program leaves stays in the TPM, and there is room for three sessions.
+    // Without a resource manager the sessions of a program stay in the TPM, which has room for three.
     if module == "tcti-spi-ltt2go" {
         output::succeed(stage::command("tpm2_flushcontext").args(["-l", "-T", "spi-ltt2go:^0043$"]));
     }
 }
 
-/// Seals a secret with the TPM and gets it back.
+/// Seals a secret with the TPM, and unseals it.
 fn credential(tpm2_device: &str, module: &str) {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
@@ -68,7 +69,7 @@ fn credential(tpm2_device: &str, module: &str) {
     assert_eq!(fs::read_to_string(path("secret2")).unwrap(), "a secret");
 }
 
-/// An encrypted volume in a file, which the TPM unlocks without a password.
+/// Makes an encrypted volume in a file, and has the TPM unlock it without a password.
 fn volume(tpm2_device: &str, module: &str) {
     const NAME: &str = "tpm-volume";
     const PASSWORD: &str = "a password";
@@ -78,7 +79,7 @@ fn volume(tpm2_device: &str, module: &str) {
     fs::File::create(&file).unwrap().set_len(8 << 20).unwrap();
     let key = dir.path().join("key");
     fs::write(&key, PASSWORD).unwrap();
-    // A password that is slow to try is not what is tested.
+    // The key derivation is fast, because it is not what this tests.
     let mut format = stage::distribution_command("cryptsetup");
     format.args("luksFormat --batch-mode --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000".split(' '));
     format.args("--luks2-metadata-size 16k --luks2-keyslots-size 512k --key-file".split(' '));
@@ -102,7 +103,7 @@ fn volume(tpm2_device: &str, module: &str) {
     }
 }
 
-/// Device nodes are made without waiting for a udev that does not run.
+/// Has device nodes created without waiting for udev, which does not run.
 fn no_udev(mut command: Command) -> Command {
     command.env("DM_DISABLE_UDEV", "1");
     command

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The topics. Each is a file with tests named `TOPIC::...`, and has a machine of its own.
+//! The topics: [`TOPICS`]. Each is a file with tests named `TOPIC::...`, and runs in a machine of its own.
 
 use crate::{cuse, device, early_boot, forks, opening, package, refused, servers, stick, systemd, udev};
 use tss2_kit::suite::Suite;
 use tss2_reliability::{self as reliability, Place};
 
-/// Tests that run in one machine, and what that machine has.
+/// Tests that run in one machine, and the properties of this machine.
 pub(crate) struct Topic {
     pub(crate) name: &'static str,
     /// Megabytes.
     memory: u32,
-    /// More than one where several programs have to be in the same place at the same time.
+    /// More than one for tests in which several programs have to run at the same time.
     processors: u32,
     /// Whether the kernel has a TPM.
     tpm: bool,
-    /// The programs that the host does not have, as `cargo xtask vm --with` names them.
+    /// Programs that are not installed on the host, as `cargo xtask vm --with` names them.
     with: &'static str,
     pub(crate) tests: fn(&mut Suite),
 }
 
-/// What most have.
+/// The properties of most machines.
 const PLAIN: Topic = Topic { name: "", memory: 310, processors: 1, tpm: true, with: "nothing", tests: |_| () };
 
-/// With room for a volume and an initramfs in memory.
+/// A machine with memory for a volume and an initramfs.
 const EARLY_BOOT: Topic = Topic { memory: 900, with: "early-boot", ..PLAIN };
 
-/// The longest come first, so that two machines at a time are done early.
+/// The longest come first, so that two machines in parallel finish early.
 pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "servers", memory: 400, processors: 2, with: "servers", tests: servers::tests, ..PLAIN },
     Topic { name: "dracut", tests: early_boot::tests_dracut, ..EARLY_BOOT },
@@ -42,7 +42,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "package", tests: package::tests, ..PLAIN },
 ];
 
-/// Prints a line for each: name, memory, processors, `tpm` or `no-tpm`, which programs.
+/// Prints a line for each topic: name, memory, processors, `tpm` or `no-tpm`, and the programs.
 pub(crate) fn print() {
     for Topic { name, memory, processors, tpm, with, .. } in TOPICS {
         let tpm = if *tpm { "tpm" } else { "no-tpm" };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The udev rules and the sysusers file of `dist`, as they are staged, with a real udevd: who may open what.
+//! The udev rules and the sysusers file of `dist`, as they are staged, with a real udevd: who can open which device.
 
 use crate::udevd::{self, RULES};
 use crate::user::PublicCopy;
@@ -16,23 +16,23 @@ use tss2_kit::{output, stage};
 const UDEV: [Need; 4] =
     [Need::Program("udevadm", "udev"), Need::Program("systemd-sysusers", "systemd"), SETPRIV, Need::Root];
 
-/// Code of the TCTI layer as `link-tctildr` exits.
+/// A code of the TCTI layer, which is the exit status of `link-tctildr`.
 const NOT_PERMITTED: i32 = 0xc;
 
-/// In this order: what udev has once given, it does not take back.
+/// The order matters: udev does not revoke access that it has granted.
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("udev::sysusers_make_the_user_and_the_group", &UDEV, sysusers);
-    suite.test("udev::the_rules_give_each_device_to_whom_it_is_for", &UDEV, || owners(false));
+    suite.test("udev::sysusers_creates_the_user_and_the_group", &UDEV, sysusers);
+    suite.test("udev::the_rules_set_owner_and_group_of_each_device", &UDEV, || owners(false));
     let both = [&UDEV[..], &[Need::File("/lib/udev/rules.d/60-tpm-udev.rules", "tpm-udev")]].concat();
-    suite.test("udev::the_rules_hold_beside_those_of_the_distribution", &both, || owners(true));
-    suite.test("udev::the_message_to_a_user_outside_the_group", &UDEV, message);
-    suite.test("udev::a_stick_is_for_the_group", &[&UDEV[..], &[SWTPM]].concat(), stick);
-    suite.test("udev::the_seat_has_no_access_unless_wanted", &UDEV, || seat(false));
-    suite.test("udev::the_seat_has_access_when_wanted", &UDEV, || seat(true));
-    suite.test("udev::the_rules_are_read_without_complaint", &UDEV, complaints);
+    suite.test("udev::the_rules_work_together_with_those_of_the_distribution", &both, || owners(true));
+    suite.test("udev::the_message_for_a_user_outside_the_group", &UDEV, message);
+    suite.test("udev::the_group_can_open_a_stick", &[&UDEV[..], &[SWTPM]].concat(), stick);
+    suite.test("udev::the_seat_has_no_access_by_default", &UDEV, || seat(false));
+    suite.test("udev::the_seat_has_access_when_enabled", &UDEV, || seat(true));
+    suite.test("udev::the_rules_are_read_without_warnings", &UDEV, warnings);
 }
 
-/// A system with udevd, and with our user and group.
+/// Starts udevd and creates our user and group.
 static SYSTEM: LazyLock<()> = LazyLock::new(|| {
     udevd::start();
     output::succeed(Command::new("systemd-sysusers").arg(staged("lib/sysusers.d/tss2-tcti.conf")));
@@ -42,7 +42,7 @@ fn staged(path: &str) -> PathBuf {
     stage::root().join(path)
 }
 
-/// Has udevd apply these rules, and none of the distribution's for TPMs.
+/// Has udevd apply these rules, and the distribution's for TPMs only if `distribution` is set.
 fn apply(rules: &[PathBuf], distribution: bool) {
     LazyLock::force(&SYSTEM);
     for old in fs::read_dir(RULES).unwrap().flatten() {
@@ -65,7 +65,7 @@ fn for_the_seat() -> PathBuf {
     staged("share/tss2-tcti/udev/60-tss2-tcti-seat.rules")
 }
 
-fn complaints() {
+fn warnings() {
     let all = [ours(), for_the_seat()];
     apply(&all, false);
     let test = output::run(Command::new("udevadm").args(["test", "--action=add", "/sys/class/tpmrm/tpmrm0"]));
@@ -73,7 +73,7 @@ fn complaints() {
     for path in all.map(|rules| Path::new(RULES).join(rules.file_name().unwrap())) {
         let path = path.to_str().unwrap();
         assert!(said.contains(&format!("Reading rules file: {path}")), "{said}");
-        assert!(!said.lines().any(|line| line.starts_with(path)), "{said}"); // a complaint begins with FILE:LINE
+        assert!(!said.lines().any(|line| line.starts_with(path)), "{said}"); // a warning begins with FILE:LINE
     }
 }
 
@@ -130,22 +130,23 @@ fn stick() {
             let code = if may { 0 } else { NOT_PERMITTED };
             assert_eq!(output.status.code(), Some(code), "{user}:{group}\n{}", output::show(&output));
         }
-        // Each time that it is plugged in.
-        assert!(simulator.ask("unplug") == "ok" && simulator.ask("plug").starts_with("ready "));
+        // The same applies when it is plugged in again.
+        simulator.unplug();
+        simulator.plug();
     }
 }
 
-/// Whoever sits at the machine.
-fn seat(wanted: bool) {
+/// The user at the seat, with and without our rules for the seat.
+fn seat(enabled: bool) {
     udevd::sit_down("nobody");
     let both = [ours(), for_the_seat()];
-    apply(if wanted { &both } else { &both[..1] }, false);
+    apply(if enabled { &both } else { &both[..1] }, false);
     let stick = Simulator::plug_in("0042");
     udevd::settle();
-    // The stick is theirs in any case.
+    // The stick is accessible in both cases.
     assert!(output::run(&mut PublicCopy::new().open("nobody", "nogroup", "spi-ltt2go")).status.success());
     drop(stick);
-    for (device, may) in [("/dev/tpm0", false), ("/dev/tpmrm0", wanted)] {
+    for (device, may) in [("/dev/tpm0", false), ("/dev/tpmrm0", enabled)] {
         let tags = output::succeed(Command::new("udevadm").args(["info", "--query=property", device]));
         assert_eq!(tags.contains(":uaccess:"), may, "{device}: {tags}");
         let output = output::run(&mut PublicCopy::new().open("nobody", "nogroup", &format!("device:{device}")));

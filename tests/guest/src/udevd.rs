@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A real udevd in a system that has no user and no group tss.
+//! A real udevd in a system without user and group tss.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use tss2_kit::output;
 
-/// Where an administrator puts rules.
+/// The directory for rules of the administrator.
 pub(crate) const RULES: &str = "/etc/udev/rules.d";
 /// The distribution's rules for TPMs.
 const DISTRIBUTION: &str = "60-tpm-udev.rules";
 
-/// Starts it.
+/// Removes user and group tss, and starts udevd.
 pub(crate) fn start() {
-    // From the distribution's packages, and not on every machine.
+    // Some machines have them from packages of the distribution.
     for command in [["userdel", "tss"], ["groupdel", "tss"]] {
         output::run(Command::new(command[0]).arg(command[1]));
     }
@@ -21,12 +21,12 @@ pub(crate) fn start() {
     output::succeed(Command::new("/lib/systemd/systemd-udevd").arg("--daemon"));
 }
 
-/// From the next `trigger` on the distribution's rules for TPMs are not there.
+/// Masks the distribution's rules for TPMs, from the next [`trigger`] on.
 pub(crate) fn mask_the_distribution() {
     std::os::unix::fs::symlink("/dev/null", Path::new(RULES).join(DISTRIBUTION)).unwrap();
 }
 
-/// Has it read its rules and apply them to the TPMs.
+/// Has udevd read its rules and apply them to the TPMs.
 pub(crate) fn trigger() {
     output::succeed(Command::new("udevadm").args(["control", "--reload"]));
     let trigger = ["trigger", "--action=add", "--subsystem-match=tpm", "--subsystem-match=tpmrm"];
@@ -34,12 +34,12 @@ pub(crate) fn trigger() {
     settle();
 }
 
-/// Waits until it has done all its work.
+/// Waits until udevd has processed all events.
 pub(crate) fn settle() {
     output::succeed(Command::new("udevadm").arg("settle"));
 }
 
-/// This user sits at the machine, as logind would note it.
+/// Makes this user the active one at the seat, in the file that logind writes.
 pub(crate) fn sit_down(user: &str) {
     fs::create_dir_all("/run/systemd/seats").unwrap();
     let uid = output::succeed(Command::new("id").args(["-u", user]));

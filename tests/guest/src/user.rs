@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Programs of users without rights, who may not look into the staged tree.
+//! Programs of unprivileged users, who cannot read the staged tree.
 
 use std::fs;
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::process::Command;
 use tempfile::TempDir;
 use tss2_kit::{program, stage};
 
-/// Everybody's copy of the loader, the modules for devices and the stick, and a program that opens what its arguments
-/// name.
+/// A copy that every user can read: the loader, the modules for devices and for the stick, and the program that opens
+/// the TCTI of its argument.
 pub(crate) struct PublicCopy(TempDir);
 
 impl PublicCopy {
@@ -25,7 +25,7 @@ impl PublicCopy {
         fs::copy(file, self.0.path().join(file.file_name().unwrap())).unwrap();
     }
 
-    /// The program, as a user with one group and no other.
+    /// Returns the program, run as a user with a single group.
     pub(crate) fn open(&self, user: &str, group: &str, name_conf: &str) -> Command {
         let mut command = stage::command("setpriv");
         command.args(["--reuid", user, "--regid", group, "--clear-groups"]);

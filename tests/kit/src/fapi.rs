@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the distribution's libtss2-fapi is told: which TPM, and where it keeps its keys.
+//! Configures the distribution's libtss2-fapi: [`Fapi`].
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A configuration, with directories of its own.
+/// A configuration file of libtss2-fapi, with directories of its own for keys and logs.
 pub struct Fapi(TempDir);
 
 impl Fapi {
-    /// For a profile and a TPM, which has not been provisioned.
+    /// Writes a configuration for a profile and a TPM. Nothing is provisioned.
     pub fn new(profile: &str, name_conf: &str) -> Fapi {
         let fapi = Fapi(tempfile::tempdir().unwrap());
-        let place = |name: &str| {
+        let directory = |name: &str| {
             let path = fapi.directory().join(name);
             fs::create_dir(&path).unwrap();
             path.display().to_string()
         };
-        let (user, system, log) = (place("user"), place("system"), place("log"));
+        let (user, system, log) = (directory("user"), directory("system"), directory("log"));
         let configuration = format!(
             r#"{{"profile_name": "{profile}", "profile_dir": "/etc/tpm2-tss/fapi-profiles/", "user_dir": "{user}",
                 "system_dir": "{system}", "log_dir": "{log}", "system_pcrs": [], "ek_cert_less": "yes",
@@ -28,12 +28,12 @@ impl Fapi {
         fapi
     }
 
-    /// The directory, for other files.
+    /// Returns the directory, which has room for other files.
     pub fn directory(&self) -> &Path {
         self.0.path()
     }
 
-    /// Tells a program.
+    /// Has a program use this configuration.
     pub fn configure(&self, command: &mut Command) {
         command.env("TSS2_FAPICONF", self.directory().join("fapi.json"));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C programs of `c-tests`, each compiled once per run of the tests. `TSS2_PROGRAMS` names a directory in which they
-//! stay: those that are there already are taken as they are.
+//! Compiles the C programs of `c-tests`, each once per run of the tests. `TSS2_PROGRAMS` names a directory in which
+//! they are kept; programs that already exist there are used without compiling them again.
 
 use crate::output;
 use crate::stage;
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use tempfile::TempDir;
 
-/// Where the programs are built, until `clean_up`.
+/// The programs that were built, until [`clean_up`].
 static BUILT: Mutex<Option<Built>> = Mutex::new(None);
 
 struct Built {
@@ -39,19 +39,19 @@ impl Dir {
     }
 }
 
-/// Flags for everything that is compiled here.
+/// Compiler flags for all programs.
 pub const FLAGS: [&str; 6] = ["-std=c11", "-D_GNU_SOURCE", "-g", "-Wall", "-Wextra", "-Werror"];
 
-/// What a program is linked with.
+/// The libraries that a program is linked with.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Link {
-    /// Nothing of ours: it loads what it wants by itself.
+    /// None of ours: it loads them with dlopen(3).
     Nothing,
-    /// Staged libraries, as pkg-config says for these packages.
+    /// Staged libraries, with the flags that pkg-config prints for these packages.
     Staged(&'static str),
 }
 
-/// Compiles `c-tests/NAME.c` and gives the program.
+/// Compiles `c-tests/NAME.c`, with `more` arguments for the compiler. Returns the path of the program.
 pub fn build(name: &'static str, link: Link, more: &[&str]) -> PathBuf {
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
     let built = built.get_or_insert_with(|| Built { dir: Dir::new(), programs: HashMap::new() });
@@ -77,42 +77,43 @@ pub fn build(name: &'static str, link: Link, more: &[&str]) -> PathBuf {
     program
 }
 
-/// Compiles `c-tests/NAME.c` as a library.
+/// Compiles `c-tests/NAME.c` as a shared library.
 pub fn shared(name: &str, library: &Path, more: &[&str]) {
     let mut cc = Command::new("cc");
     cc.args(FLAGS).args(["-shared", "-fPIC", "-I"]).arg(stage::include());
     output::succeed(cc.arg("-o").arg(library).arg(stage::c_tests(&format!("{name}.c"))).args(more));
 }
 
-/// The same, linked with staged libraries, as pkg-config says for these packages.
+/// Compiles a shared library that is linked with staged libraries, with the flags that pkg-config prints for
+/// `packages`.
 pub fn shared_with(name: &str, library: &Path, packages: &str) {
     let flags = pkg_config(packages);
     shared(name, library, &flags.split_whitespace().collect::<Vec<_>>());
 }
 
-/// A directory that other users may look into.
+/// Makes a temporary directory that other users can read.
 pub fn readable_dir() -> TempDir {
     tempfile::Builder::new().permissions(Permissions::from_mode(0o755)).tempdir().unwrap()
 }
 
-/// The program that opens what its arguments name and prints random bytes of each.
+/// Builds the program that opens the TCTIs that its arguments name and prints random bytes of each.
 pub fn link_tctildr() -> PathBuf {
     build("link-tctildr", Link::Staged("tss2-tctildr"), &[])
 }
 
-/// Flags to compile and link with staged libraries.
+/// Returns the flags that compile and link a program with staged libraries.
 pub fn pkg_config(packages: &str) -> String {
     let mut pkg_config = Command::new("pkg-config");
     pkg_config.env("PKG_CONFIG_PATH", stage::lib().join("pkgconfig"));
     output::succeed(pkg_config.args(["--cflags", "--libs"]).args(packages.split(' ')))
 }
 
-/// Removes what was built. To be called when all tests have ended.
+/// Removes the programs. A test program calls this when all its tests have ended.
 pub fn clean_up() {
     BUILT.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 
-/// The program that goes through all calls of one module.
+/// Builds the program that makes all calls of one module.
 pub fn conformance() -> PathBuf {
     build("conformance", Link::Nothing, &["-ldl", "-lpthread"])
 }

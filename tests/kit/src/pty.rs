@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A character device with a real TPM behind it: a raw pseudo-terminal that a thread connects to a swtpm.
 
-use crate::server::{Socket, Swtpm, Tpm};
+use crate::server::{SocketKind, Swtpm, TestTpm};
 use std::cell::RefCell;
 use std::io::Write;
 use std::path::Path;
@@ -16,7 +16,7 @@ pub struct PtyDevice {
 impl PtyDevice {
     /// Makes a device with a new TPM.
     pub fn start() -> PtyDevice {
-        let swtpm = Swtpm::start(Socket::Unix);
+        let swtpm = Swtpm::start(SocketKind::Unix);
         let (terminal, stream) = Terminal::open();
         let tpm = RefCell::new((swtpm.connect(), swtpm));
         let respond = move |command: &[u8]| {
@@ -33,7 +33,7 @@ impl PtyDevice {
     }
 }
 
-impl Tpm for PtyDevice {
+impl TestTpm for PtyDevice {
     fn name_conf(&self) -> String {
         format!("device:{}", self.path().display())
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server that is a TPM, for one test: its state in a temporary directory, its end with the value. [`Swtpm`] is a real
-//! swtpm.
+//! TPMs that a test opens: [`TestTpm`]. A server among them ([`Emulator`]) keeps its state in a temporary directory
+//! and ends when its value is dropped; [`Swtpm`] is a real swtpm.
 
 use crate::waiting::wait_until;
 use nix::sys::signal::{Signal, kill};
@@ -13,68 +13,70 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use tempfile::TempDir;
 
-/// Where a server listens.
+/// Which kind of socket a server listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Socket {
-    /// On a free port of the loopback, and the next one.
+pub enum SocketKind {
+    /// A free TCP port of the loopback interface, and the next one.
     Tcp,
-    /// On a Unix socket.
+    /// A Unix socket.
     Unix,
 }
 
-/// A program that is a TPM to whoever connects.
-pub trait Program: Send {
-    /// The module for it.
+/// A program that serves a TPM on two channels.
+pub trait EmulatorProgram: Send {
+    /// The module that connects to it.
     const MODULE: &'static str;
 
-    /// Starts it, with its files in `dir`, and waits until both channels take a connection; `None` when it ended instead.
-    fn spawn(&self, dir: &TempDir, at: &At) -> Option<Child>;
+    /// Starts it with its files in `dir`, and waits until both channels accept connections. Returns `None` when it
+    /// exits instead.
+    fn spawn(&self, dir: &TempDir, at: &Address) -> Option<Child>;
 }
 
-/// One that runs.
+/// A running server.
 pub struct Emulator<P> {
     program: P,
     child: Child,
     dir: TempDir,
-    at: At,
+    at: Address,
 }
 
-/// Where both channels of a server are.
+/// The address of both channels of a server.
 #[derive(Clone, Debug)]
-pub enum At {
-    /// This port of the loopback, and the next one.
+pub enum Address {
+    /// This port of the loopback interface, and the next one.
     Port(u16),
-    /// This Unix socket, and SOCKET.ctrl.
+    /// This Unix socket, and the one with `.ctrl` appended to its path.
     Path(PathBuf),
 }
 
-impl At {
+impl Address {
     /// The configuration string of the module.
     pub fn conf(&self) -> String {
         match self {
-            At::Port(port) => format!("host=127.0.0.1,port={port}"),
-            At::Path(path) => format!("path={}", path.display()),
+            Address::Port(port) => format!("host=127.0.0.1,port={port}"),
+            Address::Path(path) => format!("path={}", path.display()),
         }
     }
 }
 
-impl<P: Program> Emulator<P> {
-    pub(crate) fn run(program: P, socket: Socket) -> Emulator<P> {
+impl<P: EmulatorProgram> Emulator<P> {
+    pub(crate) fn run(program: P, socket: SocketKind) -> Emulator<P> {
         let dir = tempfile::tempdir().unwrap();
         loop {
             let at = match socket {
-                Socket::Tcp => At::Port(free_port()),
-                Socket::Unix => At::Path(dir.path().join("sock")),
+                SocketKind::Tcp => Address::Port(free_port()),
+                SocketKind::Unix => Address::Path(dir.path().join("sock")),
             };
             if let Some(child) = program.spawn(&dir, &at) {
                 return Emulator { program, child, dir, at };
             }
-            assert!(socket == Socket::Tcp, "{} does not start", P::MODULE); // on TCP another program took the port
+            // On TCP another program took the port in the meantime.
+            assert!(socket == SocketKind::Tcp, "{} does not start", P::MODULE);
         }
     }
 
-    /// Where it listens.
-    pub fn at(&self) -> &At {
+    /// Returns where it listens.
+    pub fn at(&self) -> &Address {
         &self.at
     }
 
@@ -83,15 +85,15 @@ impl<P: Program> Emulator<P> {
         self.at.conf()
     }
 
-    /// Stops it without ending it: connections are made and commands taken by the kernel, but none is answered.
+    /// Suspends it: the kernel still accepts connections and takes commands, but no response comes.
     pub fn pause(&self) {
         self.signal(Signal::SIGSTOP);
-        // It comes later than kill(2) returns; now all its threads have come to a stop.
+        // kill(2) returns before the signal takes effect; after this call all threads are stopped.
         let stopped = waitpid(self.pid(), Some(WaitPidFlag::WUNTRACED));
         assert!(matches!(stopped, Ok(WaitStatus::Stopped(..))), "{stopped:?}");
     }
 
-    /// Lets it go on.
+    /// Resumes it after [`Emulator::pause`].
     pub fn resume(&self) {
         self.signal(Signal::SIGCONT);
     }
@@ -104,17 +106,17 @@ impl<P: Program> Emulator<P> {
         kill(self.pid(), signal).unwrap();
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Starts it again after `kill`, at the same place.
+    /// Starts it again after [`Emulator::kill`], at the same address.
     pub fn restart(&mut self) {
-        if let At::Path(path) = &self.at {
+        if let Address::Path(path) = &self.at {
             for file in [path.clone(), path.with_extension("ctrl")] {
-                let _ = std::fs::remove_file(file); // it may have removed it itself, or not have made it yet
+                let _ = std::fs::remove_file(file); // it may not exist
             }
         }
         let child = self.program.spawn(&self.dir, &self.at);
@@ -129,41 +131,41 @@ impl<P> Drop for Emulator<P> {
     }
 }
 
-/// swtpm on sockets, with a new TPM in it, powered on and started.
-pub struct SwtpmSocket;
+/// swtpm on sockets, with a new TPM that is powered on and started up.
+pub struct SwtpmProgram;
 
 /// A running swtpm.
-pub type Swtpm = Emulator<SwtpmSocket>;
+pub type Swtpm = Emulator<SwtpmProgram>;
 
 impl Swtpm {
     /// Starts one.
-    pub fn start(socket: Socket) -> Swtpm {
-        Emulator::run(SwtpmSocket, socket)
+    pub fn start(socket: SocketKind) -> Swtpm {
+        Emulator::run(SwtpmProgram, socket)
     }
 
-    /// A new connection to its data channel; only on a Unix socket.
+    /// Connects to its data channel, which has to be a Unix socket.
     pub fn connect(&self) -> UnixStream {
         match &self.at {
-            At::Port(_) => panic!("this swtpm listens on TCP"),
-            At::Path(path) => UnixStream::connect(path).unwrap(),
+            Address::Port(_) => panic!("this swtpm listens on TCP"),
+            Address::Path(path) => UnixStream::connect(path).unwrap(),
         }
     }
 }
 
-impl Program for SwtpmSocket {
+impl EmulatorProgram for SwtpmProgram {
     const MODULE: &'static str = "swtpm";
 
-    fn spawn(&self, dir: &TempDir, at: &At) -> Option<Child> {
-        // A test that is killed leaves no swtpm behind.
+    fn spawn(&self, dir: &TempDir, at: &Address) -> Option<Child> {
+        // swtpm ends with the test, also when the test is killed.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "swtpm", "socket", "--tpm2", "--flags", "not-need-init,startup-clear"]);
         command.args(["--locality", "allow-set-locality", "--tpmstate", &format!("dir={}", dir.path().display())]);
         match at {
-            At::Port(port) => {
+            Address::Port(port) => {
                 command.args(["--server", &format!("type=tcp,bindaddr=127.0.0.1,port={port}")]);
                 command.args(["--ctrl", &format!("type=tcp,bindaddr=127.0.0.1,port={}", port + 1)]);
             }
-            At::Path(path) => {
+            Address::Path(path) => {
                 command.args(["--server", &format!("type=unixio,path={}", path.display())]);
                 command.args(["--ctrl", &format!("type=unixio,path={}.ctrl", path.display())]);
             }
@@ -173,30 +175,30 @@ impl Program for SwtpmSocket {
     }
 }
 
-/// Waits until both channels take a connection; `false` when swtpm ended instead.
-fn await_listening(child: &mut Child, at: &At) -> bool {
-    let mut has_ended = false;
+/// Waits until both channels accept connections. Returns `false` when swtpm exits instead.
+fn await_listening(child: &mut Child, at: &Address) -> bool {
+    let mut has_exited = false;
     wait_until("a swtpm that listens", || {
-        has_ended = child.try_wait().unwrap().is_some();
-        has_ended || listens(at)
+        has_exited = child.try_wait().unwrap().is_some();
+        has_exited || listens(at)
     });
-    !has_ended && child.try_wait().unwrap().is_none()
+    !has_exited && child.try_wait().unwrap().is_none()
 }
 
-fn listens(at: &At) -> bool {
+fn listens(at: &Address) -> bool {
     match at {
-        At::Port(port) => {
+        Address::Port(port) => {
             let connects = |port| TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
             connects(port + 1) && connects(*port)
         }
-        At::Path(path) => {
+        Address::Path(path) => {
             UnixStream::connect(format!("{}.ctrl", path.display())).is_ok() && UnixStream::connect(path).is_ok()
         }
     }
 }
 
-/// A port that is free, as the next one is. Below those that the kernel gives to outgoing connections, which would
-/// take it before swtpm does.
+/// Returns a port that is free and whose next one is free, too. It is below the range from which the kernel takes
+/// ports for outgoing connections, which could occupy it before swtpm does.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u32 = 10_000;
@@ -211,37 +213,37 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// A TPM for one test, whichever transport reaches it.
-pub trait Tpm: Send {
-    /// The `name:conf` that opens it through the loader.
+/// A TPM for one test, on any transport.
+pub trait TestTpm: Send {
+    /// Returns the `name:conf` that opens it through the loader.
     fn name_conf(&self) -> String;
 }
 
-impl<P: Program> Tpm for Emulator<P> {
+impl<P: EmulatorProgram> TestTpm for Emulator<P> {
     fn name_conf(&self) -> String {
         format!("{}:{}", P::MODULE, self.conf())
     }
 }
 
-/// A TPM with something before and behind its `name:conf`.
-pub struct Around<T>(pub &'static str, pub T, pub &'static str);
+/// A TPM whose `name:conf` gets a prefix and a suffix.
+pub struct Wrapped<T>(pub &'static str, pub T, pub &'static str);
 
-impl<T: Tpm> Tpm for Around<T> {
+impl<T: TestTpm> TestTpm for Wrapped<T> {
     fn name_conf(&self) -> String {
         format!("{}{}{}", self.0, self.1.name_conf(), self.2)
     }
 }
 
-/// The state file of a libtpms in a directory of its own.
+/// A libtpms with a state file in a directory of its own.
 pub struct StateFile(TempDir);
 
 impl StateFile {
-    /// A new TPM; the module makes the file.
+    /// Returns a new TPM. The module creates the file.
     pub fn new() -> StateFile {
         StateFile(tempfile::tempdir().unwrap())
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub fn path(&self) -> PathBuf {
         self.0.path().join("tpm")
     }
@@ -253,7 +255,7 @@ impl Default for StateFile {
     }
 }
 
-impl Tpm for StateFile {
+impl TestTpm for StateFile {
     fn name_conf(&self) -> String {
         format!("libtpms:{}", self.path().display())
     }

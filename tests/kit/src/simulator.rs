@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A simulated LetsTrust-TPM2Go in this machine, with a swtpm as its TPM: the program of `tests/sim/tpm2go`.
+//! A simulated LetsTrust-TPM2Go behind this kernel's USB stack, with a swtpm as its TPM: the program of
+//! `tests/sim/tpm2go`.
 
-use crate::server::{Socket, Swtpm};
+use crate::server::{SocketKind, Swtpm};
 use crate::{output, stage};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// A stick that is plugged in until the value ends.
+/// A simulated stick, which is plugged in until the value is dropped.
 pub struct Simulator {
     child: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    /// Works while the USB does something else, as a chip does.
+    /// Processes a command while other USB transfers happen, as a chip does.
     _tpm: Swtpm,
 }
 
-/// What passed over the USB.
+/// Transfers over the USB.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Counters {
-    /// Announcements.
+    /// Control transfers, each of which announces a length.
     pub control: u32,
     /// Bulk OUT transfers.
     pub bulk_out: u32,
@@ -31,10 +32,10 @@ pub struct Counters {
 }
 
 impl Simulator {
-    /// Plugs a stick in, with a new TPM that is started.
+    /// Plugs a stick in, with a new TPM that is started up.
     pub fn plug_in(serial: &str) -> Simulator {
         output::succeed(Command::new("modprobe").arg("vhci-hcd"));
-        let tpm = Swtpm::start(Socket::Unix);
+        let tpm = Swtpm::start(SocketKind::Unix);
         let name_conf = format!("swtpm:{},keep=true", tpm.conf());
         let mut command = stage::command(stage::sim("tpm2go"));
         command.args(["--serial", serial, "--tpm", &name_conf]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -51,23 +52,23 @@ impl Simulator {
         line.trim_end().to_owned()
     }
 
-    /// One command of the simulator, and its answer.
+    /// Sends a command to the simulator, see `tests/sim/tpm2go/src/bin/tpm2go/command.rs`. Returns its answer.
     pub fn ask(&mut self, command: &str) -> String {
         writeln!(self.stdin, "{command}").unwrap();
         self.answer()
     }
 
-    /// What goes wrong from now on.
+    /// Sets the faults from now on, see `sim_tpm2go::Faults::parse`.
     pub fn set(&mut self, faults: &str) {
         assert_eq!(self.ask(&format!("faults {faults}")), "ok");
     }
 
-    /// What a transfer over a USB takes, in microseconds.
+    /// Sets the duration of each USB transfer, in microseconds.
     pub fn set_latency(&mut self, micros: u32) {
         assert_eq!(self.ask(&format!("latency-us {micros}")), "ok");
     }
 
-    /// What passed since [`Simulator::reset_counters`]. No driver did what it should not.
+    /// Returns the transfers since [`Simulator::reset_counters`]. Fails when the driver has violated the protocol.
     pub fn counters(&mut self) -> Counters {
         let line = self.ask("counters");
         assert_eq!(value(&line, "offences"), 0, "{}", self.ask("offences"));
@@ -75,28 +76,44 @@ impl Simulator {
         Counters { control, bulk_out, bulk_in, spi }
     }
 
-    /// How often a fault changed something.
+    /// Returns how often a fault took effect.
     pub fn strikes(&mut self) -> u32 {
         value(&self.ask("counters"), "strikes")
     }
 
-    /// Counts from zero again.
+    /// Resets the counters.
     pub fn reset_counters(&mut self) {
         assert_eq!(self.ask("reset-counters"), "ok");
     }
 
-    /// Ends it as a crash would, in the middle of whatever it does: the stick is pulled out.
+    /// Unplugs the stick.
+    pub fn unplug(&mut self) {
+        assert_eq!(self.ask("unplug"), "ok");
+    }
+
+    /// Plugs the stick in again.
+    pub fn plug(&mut self) {
+        let answer = self.ask("plug");
+        assert!(answer.starts_with("ready "), "{answer}");
+    }
+
+    /// Whether the driver has claimed locality 0 of the TPM.
+    pub fn has_locality(&mut self) -> bool {
+        self.ask("locality") == "1"
+    }
+
+    /// Kills the simulator at any point of its work: the stick is unplugged.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        // The kernel tells later.
+        // sysfs changes a little later.
         while !interfaces().is_empty() {
             std::thread::yield_now();
         }
     }
 }
 
-/// Of a line with `key=value` between spaces.
+/// Returns the value of a key in a line of `key=value` words.
 fn value(line: &str, key: &str) -> u32 {
     let part = line.split(' ').find_map(|part| part.strip_prefix(key)?.strip_prefix('='));
     part.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {key} in {line}"))
@@ -109,7 +126,7 @@ impl Drop for Simulator {
     }
 }
 
-/// The interfaces of sticks that the kernel has, in sysfs.
+/// Returns the USB interfaces of all sticks, in sysfs.
 fn interfaces() -> Vec<PathBuf> {
     let devices = fs::read_dir("/sys/bus/usb/devices").unwrap().map(|entry| entry.unwrap().path());
     let id = |device: &PathBuf| fs::read_to_string(device.join("idVendor")).unwrap_or_default();
@@ -117,14 +134,14 @@ fn interfaces() -> Vec<PathBuf> {
     sticks.map(|stick| stick.join(format!("{}:1.0", stick.file_name().unwrap().to_string_lossy()))).collect()
 }
 
-/// The device of the one stick that is plugged in.
+/// Returns the device node of the only stick that is plugged in.
 pub fn node() -> PathBuf {
     let interface = interfaces().pop().unwrap();
     let uevent = fs::read_to_string(interface.parent().unwrap().join("uevent")).unwrap();
     Path::new("/dev").join(uevent.lines().find_map(|line| line.strip_prefix("DEVNAME=")).unwrap())
 }
 
-/// How many sticks are claimed by a program: the kernel's driver for that has their interface.
+/// Returns how many sticks programs have claimed: their interface is bound to the kernel's driver for this.
 pub fn claimed() -> usize {
     interfaces().iter().filter(|interface| interface.join("driver").exists()).count()
 }

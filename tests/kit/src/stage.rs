@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The staged tree, laid out as an installation, and the environment in which programs find it. `TSS2_STAGE` names
-//! another one than `target/stage`.
+//! The staged tree, laid out like an installation, and the environment in which programs find its libraries.
+//! `TSS2_STAGE` names another directory than `target/stage`.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -9,17 +9,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// A file below `c-tests`.
+/// Returns the path of a file in `c-tests`.
 pub fn c_tests(name: &str) -> PathBuf {
     repository().join("c-tests").join(name)
 }
 
-/// The staged tree.
+/// Returns the root of the staged tree.
 pub fn root() -> PathBuf {
     let staged = env::var_os("TSS2_STAGE").map_or_else(|| repository().join("target/stage"), PathBuf::from);
     staged
@@ -27,34 +27,36 @@ pub fn root() -> PathBuf {
         .unwrap_or_else(|error| panic!("no staged tree at {}: {error}; `cargo xtask stage` makes it", staged.display()))
 }
 
-/// The directory of the staged libraries.
+/// Returns the directory of the staged libraries.
 pub fn lib() -> PathBuf {
     root().join("lib")
 }
 
-/// A staged library as programs load it: `tcti-swtpm` is `libtss2-tcti-swtpm.so.0`.
+/// Returns the path of a staged library: `tcti-swtpm` is `libtss2-tcti-swtpm.so.0`.
 pub fn library(name: &str) -> PathBuf {
     lib().join(format!("libtss2-{name}.so.0"))
 }
 
-/// A program of `tests/sim`, which `cargo xtask test` builds. `TSS2_SIM` names another directory than `target/release`.
+/// Returns the path of a program or library of `tests/sim`, which `cargo xtask test` builds. `TSS2_SIM` names another
+/// directory than `target/release`.
 pub fn sim(name: &str) -> PathBuf {
     env::var_os("TSS2_SIM").map_or_else(|| repository().join("target/release"), PathBuf::from).join(name)
 }
 
-/// The directory of the staged headers.
+/// Returns the directory of the staged headers.
 pub fn include() -> PathBuf {
     root().join("include")
 }
 
-/// A program that finds the staged libraries, and none of the knobs of whoever runs the tests.
+/// Returns a command that finds the staged libraries. Variables that configure TCTIs or the linker are not inherited
+/// from the environment of the tests.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = distribution_command(program);
     command.env("LD_LIBRARY_PATH", lib());
     command
 }
 
-/// A program that finds the distribution's libraries.
+/// Returns a command that finds the distribution's libraries.
 pub fn distribution_command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (key, _) in env::vars_os() {
@@ -67,7 +69,8 @@ pub fn distribution_command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// The libraries of the source tree by name (`tss2-tcti-swtpm` and so on), each with the directory of its C face.
+/// Returns the libraries of the source tree by their names, such as `tss2-tcti-swtpm`, each with the directory of its
+/// module.
 pub fn libraries() -> BTreeMap<String, PathBuf> {
     let src = repository().join("src");
     let dirs = fs::read_dir(&src).unwrap().map(|entry| entry.unwrap());
@@ -79,8 +82,8 @@ pub fn libraries() -> BTreeMap<String, PathBuf> {
     modules.collect()
 }
 
-/// The functions that a library of the source tree exports, sorted: its `module/exports.txt`, or by default its Init and
-/// `Tss2_Tcti_Info`.
+/// Returns the functions that a library of the source tree exports, sorted: those in `module/exports.txt`, or without
+/// this file its Init function and `Tss2_Tcti_Info`.
 pub fn exports(library: &str) -> Vec<String> {
     let list = fs::read_to_string(libraries().get(library).unwrap().join("exports.txt"));
     let mut names: Vec<String> = match list {

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The list of tests, and the fate of those that lack something.
+//! Collects the tests of a program: [`Suite`]. A test with an unmet need is ignored or fails, see [`crate::need`].
 
-use crate::need::{Need, is_ci};
+use crate::need::{Need, Unmet, is_ci};
 use libtest_mimic::{Failed, Trial};
 
-/// Tests as the topics add them.
+/// The tests that the topics of a program have added.
 #[derive(Default)]
 pub struct Suite {
     trials: Vec<Trial>,
 }
 
 impl Suite {
-    /// Adds a test that fails by panicking.
+    /// Adds a test, which fails by panicking.
     pub fn test(&mut self, name: impl Into<String>, needs: &[Need], body: impl FnOnce() + Send + 'static) {
-        let missing: Vec<(Need, String)> = needs.iter().filter_map(|need| Some((*need, need.missing()?))).collect();
-        let is_wrong = is_ci() && missing.iter().any(|(need, _)| !need.is_given());
-        let reasons: Vec<&str> = missing.iter().map(|(_, reason)| reason.as_str()).collect();
+        let unmet: Vec<Unmet> = needs.iter().filter_map(|need| need.unmet()).collect();
+        let fails = is_ci() && unmet.iter().any(|unmet| matches!(unmet, Unmet::Fixable(_)));
+        let reasons: Vec<&str> = unmet.iter().map(Unmet::reason).collect();
         let (name, reason) = (name.into(), reasons.join(", "));
-        self.trials.push(match (missing.is_empty(), is_wrong) {
+        self.trials.push(match (unmet.is_empty(), fails) {
             (true, _) => Trial::test(name, || {
                 body();
                 Ok(())
@@ -27,7 +27,7 @@ impl Suite {
         });
     }
 
-    /// The tests, for the harness.
+    /// Returns the tests for the harness.
     pub fn into_trials(self) -> Vec<Trial> {
         self.trials
     }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Waiting for what another process does, see [`wait_until`].
+//! Waits for another process: [`wait_until`].
 
 use std::thread;
 use std::time::Duration;
 
-/// How often it is looked for, every 2 ms. Looks are counted, and not seconds: on a machine that is emulated or busy, looking
-/// takes longer, as does what is waited for.
-const LOOKS: usize = 30_000;
+/// How often a condition is checked, every 2 ms. The limit is a number of checks and not a time, because on a machine
+/// that is emulated or busy both the check and the event take longer.
+const CHECKS: usize = 30_000;
 
-/// Waits until something holds; its name is for the test that fails.
+/// Waits until `holds` returns true. `what` names the event in the message of a test that fails.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         if holds() {
             return;
         }
-        thread::sleep(Duration::from_millis(2)); // only how often to ask
+        thread::sleep(Duration::from_millis(2)); // the interval between checks
     }
-    panic!("waited in vain: {what}");
+    panic!("timed out waiting for {what}");
 }

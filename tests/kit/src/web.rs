@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Web servers with worker processes whose key is in a TPM, by tpm2-openssl: nginx, Apache and haproxy as the distribution
-//! has them. The master, root, opens the TCTI and loads the key; its workers, nobody, sign with it. A [`Site`] is the key,
-//! a [`Server`] serves it, a [`Client`] shakes hands with it.
+//! Web servers with worker processes whose key is in a TPM, through tpm2-openssl: nginx, Apache and haproxy of the
+//! distribution. The master, which is root, opens the TCTI and loads the key; its workers, which are nobody, sign with
+//! it. A [`Site`] has the key, a [`Server`] serves it, and a [`Client`] performs handshakes.
 
 mod client;
 mod kind;

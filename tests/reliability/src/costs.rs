@@ -80,19 +80,19 @@ const COSTS: &[Cost] = &[
         "The driver cannot reach the TPM (`EIO`, `ETIME`) or rejects its response (`EFAULT`), once",
         Connection::Kept,
         "that response",
-        Proof::Test("tests/guest/src/refused.rs", "an_answer_that_is_none_costs_nothing"),
+        Proof::Test("tests/guest/src/refused.rs", "a_malformed_response_costs_nothing"),
     ),
     device(
         "`EIO` or `EFAULT` again, without a response in between",
         Connection::Reopened,
         "everything that was loaded through the connection; logged once",
-        Proof::Test("tests/guest/src/refused.rs", "an_error_again_and_again_is_the_end_of_the_connection"),
+        Proof::Test("tests/guest/src/refused.rs", "a_repeated_error_reopens_the_connection"),
     ),
     device(
         "The TPM was removed (`ENODEV`, `EPIPE`, or `EIO` from a driver that was unbound)",
         Connection::Reopened,
         "everything that was loaded through the connection; logged once",
-        Proof::Test("tests/guest/src/refused.rs", "a_tpm_that_is_removed_is_said_to_be_lost_once"),
+        Proof::Test("tests/guest/src/refused.rs", "the_removal_of_a_tpm_is_logged_once"),
     ),
     device(
         "A process that shares the device is killed during an exchange",

@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
-use tss2_kit::server::{Socket, Swtpm};
+use tss2_kit::server::{SocketKind, Swtpm};
 use tss2_kit::{output, stage};
 
 #[derive(Clone, Copy, Debug)]
@@ -57,7 +57,7 @@ impl Server for Disk {
 
 impl Disk {
     fn new(module: Module) -> Box<Disk> {
-        let swtpm = (module == Module::Pcap).then(|| Swtpm::start(Socket::Unix));
+        let swtpm = (module == Module::Pcap).then(|| Swtpm::start(SocketKind::Unix));
         Box::new(Disk { dir: tempfile::tempdir().unwrap(), module, swtpm })
     }
 

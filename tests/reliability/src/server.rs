@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use tempfile::TempDir;
 use tss2_kit::mssim::Mssim;
-use tss2_kit::server::{Emulator, Program, Socket, StateFile, Swtpm, Tpm};
+use tss2_kit::server::{Emulator, EmulatorProgram, SocketKind, StateFile, Swtpm, TestTpm};
 use tss2_kit::simulator::{self, Simulator};
 use tss2_kit::waiting::wait_until;
 
@@ -41,11 +41,11 @@ pub(super) fn start(module: Module) -> Box<dyn Server> {
     let swtpm = |socket, before, behind| Box::new(Simulated::new(Swtpm::start(socket), before, behind));
     match module {
         Module::Libtpms => Box::new(StateFile::new()),
-        Module::Swtpm => swtpm(Socket::Tcp, "", ""),
-        Module::SwtpmUnix => swtpm(Socket::Unix, "", ""),
-        Module::SwtpmKept => swtpm(Socket::Unix, "", ",keep=true"),
-        Module::Pcap | Module::Loader => swtpm(Socket::Unix, "swtpm:", ""),
-        Module::Mssim => Box::new(Simulated::new(Mssim::start(Socket::Tcp, 0), "", ",timeout=2000")),
+        Module::Swtpm => swtpm(SocketKind::Tcp, "", ""),
+        Module::SwtpmUnix => swtpm(SocketKind::Unix, "", ""),
+        Module::SwtpmKept => swtpm(SocketKind::Unix, "", ",keep=true"),
+        Module::Pcap | Module::Loader => swtpm(SocketKind::Unix, "swtpm:", ""),
+        Module::Mssim => Box::new(Simulated::new(Mssim::start(SocketKind::Tcp, 0), "", ",timeout=2000")),
         Module::Cmd => Box::new(Command::start()),
         Module::Terminal => Box::new(tss2_kit::pty::PtyDevice::start()),
         Module::Device => Box::new(Driver::new()),
@@ -73,13 +73,13 @@ struct Simulated<P> {
     is_running: bool,
 }
 
-impl<P: Program> Simulated<P> {
+impl<P: EmulatorProgram> Simulated<P> {
     fn new(process: Emulator<P>, before: &'static str, behind: &'static str) -> Simulated<P> {
         Simulated { process, before, behind, is_running: true }
     }
 }
 
-impl<P: Program> Server for Simulated<P> {
+impl<P: EmulatorProgram> Server for Simulated<P> {
     fn conf(&self) -> String {
         format!("{}{}{}", self.before, self.process.conf(), self.behind)
     }
@@ -110,7 +110,7 @@ struct Command {
 
 impl Command {
     fn start() -> Command {
-        Command { swtpm: Swtpm::start(Socket::Unix), dir: tempfile::tempdir().unwrap(), is_paused: false }
+        Command { swtpm: Swtpm::start(SocketKind::Unix), dir: tempfile::tempdir().unwrap(), is_paused: false }
     }
 
     fn pid_file(&self) -> PathBuf {

@@ -10,14 +10,14 @@ use std::path::PathBuf;
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
-use tss2_kit::server::{Socket, Swtpm};
+use tss2_kit::server::{SocketKind, Swtpm};
 
 const CONTEXTS: [usize; 3] = [1, 16, 64];
 
 /// Measures and prints the table. `commands` is the total number of commands of all contexts in a round.
 pub(crate) fn print(selection: &Selection, rounds: usize, commands: usize) -> Result<()> {
     let most = CONTEXTS.into_iter().max().unwrap_or_default();
-    let started = (0..most).map(|_| Swtpm::start(Socket::Unix)).collect::<Vec<_>>();
+    let started = (0..most).map(|_| Swtpm::start(SocketKind::Unix)).collect::<Vec<_>>();
     let versions = || cell::versions(selection.theirs.iter().map(|theirs| theirs.version.as_str()));
     let cells = ["contexts", "ours, commands per second"].map(str::to_owned).into_iter().chain(versions());
     let cells = cells.chain(["ours, a command".to_owned()]).chain(versions());

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use tss2_kit::server::At;
+use tss2_kit::server::Address;
 
 /// Reads a whole response and returns its size. `size` determines the size once enough bytes have arrived.
 fn collect(peer: &mut impl Read, buffer: &mut [u8], size: impl Fn(&[u8]) -> Option<usize>) -> Result<usize> {
@@ -43,22 +43,22 @@ fn enveloped(bytes: &[u8]) -> Option<usize> {
 }
 
 /// Connects to a server's command channel.
-fn connect(at: &At) -> io::Result<Socket> {
+fn connect(at: &Address) -> io::Result<Socket> {
     let (domain, address) = match at {
-        At::Port(port) => (Domain::IPV4, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into()),
-        At::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
+        Address::Port(port) => (Domain::IPV4, SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into()),
+        Address::Path(path) => (Domain::UNIX, SockAddr::unix(path)?),
     };
     let peer = Socket::new(domain, Type::STREAM, None)?;
     peer.connect(&address)?;
     Ok(peer)
 }
 
-fn is_tcp(at: &At) -> bool {
-    matches!(at, At::Port(_))
+fn is_tcp(at: &Address) -> bool {
+    matches!(at, Address::Port(_))
 }
 
 /// Opens a connection per command. Over TCP, closes it without TIME_WAIT.
-pub(crate) fn connection_per_command(at: At) -> Connector {
+pub(crate) fn connection_per_command(at: Address) -> Connector {
     Box::new(move || {
         let (mut buffer, at) = (vec![0; 4096], at.clone());
         Ok(Box::new(move |command| {
@@ -74,7 +74,7 @@ pub(crate) fn connection_per_command(at: At) -> Connector {
 }
 
 /// Keeps one connection open.
-pub(crate) fn kept_connection(at: At) -> Connector {
+pub(crate) fn kept_connection(at: Address) -> Connector {
     Box::new(move || {
         let mut peer = connect(&at)?;
         let mut buffer = vec![0; 4096];
@@ -86,7 +86,7 @@ pub(crate) fn kept_connection(at: At) -> Connector {
 }
 
 /// Keeps one connection open and uses the simulators' envelope. Closing the connection ends the session.
-pub(crate) fn mssim(at: At) -> Connector {
+pub(crate) fn mssim(at: Address) -> Connector {
     Box::new(move || {
         let (mut peer, tcp) = (connect(&at)?, is_tcp(&at));
         if tcp {

@@ -8,7 +8,7 @@ use crate::servers::Selection;
 use anyhow::{Context, Result};
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
-use tss2_kit::server::{Socket, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, Swtpm, TestTpm};
 use tss2_kit::web::{Client, Kind, Libraries, Server, Site};
 
 /// Numbers of workers and of concurrent handshakes.
@@ -25,8 +25,8 @@ pub(crate) fn print(selection: &Selection, turns: usize, count: usize) -> Result
     for (name, is_device) in [("device /dev/tpmrm0", true), ("swtpm TCP", false)] {
         for (workers, at_once) in LOADS {
             // Start a new TPM each time, because servers leave their keys loaded and there is room for three.
-            let swtpm = (!is_device).then(|| Swtpm::start(Socket::Tcp));
-            let tcti = swtpm.as_ref().map_or("device:/dev/tpmrm0".to_owned(), Tpm::name_conf);
+            let swtpm = (!is_device).then(|| Swtpm::start(SocketKind::Tcp));
+            let tcti = swtpm.as_ref().map_or("device:/dev/tpmrm0".to_owned(), TestTpm::name_conf);
             let start = |libraries| Server::start(Kind::Nginx(workers), Site::new(libraries, &tcti));
             let servers = [Libraries::Ours, Libraries::Distribution].map(start);
             let mut servers: Vec<Measured> = servers.iter().map(|server| Measured::new(server.client())).collect();
@@ -66,8 +66,8 @@ impl Measured {
     fn turn(&mut self, count: usize, at_once: usize) -> Option<Duration> {
         let start = Instant::now();
         let tally = self.client.handshakes(count, at_once);
-        self.failed += tally.wrong.len();
+        self.failed += tally.failed.len();
         let taken = start.elapsed();
-        (tally.right > 0).then(|| taken.div_f64(tally.right as f64))
+        (tally.succeeded > 0).then(|| taken.div_f64(tally.succeeded as f64))
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tempfile::TempDir;
 use tss2_kit::mssim::Mssim;
-use tss2_kit::server::{At, Socket, Swtpm, Tpm};
+use tss2_kit::server::{Address, SocketKind, Swtpm, TestTpm};
 
 /// Which libraries and connections to measure.
 #[derive(Args, Clone)]
@@ -53,10 +53,10 @@ impl Selection {
 
 /// How the minimal client communicates, and with which server.
 enum Protocol {
-    ConnectionPerCommand(At),
-    KeptConnection(At),
-    Mssim(At),
-    Recorded(At),
+    ConnectionPerCommand(Address),
+    KeptConnection(Address),
+    Mssim(Address),
+    Recorded(Address),
     Pipes,
     Device(PathBuf),
     /// libtpms with a state file. Each library has its own file in this directory.
@@ -72,7 +72,7 @@ pub(crate) struct Case {
     conf: String,
     protocol: Protocol,
     selection: Selection,
-    _server: Option<Box<dyn Tpm>>,
+    _server: Option<Box<dyn TestTpm>>,
 }
 
 impl Case {
@@ -81,7 +81,7 @@ impl Case {
     }
 
     /// Keeps the server running as long as the case exists.
-    fn with(self, server: impl Tpm + 'static) -> Case {
+    fn with(self, server: impl TestTpm + 'static) -> Case {
         Case { _server: Some(Box::new(server)), ..self }
     }
 
@@ -118,7 +118,7 @@ impl Case {
 
     /// Returns whether the C module waits for delayed acknowledgements, which takes 88 ms per command.
     pub(crate) fn slow_c(&self) -> bool {
-        matches!(self.protocol, Protocol::Mssim(At::Port(_)))
+        matches!(self.protocol, Protocol::Mssim(Address::Port(_)))
     }
 
     /// Returns whether the module has a TPM.
@@ -159,26 +159,26 @@ pub(crate) fn cases(selection: &Selection) -> Result<Vec<Case>> {
     let case = |name, module, conf, protocol| Case::new(selection, name, module, conf, protocol);
     let mut cases = Vec::new();
 
-    let server = Swtpm::start(Socket::Tcp);
+    let server = Swtpm::start(SocketKind::Tcp);
     cases.push(
         case("swtpm TCP", "swtpm", server.conf(), Protocol::ConnectionPerCommand(server.at().clone())).with(server),
     );
-    let server = Swtpm::start(Socket::Unix);
+    let server = Swtpm::start(SocketKind::Unix);
     cases.push(
         case("swtpm Unix socket", "swtpm", server.conf(), Protocol::ConnectionPerCommand(server.at().clone()))
             .with(server),
     );
-    let server = Swtpm::start(Socket::Tcp);
+    let server = Swtpm::start(SocketKind::Tcp);
     let conf = format!("{},keep=true", server.conf());
     cases.push(case("swtpm TCP kept", "swtpm", conf, Protocol::KeptConnection(server.at().clone())).with(server));
 
-    for (name, socket) in [("mssim TCP", Socket::Tcp), ("mssim Unix socket", Socket::Unix)] {
+    for (name, socket) in [("mssim TCP", SocketKind::Tcp), ("mssim Unix socket", SocketKind::Unix)] {
         let server = Mssim::start(socket, 0);
         cases.push(case(name, "mssim", server.conf(), Protocol::Mssim(server.at().clone())).with(server));
     }
 
     // Use the same C module as the child for all libraries, so that only recording differs.
-    let server = Swtpm::start(Socket::Unix);
+    let server = Swtpm::start(SocketKind::Unix);
     let child = module(selection.c_modules()?, "swtpm");
     let conf = format!("{}:{}", child.display(), server.conf());
     cases.push(case("pcap, swtpm Unix socket", "pcap", conf, Protocol::Recorded(server.at().clone())).with(server));

@@ -12,7 +12,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
-use tss2_kit::server::{Socket, Swtpm, Tpm};
+use tss2_kit::server::{SocketKind, Swtpm, TestTpm};
 
 /// The libraries under test that the program loads.
 const LIBRARIES: [&str; 2] = ["libtss2-tctildr.so.0", "libtss2-tcti-swtpm.so.0"];
@@ -21,7 +21,7 @@ const SAMPLES: usize = 9;
 
 /// Prints the table.
 pub(crate) fn print(selection: &Selection, pairs: usize) -> Result<()> {
-    let tpm = Swtpm::start(Socket::Unix);
+    let tpm = Swtpm::start(SocketKind::Unix);
     // Separate directories, because the dynamic linker searches them first for every library.
     let [Theirs { version, dir }] = selection.theirs.as_slice() else {
         anyhow::bail!(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# FAPI makes its keys, signs a digest with one, and verifies. An emulator has no certificate of a manufacturer.
+# FAPI creates keys, signs a digest with one, and verifies the signature. ek_cert_less: an emulator has no certificate
+# of a manufacturer.
 cat >fapi.json <<END
 {
     "profile_name": "P_ECCP256SHA256",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# The resource manager on a D-Bus of its own, which starts it for the first client. More keys are in use than the TPM has
-# room for, and nothing is flushed.
+# The resource manager on a D-Bus of its own, which starts it for the first client. The clients use more keys than the
+# TPM has room for, and flush none.
 export XDG_DATA_HOME="$PWD"
 mkdir -p dbus-1/services
 cat >dbus-1/services/tabrmd.service <<END
@@ -10,7 +10,7 @@ Exec=/usr/sbin/tpm2-abrmd --session --allow-root --tcti=$TCTI
 END
 cat >clients.sh <<'END'
 set -eu
-# The daemon takes its name on the bus before its object is there, so the first clients may come too early.
+# The daemon acquires its name on the bus before its object exists, so the first clients may be too early.
 for try in $(seq 100); do
     if tpm2_getrandom 1 >/dev/null 2>&1; then break; fi
 done

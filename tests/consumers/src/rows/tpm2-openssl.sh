@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# A server whose key is in the TPM: OpenSSL makes the key there, signs a certificate with it, and shakes hands.
+# A server whose key is in the TPM: OpenSSL creates the key there, signs a certificate with it, and performs a TLS
+# handshake.
 export TPM2OPENSSL_TCTI="$TCTI"
 tpm() { command=$1; shift; openssl "$command" -provider tpm2 -provider default -propquery '?provider=tpm2' "$@"; }
 tpm genpkey -algorithm EC -pkeyopt group:P-256 -out key.pem
 grep -q 'BEGIN TSS2 PRIVATE KEY' key.pem
 tpm req -x509 -new -key key.pem -subj /CN=localhost -days 1 -out certificate.pem
 
-# It says ACCEPT when it listens, answers a line with its reverse, and ends after one connection. Signatures alone are
-# the TPM's: a handshake has more digests at a time than the TPM has room for.
+# The server prints ACCEPT when it listens, answers a line with its reverse, and exits after one connection. The TPM is
+# used for signatures alone, because a handshake computes more digests at a time than the TPM has room for.
 mkfifo said question answer
 openssl s_server -provider default -provider tpm2 -propquery '?tpm2.signature=yes' -cert certificate.pem -key key.pem \
     -unix socket -naccept 1 -rev >said 2>server.log &

@@ -1,14 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Builds an initramfs on the host, in seconds: the machine would take minutes for its thousands of processes. Nothing is
-# installed. The programs lie over the host's files in a mount namespace that ends with this script, for which it has to be
-# root:
+# Builds an initramfs on the host in seconds, because its thousands of processes would take minutes in the machine.
+# Nothing is installed: the programs are mounted over the host's files in a mount namespace that ends with this script.
+# It has to run as root:
 #
 #   unshare --mount build.sh TOOL LAYER MODULES STAGE UUID DIRECTORY
 #
-# TOOL is initramfs or dracut, UUID that of the volume. DIRECTORY gets initramfs; list, the files in it; and printed. For
-# initramfs-tools it also gets most, the files that the hook alone takes for any machine, and refused, what it says of a
-# module that is not there.
+# TOOL is initramfs or dracut; UUID is that of the volume. Writes to DIRECTORY: initramfs; list, the files in it; and
+# printed. For initramfs-tools also most, the files that the hook adds for any machine, and refused, its message for a
+# module that is not installed.
 
 set -e
 tool=$1 layer=$2 modules=$3 stage=$4 uuid=$5 out=$6
@@ -19,7 +19,7 @@ mkdir $root /mnt/files /mnt/work
 mount -t overlay -o lowerdir=/,upperdir=/mnt/files,workdir=/mnt/work overlay $root
 cp -a "$layer/." $root/
 for dir in proc sys dev; do mount --rbind /$dir $root/$dir; done
-# Neither the host's file systems nor its kernel are those of the machine.
+# The file systems and the kernel of the host are not those of the machine.
 : >$root/etc/fstab
 mkdir -p $root/lib/modules $root/boot $root/run/out $root/etc/tss2-tcti
 mount --bind "$modules" $root/lib/modules
@@ -34,7 +34,7 @@ printf '# Neither Clevis nor dracut copies the second.\ndevice\npcap # records t
     >$root/etc/tss2-tcti/initramfs.conf
 case $tool in
 initramfs)
-    # Besides the modules in C, as `cargo xtask install` does. The dynamic linker looks here first.
+    # In addition to the modules in C, as `cargo xtask install` does. The dynamic linker searches here first.
     cp -a "$stage"/lib/libtss2-*.so.0* $root/usr/local/lib/
     mkdir -p $root/usr/local/share
     cp -r "$stage/share/initramfs-tools" $root/usr/local/share/
@@ -47,11 +47,11 @@ initramfs)
     set -- mkinitramfs -o /run/out/initramfs "$kernel"
     ;;
 dracut)
-    # In their place, as packages put them.
+    # In place of the modules in C, as our packages do.
     c=$(ls $root/usr/lib/*/libtss2-tctildr.so.0)
     cp -a "$stage"/lib/libtss2-*.so.0* "${c%/*}/"
     cp -r "$stage/lib/dracut/modules.d/91tss2-tcti" $root/usr/lib/dracut/modules.d/
-    # A part of the module systemd up to Debian 12.
+    # Up to Debian 12 this is a part of the module systemd.
     cryptsetup=$(ls -d $root/usr/lib/dracut/modules.d/*systemd-cryptsetup 2>/dev/null | sed 's/.*[0-9]//')
     wanted="$cryptsetup base systemd systemd-initrd dracut-systemd udev-rules dm crypt rootfs-block fs-lib tpm2-tss tss2-tcti"
     set -- dracut --force --no-hostonly --no-early-microcode --nostrip --kver "$kernel" --modules "$wanted" \
@@ -66,7 +66,7 @@ fi
 [ "$tool" = dracut ] || {
     hook() {
         mkdir -p $root/run/hook/etc
-        # That of Debian 13 collects the drivers in a file, and copies them when all hooks have run.
+        # initramfs-tools of Debian 13 collects the drivers in a file, and copies them after all hooks.
         : >$root/run/drivers
         chroot $root env DESTDIR=/run/hook MODULES=most MODULESDIR="/lib/modules/$kernel" CONFDIR=/etc/initramfs-tools \
             version="$kernel" verbose=n __MODULES_TO_ADD=/run/drivers sh -ec '
@@ -82,7 +82,7 @@ fi
     if hook 2>"$out/refused"; then exit 1; fi
 }
 case $tool in
-# That of Debian 13 has more than one archive in it.
+# The initramfs of Debian 13 consists of several archives.
 initramfs) chroot $root lsinitramfs /run/out/initramfs >"$out/list" ;;
 dracut) gzip -dc "$out/initramfs" | chroot $root cpio --quiet -t >"$out/list" ;;
 esac

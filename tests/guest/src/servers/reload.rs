@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server reads its configuration again while it serves. Its master loads the key once more, takes the old one out of the
-//! TPM, and only then has the old workers end: what these had begun fails with any TCTI. No other handshake may.
+//! A server reads its configuration again while it serves. Its master loads the key again, removes the old one from
+//! the TPM, and only then has the old workers exit: the handshakes that these have begun fail with any TCTI. No other
+//! handshake may fail.
 
 use super::{AT_ONCE, Chip, Serving};
 use std::collections::BTreeSet;
 use tss2_kit::waiting::wait_until;
 use tss2_kit::web::{Kind, Load};
 
-/// How often it reloads.
+/// The number of reloads.
 const RELOADS: usize = 3;
 
 pub(super) fn under_load(chip: Chip, kind: Kind) {
@@ -30,6 +31,6 @@ pub(super) fn under_load(chip: Chip, kind: Kind) {
     }
     let tally = load.finish();
     let failed = server.failed();
-    assert!(failed.is_subset(&old), "of {failed:?}, old are {old:?}: {:#?}", tally.wrong);
-    server.client().all_right(2 * AT_ONCE, AT_ONCE);
+    assert!(failed.is_subset(&old), "of {failed:?}, old are {old:?}: {:#?}", tally.failed);
+    server.client().all_succeed(2 * AT_ONCE, AT_ONCE);
 }

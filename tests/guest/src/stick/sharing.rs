@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Several sticks, several programs, and those who may not.
+//! Several sticks, several programs, and programs without permission.
 
 use super::{GET_RANDOM_16, NEEDS, open, random};
-use crate::programs;
+use crate::steps::Steps;
 use nix::libc::SIGKILL;
-use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use tcti_core::Tcti;
-use tcti_core::{Rc, Wait};
+use tcti_core::{Error, Result, ReturnCode, Wait};
 use tss2_kit::need::{CC, Need, SETPRIV, SWTPM};
 use tss2_kit::simulator::{Counters, Simulator, claimed};
 use tss2_kit::suite::Suite;
@@ -16,20 +15,25 @@ use tss2_kit::{output, program, stage};
 
 const ABRMD: Need = Need::Program("tpm2-abrmd", "tpm2-abrmd");
 const DBUS: Need = Need::Program("dbus-run-session", "dbus-daemon");
-/// The module of its clients.
+/// The TCTI module of its clients.
 const TABRMD: Need = Need::Library("libtss2-tcti-tabrmd.so.0", "libtss2-tcti-tabrmd0");
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("stick::two_are_told_apart_by_their_serial_numbers", &NEEDS, two_by_serial_number);
-    suite.test("stick::one_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
-    suite.test("stick::an_unplugged_one_is_found_again_and_no_other", &NEEDS, found_again);
-    suite.test("stick::a_context_that_was_never_finalized_does_not_keep_it", &[SWTPM], forgotten);
-    suite.test("stick::messages_say_what_is_wrong", &[SWTPM, CC, SETPRIV], messages);
-    suite.test("stick::a_killed_program_leaves_nothing", &NEEDS, a_killed_program);
-    suite.test("stick::tpm2_abrmd_shares_it", &[&NEEDS[..], &[ABRMD, DBUS, TABRMD]].concat(), abrmd);
+    suite.test("stick::serial_numbers_select_one_of_two", &NEEDS, two_by_serial_number);
+    suite.test("stick::a_stick_in_use_does_not_hide_the_other", &[SWTPM, CC], one_in_use);
+    suite.test("stick::an_unplugged_stick_is_found_again", &NEEDS, found_again);
+    suite.test("stick::a_context_that_is_not_finalized_does_not_block_the_stick", &[SWTPM], forgotten);
+    suite.test("stick::errors_are_explained", &[SWTPM, CC, SETPRIV], messages);
+    suite.test("stick::a_killed_program_leaves_no_stale_bytes", &NEEDS, a_killed_program);
+    suite.test("stick::tpm2_abrmd_shares_the_stick", &[&NEEDS[..], &[ABRMD, DBUS, TABRMD]].concat(), abrmd);
 }
 
-/// A tool that has to succeed.
+/// Returns the code of a failure, or `None` for success.
+fn code<T>(result: &Result<T>) -> Option<ReturnCode> {
+    result.as_ref().err().map(Error::code)
+}
+
+/// Runs a tool that has to succeed.
 fn tool(program: &str, arguments: &[&str]) -> String {
     output::succeed(stage::command(program).args(arguments))
 }
@@ -46,46 +50,21 @@ fn two_by_serial_number() {
         |conf: &str| tool("tpm2_nvread", &["-T", &format!("spi-ltt2go:{conf}"), "-C", "o", "-s", "4", "0x1500001"]);
     assert_eq!((read("^0042$").as_str(), read("0043").as_str()), ("0042", "0043"));
     assert_eq!((read("^00(43|99)$").as_str(), read("2$").as_str()), ("0043", "0042"));
-    assert_eq!(open("^004$").err(), Some(Rc::IO_ERROR));
+    assert_eq!(code(&open("^004$")), Some(ReturnCode::IO_ERROR));
     assert_eq!(claimed(), 0);
 }
 
 fn one_in_use() {
     let _sticks = [Simulator::plug_in("0042"), Simulator::plug_in("0043")];
-    let mut holder = Holder::open("^0042$");
+    let holder = Steps::open(Some("spi-ltt2go:^0042$"));
     random(&mut open("").unwrap()).unwrap();
     random(&mut open("43").unwrap()).unwrap();
-    assert_eq!(open("42").err(), Some(Rc::IO_ERROR));
-    holder.release();
+    assert_eq!(code(&open("42")), Some(ReturnCode::IO_ERROR));
+    holder.finish();
     random(&mut open("42").unwrap()).unwrap();
 }
 
-/// Another program that holds a stick.
-struct Holder(Child);
-
-impl Holder {
-    fn open(conf: &str) -> Holder {
-        let mut steps = stage::command(programs::steps());
-        steps.arg(format!("spi-ltt2go:{conf}"));
-        Holder::of(steps)
-    }
-
-    /// Waits until the stick is open.
-    fn of(mut steps: Command) -> Holder {
-        let mut child = steps.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "SUCCESS\n");
-        Holder(child)
-    }
-
-    fn release(&mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-/// As systemd's programs do: memory is freed, or lost, without Tss2_Tcti_Finalize.
+/// Programs of systemd do this: they free the memory of a context without Tss2_Tcti_Finalize, or exit.
 fn forgotten() {
     let mut stick = Simulator::plug_in("0042");
     for _ in 0..3 {
@@ -95,20 +74,21 @@ fn forgotten() {
     }
     let mut first = open("").unwrap();
     let mut second = open("0042").unwrap();
-    // Both live: each takes it back, but not from the middle of a command.
+    // Both contexts work: each takes the stick from the other, but not during a command.
     for _ in 0..3 {
         random(&mut first).unwrap();
         random(&mut second).unwrap();
     }
     first.transmit(GET_RANDOM_16).unwrap();
-    assert_eq!(random(&mut second).err(), Some(Rc::IO_ERROR));
+    assert_eq!(code(&random(&mut second)), Some(ReturnCode::IO_ERROR));
     first.receive(&mut [0; 64], Wait::Forever).unwrap();
     random(&mut second).unwrap();
     drop(first);
     random(&mut second).unwrap();
     drop(second);
     stick.counters();
-    assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
+    assert!(!stick.has_locality());
+    assert_eq!(claimed(), 0);
 }
 
 fn found_again() {
@@ -116,23 +96,25 @@ fn found_again() {
     let mut tpm = open("").unwrap();
     random(&mut tpm).unwrap();
     stick.kill();
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
-    // Another stick is not taken for it.
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
+    // A stick with another serial number is not used instead.
     let other = Simulator::plug_in("0043");
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
     let mut stick = Simulator::plug_in("0042");
     random(&mut tpm).unwrap();
     drop(other);
     random(&mut tpm).unwrap();
-    assert!(stick.ask("unplug") == "ok" && stick.ask("plug").starts_with("ready "));
-    assert_eq!(random(&mut tpm).err(), Some(Rc::NO_CONNECTION));
+    stick.unplug();
+    stick.plug();
+    assert_eq!(code(&random(&mut tpm)), Some(ReturnCode::NO_CONNECTION));
     random(&mut tpm).unwrap();
     drop(tpm);
-    assert_eq!((stick.ask("locality").as_str(), claimed()), ("0", 0));
+    assert!(!stick.has_locality());
+    assert_eq!(claimed(), 0);
 }
 
-/// The code of the layer and the text of the one line that a program logs.
+/// Returns the exit status and the text of the only line that a program logs.
 fn logged(mut command: Command) -> (Option<i32>, String) {
     let output = output::run(&mut command);
     let line = output::stderr(&output);
@@ -155,7 +137,7 @@ fn messages() {
          correct the serial number"
     );
 
-    let mut holder = Holder::open("");
+    let holder = Steps::open(Some("spi-ltt2go:"));
     let (code, text) = logged(open_it(""));
     assert_eq!(code, Some(0xa));
     let (before, after) = text.split_once("/dev/bus/usb/").unwrap_or_else(|| panic!("{text}"));
@@ -163,7 +145,7 @@ fn messages() {
     assert!(
         after.ends_with("is in use by another program. Wait for it or end it, or share the stick through tpm2-abrmd")
     );
-    holder.release();
+    holder.finish();
 
     let mut command = stage::command("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program::link_tctildr()).arg("spi-ltt2go");
@@ -174,18 +156,18 @@ fn messages() {
     assert!(text.contains(reason), "{text}");
 }
 
-/// A program is killed in the middle of a transaction, whose bytes stay in the stick. The next one gets its own
-/// answers.
+/// A program is killed in the middle of a transaction, whose bytes stay in the stick. The next program gets its own
+/// responses.
 fn a_killed_program() {
     let mut stick = Simulator::plug_in("0042");
-    // The tool has more transactions than that.
+    // The tool makes more transactions than this.
     for before in [0, 3, 8] {
         stick.reset_counters();
         stick.set(&format!("nak_in={before}"));
         let mut tool = stage::command("tpm2_getrandom");
         tool.args(["-T", "spi-ltt2go", "16"]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut tool = tool.spawn().unwrap();
-        // All has been written then, and what comes back is held for longer than the kill takes.
+        // Everything is written then, and the bytes that come back are delayed for longer than the kill takes.
         while stick.counters().bulk_out <= before {
             if tool.try_wait().unwrap().is_some() {
                 panic!("{}", output::show(&tool.wait_with_output().unwrap()));
@@ -207,10 +189,10 @@ fn a_killed_program() {
     }
 }
 
-/// The resource manager has the stick; its clients do not know.
+/// The resource manager has opened the stick; its clients do not know.
 fn abrmd() {
     let _stick = Simulator::plug_in("0042");
-    // It takes its name on the bus before its object is there.
+    // The daemon acquires its name on the bus before its object exists.
     let script = "cd \"$1\"\ntpm2-abrmd --session --allow-root --tcti=spi-ltt2go & daemon=$!\n\
                   trap 'kill $daemon 2>/dev/null' EXIT\n\
                   until dbus-send --session --print-reply --dest=com.intel.tss2.Tabrmd /com/intel/tss2/Tabrmd/Tcti \

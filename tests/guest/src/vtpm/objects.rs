@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Objects of a TPM that are a number each: as many as one likes (TPM 2.0 Library Part 3, the commands of these names).
+//! Simulated objects of a TPM, each of which is a number (TPM 2.0 Library Part 3, the commands of these names).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ const CONTEXT_LOAD: u32 = 0x161;
 const CONTEXT_SAVE: u32 = 0x162;
 const FLUSH_CONTEXT: u32 = 0x165;
 const READ_PUBLIC: u32 = 0x173;
-/// What the driver tells the TPM in its own way (Linux `TPM2_CC_SET_LOCALITY` of tpm_vtpm_proxy).
+/// A command of the driver itself (Linux `TPM2_CC_SET_LOCALITY` of tpm_vtpm_proxy).
 const SET_LOCALITY: u32 = 0x2000_1000;
 
 const NO_SESSIONS: u16 = 0x8001;
@@ -16,20 +16,20 @@ const SESSIONS: u16 = 0x8002;
 const RC_SUCCESS: u32 = 0;
 const RC_REFERENCE_H0: u32 = 0x910;
 const RH_OWNER: u32 = 0x4000_0001;
-/// The first handle of an object, and those that can be loaded at a time.
+/// The first handle of an object, and the number of objects that can be loaded.
 const TRANSIENT: u32 = 0x8000_0000;
 const SLOTS: u32 = 64;
 
-/// Those that are loaded, by handle.
+/// The loaded objects.
 #[derive(Default)]
 pub(super) struct Objects {
     loaded: BTreeMap<u32, u32>,
-    /// How many were ever made.
+    /// How many objects were created.
     count: u32,
 }
 
 impl Objects {
-    /// The response, unless the command is about something else.
+    /// Returns the response, or `None` when the command does not concern simulated objects.
     pub(super) fn answer(&mut self, command: &[u8]) -> Option<Vec<u8>> {
         let handle = word(command, 10).unwrap_or_default();
         let of_object = (TRANSIENT..TRANSIENT + SLOTS).contains(&handle);
@@ -39,7 +39,7 @@ impl Objects {
             CREATE_PRIMARY => {
                 self.count += 1;
                 let handle = self.load(self.count);
-                // No parameters, and the session of a password.
+                // No parameters, and the area of the password session.
                 let rest = [0, 0, 0, 0, 0, 0, 1, 0, 0];
                 response(SESSIONS, RC_SUCCESS, &[&handle.to_be_bytes()[..], &rest].concat())
             }
@@ -49,7 +49,7 @@ impl Objects {
                 response(NO_SESSIONS, RC_SUCCESS, &handle.to_be_bytes())
             }
             CONTEXT_SAVE if of_object => match self.loaded.get(&handle) {
-                // TPMS_CONTEXT: a number, the handle, the hierarchy, and what is saved: the object.
+                // TPMS_CONTEXT: a sequence number, the handle, the hierarchy, and the saved data, which is the object.
                 Some(object) => {
                     let head = [&u64::from(*object).to_be_bytes()[..], &handle.to_be_bytes(), &RH_OWNER.to_be_bytes()];
                     let blob = [&4_u16.to_be_bytes()[..], &object.to_be_bytes()].concat();
@@ -69,7 +69,7 @@ impl Objects {
         })
     }
 
-    /// In the first free slot.
+    /// Loads an object into the first free slot. Returns its handle.
     fn load(&mut self, object: u32) -> u32 {
         let mut slots = (0..SLOTS).map(|slot| TRANSIENT + slot);
         let handle = slots.find(|handle| !self.loaded.contains_key(handle)).unwrap();

@@ -22,7 +22,7 @@ const TPM2: u32 = 1;
 
 nix::ioctl_readwrite!(vtpm_proxy_new_dev, 0xa1, 0x00, NewDevice);
 
-/// Makes a TPM 2.0; gives where its commands come from and its answers go to, and its number.
+/// Creates a TPM 2.0. Returns the file for its commands and responses, and its number.
 pub(super) fn new_device() -> io::Result<(File, u32)> {
     let proxy = OpenOptions::new().read(true).write(true).open("/dev/vtpmx")?;
     let mut device = NewDevice { flags: TPM2, ..NewDevice::default() };

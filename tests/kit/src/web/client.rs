@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Shakes hands with a server: curl, a new connection and a whole handshake each time. It holds the server to its
-//! certificate, so that a signature of another key, or of something else, is a failure.
+//! TLS handshakes with a server, by curl: [`Client`]. Each is a complete one on a new connection. curl verifies the
+//! certificate, so that a signature with another key, or over other data, is a failure.
 
 use super::site::Site;
 use crate::{output, stage};
@@ -10,23 +10,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
-/// Seconds after which a handshake counts as one that hangs.
-const PATIENCE: &str = "30";
+/// Seconds after which a handshake counts as hung.
+const TIMEOUT: &str = "30";
 
-/// Reaches one server.
+/// A client of one server.
 #[derive(Clone)]
 pub struct Client {
     certificate: String,
     url: String,
 }
 
-/// How handshakes ended.
+/// The results of handshakes.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// How many were right.
-    pub right: usize,
-    /// What curl says of each other one.
-    pub wrong: Vec<String>,
+    /// How many succeeded.
+    pub succeeded: usize,
+    /// curl's message for each that failed.
+    pub failed: Vec<String>,
 }
 
 impl Client {
@@ -37,11 +37,11 @@ impl Client {
         }
     }
 
-    /// So many handshakes, so many at a time.
+    /// Performs `count` handshakes, `at_once` of them in parallel.
     pub fn handshakes(&self, count: usize, at_once: usize) -> Tally {
         let mut curl = stage::distribution_command("curl");
-        // With HTTP 1.1, curl now and then tries a connection that the server has closed.
-        curl.args("--silent --http1.0 --no-alpn --no-sessionid --max-time".split(' ')).args([PATIENCE, "--cacert"]);
+        // With HTTP 1.1, curl sometimes reuses a connection that the server has closed.
+        curl.args("--silent --http1.0 --no-alpn --no-sessionid --max-time".split(' ')).args([TIMEOUT, "--cacert"]);
         curl.args([&self.certificate, "--write-out", "%{response_code} %{errormsg}\n"]);
         if at_once > 1 {
             curl.args(["--parallel", "--parallel-immediate", "--parallel-max", &at_once.to_string()]);
@@ -51,11 +51,11 @@ impl Client {
         let mut tally = Tally::default();
         for line in output::stdout(&output).lines() {
             match line.trim() {
-                "204" => tally.right += 1,
-                error => tally.wrong.push(error.to_owned()),
+                "204" => tally.succeeded += 1,
+                error => tally.failed.push(error.to_owned()),
             }
         }
-        assert_eq!(tally.right + tally.wrong.len(), count, "{}", output::show(&output));
+        assert_eq!(tally.succeeded + tally.failed.len(), count, "{}", output::show(&output));
         tally
     }
 
@@ -63,19 +63,19 @@ impl Client {
         curl.args(["--output", "/dev/null", &self.url]);
     }
 
-    /// As `handshakes`, where all have to be right.
-    pub fn all_right(&self, count: usize, at_once: usize) {
+    /// Performs handshakes that all have to succeed.
+    pub fn all_succeed(&self, count: usize, at_once: usize) {
         let tally = self.handshakes(count, at_once);
         assert!(
-            tally.wrong.is_empty(),
+            tally.failed.is_empty(),
             "{} of {count}, {at_once} at once, failed: {:#?}",
-            tally.wrong.len(),
-            tally.wrong
+            tally.failed.len(),
+            tally.failed
         );
     }
 }
 
-/// Handshakes without a pause, until `finish`.
+/// Handshakes in a loop, until [`Load::finish`].
 pub struct Load {
     stop: Arc<AtomicBool>,
     tally: Arc<Mutex<Tally>>,
@@ -83,7 +83,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// So many at a time.
+    /// Starts the loop, with `at_once` handshakes in parallel.
     pub fn start(client: Client, at_once: usize) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let tally = Arc::new(Mutex::new(Tally::default()));
@@ -97,12 +97,12 @@ impl Load {
         Load { stop, tally, thread: Some(thread) }
     }
 
-    /// How many were not right so far. Those of the last moments are not among them yet.
-    pub fn wrong(&self) -> usize {
-        self.tally.lock().unwrap().wrong.len()
+    /// Returns how many have failed so far. The most recent ones are not counted yet.
+    pub fn failed(&self) -> usize {
+        self.tally.lock().unwrap().failed.len()
     }
 
-    /// Ends it, and gives how they all ended.
+    /// Ends the loop. Returns the results of all handshakes.
     pub fn finish(mut self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.take().unwrap().join().unwrap();
@@ -117,13 +117,13 @@ impl Drop for Load {
 }
 
 impl Tally {
-    /// Adds another.
+    /// Adds the results of other handshakes.
     pub fn add(&mut self, mut other: Tally) {
-        self.right += other.right;
-        self.wrong.append(&mut other.wrong);
+        self.succeeded += other.succeeded;
+        self.failed.append(&mut other.failed);
     }
 
-    /// The failures that the death of a worker does not explain.
+    /// Returns the failures that the death of a worker does not explain.
     pub fn not_by_death(&self) -> Vec<&String> {
         const DEATHS: [&str; 7] = [
             "Connection reset by peer",
@@ -134,6 +134,6 @@ impl Tally {
             "Transport endpoint is not connected",
             "unexpected eof",
         ];
-        self.wrong.iter().filter(|line| !DEATHS.iter().any(|death| line.contains(death))).collect()
+        self.failed.iter().filter(|line| !DEATHS.iter().any(|death| line.contains(death))).collect()
     }
 }

@@ -1,35 +1,35 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which server, and how it is configured and started: [`Kind`].
+//! The kinds of servers, and how each is configured and started: [`Kind`].
 
 use super::site::Site;
 use std::process::Command;
 
-/// Which server, and with how many processes that serve.
+/// A kind of server, and how many worker processes it has.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
-    /// What was started loads the key, and ends once it has forked the master.
+    /// The process that is started loads the key, forks the master and exits.
     Nginx(usize),
-    /// As nginx.
+    /// The same as nginx.
     Apache(Mpm, usize),
-    /// One process, whose master (`-W`) loaded the key.
+    /// One worker, whose master (`-W`) loaded the key.
     Haproxy,
-    /// One process, whose parent (`-D`) loaded the key and has ended.
+    /// One worker, whose parent (`-D`) loaded the key and has exited.
     HaproxyDaemon,
 }
 
-/// How a child of Apache serves.
+/// How a child of Apache serves requests.
 #[derive(Clone, Copy, Debug)]
 pub enum Mpm {
-    /// By itself.
+    /// In its only thread.
     Prefork,
-    /// In a thread, while another one accepts.
+    /// In one thread, while another one accepts connections.
     Worker,
-    /// In a thread, while another one accepts what it will serve later.
+    /// In one thread, while another one accepts connections to be served later.
     Event,
 }
 
 impl Kind {
-    /// How many processes serve.
+    /// Returns the number of worker processes.
     pub fn workers(self) -> usize {
         match self {
             Kind::Nginx(workers) | Kind::Apache(_, workers) => workers,
@@ -37,8 +37,8 @@ impl Kind {
         }
     }
 
-    /// Its configuration, with places for what the site knows. Processes have one thread to serve with: tpm2-openssl has
-    /// one context for all, and does not lock it everywhere.
+    /// Returns its configuration, with placeholders for the values of the site. A worker serves with one thread:
+    /// tpm2-openssl has one context for all threads, and does not lock it everywhere.
     pub(super) fn configuration(self) -> String {
         let workers = self.workers();
         match self {
@@ -69,7 +69,7 @@ impl Kind {
     }
 }
 
-/// One in each child, and no child more or less.
+/// One serving thread in each child, and a fixed number of children.
 fn threads(children: usize) -> String {
     format!("ThreadsPerChild 1\nServerLimit {children}\nMinSpareThreads {children}\nMaxSpareThreads {children}")
 }

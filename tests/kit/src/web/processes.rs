@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Processes that are not our children, by what the kernel says of them.
+//! The state of processes that are not our children, from /proc.
 
 use nix::libc;
 use nix::unistd::Pid;
 use std::fs;
 
-/// The parent of a process; `None` when it has ended. `/proc/PID/stat` has its name in brackets, with anything in it, then
-/// its state, and its parent.
+/// Returns the parent of a process, or `None` when it has exited. In `/proc/PID/stat` the name stands in parentheses
+/// and may contain any character; the state and the parent follow it.
 fn parent(pid: Pid) -> Option<Pid> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut words = stat.rsplit_once(") ")?.1.split(' ');
@@ -14,19 +14,19 @@ fn parent(pid: Pid) -> Option<Pid> {
     words.next()?.parse().ok().map(Pid::from_raw)
 }
 
-/// Whether a process has not ended.
+/// Whether a process has not exited.
 pub fn is_alive(pid: Pid) -> bool {
     parent(pid).is_some()
 }
 
-/// The living children of a process.
+/// Returns the children of a process that have not exited.
 pub(super) fn children(of: Pid) -> Vec<Pid> {
     let names = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.file_name());
     let pids = names.filter_map(|name| name.to_str()?.parse().ok().map(Pid::from_raw));
     pids.filter(|pid| parent(*pid) == Some(of)).collect()
 }
 
-/// The system call in which a process waits, and its first argument; `None` when it runs, or is gone.
+/// Returns the system call in which a process waits and its first argument, or `None` when it runs or does not exist.
 fn call(pid: Pid) -> Option<(i64, i64)> {
     let call = fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?;
     let mut words = call.split(' ');
@@ -34,7 +34,7 @@ fn call(pid: Pid) -> Option<(i64, i64)> {
     Some((number, i64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()?))
 }
 
-/// Whether a process waits, and not for connections.
+/// Whether a process waits for something other than connections.
 pub(super) fn is_busy(pid: Pid) -> bool {
     call(pid).is_some_and(|(number, first)| match number {
         libc::SYS_accept | libc::SYS_accept4 => false,
@@ -43,7 +43,7 @@ pub(super) fn is_busy(pid: Pid) -> bool {
     })
 }
 
-/// Whether an epoll instance has the kernel's TPM among its descriptors.
+/// Whether an epoll instance watches the kernel's TPM.
 fn watches_tpm(pid: Pid, epoll: i64) -> bool {
     let about = fs::read_to_string(format!("/proc/{pid}/fdinfo/{epoll}")).unwrap_or_default();
     about

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A server that runs: [`Server`]. Its processes end with the value.
+//! A running server: [`Server`]. Its processes end when the value is dropped.
 
 use super::client::Client;
 use super::kind::Kind;
@@ -13,17 +13,17 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::process::{Child, Stdio};
 
-/// Lines of a report that a failing test shows: the first, since others follow from them.
+/// How many lines of the log a failing test shows. The first ones matter, because later ones follow from them.
 const REPORTED: usize = 20;
 
-/// How a server notes that a handshake failed.
+/// The messages that servers log when a handshake fails.
 const FAILURES: [&str; 2] = ["SSL_do_handshake() failed", "SSL library error"];
 
 /// A running server.
 pub struct Server {
     kind: Kind,
     site: Site,
-    /// What was started, as long as it runs: all but haproxy's master leave their work to others and end.
+    /// The process that was started, while it runs. Only the master of haproxy does; the others fork and exit.
     started: Option<Child>,
     master: Pid,
     /// The workers of a master that was killed.
@@ -31,14 +31,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it and waits until all workers are there.
+    /// Starts it and waits until all workers run.
     pub fn start(kind: Kind, site: Site) -> Server {
         let configuration = kind.configuration().replace("@directory@", &site.directory().display().to_string());
         fs::write(site.file("configuration"), configuration.replace("@port@", &site.port().to_string())).unwrap();
         let mut command = kind.command(&site);
-        // Not a pipe: what the server leaves behind would hold its other end.
-        let said = fs::File::create(site.file("said")).unwrap();
-        command.stdin(Stdio::null()).stdout(said.try_clone().unwrap()).stderr(said);
+        // A file and not a pipe, whose write end the processes of the server would keep open.
+        let printed = fs::File::create(site.file("printed")).unwrap();
+        command.stdin(Stdio::null()).stdout(printed.try_clone().unwrap()).stderr(printed);
         let mut child = command.spawn().unwrap();
         let master = Pid::from_raw(child.id().try_into().unwrap());
         let mut server = Server { kind, site, started: None, master, orphans: Vec::new() };
@@ -46,7 +46,7 @@ impl Server {
             server.started = Some(child);
         } else {
             assert!(child.wait().unwrap().success(), "{kind:?} does not start: {}", server.reports());
-            // Apache's leaves before the file is written.
+            // Apache's first process exits before the file is written.
             let pid = || server.site.read("pid").trim().parse().ok().map(Pid::from_raw);
             wait_until("the file with the master's pid", || pid().is_some());
             server.master = pid().unwrap();
@@ -56,14 +56,14 @@ impl Server {
         server
     }
 
-    /// Ends the master as a crash would; its workers go on.
+    /// Kills the master, as a crash would. Its workers keep running.
     pub fn kill_master(&mut self) {
         self.orphans = self.workers();
         kill(self.master, Signal::SIGKILL).unwrap();
         wait_until("the end of the master", || !is_alive(self.master));
     }
 
-    /// The processes that serve.
+    /// Returns the worker processes.
     pub fn workers(&self) -> Vec<Pid> {
         match self.kind {
             Kind::HaproxyDaemon => vec![self.master],
@@ -71,12 +71,12 @@ impl Server {
         }
     }
 
-    /// One that shakes hands with it.
+    /// Returns a client for it.
     pub fn client(&self) -> Client {
         Client::of(&self.site)
     }
 
-    /// How many requests each process has served so far, where it notes that.
+    /// Returns how many requests each process has served so far, if the server logs that.
     pub fn served(&self) -> BTreeMap<Pid, usize> {
         let mut served = BTreeMap::new();
         for pid in self.site.read("served").lines().filter_map(|line| line.trim().parse().ok()) {
@@ -85,12 +85,12 @@ impl Server {
         served
     }
 
-    /// How many requests all of them have served.
+    /// Returns how many requests all processes have served.
     pub fn served_in_all(&self) -> usize {
         self.served().values().sum()
     }
 
-    /// Reads its configuration again, and replaces its workers.
+    /// Has it read its configuration again and replace its workers.
     pub fn reload(&self) {
         let signal = match self.kind {
             Kind::Nginx(_) => Signal::SIGHUP,
@@ -100,12 +100,12 @@ impl Server {
         kill(self.master, signal).unwrap();
     }
 
-    /// The workers that wait for something else than connections: they await what the TPM answers, or their turn.
+    /// Returns the workers that wait for something other than connections: for the TPM's response, or for their turn.
     pub fn busy(&self) -> Vec<Pid> {
         self.workers().into_iter().filter(|worker| is_busy(*worker)).collect()
     }
 
-    /// The processes that could not complete a handshake, by the server's log.
+    /// Returns the processes that could not complete a handshake, by the server's log.
     pub fn failed(&self) -> BTreeSet<Pid> {
         let log = self.site.read("error");
         let lines = log.lines().filter(|line| FAILURES.iter().any(|failure| line.contains(failure)));
@@ -114,18 +114,18 @@ impl Server {
             let (_, rest) = line.split_once("[pid ").or_else(|| line.split_once("] "))?;
             rest.split(['#', ':']).next()?.parse().ok().map(Pid::from_raw)
         };
-        lines.map(|line| pid(line).unwrap_or_else(|| panic!("of which process is {line}"))).collect()
+        lines.map(|line| pid(line).unwrap_or_else(|| panic!("no process in {line}"))).collect()
     }
 
-    /// What it said, and its log.
+    /// Returns what it printed, and its log.
     pub fn reports(&self) -> String {
-        ["said", "error"].map(|name| self.site.read(name)).concat()
+        ["printed", "error"].map(|name| self.site.read(name)).concat()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Else it would start a new worker for one that was killed. Each may have ended already.
+        // A running master would replace the workers that are killed. Any of these processes may have exited already.
         let _ = kill(self.master, Signal::SIGSTOP);
         for pid in [self.workers(), vec![self.master]].concat() {
             let _ = kill(pid, Signal::SIGKILL);

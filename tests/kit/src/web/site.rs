@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A key that a TPM made, its certificate, and how OpenSSL finds both: [`Site`].
+//! A key that a TPM created, its certificate, and the configuration with which OpenSSL finds both: [`Site`].
 
 use crate::server::free_port;
 use crate::{output, program, stage};
@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// Whose TCTI modules a server has.
+/// Which TCTI modules a server loads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Libraries {
     /// The staged ones.
     Ours,
-    /// Those in C of the distribution.
+    /// The distribution's modules in C.
     Distribution,
 }
 
-/// Where a server keeps its files, all of which its workers may read.
+/// The directory of a server, whose files its workers can read.
 pub struct Site {
     directory: TempDir,
     libraries: Libraries,
@@ -26,7 +26,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Makes a key with this TCTI, and a certificate that names the loopback.
+    /// Creates a key through this TCTI, and a certificate for the loopback address.
     pub fn new(libraries: Libraries, tcti: &str) -> Site {
         let site = Site { directory: program::readable_dir(), libraries, tcti: tcti.to_owned(), port: free_port() };
         let (key, certificate) = (site.file("key.pem"), site.file("certificate.pem"));
@@ -37,33 +37,33 @@ impl Site {
         sign.args("req -provider tpm2 -provider default -propquery ?provider=tpm2 -x509 -new -days 1".split(' '));
         sign.args("-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -key".split(' ')).arg(&key);
         output::succeed(sign.arg("-out").arg(&certificate));
-        // haproxy looks for the key behind the certificate, in a file that has its name.
+        // haproxy takes the key from the file with the name of the certificate and `.key`.
         fs::copy(&key, site.file("certificate.pem.key")).unwrap();
         fs::write(site.file("openssl.cnf"), include_str!("openssl.cnf")).unwrap();
         site
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// A file in it.
+    /// Returns the path of a file in it.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory().join(name)
     }
 
-    /// What is in a file; nothing as long as there is none.
+    /// Returns the contents of a file, or nothing while it does not exist.
     pub fn read(&self, name: &str) -> String {
         fs::read(self.file(name)).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
     }
 
-    /// The port of the loopback for the server.
+    /// Returns the server's port on the loopback interface.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A program that reaches the TPM.
+    /// Returns a command that opens the TPM.
     fn command(&self, program: &str) -> Command {
         let mut command = match self.libraries {
             Libraries::Ours => stage::command(program),
@@ -73,7 +73,7 @@ impl Site {
         command
     }
 
-    /// A program that loads the key by its name.
+    /// Returns a command that loads the key through the site's `openssl.cnf`.
     pub fn server(&self, program: &str) -> Command {
         let mut command = self.command(program);
         command.env("OPENSSL_CONF", self.file("openssl.cnf"));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The two channels (`TpmTcpProtocol.h` of the TPM 2.0 reference code); all numbers are big-endian.
+//! The protocol of the two channels (`TpmTcpProtocol.h` of the TPM 2.0 reference code). All numbers are big-endian.
 
-use crate::tpm::Tpm;
+use crate::tpm::PoweredTpm;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -17,50 +17,50 @@ const SIGNAL_RESET: u32 = 17;
 const SESSION_END: u32 = 20;
 const STOP: u32 = 21;
 
-/// Where a channel is listened at.
+/// The listening socket of a channel.
 pub(crate) enum Channel {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// A connection.
-pub(crate) trait Peer: Read + Write {}
-impl<T: Read + Write> Peer for T {}
+/// A connection of a client.
+pub(crate) trait Connection: Read + Write {}
+impl<T: Read + Write> Connection for T {}
 
 impl Channel {
-    /// Serves one connection after the other, for ever. A connection that fails is over; the next may be better.
-    pub(crate) fn serve(&self, serve: impl Fn(&mut dyn Peer) -> io::Result<()>) {
+    /// Serves one connection after the other, for ever. A connection that fails is closed.
+    pub(crate) fn serve(&self, serve: impl Fn(&mut dyn Connection) -> io::Result<()>) {
         loop {
             let _ = match self {
-                Channel::Tcp(listener) => listener.accept().and_then(|(mut peer, _)| serve(&mut peer)),
-                Channel::Unix(listener) => listener.accept().and_then(|(mut peer, _)| serve(&mut peer)),
+                Channel::Tcp(listener) => listener.accept().and_then(|(mut connection, _)| serve(&mut connection)),
+                Channel::Unix(listener) => listener.accept().and_then(|(mut connection, _)| serve(&mut connection)),
             };
         }
     }
 }
 
-fn number(peer: &mut dyn Peer) -> io::Result<u32> {
+fn number(connection: &mut dyn Connection) -> io::Result<u32> {
     let mut bytes = [0; 4];
-    peer.read_exact(&mut bytes)?;
+    connection.read_exact(&mut bytes)?;
     Ok(u32::from_be_bytes(bytes))
 }
 
 /// Serves the command channel until the session ends.
-pub(crate) fn commands(peer: &mut dyn Peer, tpm: &Tpm) -> io::Result<()> {
+pub(crate) fn commands(connection: &mut dyn Connection, tpm: &PoweredTpm) -> io::Result<()> {
     loop {
-        match number(peer)? {
+        match number(connection)? {
             SEND_COMMAND => {
                 let mut locality = [0; 1];
-                peer.read_exact(&mut locality)?;
-                let size = number(peer)?.min(1 << 20);
+                connection.read_exact(&mut locality)?;
+                let size = number(connection)?.min(1 << 20);
                 let mut command = vec![0; usize::try_from(size).unwrap_or_default()];
-                peer.read_exact(&mut command)?;
+                connection.read_exact(&mut command)?;
                 let [locality] = locality;
                 let response = tpm.execute(locality, &command);
                 let size = u32::try_from(response.len()).unwrap_or_default();
-                peer.write_all(&size.to_be_bytes())?;
-                peer.write_all(&response)?;
-                peer.write_all(&[0; 4])?;
+                connection.write_all(&size.to_be_bytes())?;
+                connection.write_all(&response)?;
+                connection.write_all(&[0; 4])?;
             }
             SESSION_END => return Ok(()),
             STOP => std::process::exit(0),
@@ -70,9 +70,9 @@ pub(crate) fn commands(peer: &mut dyn Peer, tpm: &Tpm) -> io::Result<()> {
 }
 
 /// Serves the platform channel until the session ends.
-pub(crate) fn platform(peer: &mut dyn Peer, tpm: &Tpm) -> io::Result<()> {
+pub(crate) fn platform(connection: &mut dyn Connection, tpm: &PoweredTpm) -> io::Result<()> {
     loop {
-        match number(peer)? {
+        match number(connection)? {
             SIGNAL_POWER_ON => tpm.power_on(),
             SIGNAL_POWER_OFF => tpm.power_off(),
             SIGNAL_RESET => {
@@ -81,14 +81,14 @@ pub(crate) fn platform(peer: &mut dyn Peer, tpm: &Tpm) -> io::Result<()> {
             }
             SIGNAL_CANCEL_ON => tpm.set_cancel(true),
             SIGNAL_CANCEL_OFF => tpm.set_cancel(false),
-            SIGNAL_NV_ON | SIGNAL_NV_OFF => {} // the NV memory of libtpms is always there
+            SIGNAL_NV_ON | SIGNAL_NV_OFF => {} // the NV memory of libtpms is always available
             SESSION_END => return Ok(()),
             STOP => std::process::exit(0),
             _ => {
-                peer.write_all(&1u32.to_be_bytes())?;
+                connection.write_all(&1u32.to_be_bytes())?;
                 continue;
             }
         }
-        peer.write_all(&[0; 4])?;
+        connection.write_all(&[0; 4])?;
     }
 }

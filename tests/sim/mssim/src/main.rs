@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `mssim-server`: speaks the protocol of Microsoft's and IBM's TPM simulators over TCP or Unix sockets, with libtpms
-//! as the TPM. As the real ones do, it serves one connection per channel at a time, and writes the size, the body and
-//! the trailer of a response one by one without TCP_NODELAY.
+//! `mssim-server`: a server of the protocol of Microsoft's and IBM's TPM simulators over TCP or Unix sockets, with
+//! libtpms as the TPM. Like the originals, it serves one connection per channel at a time, and writes the size, the
+//! body and the trailer of a response separately, without TCP_NODELAY.
 
 mod channels;
 mod tpm;
@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
-use tpm::Tpm;
+use tpm::PoweredTpm;
 
 /// A server of the TPM simulators' protocol over libtpms.
 #[derive(Parser)]
@@ -40,7 +40,7 @@ struct Options {
 
 fn main() -> Result<()> {
     let options = Options::parse();
-    let tpm = Arc::new(Tpm::new(&options.libtpms, Duration::from_millis(options.latency))?);
+    let tpm = Arc::new(PoweredTpm::new(&options.libtpms, Duration::from_millis(options.latency))?);
     let (commands, platform) = match &options.path {
         Some(path) => {
             let platform = PathBuf::from(format!("{}.ctrl", path.display()));
@@ -59,8 +59,8 @@ fn main() -> Result<()> {
             (Channel::Tcp(commands), Channel::Tcp(platform))
         }
     };
-    let of_platform = Arc::clone(&tpm);
-    thread::spawn(move || platform.serve(|peer| channels::platform(peer, &of_platform)));
+    let platform_tpm = Arc::clone(&tpm);
+    thread::spawn(move || platform.serve(|peer| channels::platform(peer, &platform_tpm)));
     commands.serve(|peer| channels::commands(peer, &tpm));
     Ok(())
 }

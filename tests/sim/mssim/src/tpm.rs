@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The TPM behind the channels: our own libtpms module on a state file. Power-off keeps the permanent part of the file
-//! and drops the volatile part, as power does.
+//! The TPM behind the channels: our own libtpms module with a state file. Powering it off keeps the permanent part of
+//! the file and drops the volatile part, like a power cycle.
 
 use anyhow::{Result, anyhow};
 use std::ffi::CString;
@@ -13,11 +13,11 @@ use tcti_core::Wait;
 use tcti_loader::{Child, NameConf};
 use tempfile::TempDir;
 
-/// The answer to a command that was cancelled: TPM_RC_CANCELED (TPM 2.0 Library Part 2, section 6.6).
+/// The response to a command that was cancelled: TPM_RC_CANCELED (TPM 2.0 Library Part 2, section 6.6).
 const CANCELED: [u8; 10] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x09, 0x09];
 
-/// A TPM that is on or off.
-pub(crate) struct Tpm {
+/// A TPM that can be powered on and off.
+pub(crate) struct PoweredTpm {
     library: CString,
     state: PathBuf,
     _dir: TempDir,
@@ -31,11 +31,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Tpm {
-    /// A TPM that is off.
-    pub(crate) fn new(library: &str, latency: Duration) -> Result<Tpm> {
+impl PoweredTpm {
+    /// Makes a TPM that is powered off.
+    pub(crate) fn new(library: &str, latency: Duration) -> Result<PoweredTpm> {
         let dir = tempfile::tempdir()?;
-        let tpm = Tpm {
+        let tpm = PoweredTpm {
             library: CString::new(library)?,
             state: dir.path().join("state"),
             _dir: dir,
@@ -55,7 +55,7 @@ impl Tpm {
         tcti_loader::open(&what).map_err(|rc| anyhow!("cannot open {:?}: {rc:?}", self.library))
     }
 
-    /// Power, and Startup by the module.
+    /// Powers it on. The module sends Startup.
     pub(crate) fn power_on(&self) {
         let mut chip = lock(&self.chip);
         if chip.is_none() {
@@ -83,7 +83,7 @@ impl Tpm {
         self.cancel_changed.notify_all();
     }
 
-    /// The response; empty while the power is off.
+    /// Executes a command. Returns the response, which is empty while the power is off.
     pub(crate) fn execute(&self, locality: u8, command: &[u8]) -> Vec<u8> {
         if self.cancelled_within(self.latency) {
             return CANCELED.to_vec();

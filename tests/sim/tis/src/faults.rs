@@ -1,48 +1,48 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What goes wrong, and how the TPM differs from the ideal. Time is counted in what the driver does, so that tests
+//! Faults, and how the TPM differs from an ideal one. Delays are counted in operations of the driver, so that tests
 //! need no clock.
 #![forbid(unsafe_code)]
 
 use tcti_core::conf::number;
 use tcti_core::{Result, ReturnCode, fail};
 
-/// A bus that reads the same whatever is asked.
+/// A bus that reads the same level for every byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Death {
-    /// So many more transactions work.
+    /// How many more transactions work.
     pub after: u32,
-    /// What every byte reads from then on.
+    /// The value of every byte that is read afterwards.
     pub level: u8,
 }
 
-/// Where the TPM differs from one that is always ready and answers at once.
+/// How the TPM differs from one that is always ready and responds at once.
 #[derive(Clone, Debug)]
 pub struct Faults {
     /// The burst count.
     pub burst: u16,
-    /// Each so-manieth status reads burst count 0; 0: none does.
+    /// Every nth status read reports burst count 0; 0 turns this off.
     pub burst_zero_every: u32,
-    /// So many statuses after commandReady was written the TPM is ready.
+    /// The number of status reads after commandReady was written until the TPM is ready.
     pub ready_after: u32,
-    /// A finished command goes to Idle, where it needs another commandReady, as the letter of the specification has it.
+    /// After a command the TPM enters Idle, where it needs another commandReady, as the specification says.
     pub through_idle: bool,
-    /// So many statuses after tpmGo there is a response.
+    /// The number of status reads after tpmGo until the response is available.
     pub data_after: u32,
-    /// Bytes of wait states in each transaction.
+    /// The number of wait states in each transaction, in bytes.
     pub wait_states: u32,
-    /// So many reads of the access register after the request the locality is given.
+    /// The number of reads of the access register after the request until the locality is granted.
     pub claim_after: u32,
-    /// What the status reads instead of what it is.
+    /// The value that the status register reads instead of the right one.
     pub garbage: Option<u32>,
-    /// So many bytes of each command are lost.
+    /// How many bytes of each command are lost.
     pub lose: u32,
-    /// The FIFO is empty after so many bytes of a response, and the burst count 0.
+    /// After this many bytes of a response the FIFO is empty and the burst count 0.
     pub stall_at: Option<usize>,
-    /// The FIFO is empty, with no data available, after so many bytes of a response.
+    /// After this many bytes of a response the FIFO is empty and no data is available.
     pub cut_at: Option<usize>,
-    /// The bus dies.
+    /// The bus stops working.
     pub death: Option<Death>,
-    /// So many more transactions work, the next one is an error, then all is well.
+    /// The number of transactions until one fails; later ones work.
     pub error_after: Option<u32>,
 }
 
@@ -67,8 +67,8 @@ impl Default for Faults {
 }
 
 impl Faults {
-    /// From `key=number` between commas; keys are `burst`, `burst_zero_every`, `ready_after`, `through_idle`,
-    /// `data_after`, `wait_states`, `claim_after`, `dead_after` and `error_after`.
+    /// Parses `key=number` pairs, separated by commas. The keys are `burst`, `burst_zero_every`, `ready_after`,
+    /// `through_idle`, `data_after`, `wait_states`, `claim_after`, `dead_after` and `error_after`.
     pub fn parse(text: &str) -> Result<Faults> {
         let mut faults = Faults::default();
         for part in text.split(',').filter(|part| !part.is_empty()) {

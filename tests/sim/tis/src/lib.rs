@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM on a SPI bus, register by register, for tests. [`Sim`] is the bus and the TPM's interface; any [`Tpm`]
-//! answers the commands; [`Faults`] says what goes wrong. It notes whatever a driver does that it should not.
+//! A TPM on a SPI bus, simulated at the level of registers, for tests. [`Sim`] is the bus with the TPM's interface;
+//! any [`CommandProcessor`] executes the commands; [`Faults`] sets what goes wrong. The simulator records each
+//! violation of the protocol by the driver.
 
 mod faults;
 mod machine;
@@ -10,4 +11,4 @@ mod tpm;
 
 pub use faults::{Death, Faults};
 pub use spi::{BusError, Sim};
-pub use tpm::{Chip, Tpm};
+pub use tpm::{CommandProcessor, TctiTpm};

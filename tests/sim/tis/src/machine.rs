@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The registers of locality 0 and the states between them (PTP, state diagram of the FIFO interface).
+//! The registers of locality 0 and its state machine (PTP, state diagram of the FIFO interface).
 #![forbid(unsafe_code)]
 
 use crate::faults::Faults;
-use crate::tpm::Tpm;
+use crate::tpm::CommandProcessor;
 
 const ACCESS: u16 = 0x000;
 const STS: u16 = 0x018;
@@ -11,32 +11,32 @@ const DATA_FIFO: u16 = 0x024;
 const DID_VID: u16 = 0xf00;
 const RID: u16 = 0xf04;
 
-/// Of TPM_ACCESS.
+/// Bits of TPM_ACCESS.
 const ACCESS_VALID: u8 = 0x80;
 const ACTIVE_LOCALITY: u8 = 0x20;
 const REQUEST_USE: u8 = 0x02;
 
-/// Of TPM_STS.
+/// Bits of TPM_STS.
 const STS_VALID: u32 = 0x80;
 const COMMAND_READY: u32 = 0x40;
 const GO: u32 = 0x20;
 const DATA_AVAIL: u32 = 0x10;
 const EXPECT: u32 = 0x08;
-/// tpmFamily: TPM 2.0.
+/// The value of tpmFamily for TPM 2.0.
 const FAMILY_2_0: u32 = 1 << 26;
 
-/// Device and vendor: nobody's device of vendor 0x1014.
-const WHO: u32 = 0x0001_1014;
+/// Device and vendor ID: an unassigned device of vendor 0x1014.
+const DEVICE_AND_VENDOR: u32 = 0x0001_1014;
 const REVISION: u8 = 0x01;
 
-/// Where a command stands.
+/// The states of a command.
 enum State {
     Idle,
-    /// commandReady was written; ready when so many more statuses were read.
+    /// commandReady was written; the TPM is ready after this number of status reads.
     Preparing(u32),
     Ready,
     Reception(Vec<u8>),
-    /// The response, once the TPM has it, and how many more statuses are read before it is there.
+    /// The response, once the TPM has it, and the number of status reads until it is available.
     Execution(Option<Vec<u8>>, u32),
     Completion {
         response: Vec<u8>,
@@ -44,31 +44,31 @@ enum State {
     },
 }
 
-/// Who has the locality.
+/// The state of the locality.
 enum Locality {
     Free,
-    /// Requested; given when the access register was read so many more times.
+    /// Requested; granted after this number of reads of the access register.
     Requested(u32),
     Ours,
 }
 
 pub(crate) struct Machine {
     pub(crate) faults: Faults,
-    tpm: Box<dyn Tpm>,
+    tpm: Box<dyn CommandProcessor>,
     state: State,
     locality: Locality,
     statuses: u32,
-    /// Bytes that may go through the FIFO before the status is read again.
+    /// The number of bytes that the driver may transfer through the FIFO before it reads the status again.
     allowance: usize,
     lost: u32,
-    /// How often a fault changed something.
+    /// How often a fault took effect.
     pub(crate) strikes: u64,
-    /// What the driver did that it should not.
+    /// The driver's violations of the protocol.
     pub(crate) offences: Vec<String>,
 }
 
 impl Machine {
-    pub(crate) fn new(tpm: Box<dyn Tpm>, faults: Faults) -> Machine {
+    pub(crate) fn new(tpm: Box<dyn CommandProcessor>, faults: Faults) -> Machine {
         Machine {
             faults,
             tpm,
@@ -82,7 +82,7 @@ impl Machine {
         }
     }
 
-    /// What a reset leaves.
+    /// Resets the interface.
     pub(crate) fn reset(&mut self) {
         self.state = State::Idle;
         self.locality = Locality::Free;
@@ -96,7 +96,7 @@ impl Machine {
         matches!(self.locality, Locality::Requested(_))
     }
 
-    /// Whether no command is under way and no response waits.
+    /// Whether no command is in progress and no response is waiting.
     pub(crate) fn is_at_rest(&self) -> bool {
         matches!(self.state, State::Idle | State::Preparing(_) | State::Ready)
     }
@@ -105,15 +105,15 @@ impl Machine {
         self.offences.push(what);
     }
 
-    /// What a read of `register` sends, prepared when its header is whole; `None` for the FIFO, which goes byte by
-    /// byte.
+    /// Begins a read of `register` after its header. Returns the bytes that are read, or `None` for the FIFO, which is
+    /// read byte by byte.
     pub(crate) fn begin_read(&mut self, register: u16) -> Option<[u8; 4]> {
         match register {
             ACCESS => Some([self.access(), 0xff, 0xff, 0xff]),
             STS if !self.has_locality() => Some([0xff; 4]),
             STS => Some(self.status().to_le_bytes()),
             DATA_FIFO => None,
-            DID_VID => Some(WHO.to_le_bytes()),
+            DID_VID => Some(DEVICE_AND_VENDOR.to_le_bytes()),
             RID => Some([REVISION, 0xff, 0xff, 0xff]),
             _ => {
                 self.offend(format!("read of register {register:#x}"));
@@ -171,14 +171,14 @@ impl Machine {
             return garbage;
         }
         self.allowance = match &self.state {
-            State::Reception(command) if is_whole(command) => 0, // Expect says so
+            State::Reception(command) if is_whole(command) => 0, // Expect is clear
             _ => burst,
         };
         let burst = u32::try_from(burst).unwrap_or(0xffff);
         FAMILY_2_0 | burst << 8 | flags
     }
 
-    /// The passing of time: one more status was read.
+    /// Advances time by one status read.
     fn advance(&mut self) {
         match &mut self.state {
             State::Preparing(0) => self.state = State::Ready,
@@ -192,7 +192,7 @@ impl Machine {
         }
     }
 
-    /// The next byte of a response.
+    /// Reads the next byte of a response.
     pub(crate) fn read_fifo(&mut self) -> u8 {
         if self.allowance == 0 {
             self.offend("FIFO read beyond the burst count".to_owned());
@@ -212,10 +212,10 @@ impl Machine {
         })
     }
 
-    /// The next byte written to `register`, after `earlier` ones.
+    /// Writes the next byte to `register`, after `earlier` ones in this transaction.
     pub(crate) fn write(&mut self, register: u16, earlier: usize, byte: u8) {
         match register {
-            // The burst count, which is only read, and requests of which 0 is none: TPM_STS has four bytes.
+            // TPM_STS has four bytes. The others are the read-only burst count, and requests, which 0 does not make.
             STS if (1..4).contains(&earlier) && byte == 0 => {}
             ACCESS => self.write_access(byte),
             STS | DATA_FIFO if !self.has_locality() => self.offend(format!("write to {register:#x} without locality")),
@@ -258,7 +258,7 @@ impl Machine {
                     (response, statuses) => State::Execution(response, statuses),
                 };
             }
-            // A TPM does not begin with a command that is not whole.
+            // A TPM does not start a command that is incomplete.
             (GO, State::Reception(_)) => {}
             _ => self.offend(format!("{byte:#04x} written to the status register out of turn")),
         }
@@ -277,7 +277,8 @@ impl Machine {
         match &mut self.state {
             State::Reception(_) if self.lost > 0 => self.lost -= 1,
             State::Reception(command) if !is_whole(command) => command.push(byte),
-            // What is left of a command that lost bytes may say any size, which the next status tells.
+            // The rest of a command that lost bytes may contain any size, which the driver learns from the next
+            // status.
             State::Reception(_) if self.faults.lose > 0 => {}
             State::Reception(_) => self.offend("FIFO write beyond the command".to_owned()),
             _ => self.offend("FIFO write to a TPM that is not ready".to_owned()),

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bus: which bytes are a header, which are wait states and which are data (PTP, SPI bit protocol).
+//! The bus: splits a transaction into header, wait states and data (PTP, SPI bit protocol).
 #![forbid(unsafe_code)]
 
 use crate::faults::{Death, Faults};
 use crate::machine::Machine;
-use crate::tpm::Tpm;
+use crate::tpm::CommandProcessor;
 
-/// The bus reports an error.
+/// An error of the bus.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusError;
 
-/// The TPM's place in the address space of the bus: upper byte.
+/// The upper byte of the TPM's addresses on the bus.
 const BASE: u8 = 0xd4;
 const READ: u8 = 0x80;
 
-/// How far a transaction came.
+/// The phases of a transaction.
 enum Phase {
     Header(Vec<u8>),
     Wait { frame: Frame, left: u32 },
@@ -22,33 +22,33 @@ enum Phase {
     Over,
 }
 
-/// What a header says.
+/// A header and the progress of its data.
 #[derive(Clone, Copy)]
 struct Frame {
     register: u16,
     reads: bool,
     size: usize,
     done: usize,
-    /// What the register reads; `None` for the FIFO.
+    /// The value of the register; `None` for the FIFO.
     answer: Option<[u8; 4]>,
 }
 
-/// A bus with a TPM at its end.
+/// A bus with a TPM.
 pub struct Sim {
     machine: Machine,
     phase: Phase,
     selected: bool,
-    /// This transaction fails.
+    /// Whether this transaction fails.
     fails: bool,
-    /// What all bytes of this transaction read, on a bus that is dead.
+    /// The value of all bytes of this transaction, on a dead bus.
     dead: Option<u8>,
     transactions: u64,
     bytes: u64,
 }
 
 impl Sim {
-    /// A TPM whose locality nobody has.
-    pub fn new(tpm: impl Tpm + 'static, faults: Faults) -> Sim {
+    /// Makes a TPM whose locality is free.
+    pub fn new(tpm: impl CommandProcessor + 'static, faults: Faults) -> Sim {
         Sim {
             machine: Machine::new(Box::new(tpm), faults),
             phase: Phase::Over,
@@ -60,52 +60,52 @@ impl Sim {
         }
     }
 
-    /// What goes wrong from now on.
+    /// Returns the faults from now on.
     pub fn faults(&mut self) -> &mut Faults {
         &mut self.machine.faults
     }
 
-    /// Resets the TPM's interface, as power does.
+    /// Resets the TPM's interface, like a power cycle.
     pub fn reset(&mut self) {
         self.machine.reset();
     }
 
-    /// Transactions so far.
+    /// Returns the number of transactions so far.
     pub fn transactions(&self) -> u64 {
         self.transactions
     }
 
-    /// Bytes shifted so far, headers and wait states included.
+    /// Returns the number of bytes transferred so far, including headers and wait states.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How often a fault changed something so far.
+    /// Returns how often a fault took effect so far.
     pub fn strikes(&self) -> u64 {
         self.machine.strikes
     }
 
-    /// What the driver did that it should not.
+    /// Returns the driver's violations of the protocol.
     pub fn offences(&self) -> &[String] {
         &self.machine.offences
     }
 
-    /// Whether the driver has the locality.
+    /// Whether the driver has claimed the locality.
     pub fn has_locality(&self) -> bool {
         self.machine.has_locality()
     }
 
-    /// Whether the driver has asked for the locality and not got it.
+    /// Whether the driver has requested the locality, and it is not granted yet.
     pub fn is_asked(&self) -> bool {
         self.machine.is_asked()
     }
 
-    /// Whether no command is under way and no response waits.
+    /// Whether no command is in progress and no response is waiting.
     pub fn is_at_rest(&self) -> bool {
         self.machine.is_at_rest()
     }
 
-    /// Begins a transaction of several transfers.
+    /// Selects the TPM for a transaction of several transfers.
     pub fn select(&mut self) {
         if self.selected {
             self.machine.offences.push("selected twice".to_owned());
@@ -114,7 +114,7 @@ impl Sim {
         self.begin();
     }
 
-    /// Ends it.
+    /// Deselects the TPM, which ends the transaction.
     pub fn deselect(&mut self) {
         if !self.selected {
             self.machine.offences.push("deselected without a selection".to_owned());
@@ -123,7 +123,8 @@ impl Sim {
         self.end();
     }
 
-    /// Shifts `count` bytes out of `out`, or zeroes, and into `into`. Without a selection this is a whole transaction.
+    /// Transfers `count` bytes: `out`, or zeroes, are written, and `into` gets what is read. Without a selection this
+    /// is a whole transaction.
     pub fn transfer(&mut self, out: Option<&[u8]>, into: Option<&mut [u8]>, count: usize) -> Result<(), BusError> {
         if !self.selected {
             self.begin();
@@ -162,7 +163,7 @@ impl Sim {
             Phase::Data(frame) => frame.done < frame.size,
             Phase::Over => false,
         };
-        // A driver that gives up over endless wait states cuts its transaction short, and may.
+        // A driver may cut a transaction short when the wait states do not end.
         if cut && !self.fails && self.dead.is_none() && self.machine.faults.wait_states < 64 {
             self.machine.offences.push("a transaction that was cut short".to_owned());
         }
@@ -246,12 +247,12 @@ impl Sim {
 mod tests {
     use super::*;
 
-    /// As the C modules write TPM_STS.
+    /// The C modules write TPM_STS like this.
     #[test]
-    fn a_status_of_four_bytes_is_no_offence_when_the_others_are_zero() {
+    fn a_status_write_of_four_bytes_is_allowed_when_the_others_are_zero() {
         let mut sim = Sim::new(|_, _: &[u8]| Vec::new(), Faults::default());
-        sim.transfer(Some(&[0x00, BASE, 0x00, 0x00, 0x02]), None, 5).unwrap(); // the locality is asked for
-        sim.transfer(Some(&[READ, BASE, 0x00, 0x00]), None, 5).unwrap(); // and there
+        sim.transfer(Some(&[0x00, BASE, 0x00, 0x00, 0x02]), None, 5).unwrap(); // requests the locality
+        sim.transfer(Some(&[READ, BASE, 0x00, 0x00]), None, 5).unwrap(); // which is granted
         sim.transfer(Some(&[0x03, BASE, 0x00, 0x18, 0x40, 0, 0, 0]), None, 8).unwrap();
         assert_eq!(sim.offences(), &[] as &[String]);
         sim.transfer(Some(&[0x03, BASE, 0x00, 0x18, 0x40, 0, 1, 0]), None, 8).unwrap();

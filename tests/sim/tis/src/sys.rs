@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The simulator for C, as `libsim_tis.so`. Functions that give an `int` answer 0, or -1 for an error of the bus.
+//! The C interface of the simulator, `libsim_tis.so`. Functions of type `int` return 0, or -1 for an error of the bus.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use crate::faults::Faults;
 use crate::spi::Sim;
-use crate::tpm::Chip;
+use crate::tpm::TctiTpm;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
 
-/// A TPM on a bus. `name_conf` is the TCTI that answers commands, such as `libtpms:FILE`; `options` is NULL or as of
-/// [`Faults::parse`]. NULL when either does not open.
+/// Makes a TPM on a bus. `name_conf` is the TCTI that executes commands, such as `libtpms:FILE`; `options` is NULL or
+/// as for [`Faults::parse`]. Returns NULL when one of them is invalid or the TCTI does not open.
 ///
 /// # Safety
 /// `name_conf` is a C string; `options` is NULL or a C string.
@@ -24,11 +24,11 @@ pub unsafe extern "C" fn tis_sim_new(name_conf: *const c_char, options: *const c
         false => unsafe { CStr::from_ptr(options) },
     };
     let sim = Faults::parse(&options.to_string_lossy())
-        .and_then(|faults| Chip::open(name_conf).map(|chip| Sim::new(chip, faults)));
+        .and_then(|faults| TctiTpm::open(name_conf).map(|chip| Sim::new(chip, faults)));
     sim.map_or(null_mut(), |sim| Box::into_raw(Box::new(sim)))
 }
 
-/// Shifts `cnt` bytes, 1 to 68. Between acquire and release it is a part of a transaction, else a whole one.
+/// Transfers `cnt` bytes, 1 to 68. Between acquire and release this is a part of a transaction, otherwise a whole one.
 ///
 /// # Safety
 /// `sim` is from [`tis_sim_new`]; `out` is NULL or readable and `into` NULL or writable for `cnt` bytes.
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn tis_sim_new(name_conf: *const c_char, options: *const c
 pub unsafe extern "C" fn tis_sim_transfer(sim: *mut Sim, out: *const c_void, into: *mut c_void, cnt: usize) -> c_int {
     // SAFETY: the caller passes a simulator that it uses from one thread at a time.
     let sim = unsafe { &mut *sim };
-    // `out` and `into` may be the same memory, so bytes are copied.
+    // The bytes are copied, because `out` and `into` may be the same memory.
     let bytes: Option<Vec<u8>> = match out.is_null() {
         true => None,
         // SAFETY: the caller passes `cnt` readable bytes.
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn tis_sim_release(sim: *mut Sim) -> c_int {
     0
 }
 
-/// How many transactions there were.
+/// Returns the number of transactions.
 ///
 /// # Safety
 /// `sim` is from [`tis_sim_new`].
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn tis_sim_transactions(sim: *const Sim) -> u64 {
     unsafe { &*sim }.transactions()
 }
 
-/// How often the driver did what it should not; each is printed to stderr.
+/// Returns the number of the driver's violations of the protocol, and prints each to stderr.
 ///
 /// # Safety
 /// `sim` is from [`tis_sim_new`].
@@ -95,7 +95,7 @@ pub unsafe extern "C" fn tis_sim_offences(sim: *const Sim) -> usize {
     offences.len()
 }
 
-/// Whether the driver has the locality: 1 or 0.
+/// Returns 1 when the driver has claimed the locality, otherwise 0.
 ///
 /// # Safety
 /// `sim` is from [`tis_sim_new`].
@@ -105,7 +105,7 @@ pub unsafe extern "C" fn tis_sim_has_locality(sim: *const Sim) -> c_int {
     c_int::from(unsafe { &*sim }.has_locality())
 }
 
-/// Sets what goes wrong from now on; -1 when `options` is not understood.
+/// Sets the faults from now on. Returns -1 when `options` is malformed.
 ///
 /// # Safety
 /// `sim` is from [`tis_sim_new`]; `options` is a C string.
@@ -121,14 +121,14 @@ pub unsafe extern "C" fn tis_sim_set(sim: *mut Sim, options: *const c_char) -> c
     })
 }
 
-/// Ends a simulator.
+/// Frees a simulator.
 ///
 /// # Safety
-/// `sim` is NULL or from [`tis_sim_new`], and nobody uses it any more.
+/// `sim` is NULL or from [`tis_sim_new`], and it is no longer used.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn tis_sim_free(sim: *mut Sim) {
     if !sim.is_null() {
-        // SAFETY: the caller gives back what tis_sim_new made.
+        // SAFETY: the caller passes a pointer from tis_sim_new, and no longer uses it.
         drop(unsafe { Box::from_raw(sim) });
     }
 }

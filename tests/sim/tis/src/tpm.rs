@@ -7,47 +7,47 @@ use tcti_core::Tcti;
 use tcti_core::{Result, ReturnCode, Wait};
 use tcti_loader::{Child, NameConf};
 
-/// Whatever answers TPM commands.
-pub trait Tpm: Send {
-    /// The response to a command that came through this locality.
+/// Executes TPM commands.
+pub trait CommandProcessor: Send {
+    /// Executes a command in this locality. Returns the response.
     fn execute(&mut self, locality: u8, command: &[u8]) -> Vec<u8>;
 
-    /// Begins a command, and forgets one that is under way; the response, if it is there already.
+    /// Begins a command, and drops one that is in progress. Returns the response if it is available already.
     fn begin(&mut self, locality: u8, command: &[u8]) -> Option<Vec<u8>> {
         Some(self.execute(locality, command))
     }
 
-    /// The response to the command that was begun, once it is there.
+    /// Returns the response to the command that was begun, once it is available.
     fn response(&mut self) -> Option<Vec<u8>> {
         None
     }
 }
 
-impl<F: FnMut(u8, &[u8]) -> Vec<u8> + Send> Tpm for F {
+impl<F: FnMut(u8, &[u8]) -> Vec<u8> + Send> CommandProcessor for F {
     fn execute(&mut self, locality: u8, command: &[u8]) -> Vec<u8> {
         self(locality, command)
     }
 }
 
-/// Any TCTI as the TPM, our libtpms module for one.
-pub struct Chip {
+/// A TPM that is opened through any TCTI, such as our libtpms module.
+pub struct TctiTpm {
     tcti: Child,
-    /// A command is under way.
-    works: bool,
+    /// Whether a command is in progress.
+    is_busy: bool,
 }
 
-/// What a TPM that cannot answer answers: TPM_RC_FAILURE (TPM 2.0 Library Part 2, section 6.6).
+/// The response when the TCTI fails: TPM_RC_FAILURE (TPM 2.0 Library Part 2, section 6.6).
 const FAILURE: [u8; 10] = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01];
 
-impl Chip {
+impl TctiTpm {
     /// Opens `name:conf`, such as `libtpms:FILE`.
-    pub fn open(name_conf: &CStr) -> Result<Chip> {
+    pub fn open(name_conf: &CStr) -> Result<TctiTpm> {
         let tcti = tcti_loader::open(&NameConf::parse(Some(name_conf))?)?;
-        Ok(Chip { tcti, works: false })
+        Ok(TctiTpm { tcti, is_busy: false })
     }
 
     fn receive(&mut self, wait: Wait) -> Option<Vec<u8>> {
-        if !self.works {
+        if !self.is_busy {
             return None;
         }
         let mut response = vec![0; 4096];
@@ -55,24 +55,24 @@ impl Chip {
             Err(error) if error.code() == ReturnCode::TRY_AGAIN => return None,
             received => received.unwrap_or_default(),
         };
-        self.works = false;
+        self.is_busy = false;
         response.truncate(size);
         Some(if response.is_empty() { FAILURE.to_vec() } else { response })
     }
 }
 
-impl Tpm for Chip {
+impl CommandProcessor for TctiTpm {
     fn execute(&mut self, locality: u8, command: &[u8]) -> Vec<u8> {
         self.begin(locality, command).or_else(|| self.receive(Wait::Forever)).unwrap_or_else(|| FAILURE.to_vec())
     }
 
     fn begin(&mut self, locality: u8, command: &[u8]) -> Option<Vec<u8>> {
-        // One that nobody wants any more.
+        // Drops the response of a command before.
         self.receive(Wait::Forever);
-        // A module without localities has locality 0 alone.
+        // A module that cannot set a locality uses locality 0.
         let _ = self.tcti.set_locality(locality);
-        self.works = self.tcti.transmit(command).is_ok();
-        match self.works {
+        self.is_busy = self.tcti.transmit(command).is_ok();
+        match self.is_busy {
             true => self.receive(Wait::Millis(0)),
             false => Some(FAILURE.to_vec()),
         }

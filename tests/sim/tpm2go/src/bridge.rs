@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The Cypress CY7C65211A as the stick's driver uses it: a length is announced, as many bytes are shifted out, and what
-//! was shifted in waits in the IN endpoint, in packets, until it is read.
+//! The Cypress CY7C65211A as the stick's driver uses it: the driver announces a length, sends as many bytes for the
+//! SPI bus, and reads the same number of bytes from the IN endpoint, where they wait in packets.
 #![forbid(unsafe_code)]
 
 use crate::descriptors::MAX_PACKET;
@@ -8,16 +8,16 @@ use crate::setup::Setup;
 use sim_tis::Sim;
 use std::collections::VecDeque;
 
-/// bmRequestType: vendor, to the device. It says IN although there is no data.
+/// bmRequestType: vendor, device. The direction is IN although no data follows.
 const VENDOR_IN: u8 = 0xc0;
-/// bRequest: a SPI transfer of wIndex bytes.
+/// bRequest of a SPI transfer of wIndex bytes.
 const SPI_TRANSFER: u8 = 0xca;
-/// wValue: both directions at once.
+/// wValue for both directions at once.
 const WRITE_AND_READ: u16 = 3;
-/// Longest SPI transaction of a TPM: a header of 4 bytes and 64 bytes of data (PTP, SPI bit protocol).
+/// The longest SPI transaction of a TPM: a header of 4 bytes and 64 bytes of data (PTP, SPI bit protocol).
 const MAX_TRANSACTION: usize = 68;
 
-/// A SPI transfer whose bytes have not all come.
+/// A SPI transfer for which bytes are still missing.
 struct Announced {
     wanted: usize,
     bytes: Vec<u8>,
@@ -26,7 +26,7 @@ struct Announced {
 pub(crate) struct Bridge {
     pub(crate) sim: Sim,
     announced: Option<Announced>,
-    /// What the IN endpoint has to send; no packet is larger than the endpoint's.
+    /// The packets of the IN endpoint, none of which is larger than the endpoint's maximum.
     packets: VecDeque<Vec<u8>>,
     pub(crate) offences: Vec<String>,
 }
@@ -36,18 +36,18 @@ impl Bridge {
         Bridge { sim, announced: None, packets: VecDeque::new(), offences: Vec::new() }
     }
 
-    /// What SET_CONFIGURATION leaves.
+    /// Resets the bridge, as SET_CONFIGURATION does.
     pub(crate) fn reset(&mut self) {
         self.announced = None;
         self.packets.clear();
     }
 
-    /// A vendor request: whether the bridge understands it. One that comes before the bytes of another is the begin
-    /// anew of a driver that was interrupted, and no offence.
+    /// Handles a vendor request. Returns whether the bridge supports it. A request before the bytes of the last one
+    /// have arrived is allowed: the driver was interrupted and starts again.
     pub(crate) fn request(&mut self, setup: Setup) -> bool {
         let wanted = usize::from(setup.index);
         if (setup.kind, setup.request, setup.value) != (VENDOR_IN, SPI_TRANSFER, WRITE_AND_READ) || setup.length != 0 {
-            self.offences.push(format!("a request that the bridge does not know: {setup:x?}"));
+            self.offences.push(format!("an unknown request: {setup:x?}"));
             return false;
         }
         if wanted == 0 || wanted > MAX_TRANSACTION {
@@ -58,7 +58,7 @@ impl Bridge {
         true
     }
 
-    /// Bytes for the SPI bus. They are shifted when all that were announced have come.
+    /// Takes bytes for the SPI bus, which are transferred when the announced number has arrived.
     pub(crate) fn shift(&mut self, data: &[u8]) {
         let Some(mut announced) = self.announced.take() else {
             self.offences.push(format!("{} bytes of bulk OUT without an announced length", data.len()));
@@ -74,13 +74,13 @@ impl Bridge {
             self.offences.push(format!("{sent} bytes of bulk OUT where {wanted} were announced"));
         }
         let mut answer = vec![0xff; announced.wanted];
-        // The bridge does not see what the SPI bus is worth: without a TPM the line reads high.
+        // The bridge does not detect errors of the SPI bus: without a TPM the line reads high.
         let _ = self.sim.transfer(Some(&announced.bytes), Some(&mut answer), announced.wanted);
         self.packets.extend(answer.chunks(usize::from(MAX_PACKET)).map(<[u8]>::to_vec));
     }
 
-    /// How many packets a bulk IN of `len` bytes takes; `None` while it has to wait. `whole_packets` as in
-    /// [`crate::Faults`].
+    /// Returns how many packets a bulk IN of `len` bytes takes, or `None` while it has to wait. `whole_packets` is
+    /// that of [`crate::Faults`].
     pub(crate) fn ready(&self, len: usize, whole_packets: bool) -> Option<usize> {
         let mut bytes = 0;
         for (at, packet) in self.packets.iter().enumerate() {
@@ -92,8 +92,8 @@ impl Bridge {
         (!whole_packets && !self.packets.is_empty()).then_some(self.packets.len())
     }
 
-    /// Takes so many packets for a bulk IN of `len` bytes; `None`: they hold more. What is left of the last one stays,
-    /// unless it is a matter of `whole_packets`.
+    /// Takes packets for a bulk IN of `len` bytes. If they contain more, the rest of the last one stays, or with
+    /// `whole_packets` the result is `None`.
     pub(crate) fn take(&mut self, packets: usize, len: usize, whole_packets: bool) -> Option<Vec<u8>> {
         let mut data: Vec<u8> = self.packets.drain(..packets.min(self.packets.len())).flatten().collect();
         if data.len() > len {
@@ -105,7 +105,7 @@ impl Bridge {
         Some(data)
     }
 
-    /// Loses what the IN endpoint has.
+    /// Drops the packets of the IN endpoint.
     pub(crate) fn discard(&mut self) {
         self.packets.clear();
     }

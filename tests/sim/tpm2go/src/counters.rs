@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How much the driver used the bus.
+//! Counts the transfers of the driver.
 
-/// Transfers that ended, with data or with a stall. What the host still waits for does not count.
+/// Transfers that ended, with data or with a stall. Pending ones do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Control transfers to the bridge, each the announcement of a length.
+    /// Control transfers to the bridge, each of which announces a length.
     pub control: u64,
     /// Bulk OUT transfers.
     pub bulk_out: u64,
@@ -19,7 +19,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// What the bus carried for the driver: control, bulk OUT and bulk IN.
+    /// Returns the number of transfers of the driver: control, bulk OUT and bulk IN.
     pub fn total(&self) -> u64 {
         self.control + self.bulk_out + self.bulk_in
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The descriptors (USB 2.0 specification, section 9.6); numbers are little-endian.
+//! The USB descriptors (USB 2.0 specification, section 9.6). Numbers are little-endian.
 #![forbid(unsafe_code)]
 
 /// idVendor of the stick.
@@ -18,7 +18,7 @@ const ENDPOINT: u8 = 5;
 const BULK: u8 = 2;
 const INTERRUPT: u8 = 3;
 
-/// Largest packet of all endpoints, endpoint 0 included, in bytes: that of full speed.
+/// The maximum packet size of all endpoints, including endpoint 0, in bytes: that of full speed.
 pub(crate) const MAX_PACKET: u8 = 64;
 /// bConfigurationValue of the one configuration.
 pub(crate) const CONFIGURATION_VALUE: u8 = 1;
@@ -26,30 +26,30 @@ pub(crate) const CONFIGURATION_VALUE: u8 = 1;
 const MANUFACTURER: &str = "pi3g";
 const PRODUCT: &str = "LetsTrust-TPM2Go";
 
-/// Indices of strings.
-const OF_MANUFACTURER: u8 = 1;
-const OF_PRODUCT: u8 = 2;
-const OF_SERIAL: u8 = 3;
+/// Indices of the strings.
+const MANUFACTURER_INDEX: u8 = 1;
+const PRODUCT_INDEX: u8 = 2;
+const SERIAL_INDEX: u8 = 3;
 
 /// English (United States), the one language.
 const LANGUAGE: u16 = 0x0409;
 
-/// The whole descriptor with this wValue, `None` where the device has none: it is not a high-speed device, so it has
-/// no device qualifier.
+/// Returns the whole descriptor for this wValue, or `None` if the device has none. A full-speed device has no device
+/// qualifier.
 pub(crate) fn descriptor(value: u16, serial: &str) -> Option<Vec<u8>> {
     let [kind, index] = value.to_be_bytes();
     match (kind, index) {
         (DEVICE, 0) => Some(device()),
         (CONFIGURATION, 0) => Some(configuration()),
         (STRING, 0) => Some(string([LANGUAGE])),
-        (STRING, OF_MANUFACTURER) => Some(string(MANUFACTURER.encode_utf16())),
-        (STRING, OF_PRODUCT) => Some(string(PRODUCT.encode_utf16())),
-        (STRING, OF_SERIAL) => Some(string(serial.encode_utf16())),
+        (STRING, MANUFACTURER_INDEX) => Some(string(MANUFACTURER.encode_utf16())),
+        (STRING, PRODUCT_INDEX) => Some(string(PRODUCT.encode_utf16())),
+        (STRING, SERIAL_INDEX) => Some(string(serial.encode_utf16())),
         _ => None,
     }
 }
 
-/// 18 bytes.
+/// The device descriptor, 18 bytes.
 fn device() -> Vec<u8> {
     let [vendor_low, vendor_high] = VENDOR_ID.to_le_bytes();
     let [product_low, product_high] = PRODUCT_ID.to_le_bytes();
@@ -61,17 +61,17 @@ fn device() -> Vec<u8> {
     bytes.extend(class_of_interface);
     bytes.extend([MAX_PACKET, vendor_low, vendor_high, product_low, product_high]);
     bytes.extend(release);
-    bytes.extend([OF_MANUFACTURER, OF_PRODUCT, OF_SERIAL, 1]);
+    bytes.extend([MANUFACTURER_INDEX, PRODUCT_INDEX, SERIAL_INDEX, 1]);
     bytes
 }
 
-/// The configuration, its interface and the endpoints of that: 9 + 9 + 3 * 7 bytes.
+/// The configuration, its interface and the endpoints: 9 + 9 + 3 * 7 bytes.
 fn configuration() -> Vec<u8> {
     // Class: vendor; subclass: the bridge's SPI.
     let interface = [9, INTERFACE, 0, 0, 3, 0xff, 0x02, 0x00, 0];
     let endpoint = |address, kind, interval| [7, ENDPOINT, address, kind, MAX_PACKET, 0, interval];
     let mut bytes = vec![9, CONFIGURATION, 39, 0, 1, CONFIGURATION_VALUE, 0];
-    // Powered by the bus, 100 mA in units of 2 mA.
+    // Bus-powered, 100 mA in units of 2 mA.
     bytes.extend([0x80, 50]);
     bytes.extend(interface);
     bytes.extend(endpoint(0x01, BULK, 0));
@@ -80,7 +80,7 @@ fn configuration() -> Vec<u8> {
     bytes
 }
 
-/// At most 126 UTF-16 units, which is what the length byte has room for.
+/// A string descriptor. The length byte allows at most 126 UTF-16 units.
 fn string(units: impl IntoIterator<Item = u16>) -> Vec<u8> {
     let mut bytes = vec![0, STRING];
     bytes.extend(units.into_iter().take(126).flat_map(u16::to_le_bytes));
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_those_the_descriptors_say() {
+    fn the_length_fields_of_descriptors_are_right() {
         assert_eq!(device().len(), 18);
         let bytes = configuration();
         assert_eq!(usize::from(u16::from_le_bytes([bytes[2], bytes[3]])), bytes.len());

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What goes wrong on the USB. Faults are counted in transfers that end, so that tests need no clock.
+//! Faults of the USB. They are counted in transfers that end, so that tests need no clock.
 #![forbid(unsafe_code)]
 
 use core::time::Duration;
 use tcti_core::Result;
 use tcti_core::conf::number;
 
-/// Which transfers of a kind a fault strikes.
+/// The transfers of a kind that a fault affects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
     /// None.
     #[default]
     Never,
-    /// The one after so many; written `3`.
+    /// The one after this number of transfers; written `3`.
     Once(u32),
-    /// All after so many; written `3+`.
+    /// All after this number of transfers; written `3+`.
     From(u32),
 }
 
@@ -27,7 +27,7 @@ impl When {
         number(key, digits.as_ref(), 0..=u32::MAX).map(after)
     }
 
-    /// Counts one transfer: is this the one?
+    /// Counts one transfer. Returns whether the fault affects it.
     fn strikes(&mut self) -> bool {
         match self {
             When::Never => false,
@@ -44,47 +44,46 @@ impl When {
     }
 }
 
-/// Where the stick differs from one that works and answers at once.
+/// How the stick differs from one that works and responds at once.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// How long each transfer takes from its submission. Not for [`crate::Stick`], which has no clock: whoever carries
-    /// its transfers waits.
+    /// The duration of each transfer. [`crate::Stick`] has no clock and ignores it: the caller has to wait.
     pub latency: Duration,
-    /// An announcement is answered with STALL and is not heard.
+    /// An announcement is answered with STALL and ignored.
     pub stall_control: When,
-    /// An announcement is never answered, and not heard.
+    /// An announcement is never answered, and ignored.
     pub nak_control: When,
-    /// A bulk OUT is answered with STALL, its data lost; the endpoint works again at once.
+    /// A bulk OUT is answered with STALL and its data is lost; the endpoint works again at once.
     pub stall_out: When,
     /// The same, and the endpoint stays halted until CLEAR_FEATURE.
     pub halt_out: When,
-    /// A bulk OUT is never taken.
+    /// A bulk OUT is never accepted.
     pub nak_out: When,
-    /// A bulk IN is answered with STALL; the endpoint works again at once, and the answer is still in it.
+    /// A bulk IN is answered with STALL; the endpoint works again at once and keeps its data.
     pub stall_in: When,
     /// The same, and the endpoint stays halted until CLEAR_FEATURE.
     pub halt_in: When,
-    /// A bulk IN is never answered; the answer stays in the endpoint.
+    /// A bulk IN is never answered; the endpoint keeps its data.
     pub nak_in: When,
-    /// A bulk IN gets its answer without the last byte, which is lost.
+    /// A bulk IN returns its data without the last byte, which is lost.
     pub short_in: When,
-    /// A bulk IN gets a zero-length packet; the answer stays in the endpoint.
+    /// A bulk IN returns a zero-length packet; the endpoint keeps its data.
     pub empty_in: When,
-    /// A bulk IN gets each bit of the answer inverted.
+    /// A bulk IN returns its data with each bit inverted.
     pub garbage_in: When,
-    /// A bulk IN gets more bytes than it asked for, and the host controller reports that; the answer is lost.
+    /// A bulk IN returns more bytes than requested, which the host controller reports; the data is lost.
     pub long_in: When,
-    /// The stick is pulled out, counted in announcements, bulk OUT and bulk IN.
+    /// The stick is unplugged, counted in announcements, bulk OUT and bulk IN.
     pub unplug: When,
-    /// A bulk IN request that ends inside a packet is one that got too many bytes, and one that is longer than what
-    /// there is and finds no short packet waits for more: what a host controller makes of packets. Without it, a
-    /// request takes what there is, byte by byte.
+    /// Transfers consist of whole packets, as with a real host controller: a bulk IN that ends inside a packet fails
+    /// with an overflow, and one that is longer than the data and finds no short packet waits for more. Without this,
+    /// a request takes the available bytes.
     pub whole_packets: bool,
-    /// What goes wrong behind the bridge.
+    /// The faults of the TPM behind the bridge.
     pub tis: sim_tis::Faults,
 }
 
-/// What strikes a transfer.
+/// A fault of one transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Stall,
@@ -97,20 +96,20 @@ pub(crate) enum Fault {
 }
 
 impl Faults {
-    /// From `key=value` between commas. The keys are the names of the fields of type [`When`], whose values are `3` or
-    /// `3+`, `whole_packets`, 0 or 1, and those of [`sim_tis::Faults::parse`].
+    /// Parses `key=value` pairs, separated by commas. The keys are the names of the fields of type [`When`], with
+    /// values such as `3` or `3+`; `whole_packets` with 0 or 1; and those of [`sim_tis::Faults::parse`].
     pub fn parse(text: &str) -> Result<Faults> {
         let mut faults = Faults::default();
-        let mut of_tis = Vec::new();
+        let mut tis = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (key, value) = part.split_once('=').unwrap_or((part, ""));
             match (faults.field(key), key) {
                 (Some(field), _) => *field = When::parse(key, value)?,
                 (None, "whole_packets") => faults.whole_packets = number(key, value.as_ref(), 0..=1)? == 1,
-                (None, _) => of_tis.push(part),
+                (None, _) => tis.push(part),
             }
         }
-        faults.tis = sim_tis::Faults::parse(&of_tis.join(","))?;
+        faults.tis = sim_tis::Faults::parse(&tis.join(","))?;
         Ok(faults)
     }
 
@@ -133,17 +132,17 @@ impl Faults {
         })
     }
 
-    /// Counts one transfer of any kind: is the stick pulled out now?
+    /// Counts one transfer of any kind. Returns whether the stick is unplugged now.
     pub(crate) fn unplugs(&mut self) -> bool {
         self.unplug.strikes()
     }
 
-    /// Counts an announcement.
+    /// Counts an announcement. Returns the fault that affects it.
     pub(crate) fn of_control(&mut self) -> Option<Fault> {
         first([(&mut self.stall_control, Fault::Stall), (&mut self.nak_control, Fault::Silence)])
     }
 
-    /// Counts a bulk OUT.
+    /// Counts a bulk OUT. Returns the fault that affects it.
     pub(crate) fn of_out(&mut self) -> Option<Fault> {
         first([
             (&mut self.stall_out, Fault::Stall),
@@ -152,7 +151,7 @@ impl Faults {
         ])
     }
 
-    /// Counts a bulk IN.
+    /// Counts a bulk IN. Returns the fault that affects it.
     pub(crate) fn of_in(&mut self) -> Option<Fault> {
         first([
             (&mut self.stall_in, Fault::Stall),
@@ -166,7 +165,7 @@ impl Faults {
     }
 }
 
-/// The first that strikes; each counts the transfer.
+/// Has each fault count the transfer. Returns the first that affects it.
 fn first<const N: usize>(faults: [(&mut When, Fault); N]) -> Option<Fault> {
     faults.into_iter().fold(None, |found, (when, fault)| {
         let strikes = when.strikes();
@@ -179,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_names_faults_of_the_usb_and_of_the_tpm() {
+    fn faults_of_the_usb_and_of_the_tpm_are_parsed() {
         let faults = Faults::parse("stall_in=3,unplug=7+,whole_packets=1,burst=8").unwrap();
         assert_eq!((faults.stall_in, faults.unplug), (When::Once(3), When::From(7)));
         assert!(faults.whole_packets);
@@ -190,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_strikes_once_or_from_then_on() {
+    fn a_fault_occurs_once_or_repeatedly() {
         let mut once = When::Once(2);
         assert_eq!([(); 4].map(|()| once.strikes()), [false, false, true, false]);
         let mut from = When::From(1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A LetsTrust-TPM2Go for tests: a full-speed USB device with a Cypress CY7C65211A bridge and, on its SPI bus, the TPM
-//! of `sim_tis`. [`Stick`] is the device as a host controller sees it, without I/O, threads or a clock; [`Faults`] says
-//! what goes wrong.
+//! A simulated LetsTrust-TPM2Go for tests: a full-speed USB device with a Cypress CY7C65211A bridge and, on its SPI
+//! bus, the TPM of `sim_tis`. [`Stick`] is the device as a host controller sees it, without I/O, threads or a clock;
+//! [`Faults`] sets what goes wrong.
 #![forbid(unsafe_code)]
 
 mod bridge;

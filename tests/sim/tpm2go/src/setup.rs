@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The setup stage of a control transfer (USB 2.0 specification, section 9.3): 8 bytes, numbers little-endian.
+//! The setup stage of a control transfer (USB 2.0 specification, section 9.3): 8 bytes. Numbers are little-endian.
 #![forbid(unsafe_code)]
 
-/// What a control transfer asks.
+/// The request of a control transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup {
     /// bmRequestType.
@@ -29,7 +29,7 @@ impl Setup {
         }
     }
 
-    /// Whether a specification of the USB defines the request, not the vendor.
+    /// Whether this is a standard request, and not one of the vendor.
     pub(crate) fn is_standard(self) -> bool {
         self.kind & 0x60 == 0
     }

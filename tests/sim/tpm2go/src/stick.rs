@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The device: standard requests, the two bulk endpoints and what goes wrong with them.
+//! The device: standard requests, the two bulk endpoints and their faults.
 #![forbid(unsafe_code)]
 
 use crate::bridge::Bridge;
@@ -9,39 +9,39 @@ use crate::faults::{Fault, Faults};
 use crate::setup::Setup;
 use sim_tis::Sim;
 
-/// Address of the bulk endpoint that takes bytes for the SPI bus.
+/// The address of the bulk endpoint for bytes that go to the SPI bus.
 pub const ENDPOINT_OUT: u8 = 0x01;
-/// Address of the bulk endpoint that gives the bytes the SPI bus read.
+/// The address of the bulk endpoint for bytes that come from the SPI bus.
 pub const ENDPOINT_IN: u8 = 0x82;
-/// Address of the interrupt endpoint, which never has anything to say.
+/// The address of the interrupt endpoint, which never sends anything.
 const ENDPOINT_INTERRUPT: u8 = 0x83;
 
-/// How the device answers a transfer.
+/// The device's reply to a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// The transfer ends well, with the bytes of an IN, and none for an OUT.
+    /// The transfer succeeds, with the bytes of an IN, and without bytes for an OUT.
     Data(Vec<u8>),
     /// The transfer ends with STALL (libusb: `LIBUSB_ERROR_PIPE`).
     Stall,
-    /// The transfer ends with more bytes than were asked for (libusb: `LIBUSB_ERROR_OVERFLOW`).
+    /// The transfer ends with more bytes than requested (libusb: `LIBUSB_ERROR_OVERFLOW`).
     Overflow,
-    /// Nothing yet: the host keeps asking. Nothing was counted; ask again after the next OUT.
+    /// No data is available yet, and nothing was counted: the host tries again after the next OUT.
     Nak,
-    /// The host keeps asking in vain, until it gives up.
+    /// The device never replies: the host tries until it gives up.
     Silence,
-    /// There is no device any more (libusb: `LIBUSB_ERROR_NO_DEVICE`).
+    /// The device is unplugged (libusb: `LIBUSB_ERROR_NO_DEVICE`).
     Gone,
 }
 
-/// A LetsTrust-TPM2Go as the host sees it.
+/// A LetsTrust-TPM2Go as a host controller sees it.
 pub struct Stick {
     serial: String,
     bridge: Bridge,
     faults: Faults,
-    /// How often a fault of the USB changed something.
+    /// How often a fault of the USB took effect.
     strikes: u64,
     counters: Counters,
-    /// Of the SPI bus at the last [`Stick::reset_counters`]: transactions, bytes.
+    /// The transactions and bytes of the SPI bus at the last [`Stick::reset_counters`].
     before: (u64, u64),
     configuration: u8,
     out_halted: bool,
@@ -72,8 +72,8 @@ const FROM_ENDPOINT: u8 = 0x82;
 const ENDPOINT_HALT: u16 = 0;
 
 impl Stick {
-    /// A stick that is plugged in, with `tpm` on its SPI bus.
-    pub fn new(serial: &str, tpm: impl sim_tis::Tpm + 'static, faults: Faults) -> Stick {
+    /// Makes a stick that is plugged in, with `tpm` on its SPI bus.
+    pub fn new(serial: &str, tpm: impl sim_tis::CommandProcessor + 'static, faults: Faults) -> Stick {
         Stick {
             serial: serial.to_owned(),
             bridge: Bridge::new(Sim::new(tpm, sim_tis::Faults::default())),
@@ -88,7 +88,8 @@ impl Stick {
         }
     }
 
-    /// A control transfer with this setup stage. [`Reply::Data`] is the data stage of an IN, of at most wLength bytes.
+    /// Handles a control transfer with this setup stage. [`Reply::Data`] is the data stage of an IN, of at most
+    /// wLength bytes.
     pub fn control(&mut self, setup: [u8; 8]) -> Reply {
         let setup = Setup::new(setup);
         if self.gone {
@@ -119,7 +120,7 @@ impl Stick {
         }
     }
 
-    /// A bulk OUT transfer of any length; `endpoint` is an address, [`ENDPOINT_OUT`].
+    /// Handles a bulk OUT transfer of any length. `endpoint` is an address such as [`ENDPOINT_OUT`].
     pub fn bulk_out(&mut self, endpoint: u8, data: &[u8]) -> Reply {
         if self.gone {
             return Reply::Gone;
@@ -140,15 +141,15 @@ impl Stick {
             self.out_halted = fault == Some(Fault::Halt);
             return Reply::Stall;
         }
-        // The faults of the TPM's interface count down while it is used.
+        // The TPM's interface counts down its faults, which belong to this stick.
         core::mem::swap(&mut self.faults.tis, self.bridge.sim.faults());
         self.bridge.shift(data);
         core::mem::swap(&mut self.faults.tis, self.bridge.sim.faults());
         Reply::Data(Vec::new())
     }
 
-    /// A bulk IN transfer of at most `len` bytes; `endpoint` is an address, [`ENDPOINT_IN`]. Faults strike when there
-    /// is something to read; until then it is [`Reply::Nak`].
+    /// Handles a bulk IN transfer of at most `len` bytes. `endpoint` is an address such as [`ENDPOINT_IN`]. Faults
+    /// take effect when data is available; until then the reply is [`Reply::Nak`].
     pub fn bulk_in(&mut self, endpoint: u8, len: usize) -> Reply {
         match endpoint {
             _ if self.gone => return Reply::Gone,
@@ -177,7 +178,7 @@ impl Stick {
             }
             Some(Fault::Short | Fault::Garbage) | None => {
                 let data = self.bridge.take(packets, len, self.faults.whole_packets);
-                data.map_or(Reply::Overflow, |data| Reply::Data(spoilt(data, fault)))
+                data.map_or(Reply::Overflow, |data| Reply::Data(corrupted(data, fault)))
             }
         };
         if reply != Reply::Silence {
@@ -186,7 +187,7 @@ impl Stick {
         reply
     }
 
-    /// The data of a standard request's IN stage; `None`: STALL.
+    /// Returns the data of a standard request's IN stage; `None` is a STALL.
     fn standard(&mut self, setup: Setup) -> Option<Vec<u8>> {
         let [_, endpoint] = setup.index.to_be_bytes();
         match (setup.kind, setup.request) {
@@ -195,7 +196,7 @@ impl Stick {
             (FROM_ENDPOINT, GET_STATUS) => Some(vec![u8::from(*self.halt(endpoint)?), 0]),
             (FROM_DEVICE, GET_CONFIGURATION) => Some(vec![self.configuration]),
             (FROM_INTERFACE, GET_INTERFACE) if setup.index == 0 => Some(vec![0]),
-            // The host controller gives the address, nobody asks for it here.
+            // The host controller handles addresses.
             (TO_DEVICE, SET_ADDRESS) => Some(Vec::new()),
             (TO_DEVICE, SET_CONFIGURATION) if setup.value <= u16::from(CONFIGURATION_VALUE) => {
                 [_, self.configuration] = setup.value.to_be_bytes();
@@ -233,12 +234,12 @@ impl Stick {
         self.gone
     }
 
-    /// Pulls the stick out.
+    /// Unplugs the stick.
     pub fn unplug(&mut self) {
         self.gone = true;
     }
 
-    /// Puts it in again: the bridge and the TPM's interface begin anew. The TPM behind them is not started anew.
+    /// Plugs the stick in again: the bridge and the TPM's interface are reset. The TPM behind them is not.
     pub fn plug(&mut self) {
         self.gone = false;
         self.configuration = 0;
@@ -251,51 +252,51 @@ impl Stick {
         !self.gone
     }
 
-    /// Its serial number.
+    /// Returns the serial number.
     pub fn serial(&self) -> &str {
         &self.serial
     }
 
-    /// Transfers since the stick was made or the counters were reset.
+    /// Returns the transfers since the stick was made or the counters were reset.
     pub fn counters(&self) -> Counters {
         let (spi, bytes) = self.before;
         Counters { spi: self.bridge.sim.transactions() - spi, bytes: self.bridge.sim.bytes() - bytes, ..self.counters }
     }
 
-    /// Counts from zero again.
+    /// Resets the counters.
     pub fn reset_counters(&mut self) {
         self.counters = Counters::default();
         self.before = (self.bridge.sim.transactions(), self.bridge.sim.bytes());
     }
 
-    /// What goes wrong from now on.
+    /// Returns the faults from now on.
     pub fn faults(&mut self) -> &mut Faults {
         &mut self.faults
     }
 
-    /// How often a fault changed something since the stick was made.
+    /// Returns how often a fault took effect since the stick was made.
     pub fn strikes(&self) -> u64 {
         self.strikes + self.bridge.sim.strikes()
     }
 
-    /// What the driver did that it should not, first towards the bridge, then towards the TPM.
+    /// Returns the driver's violations of the protocol, first those towards the bridge, then those towards the TPM.
     pub fn offences(&self) -> Vec<String> {
         [&self.bridge.offences, self.bridge.sim.offences()].concat()
     }
 
-    /// Whether the driver has locality 0.
+    /// Whether the driver has claimed locality 0.
     pub fn has_locality(&self) -> bool {
         self.bridge.sim.has_locality()
     }
 
-    /// Whether no command is under way in the TPM and no response waits.
+    /// Whether no command is in progress in the TPM and no response is waiting.
     pub fn is_at_rest(&self) -> bool {
         self.bridge.sim.is_at_rest()
     }
 }
 
-/// What a fault makes of an answer.
-fn spoilt(mut data: Vec<u8>, fault: Option<Fault>) -> Vec<u8> {
+/// Applies a fault to data.
+fn corrupted(mut data: Vec<u8>, fault: Option<Fault>) -> Vec<u8> {
     match fault {
         Some(Fault::Short) => {
             data.pop();

@@ -15,8 +15,8 @@ use tcti_core::Result;
 use tcti_core::Tcti;
 use tempfile::TempDir;
 use tss2_faults::Framing;
-use tss2_kit::mssim::{Mssim, MssimServer};
-use tss2_kit::server::{At, Emulator, Program, Socket, Swtpm, SwtpmSocket, Tpm};
+use tss2_kit::mssim::{Mssim, MssimProgram};
+use tss2_kit::server::{Address, Emulator, EmulatorProgram, SocketKind, Swtpm, SwtpmProgram, TestTpm};
 
 /// The route of one context to its server.
 struct Route {
@@ -55,28 +55,28 @@ const ABILITIES: Abilities = Abilities {
 /// How long a connection may last after both ends have closed it.
 const SETTLE: Duration = Duration::from_secs(10);
 
-impl Network<SwtpmSocket> {
+impl Network<SwtpmProgram> {
     /// Two contexts take turns on a swtpm on TCP, which tools use, too. A third one keeps its connection to another
     /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Self {
-        let servers = [Socket::Tcp, Socket::Unix].map(Swtpm::start);
+        let servers = [SocketKind::Tcp, SocketKind::Unix].map(Swtpm::start);
         let routes = [(0, ""), (0, ""), (1, ",keep=true")];
         Network::over(servers.into(), Reach::Server, &routes, Framing::Raw, ABILITIES, 0)
     }
 }
 
-impl Network<MssimServer> {
+impl Network<MssimProgram> {
     /// A simulator serves one session at a time, so each context has its own, and so have the tools. The simulator
     /// loses its TPM when it is killed.
     pub(crate) fn mssim() -> Self {
-        let servers = [Socket::Tcp, Socket::Unix, Socket::Unix].map(|socket| Mssim::start(socket, 0));
+        let servers = [SocketKind::Tcp, SocketKind::Unix, SocketKind::Unix].map(|socket| Mssim::start(socket, 0));
         let abilities = Abilities { cancel: true, ..ABILITIES };
         let routes = [(0, ""), (1, "")];
         Network::over(servers.into(), Reach::Memory, &routes, Framing::Enveloped, abilities, 2)
     }
 }
 
-impl<P: Program> Network<P> {
+impl<P: EmulatorProgram> Network<P> {
     fn over(
         servers: Vec<Emulator<P>>,
         reach: Reach,
@@ -89,8 +89,8 @@ impl<P: Program> Network<P> {
         let route = |(number, (server, more)): (usize, &(usize, &str))| {
             let path = dir.path().join(format!("route-{number}"));
             let channel = |number: u16, suffix: &str, framing| match servers[*server].at() {
-                At::Port(port) => Proxy::start("0", &(port + number).to_string(), framing),
-                At::Path(at) => {
+                Address::Port(port) => Proxy::start("0", &(port + number).to_string(), framing),
+                Address::Path(at) => {
                     let [here, there] = [&path, at].map(|path| format!("{}{suffix}", path.display()));
                     Proxy::start(&here, &there, framing)
                 }
@@ -110,7 +110,7 @@ impl<P: Program> Network<P> {
     }
 }
 
-impl<P: Program> Place for Network<P> {
+impl<P: EmulatorProgram> Place for Network<P> {
     fn slots(&self) -> usize {
         self.routes.len()
     }

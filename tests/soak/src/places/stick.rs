@@ -5,7 +5,7 @@
 use crate::place::{Abilities, BROKEN, Keeps, Now, Place, Refusals, SPOILT, Strike, TAKEN};
 use fastrand::Rng;
 use rusb::Error;
-use sim_tis::{Chip, Death};
+use sim_tis::{Death, TctiTpm};
 use sim_tpm2go::{ENDPOINT_IN, ENDPOINT_OUT, Faults, Reply, When};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -134,7 +134,7 @@ pub(crate) struct Simulated {
 impl Simulated {
     /// Plugs the stick in.
     pub(crate) fn plug_in() -> Simulated {
-        let chip = Chip::open(c"libtpms").unwrap();
+        let chip = TctiTpm::open(c"libtpms").unwrap();
         let mut stick = sim_tpm2go::Stick::new(SERIAL, chip, Faults::default());
         configure(&mut stick);
         *socket() = Some(Plugged { stick, claimed: false });

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The stick as a driver meets it.
+//! The stick from the point of view of a driver.
 
 use super::*;
 
 const READ_DID_VID: [u8; 8] = [0x83, 0xd4, 0x0f, 0x00, 0, 0, 0, 0];
-/// The device and vendor of `sim_tis`, after four bytes of header.
+/// The device and vendor ID of `sim_tis`, after four bytes of header.
 const DID_VID: [u8; 4] = [0x14, 0x10, 0x01, 0x00];
 
 fn stick(faults: &str) -> Stick {
@@ -19,13 +19,13 @@ fn done() -> Reply {
     Reply::Data(Vec::new())
 }
 
-/// Announces and shifts.
+/// Announces a length and sends the bytes.
 fn shift(stick: &mut Stick, data: &[u8]) {
     assert_eq!(announce(stick, u8::try_from(data.len()).unwrap()), done());
     assert_eq!(stick.bulk_out(ENDPOINT_OUT, data), done());
 }
 
-/// A read of the FIFO of 64 bytes, beyond what the burst count allows.
+/// A read of 64 bytes from the FIFO, which is more than the burst count allows.
 fn long_read() -> Vec<u8> {
     let mut bytes = vec![0; 68];
     bytes[..4].copy_from_slice(&[0xbf, 0xd4, 0x00, 0x24]);
@@ -55,7 +55,7 @@ fn announce_out_in_reads_a_register() {
 }
 
 #[test]
-fn bytes_may_come_in_pieces_but_not_unannounced() {
+fn bytes_may_arrive_in_pieces_but_only_after_an_announcement() {
     let mut stick = stick("");
     assert_eq!(announce(&mut stick, 8), done());
     stick.bulk_out(ENDPOINT_OUT, &READ_DID_VID[..5]);
@@ -68,7 +68,7 @@ fn bytes_may_come_in_pieces_but_not_unannounced() {
 }
 
 #[test]
-fn requests_the_bridge_does_not_know_are_stalled_and_noted() {
+fn unknown_requests_are_stalled_and_recorded() {
     let mut stick = stick("");
     assert_eq!(announce(&mut stick, 0), Reply::Stall);
     assert_eq!(announce(&mut stick, 69), Reply::Stall);
@@ -78,7 +78,7 @@ fn requests_the_bridge_does_not_know_are_stalled_and_noted() {
 }
 
 #[test]
-fn an_answer_that_nobody_read_comes_first() {
+fn data_that_was_not_read_comes_first() {
     let mut stick = stick("");
     shift(&mut stick, &[0x80, 0xd4, 0x00, 0x00, 0]);
     shift(&mut stick, &READ_DID_VID);
@@ -87,7 +87,7 @@ fn an_answer_that_nobody_read_comes_first() {
 }
 
 #[test]
-fn a_request_takes_what_there_is() {
+fn a_request_takes_the_available_bytes() {
     let mut stick = stick("");
     shift(&mut stick, &long_read());
     assert_eq!(data(stick.bulk_in(ENDPOINT_IN, 10)).len(), 10);
@@ -130,7 +130,7 @@ fn a_halted_endpoint_works_again_after_clear_feature() {
 }
 
 #[test]
-fn answers_are_spoilt_as_asked() {
+fn faults_corrupt_the_data_of_a_bulk_in() {
     let reply = |fault: &str| {
         let mut stick = stick(fault);
         shift(&mut stick, &READ_DID_VID);
@@ -149,7 +149,7 @@ fn answers_are_spoilt_as_asked() {
 }
 
 #[test]
-fn an_announcement_that_fails_is_not_heard() {
+fn an_announcement_that_fails_is_ignored() {
     for (fault, reply) in [("stall_control=0", Reply::Stall), ("nak_control=0", Reply::Silence)] {
         let mut stick = stick(fault);
         assert_eq!(announce(&mut stick, 8), reply);
@@ -160,7 +160,7 @@ fn an_announcement_that_fails_is_not_heard() {
 }
 
 #[test]
-fn a_stick_that_is_pulled_out_answers_nothing_and_begins_anew() {
+fn an_unplugged_stick_does_not_reply_and_restarts_when_plugged_in() {
     let mut stick = stick("unplug=2");
     shift(&mut stick, &READ_DID_VID);
     assert_eq!(stick.bulk_in(ENDPOINT_IN, 8), Reply::Gone);
@@ -183,7 +183,7 @@ fn the_faults_of_the_tpm_take_effect_and_count_down() {
 }
 
 #[test]
-fn descriptors_are_as_long_as_asked() {
+fn descriptors_are_truncated_to_the_requested_length() {
     let mut stick = stick("");
     let device = data(stick.control([0x80, 6, 0, 1, 0, 0, 18, 0]));
     assert_eq!(device[8..12], [0x5d, 0x36, 0x37, 0x13]);
@@ -195,7 +195,7 @@ fn descriptors_are_as_long_as_asked() {
 }
 
 #[test]
-fn a_fault_counts_when_a_transfer_meets_it() {
+fn a_fault_is_counted_when_it_takes_effect() {
     let mut stick = stick("stall_out=1,burst=8");
     shift(&mut stick, &READ_DID_VID);
     assert_eq!(stick.strikes(), 0);

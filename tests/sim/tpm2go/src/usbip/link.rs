@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The socket to the kernel; dropping it is pulling the stick out. It does not block: whoever has it polls it.
+//! The socket to the kernel. Dropping it unplugs the stick. It does not block: the owner polls it.
 #![forbid(unsafe_code)]
 
 use super::responder::Responder;
@@ -9,21 +9,21 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
-/// A stick's connection.
+/// The connection of a stick.
 pub struct Link {
     socket: UnixStream,
     responder: Responder,
 }
 
 impl Link {
-    /// Over this socket, whose other end the kernel has.
+    /// Makes a connection over this socket, whose other end the kernel has.
     pub fn new(socket: UnixStream) -> io::Result<Link> {
         socket.set_nonblocking(true)?;
         Ok(Link { socket, responder: Responder::default() })
     }
 
-    /// Reads what has come, carries out what is due and sends what is to be sent. `UnexpectedEof` when the kernel has
-    /// closed its end, `InvalidData` when it sends what is not USB/IP.
+    /// Reads pending requests, performs transfers that are due, and sends replies. Fails with `UnexpectedEof` when the
+    /// kernel has closed its end, and with `InvalidData` when it does not send USB/IP.
     pub fn serve(&mut self, stick: &mut Stick) -> io::Result<()> {
         let mut bytes = [0; 4096];
         loop {
@@ -33,7 +33,7 @@ impl Link {
                     let (now, latency) = (Instant::now(), stick.faults().latency);
                     let bytes = bytes.get(..len).unwrap_or_default();
                     let received = self.responder.receive(bytes, now, latency);
-                    received.map_err(|garbled| io::Error::new(ErrorKind::InvalidData, garbled))?;
+                    received.map_err(|malformed| io::Error::new(ErrorKind::InvalidData, malformed))?;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -56,12 +56,12 @@ impl Link {
         Ok(())
     }
 
-    /// Whether the socket is to be polled for writing, too.
+    /// Whether the socket has to be polled for writing, too.
     pub fn is_behind(&self) -> bool {
         self.responder.has_output()
     }
 
-    /// When [`Link::serve`] is to be called at the latest; `None`: when the socket is readable.
+    /// Returns when [`Link::serve`] has to be called at the latest; `None`: when the socket is readable.
     pub fn deadline(&self) -> Option<Instant> {
         self.responder.deadline()
     }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The host controller's schedule: which URB meets the stick when. Without I/O; the time is passed in.
+//! The schedule of URBs: which is passed to the stick at which time. It does no I/O; the caller passes the time.
 #![forbid(unsafe_code)]
 
-use super::wire::{self, Garbled, Request, Submit};
+use super::wire::{self, Malformed, Request, Submit};
 use crate::stick::{Reply, Stick};
 use core::time::Duration;
 use std::time::Instant;
 
-/// Of an URB that was given back, negative errno (Linux, Documentation/driver-api/usb/error-codes.rst).
+/// The status of a completed URB, a negative errno (Linux, Documentation/driver-api/usb/error-codes.rst).
 const EPIPE: i32 = -32;
 const EOVERFLOW: i32 = -75;
 const ECONNRESET: i32 = -104;
@@ -16,12 +16,12 @@ const EREMOTEIO: i32 = -121;
 /// URB_SHORT_NOT_OK: an IN that is shorter than its buffer is an error.
 const SHORT_NOT_OK: u32 = 1;
 
-/// An URB that is not given back.
+/// A pending URB.
 struct Transfer {
     urb: Submit,
-    /// Not before.
+    /// It does not complete before this time.
     due: Instant,
-    /// The stick does not answer it.
+    /// Whether the stick never replies to it.
     is_silent: bool,
 }
 
@@ -30,16 +30,16 @@ struct Transfer {
 pub struct Responder {
     input: Vec<u8>,
     output: Vec<u8>,
-    /// In the order they were submitted.
+    /// The pending URBs, in the order of their submission.
     transfers: Vec<Transfer>,
     /// The time of the last [`Responder::work`].
     worked: Option<Instant>,
 }
 
 impl Responder {
-    /// Bytes from the kernel. An URB that begins in them ends `latency` after `now`, or when the stick answers, if that
-    /// is later.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant, latency: Duration) -> Result<(), Garbled> {
+    /// Takes bytes from the kernel. An URB that begins in them completes `latency` after `now`, or when the stick
+    /// replies, if that is later.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant, latency: Duration) -> Result<(), Malformed> {
         self.input.extend_from_slice(bytes);
         while let Some(request) = wire::take(&mut self.input)? {
             match request {
@@ -60,28 +60,29 @@ impl Responder {
         Ok(())
     }
 
-    /// Carries out what is due. An IN that found nothing is tried again after each transfer.
+    /// Performs the transfers that are due. An IN without data is tried again after each transfer.
     pub fn work(&mut self, stick: &mut Stick, now: Instant) {
         while self.step(stick, now) {}
         self.worked = Some(now);
     }
 
-    /// When [`Responder::work`] has something to do next; `None`: when bytes have come.
+    /// Returns when [`Responder::work`] has to be called next; `None`: when bytes have arrived.
     pub fn deadline(&self) -> Option<Instant> {
         self.transfers.iter().map(|transfer| transfer.due).filter(|due| Some(*due) > self.worked).min()
     }
 
-    /// What the kernel is to get; whoever sends bytes takes them off.
+    /// Returns the bytes for the kernel. The caller removes those that were sent.
     pub fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
 
-    /// Whether the kernel is to get something.
+    /// Whether there are bytes for the kernel.
     pub fn has_output(&self) -> bool {
         !self.output.is_empty()
     }
 
-    /// Gives back the first URB that can be; URBs of one endpoint go one after the other.
+    /// Completes the first URB that can be completed; URBs of one endpoint complete in order. Returns whether there
+    /// was one.
     fn step(&mut self, stick: &mut Stick, now: Instant) -> bool {
         let mut busy = Vec::new();
         for (at, transfer) in self.transfers.iter_mut().enumerate() {
@@ -95,10 +96,10 @@ impl Responder {
             match ask(stick, &transfer.urb) {
                 Reply::Nak => {}
                 Reply::Silence => transfer.is_silent = true,
-                // The kernel ends all URBs when the socket is closed.
+                // The kernel cancels all URBs when the socket is closed.
                 Reply::Gone => return false,
                 reply => {
-                    give_back(&mut self.output, &transfer.urb, reply);
+                    complete(&mut self.output, &transfer.urb, reply);
                     self.transfers.remove(at);
                     return true;
                 }
@@ -116,7 +117,7 @@ fn ask(stick: &mut Stick, urb: &Submit) -> Reply {
     }
 }
 
-fn give_back(output: &mut Vec<u8>, urb: &Submit, reply: Reply) {
+fn complete(output: &mut Vec<u8>, urb: &Submit, reply: Reply) {
     match reply {
         Reply::Data(_) if !urb.is_in => wire::ret_submit(output, urb.seqnum, 0, urb.length, &[]),
         Reply::Data(mut data) => {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The messages: a header of 48 bytes, numbers big-endian, then the data of a CMD_SUBMIT that goes out or of a
-//! RET_SUBMIT that came in.
+//! The messages: a header of 48 bytes, then the data of a CMD_SUBMIT for an OUT or of a RET_SUBMIT for an IN. Numbers
+//! are big-endian.
 #![forbid(unsafe_code)]
 
 use core::fmt;
@@ -15,28 +15,28 @@ const RET_UNLINK: u32 = 4;
 const OUT: u32 = 0;
 const IN: u32 = 1;
 
-/// Most bytes of one URB that are believed; libusb and the kernel send less.
+/// The largest URB that is accepted, in bytes; libusb and the kernel send smaller ones.
 const MAX_LENGTH: u32 = 1 << 20;
-/// number_of_packets of an URB that is not isochronous: the document says the second, the kernel sends the first.
+/// number_of_packets of an URB that is not isochronous: the kernel sends the first, the documentation has the second.
 const NO_PACKETS: [u32; 2] = [0, 0xffff_ffff];
 
-/// What came is not USB/IP, or not for this device.
+/// The bytes are not USB/IP, or not for this device.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Garbled(String);
+pub struct Malformed(String);
 
-impl fmt::Display for Garbled {
+impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "USB/IP: {}", self.0)
     }
 }
 
-impl core::error::Error for Garbled {}
+impl core::error::Error for Malformed {}
 
-/// What the kernel wants.
+/// A request of the kernel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     Submit(Submit),
-    /// CMD_UNLINK `seqnum`: give back the URB that was submitted as `victim`.
+    /// CMD_UNLINK `seqnum`: cancel the URB that was submitted as `victim`.
     Unlink {
         seqnum: u32,
         victim: u32,
@@ -55,17 +55,17 @@ pub(crate) struct Submit {
     /// transfer_buffer_length, bytes.
     pub(crate) length: usize,
     pub(crate) setup: [u8; 8],
-    /// What goes out.
+    /// The data of an OUT.
     pub(crate) data: Vec<u8>,
 }
 
-/// A big-endian number of a header.
+/// Returns a big-endian number of a header.
 fn word(header: &[u8; HEADER], at: usize) -> u32 {
     header.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
-/// Takes the first request off `input`; `None` until it is whole.
-pub(crate) fn take(input: &mut Vec<u8>) -> Result<Option<Request>, Garbled> {
+/// Removes the first request from `input`; `None` until it is complete.
+pub(crate) fn take(input: &mut Vec<u8>) -> Result<Option<Request>, Malformed> {
     let Some(header) = input.first_chunk::<HEADER>() else { return Ok(None) };
     let (command, seqnum, direction, endpoint) = (word(header, 0), word(header, 4), word(header, 12), word(header, 16));
     match command {
@@ -75,19 +75,19 @@ pub(crate) fn take(input: &mut Vec<u8>) -> Result<Option<Request>, Garbled> {
             input.drain(..HEADER);
             return Ok(Some(Request::Unlink { seqnum, victim }));
         }
-        _ => return Err(Garbled(format!("command {command:#x}"))),
+        _ => return Err(Malformed(format!("command {command:#x}"))),
     }
     let (flags, length, packets) = (word(header, 20), word(header, 24), word(header, 32));
     let number = u8::try_from(endpoint).ok().filter(|number| *number < 16);
     let Some(number) = number.filter(|_| direction == OUT || direction == IN) else {
-        return Err(Garbled(format!("endpoint {endpoint:#x}, direction {direction:#x}")));
+        return Err(Malformed(format!("endpoint {endpoint:#x}, direction {direction:#x}")));
     };
     if !NO_PACKETS.contains(&packets) {
-        return Err(Garbled(format!("{packets} isochronous packets")));
+        return Err(Malformed(format!("{packets} isochronous packets")));
     }
     let length = usize::try_from(length.min(MAX_LENGTH + 1)).unwrap_or(usize::MAX);
     if length > usize::try_from(MAX_LENGTH).unwrap_or(usize::MAX) {
-        return Err(Garbled("an URB of more than 1 MiB".to_owned()));
+        return Err(Malformed("an URB of more than 1 MiB".to_owned()));
     }
     let is_in = direction == IN;
     let end = if is_in { HEADER } else { HEADER + length };
@@ -98,19 +98,20 @@ pub(crate) fn take(input: &mut Vec<u8>) -> Result<Option<Request>, Garbled> {
     Ok(Some(Request::Submit(Submit { seqnum, endpoint, is_in, flags, length, setup, data })))
 }
 
-/// Writes RET_SUBMIT. `status` is 0 or a negative errno, `actual` how many bytes went, `data` what came in.
+/// Writes RET_SUBMIT. `status` is 0 or a negative errno, `actual` the number of bytes transferred, `data` those of an
+/// IN.
 pub(crate) fn ret_submit(output: &mut Vec<u8>, seqnum: u32, status: i32, actual: usize, data: &[u8]) {
     let actual = u32::try_from(actual).unwrap_or(u32::MAX);
     put(output, [RET_SUBMIT, seqnum], status, actual);
     output.extend(data);
 }
 
-/// Writes RET_UNLINK. `status` is -ECONNRESET when the URB was unlinked, 0 when it was given back before.
+/// Writes RET_UNLINK. `status` is -ECONNRESET when the URB was unlinked, 0 when it had completed before.
 pub(crate) fn ret_unlink(output: &mut Vec<u8>, seqnum: u32, status: i32) {
     put(output, [RET_UNLINK, seqnum], status, 0);
 }
 
-/// Writes a header. Device, direction and endpoint are the kernel's to know.
+/// Writes a header. Device, direction and endpoint are 0 in replies.
 fn put(output: &mut Vec<u8>, head: [u32; 2], status: i32, actual: u32) {
     let start = output.len();
     output.extend(head.into_iter().chain([0, 0, 0]).flat_map(u32::to_be_bytes));
@@ -130,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_taken_when_it_is_whole() {
+    fn a_request_is_taken_when_it_is_complete() {
         let mut whole = header([CMD_SUBMIT, 7, 1, OUT, 1, 0, 3, 0, 0, 0]);
         whole.extend(b"abc");
         for end in 0..whole.len() {
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_garbled_is_refused() {
+    fn malformed_requests_are_rejected() {
         for words in [
             [0, 7, 1, IN, 2, 0, 3, 0, 0, 0],
             [RET_SUBMIT, 7, 1, IN, 2, 0, 3, 0, 0, 0],

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The commands on stdin.
+//! Parses the commands on stdin: [`Command`].
 #![forbid(unsafe_code)]
 
 use sim_tpm2go::Faults;
@@ -17,7 +17,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// From a line; what is wrong with it otherwise.
+    /// Parses a line. The error is a text for the user.
     pub(crate) fn parse(line: &str) -> Result<Command, String> {
         let (name, value) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
         match (name, value) {
@@ -29,13 +29,13 @@ impl Command {
             },
             ("latency-us", number) => match number.parse() {
                 Ok(number) => Ok(Command::Latency(Duration::from_micros(number))),
-                Err(_) => Err(format!("\"{number}\" is no number of microseconds")),
+                Err(_) => Err(format!("\"{number}\" is not a number of microseconds")),
             },
             ("unplug", "") => Ok(Command::Unplug),
             ("plug", "") => Ok(Command::Plug),
             ("locality", "") => Ok(Command::Locality),
             ("offences", "") => Ok(Command::Offences),
-            _ => Err(format!("there is no command \"{}\"", line.trim())),
+            _ => Err(format!("unknown command \"{}\"", line.trim())),
         }
     }
 }
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_a_command_or_says_what_is_wrong() {
+    fn valid_lines_are_parsed_and_others_rejected() {
         assert!(matches!(Command::parse("counters"), Ok(Command::Counters)));
         assert!(matches!(Command::parse("latency-us 125\r"), Ok(Command::Latency(Duration { .. }))));
         assert!(matches!(Command::parse("faults"), Ok(Command::Faults(_))));

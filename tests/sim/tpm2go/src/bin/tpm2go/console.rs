@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! stdin and stdout, line by line. stdin stays as it is, blocking: it is read when it has something.
+//! stdin and stdout, line by line. stdin stays in blocking mode: it is read only when poll reports it as readable.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 pub(crate) struct Console {
-    /// `None` after its end.
+    /// `None` after the end of input.
     stdin: Option<File>,
     input: Vec<u8>,
 }
@@ -18,12 +18,12 @@ impl Console {
         Ok(Console { stdin: Some(stdin), input: Vec::new() })
     }
 
-    /// What to poll for reading; `None` after the end.
+    /// Returns the descriptor to poll for reading, or `None` after the end of input.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.stdin.as_ref().map(AsFd::as_fd)
     }
 
-    /// Reads what there is, once it was polled. An error is an end.
+    /// Reads the available input after poll. An error counts as the end of input.
     pub(crate) fn read(&mut self) {
         let mut bytes = [0; 1024];
         match self.stdin.as_mut().map_or(Ok(0), |stdin| stdin.read(&mut bytes)) {
@@ -32,14 +32,14 @@ impl Console {
         }
     }
 
-    /// The next line that is whole.
+    /// Returns the next complete line.
     pub(crate) fn line(&mut self) -> Option<String> {
         let end = self.input.iter().position(|byte| *byte == b'\n')?;
         let line: Vec<u8> = self.input.drain(..=end).collect();
         Some(String::from_utf8_lossy(&line).into_owned())
     }
 
-    /// Prints a line. Nobody need read it.
+    /// Prints a line. Errors are ignored, because reading it is optional.
     pub(crate) fn answer(text: &str) {
         let mut stdout = io::stdout().lock();
         let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! `tpm2go`: plugs a simulated LetsTrust-TPM2Go into this kernel's virtual USB host controller (vhci-hcd) and takes
-//! commands on stdin. It prints `ready PORT` when the kernel has enumerated the stick. Ending it pulls the stick out.
+//! `tpm2go`: plugs a simulated LetsTrust-TPM2Go into this kernel's virtual USB host controller (vhci-hcd) and reads
+//! commands from stdin. It prints `ready PORT` when the kernel has enumerated the stick. When it exits, the stick is
+//! unplugged.
 #![forbid(unsafe_code)]
 
 mod command;
@@ -12,7 +13,7 @@ mod vhci;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use server::Server;
-use sim_tis::Chip;
+use sim_tis::TctiTpm;
 use sim_tpm2go::{Faults, Stick};
 use std::ffi::CString;
 use std::time::Duration;
@@ -33,8 +34,8 @@ struct Options {
     /// How long each USB transfer takes, in microseconds.
     #[arg(long, default_value_t = 0)]
     latency_us: u64,
-    /// What goes wrong: KEY=VALUE,... with keys such as stall_in, whose value 3 is the transfer after three and 3+ all
-    /// from there on.
+    /// Faults: KEY=VALUE,... with keys such as stall_in. The value 3 means the transfer after the first three, 3+ all
+    /// transfers after them.
     #[arg(long, default_value = "")]
     faults: String,
 }
@@ -46,6 +47,6 @@ fn main() -> Result<()> {
         Faults::parse(&options.faults).map_err(|_| anyhow!("--faults {} is not understood", options.faults))?;
     let faults = Faults { latency: Duration::from_micros(options.latency_us), ..faults };
     let name_conf = CString::new(options.tpm.as_str()).context("--tpm has a zero byte")?;
-    let chip = Chip::open(&name_conf).map_err(|rc| anyhow!("cannot open the TPM {}: {rc:?}", options.tpm))?;
+    let chip = TctiTpm::open(&name_conf).map_err(|rc| anyhow!("cannot open the TPM {}: {rc:?}", options.tpm))?;
     Server::new(Stick::new(&options.serial, chip, faults))?.run()
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The loop: the kernel's URBs, the commands on stdin, and the kernel's news of what is plugged in.
+//! The event loop for URBs of the kernel, commands on stdin, and uevents.
 #![forbid(unsafe_code)]
 
 use crate::command::Command;
@@ -18,20 +18,21 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The kernel's last news of a device comes shortly before its directory in sysfs goes, so it is looked for again.
+/// The interval between checks of sysfs when a device is removed: the directory disappears shortly after the last
+/// uevent.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// What a command waits for; those after it wait, too.
+/// The event that the current command waits for. Later commands wait, too.
 enum Wait {
-    /// The kernel has enumerated the stick at this port.
+    /// The kernel enumerates the stick at this port.
     Arrival(u32),
-    /// The kernel has no device at this port any more.
+    /// The kernel removes the device from this port.
     Departure(u32),
 }
 
 pub(crate) struct Server {
     stick: Stick,
-    /// While the stick is plugged in, and its port.
+    /// The connection and the port, while the stick is plugged in.
     link: Option<(Link, u32)>,
     wait: Option<Wait>,
     console: Console,
@@ -41,7 +42,7 @@ pub(crate) struct Server {
 impl Server {
     /// Plugs the stick in.
     pub(crate) fn new(stick: Stick) -> Result<Server> {
-        // A latency is to be what it says, not 50 us more.
+        // Otherwise each latency would be 50 us longer.
         set_timerslack(1).context("cannot set the timer slack")?;
         let (console, uevents) = (Console::new().context("cannot use stdin")?, Uevents::new()?);
         let mut server = Server { stick, link: None, wait: None, console, uevents };
@@ -49,14 +50,14 @@ impl Server {
         Ok(server)
     }
 
-    /// Serves until neither the kernel nor stdin is there.
+    /// Serves until the stick is unplugged and stdin has ended.
     pub(crate) fn run(mut self) -> Result<()> {
         loop {
             self.serve()?;
-            self.settle()?;
+            self.check_wait()?;
             while self.wait.is_none() {
                 let Some(line) = self.console.line() else { break };
-                self.obey(&line);
+                self.execute(&line);
             }
             if self.link.is_none() && self.console.fd().is_none() {
                 return Ok(());
@@ -80,7 +81,7 @@ impl Server {
             Ok(()) if self.stick.is_plugged() => {}
             Ok(()) => self.link = None,
             Err(error) if error.kind() == ErrorKind::InvalidData => return Err(error.into()),
-            // The kernel has let go of the stick.
+            // The kernel has removed the stick.
             Err(_) => {
                 self.stick.unplug();
                 self.link = None;
@@ -89,8 +90,8 @@ impl Server {
         Ok(())
     }
 
-    /// Looks whether what is waited for has come.
-    fn settle(&mut self) -> Result<()> {
+    /// Checks whether the event of the current command has occurred.
+    fn check_wait(&mut self) -> Result<()> {
         match self.wait {
             Some(Wait::Arrival(_)) if self.link.is_none() => bail!("the kernel did not take the stick, see dmesg"),
             Some(Wait::Arrival(port)) if vhci::is_ready(port) => {
@@ -106,7 +107,7 @@ impl Server {
         Ok(())
     }
 
-    fn obey(&mut self, line: &str) {
+    fn execute(&mut self, line: &str) {
         let answer = match Command::parse(line) {
             Ok(Command::Counters) => self.counters(),
             Ok(Command::ResetCounters) => {
@@ -161,7 +162,7 @@ impl Server {
         )
     }
 
-    /// Waits for the kernel, a command, a change in sysfs or the time of a transfer.
+    /// Waits for the kernel, a command, a uevent or the time of a transfer.
     fn poll(&mut self) -> Result<()> {
         let mut deadline = None;
         let mut fds = vec![PollFd::new(self.uevents.as_fd(), PollFlags::POLLIN)];
@@ -174,16 +175,16 @@ impl Server {
             deadline = Some(Instant::now() + LOOK_AGAIN);
         }
         let timeout = deadline.map(|at| TimeSpec::from_duration(at.saturating_duration_since(Instant::now())));
-        // Lines that cannot be obeyed yet are not read, either; the end of stdin is no news then.
-        let of_console = self.console.fd().filter(|_| self.wait.is_none());
-        let has_console = of_console.is_some();
-        fds.extend(of_console.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        // While a command waits, stdin is not polled: neither lines nor the end of input could be handled.
+        let console_fd = self.console.fd().filter(|_| self.wait.is_none());
+        let has_console = console_fd.is_some();
+        fds.extend(console_fd.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
         match ppoll(&mut fds, timeout, None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot poll"),
         }
-        let has_come = |fd: Option<&PollFd>| fd.and_then(PollFd::any).unwrap_or(false);
-        let (uevents, console) = (has_come(fds.first()), has_console && has_come(fds.last()));
+        let is_ready = |fd: Option<&PollFd>| fd.and_then(PollFd::any).unwrap_or(false);
+        let (uevents, console) = (is_ready(fds.first()), has_console && is_ready(fds.last()));
         drop(fds);
         if uevents {
             self.uevents.drain();

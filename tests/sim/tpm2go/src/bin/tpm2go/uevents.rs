@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The kernel's uevents: something that sysfs shows has changed. What it was, sysfs says.
+//! Uevents of the kernel: each means that something in sysfs has changed. Details are read from sysfs.
 #![forbid(unsafe_code)]
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-/// The multicast group in which the kernel itself speaks, not udev.
+/// The multicast group of the kernel's own messages, as opposed to those of udev.
 const KERNEL: u32 = 1;
 
 pub(crate) struct Uevents(OwnedFd);
@@ -20,7 +20,7 @@ impl Uevents {
         Ok(Uevents(fd))
     }
 
-    /// Takes all that have come. When the kernel had to drop some, one is still left, and that is enough.
+    /// Reads all pending messages. If the kernel had to drop some, at least one is pending, which is enough.
     pub(crate) fn drain(&self) {
         let mut bytes = [0; 8192];
         while recv(self.0.as_raw_fd(), &mut bytes, MsgFlags::empty()).is_ok() {}

@@ -9,19 +9,19 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 const CONTROLLER: &str = "/sys/devices/platform/vhci_hcd.0";
-/// The hub in `status` that takes low, full and high speed.
+/// The hub in `status` for low, full and high speed.
 const HIGH_SPEED_HUB: &str = "hs";
-/// VDEV_ST_NULL, a port that nobody uses.
+/// VDEV_ST_NULL: the port is free.
 const FREE: &str = "004";
 /// Full speed, of the kernel's `enum usb_device_speed`.
 const FULL_SPEED: u32 = 2;
-/// Bus 1, device 2 of an exporting host that there is not.
+/// Bus 1, device 2 of an exporting host, which does not exist.
 const DEVICE_ID: u32 = 1 << 16 | 2;
 
-/// Hands the kernel its end of the connection. Gives the port.
+/// Passes the kernel its end of the connection. Returns the port.
 pub(crate) fn attach(kernel: &OwnedFd) -> Result<u32> {
-    let mut refused = anyhow!("each port of the virtual USB host controller is in use");
-    // Another program may take a port between the question and the answer.
+    let mut refused = anyhow!("all ports of the virtual USB host controller are in use");
+    // Another program may occupy a port between reading the status and attaching to it.
     for port in free_ports()?.into_iter().filter(|port| device(*port).is_none()) {
         let request = format!("{port} {} {DEVICE_ID} {FULL_SPEED}", kernel.as_raw_fd());
         match fs::write(format!("{CONTROLLER}/attach"), request) {
@@ -47,7 +47,7 @@ fn free_ports() -> Result<Vec<u32>> {
     Ok(status.lines().filter_map(port).collect())
 }
 
-/// The directory of the device at this port, while the kernel has one.
+/// Returns the directory of the device at this port in sysfs, while the kernel has one.
 pub(crate) fn device(port: u32) -> Option<PathBuf> {
     let entries = fs::read_dir(CONTROLLER).ok()?;
     entries.flatten().find_map(|entry| {
@@ -59,8 +59,8 @@ pub(crate) fn device(port: u32) -> Option<PathBuf> {
     })
 }
 
-/// Whether the kernel has enumerated the stick at this port and configured it. The serial number is not looked at: the
-/// kernel lets nobody read it until it has configured the device, for which it waits for this very program.
+/// Whether the kernel has enumerated and configured the stick at this port. The serial number is not read: the kernel
+/// blocks reading it until the device is configured, for which it waits for this program.
 pub(crate) fn is_ready(port: u32) -> bool {
     let interface = |device: PathBuf| {
         let name = device.file_name()?.to_str()?;

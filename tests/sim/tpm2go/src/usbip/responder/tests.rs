@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The responder as the kernel meets it, over a socket and with a clock of the test's own.
+//! The responder from the point of view of the kernel, over a socket and with a simulated clock.
 
 use super::super::link::Link;
 use super::*;
@@ -43,7 +43,7 @@ fn unlink(seqnum: u32, victim: u32) -> Vec<u8> {
 /// An answer: command, seqnum, status, data.
 type Answer = (u32, u32, i32, Vec<u8>);
 
-/// The answers in what the responder has sent.
+/// Parses the replies in the bytes that the responder has sent.
 fn answers(mut bytes: &[u8], ins: &[u32]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while !bytes.is_empty() {
@@ -71,7 +71,7 @@ fn a_register_is_read_over_the_socket() {
     let (ours, mut kernel) = UnixStream::pair().unwrap();
     let (mut link, mut stick) = (Link::new(ours).unwrap(), stick(""));
     let requests = [announce(1), out(2), input(3)].concat();
-    // In pieces that end anywhere.
+    // The pieces end at arbitrary positions.
     for piece in requests.chunks(7) {
         kernel.write_all(piece).unwrap();
         link.serve(&mut stick).unwrap();
@@ -86,7 +86,7 @@ fn a_register_is_read_over_the_socket() {
 }
 
 #[test]
-fn garbled_input_ends_the_link() {
+fn malformed_input_ends_the_link() {
     let (ours, mut kernel) = UnixStream::pair().unwrap();
     let (mut link, mut stick) = (Link::new(ours).unwrap(), stick(""));
     kernel.write_all(&[0xff; 48]).unwrap();
@@ -94,7 +94,7 @@ fn garbled_input_ends_the_link() {
 }
 
 #[test]
-fn an_in_waits_until_there_is_something() {
+fn an_in_waits_for_data() {
     let (mut responder, mut stick, now) = (Responder::default(), stick(""), Instant::now());
     responder.receive(&[input(1), announce(2)].concat(), now, Duration::ZERO).unwrap();
     responder.work(&mut stick, now);
@@ -106,7 +106,7 @@ fn an_in_waits_until_there_is_something() {
 }
 
 #[test]
-fn an_urb_is_unlinked_or_was_given_back() {
+fn an_urb_is_unlinked_or_has_completed() {
     let (mut responder, mut stick, now) = (Responder::default(), stick(""), Instant::now());
     responder.receive(&[input(1), announce(2)].concat(), now, Duration::ZERO).unwrap();
     responder.work(&mut stick, now);
@@ -117,7 +117,7 @@ fn an_urb_is_unlinked_or_was_given_back() {
 }
 
 #[test]
-fn transfers_submitted_together_take_one_latency() {
+fn transfers_submitted_together_overlap() {
     let (mut responder, mut stick, start) = (Responder::default(), stick(""), Instant::now());
     responder.receive(&[announce(1), input(3), out(2)].concat(), start, MS).unwrap();
     responder.work(&mut stick, start);
@@ -129,7 +129,7 @@ fn transfers_submitted_together_take_one_latency() {
 }
 
 #[test]
-fn an_in_does_not_end_before_its_out() {
+fn an_in_does_not_complete_before_its_out() {
     let (mut responder, mut stick, start) = (Responder::default(), stick(""), Instant::now());
     responder.receive(&[announce(1), input(3)].concat(), start, MS).unwrap();
     responder.receive(&out(2), start + MS / 2, MS).unwrap();
@@ -141,7 +141,7 @@ fn an_in_does_not_end_before_its_out() {
 }
 
 #[test]
-fn stalls_overflows_and_short_answers_have_their_errno() {
+fn stalls_overflows_and_short_replies_have_an_errno() {
     let status = |faults: &str, flags: u8| {
         let (mut responder, mut stick, now) = (Responder::default(), stick(faults), Instant::now());
         let mut input = input(3);
@@ -157,19 +157,19 @@ fn stalls_overflows_and_short_answers_have_their_errno() {
 }
 
 #[test]
-fn what_the_stick_does_not_answer_waits_for_its_unlink() {
+fn a_transfer_without_reply_waits_for_its_unlink() {
     let (mut responder, mut stick, now) = (Responder::default(), stick("nak_in=0"), Instant::now());
     responder.receive(&[announce(1), out(2), input(3), input(4)].concat(), now, Duration::ZERO).unwrap();
     responder.work(&mut stick, now);
     assert_eq!(seqnums(&mut responder, &[]), [(1, 0), (2, 0)]);
     responder.receive(&unlink(5, 3), now, Duration::ZERO).unwrap();
     responder.work(&mut stick, now);
-    // The answer is still there, for the next.
+    // The data is still available for the next one.
     assert_eq!(seqnums(&mut responder, &[4]), [(5, ECONNRESET), (4, 0)]);
 }
 
 #[test]
-fn a_stick_that_is_gone_gives_nothing_back() {
+fn an_unplugged_stick_completes_nothing() {
     let (mut responder, mut stick, now) = (Responder::default(), stick("unplug=1"), Instant::now());
     responder.receive(&[announce(1), out(2), input(3)].concat(), now, Duration::ZERO).unwrap();
     responder.work(&mut stick, now);

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Configuration strings as people have them, with slips and leftovers. They are only for transcripts: what a module in C
- * makes of them is written nowhere. %s stands for the string that opens a TPM here. */
+/* Unusual configuration strings, with typing mistakes and leftovers. They are for transcripts alone, because no
+ * document says how the modules in C treat them. %s stands for the string that opens the TPM of the test. */
 
-#ifndef ODD_H
-#define ODD_H
+#ifndef UNUSUAL_H
+#define UNUSUAL_H
 
 #include <stdio.h>
 #include "context.h"
 
-struct odd {
+struct unusual {
     const char *what, *format;
 };
 
-static const struct odd addresses[] = {
-    /* Nobody listens on port 1. */
+static const struct unusual addresses[] = {
+    /* Nothing listens on port 1. */
     {"port with a blank before it", "port= 1"},
-    {"port with a blank behind it", "port=1 "},
+    {"port with a blank after it", "port=1 "},
     {"port with a tab before it", "port=\t1"},
     {"port with a line end", "port=1\n"},
     {"port with CR LF", "port=1\r\n"},
@@ -26,11 +26,11 @@ static const struct odd addresses[] = {
     {"port with twenty digits", "port=11111111111111111111"},
     {"port of a blank", "port= "},
     {"port between blanks", "port= 1 ,host=127.0.0.1"},
-    {"comma behind", "%s,"},
+    {"comma after", "%s,"},
     {"comma before", ",%s"},
     {"blank before", " %s"},
     {"upper case", "PORT=1,%s"},
-    {"blank behind a key", "port =1,%s"},
+    {"blank after a key", "port =1,%s"},
     {"quotes", "\"%s\""},
     {"twice", "%s,%s"},
     {"another port first", "port=1,%s"},
@@ -45,10 +45,10 @@ static const struct odd addresses[] = {
     {"path with an equals sign", "path=/nonexistent=1"},
     {"unknown key last", "%s,unknown=1"},
 };
-static const struct odd commands[] = {
+static const struct unusual commands[] = {
     {"blank before", " %s"},
-    {"line end behind", "%s\n"},
-    {"semicolon behind", "%s;"},
+    {"line end after", "%s\n"},
+    {"semicolon after", "%s;"},
     {"exec", "exec %s"},
     {"comment", "%s # : ,"},
     {"brackets", "(%s)"},
@@ -57,7 +57,7 @@ static const struct odd commands[] = {
     {"by the name of sh", "test \"$0\" = sh && %s"},
     {"without arguments", "test $# = 0 && %s"},
 };
-static const struct odd wrapped[] = {
+static const struct unusual wrapped[] = {
     {"tcti-", "tcti-%s"},
     {"libtss2-tcti-", "libtss2-tcti-%s"},
     {"libtss2-", "libtss2-%s"},
@@ -70,19 +70,19 @@ static const struct odd wrapped[] = {
     {"a name and a colon", "no-such:"},
 };
 
-#define ODD(list) {list, sizeof(list) / sizeof(*(list))}
+#define UNUSUAL(list) {list, sizeof(list) / sizeof(*(list))}
 static const struct {
     const char *name;
     struct {
-        const struct odd *list;
+        const struct unusual *list;
         size_t count;
-    } odd;
-} odds[] = {
-    {"tcti-swtpm", ODD(addresses)}, {"tcti-socket", ODD(addresses)}, {"tcti-cmd", ODD(commands)},
-    {"tcti-pcap", ODD(wrapped)},    {"tctildr", ODD(wrapped)},
+    } strings;
+} lists[] = {
+    {"tcti-swtpm", UNUSUAL(addresses)}, {"tcti-socket", UNUSUAL(addresses)}, {"tcti-cmd", UNUSUAL(commands)},
+    {"tcti-pcap", UNUSUAL(wrapped)},    {"tctildr", UNUSUAL(wrapped)},
 };
 
-static void open_odd(const struct odd *odd)
+static void open_unusual(const struct unusual *string)
 {
     char text[2048];
     size_t size = context_size();
@@ -90,23 +90,23 @@ static void open_odd(const struct odd *odd)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 #pragma GCC diagnostic ignored "-Wformat-extra-args"
-    snprintf(text, sizeof(text), odd->format, conf, conf);
+    snprintf(text, sizeof(text), string->format, conf, conf);
 #pragma GCC diagnostic pop
     TSS2_RC rc = init(ctx, &size, text);
     if (rc == TSS2_RC_SUCCESS) {
         rc = exchange(ctx, sizeof(GET_RANDOM), GET_RANDOM);
         Tss2_Tcti_Finalize(ctx);
     }
-    code(odd->what, rc, TSS2_RC_SUCCESS);
+    code(string->what, rc, TSS2_RC_SUCCESS);
     free(ctx);
 }
 
-static void odd_configurations(void)
+static void unusual_configurations(void)
 {
-    for (size_t i = 0; i < sizeof(odds) / sizeof(*odds); i++)
-        if (strcmp(odds[i].name, module->name) == 0)
-            for (size_t j = 0; transcript() && j < odds[i].odd.count; j++)
-                open_odd(&odds[i].odd.list[j]);
+    for (size_t i = 0; i < sizeof(lists) / sizeof(*lists); i++)
+        if (strcmp(lists[i].name, module->name) == 0)
+            for (size_t j = 0; transcript() && j < lists[i].strings.count; j++)
+                open_unusual(&lists[i].strings.list[j]);
 }
 
 #endif

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A real sshd on the loopback, with keys and configuration of its own.
+//! A real sshd on the loopback interface, with keys and a configuration of its own.
 
-use crate::output;
-use crate::server::free_port;
-use crate::waiting::wait_until;
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
+use tss2_kit::output;
+use tss2_kit::server::free_port;
+use tss2_kit::waiting::wait_until;
 
-/// A running sshd that lets its own key in, as whoever runs the test.
-pub struct Sshd {
+/// A running sshd. It accepts one key, for the user that runs the test.
+pub(crate) struct Sshd {
     child: Child,
     dir: TempDir,
     port: u16,
@@ -19,13 +19,13 @@ pub struct Sshd {
 
 impl Sshd {
     /// Starts one on a free port.
-    pub fn start() -> Sshd {
+    pub(crate) fn start() -> Sshd {
         let dir = tempfile::tempdir().unwrap();
         for name in ["host", "user"] {
             let key = dir.path().join(name);
             output::succeed(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(key));
         }
-        // sshd wants its directory, which only its service makes.
+        // sshd needs this directory, which otherwise only its service creates.
         let _ = fs::create_dir_all("/run/sshd");
         let port = free_port();
         let path = |name: &str| dir.path().join(name).display().to_string();
@@ -48,8 +48,8 @@ impl Sshd {
         self.dir.path().join(name)
     }
 
-    /// A shell command that runs `command` on the other side, with our libraries there too.
-    pub fn command(&self, command: &str) -> String {
+    /// Returns a shell command that runs `command` through ssh, with the staged libraries.
+    pub(crate) fn command(&self, command: &str) -> String {
         format!(
             "ssh -p {} -i {} -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile={} -o LogLevel=ERROR \
              -o SendEnv=LD_LIBRARY_PATH 127.0.0.1 {command}",

@@ -3,10 +3,10 @@
 
 use crate::{output, stage};
 
-/// Fewest steps of the script: one that skips them does not pass.
+/// Minimum number of steps: a script that skips some does not pass.
 const STEPS: u32 = 25;
 
-/// All steps with the TPM that `name_conf` opens.
+/// Runs all steps on the TPM that `name_conf` opens.
 pub fn all_steps(name_conf: &str) {
     let dir = tempfile::tempdir().unwrap();
     let mut script = stage::command("sh");
