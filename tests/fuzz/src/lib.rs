@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the targets share: [`message`]s that belong to one command each, a [`peer`] that answers as the fuzzer says and
-//! what a [`simulator`] of it must keep to, a TPM on a bus that lies ([`liar`]), and a log that nobody reads ([`listen_to_log`]).
+//! The shared parts of the targets: [`message`]s that each belong to one command, a server that follows the fuzzer's
+//! steps ([`peer`]), the exchanges with it and their invariants ([`simulator`]), a TPM on a faulty bus ([`bus`]), and a
+//! logger that discards its records ([`listen_to_log`]).
 
-pub mod liar;
+pub mod bus;
 pub mod message;
 pub mod peer;
 pub mod simulator;
@@ -11,7 +12,7 @@ mod sys;
 use std::fmt::{self, Write};
 use std::sync::Once;
 
-/// Takes every message to pieces and drops it: what formats a message is code, too.
+/// Formats every message and discards it, because formatting is code under test, too.
 struct Nowhere;
 
 impl Write for Nowhere {
@@ -32,11 +33,11 @@ impl log::Log for Nowhere {
     fn flush(&self) {}
 }
 
-/// Call this first in every target.
+/// Installs the logger. Every target calls this first.
 pub fn listen_to_log() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        log::set_logger(&Nowhere).expect("nobody else has set one");
+        log::set_logger(&Nowhere).expect("no other logger");
         log::set_max_level(log::LevelFilter::Info); // dumps of messages are slow
     });
 }

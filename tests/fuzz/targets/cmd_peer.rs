@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport of commands and a command whose answers are files of the fuzzer: what is delivered is what the file
-//! has, and the next command works.
+//! The transport cmd, with a command that responds with files of the fuzzer: the caller gets exactly the content of a
+//! file that is a response, or an error, and the next command works.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -11,20 +11,17 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use tcti_cmd::Cmd;
 use tcti_core::session::{Received, State};
-use tcti_core::{Conf, Open, Rc, Result, Session, Wait};
+use tcti_core::{Conf, Open, Result, ReturnCode, Session, Wait};
+use tss2_faults::{Framing, Response, Step};
 use tss2_fuzz::message::{COMMAND_SIZE, command, is_response, response};
 
+/// The size of a response, and the steps that write its file.
 #[derive(Arbitrary, Debug)]
-enum Answer {
-    Right(u16),
-    Cut(u16),
-    Bytes(Vec<u8>),
-    TooMuch(u16),
-}
+struct Reply(u16, Vec<Step>);
 
 static DIR: LazyLock<PathBuf> = LazyLock::new(|| tempfile::tempdir().expect("a directory").keep());
 
-/// Runs the command, which answers with one file after the other and ends behind one that is no response.
+/// Runs the command, which responds with one file after the other and exits after a file that is not a response.
 fn open() -> Session<Cmd> {
     let turn = format!("head -c {COMMAND_SIZE} >&2; cat $f; [ -e $f.end ] && exit");
     let line = format!("cd {} && exec 2>/dev/null; for f in 0 1 2; do {turn}; done", DIR.display());
@@ -36,7 +33,7 @@ fn put(name: u32, file: &[u8]) {
     fs::write(DIR.join(format!("{name}")), file).expect("a file");
     let end = DIR.join(format!("{name}.end"));
     match is_response(file) {
-        true => drop(fs::remove_file(end)), // it was there or not
+        true => drop(fs::remove_file(end)), // it may not exist
         false => fs::write(end, "").expect("a file"),
     }
 }
@@ -49,15 +46,12 @@ fn run(session: &mut Session<Cmd>, number: u32) -> Result<Vec<u8>> {
     }
 }
 
-fuzz_target!(|answers: [Answer; 2]| {
+fuzz_target!(|replies: [Reply; 2]| {
     tss2_fuzz::listen_to_log();
     let files: Vec<Vec<u8>> = (0..)
-        .zip(&answers)
-        .map(|(number, answer)| match answer {
-            Answer::Right(size) => response(number, *size),
-            Answer::Cut(size) => response(number, *size / 2)[..usize::from(*size / 2)].to_vec(),
-            Answer::Bytes(bytes) => bytes.clone(),
-            Answer::TooMuch(size) => [response(number, *size), vec![0]].concat(),
+        .zip(&replies)
+        .map(|(number, Reply(size, steps))| {
+            Response::new(Framing::Raw, response(number, *size)).bytes(&steps[..steps.len().min(8)]).0
         })
         .collect();
     for (name, file) in (0..).zip(&files) {
@@ -68,11 +62,11 @@ fuzz_target!(|answers: [Answer; 2]| {
     for (number, file) in (0..).zip(&files) {
         match run(&mut session, number) {
             Ok(bytes) => assert!(is_response(&bytes) && file.starts_with(&bytes)),
-            Err(rc) => {
-                assert!([Rc::IO_ERROR, Rc::MALFORMED_RESPONSE].contains(&rc), "{rc:?}");
+            Err(error) => {
+                assert!([ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE].contains(&error.code()), "{error:?}");
                 assert!(!is_response(file), "a response was refused");
                 assert_eq!(session.state(), State::Transmit);
-                // It is started anew, and answers with its first file.
+                // The module starts it again, and it responds with its first file.
                 put(0, &response(9, 9));
                 assert_eq!(run(&mut session, 9), Ok(response(9, 9)));
                 return;

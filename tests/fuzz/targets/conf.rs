@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Configuration strings: no string is a panic, what parses keeps its promises, and what it means can be written down
-//! and read again.
+//! Configuration strings: no string causes a panic, the result of parsing is valid, and it can be written and parsed
+//! again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::conf::boolean;
-use tcti_core::{Conf, Rc, Result};
+use tcti_core::{Conf, Result, ReturnCode};
 use tcti_net::Channels;
 use tcti_pcap::target::Target;
-use tcti_spi_ltt2go::ere::Ere;
+use tcti_spi_ltt2go::posix_regex::PosixRegex;
 
 const KEYS: [&str; 7] = ["host", "port", "path", "ctrl_port", "ctrl_path", "timeout", "keep"];
 
-/// As swtpm, whose keys are those of mssim and one more.
+/// Parses a string as swtpm does. Its keys are those of mssim and one more.
 fn parse(conf: &CStr) -> Result<Channels> {
     Channels::parse(Conf::new(Some(conf)), &["keep"], |key, value| {
         (key == "keep").then(|| boolean(key, value).map(drop))
     })
 }
 
-/// The channel as keys of a configuration string.
+/// Writes a channel as keys of a configuration string.
 fn keys(name: &str, is_tcp: bool, path: &str, port: &str) -> String {
     if !is_tcp {
         assert!((1..=107).contains(&name.len()), "{name}");
@@ -36,8 +36,8 @@ fn keys(name: &str, is_tcp: bool, path: &str, port: &str) -> String {
     }
 }
 
-/// The addresses of both channels and the time-out, as a string has them that is nothing to be refused for: a host of
-/// letters, and numbers in their ranges. What else is right is not for this to say.
+/// Returns the addresses of both channels and the time-out in a string that is certainly valid: a host of letters, and
+/// numbers in their ranges. Other strings, valid or not, are `None`.
 fn model(text: &str) -> Option<(String, String, u32)> {
     let (mut host, mut port, mut ctrl_port, mut timeout) = ("localhost", 2321, None, 30_000);
     for part in text.split(',').filter(|part| !part.is_empty()) {
@@ -61,22 +61,22 @@ fn model(text: &str) -> Option<(String, String, u32)> {
 fn simulators(conf: &CStr) {
     let parsed = parse(conf);
     if let Some((data, control, millis)) = conf.to_str().ok().and_then(model) {
-        let channels = parsed.as_ref().expect("there is nothing to refuse");
+        let channels = parsed.as_ref().expect("the configuration is valid");
         assert_eq!((channels.data.name(), channels.control.name()), (&*data, &*control));
         assert_eq!(channels.control.timeout().as_millis(), millis.into());
     }
     let channels = match parsed {
         Ok(channels) => channels,
-        Err(rc) => return assert_eq!(rc, Rc::BAD_VALUE),
+        Err(error) => return assert_eq!(error.code(), ReturnCode::BAD_VALUE),
     };
     let Ok(text) = conf.to_str() else { return };
     for part in text.split(',').filter(|part| !part.is_empty()) {
-        let (key, _) = part.split_once('=').expect("what parses is a pair");
+        let (key, _) = part.split_once('=').expect("every part is a pair");
         assert!(KEYS.contains(&key), "{key}");
     }
     let millis = channels.control.timeout().as_millis();
     assert!((1..=u128::from(u32::MAX)).contains(&millis) && channels.data.timeout() == channels.control.timeout());
-    // What cannot be seen has another name than is written.
+    // A name with invisible characters is not written as it is read.
     if [&channels.data, &channels.control].iter().any(|channel| channel.name().contains('"')) {
         return;
     }
@@ -85,35 +85,35 @@ fn simulators(conf: &CStr) {
         keys(channels.control.name(), channels.control.is_tcp(), "ctrl_path", "ctrl_port"),
         format!("timeout={millis}"),
     ];
-    // A control port beside a Unix socket is one of another host, which its own string names no more.
+    // With a Unix socket for data, the written string names no host, which a control port would need.
     if channels.data.is_tcp() || !channels.control.is_tcp() {
-        let again = CString::new(again.join(",")).expect("no NUL was in it");
-        let read = parse(&again).expect("what was read can be written and read");
+        let again = CString::new(again.join(",")).expect("no NUL");
+        let read = parse(&again).expect("a configuration can be written and parsed again");
         assert_eq!(read.data.name(), channels.data.name());
         assert_eq!(read.control.name(), channels.control.name());
         assert_eq!(read.control.timeout(), channels.control.timeout());
     }
 }
 
-/// The expression is the first line, what it is held against the second. How long the C library takes for many
-/// repetitions and for references back is its own affair.
+/// The first line is the expression, the second the subject. Repetitions and back references are left out: the C
+/// library may take very long for them.
 fn expression(bytes: &CStr) {
     let Ok(text) = bytes.to_str() else { return };
     let (expression, subject) = text.split_once('\n').unwrap_or((text, ""));
     if expression.len() > 24 || subject.len() > 64 || expression.contains(['{', '\\', '+', '*']) {
         return;
     }
-    let expression_c = CString::new(expression).expect("no NUL was in it");
+    let expression_c = CString::new(expression).expect("no NUL");
     let is_word = !expression.is_empty() && expression.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match Ere::parse(&expression_c) {
-        Ok(ere) => {
-            let matches = ere.matches(subject);
-            assert_eq!(ere.text(), expression);
+    match PosixRegex::parse(&expression_c) {
+        Ok(regex) => {
+            let matches = regex.matches(subject);
+            assert_eq!(regex.text(), expression);
             if is_word {
                 assert_eq!(matches, subject.contains(expression));
             }
         }
-        Err(rc) => assert!(rc == Rc::BAD_VALUE && !is_word, "{rc:?}"),
+        Err(error) => assert!(error.code() == ReturnCode::BAD_VALUE && !is_word, "{error:?}"),
     }
 }
 
@@ -130,7 +130,7 @@ fn capture(name: &CStr) {
 fuzz_target!(|bytes: &[u8]| {
     tss2_fuzz::listen_to_log();
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    let conf = CString::new(&bytes[..end]).expect("no NUL is in it");
+    let conf = CString::new(&bytes[..end]).expect("no NUL");
     simulators(&conf);
     expression(&conf);
     capture(&conf);

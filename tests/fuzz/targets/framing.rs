@@ -1,41 +1,28 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Bytes from a peer in any split, with sizes of any kind: what a session delivers is what the peer sent, whole, or an
-//! error, and the next command works.
+//! Responses in arbitrary pieces, with arbitrary sizes: the session returns exactly the response that the peer sent, or
+//! an error, and the next command works.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
 use tcti_core::session::{Received, State};
-use tcti_core::{Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
-use tss2_fuzz::message::{LARGEST, command, is_tagged, response, said};
-
-#[derive(Arbitrary, Debug)]
-enum Chunk {
-    /// These bytes arrive.
-    Bytes(Vec<u8>),
-    /// So many bytes of the right response arrive.
-    Right(u16),
-    /// The beginning of a response that says this size.
-    Says(u32),
-    /// Time passes.
-    Nothing,
-    /// The peer closes.
-    End,
-}
+use tcti_core::{Error, Inheritance, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait};
+use tss2_faults::{Action, Framing, Response, Step};
+use tss2_fuzz::message::{LARGEST, actions, command, is_tagged, response, said};
 
 #[derive(Arbitrary, Debug)]
 struct Exchange {
     size: u16,
-    chunks: Vec<Chunk>,
-    /// Room of the caller, or the size is asked for.
+    steps: Vec<Step>,
+    /// The room of the caller, or `None` to ask for the size.
     rooms: Vec<Option<u16>>,
 }
 
-/// What one read gives at most.
+/// The most bytes that one read returns.
 const READ: usize = 4096;
 
-/// Reads as `Stream` does, each chunk with one read or several.
+/// Reads as `Stream` does: each chunk with one or more reads.
 struct Peer {
     chunks: VecDeque<Option<Vec<u8>>>,
     abandoned: u32,
@@ -48,7 +35,7 @@ impl Transport for Peer {
 
     fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
         while rx.missing()? > 0 {
-            let Some(Some(mut chunk)) = self.chunks.pop_front() else { return Err(Rc::IO_ERROR) };
+            let Some(Some(mut chunk)) = self.chunks.pop_front() else { return Err(ReturnCode::IO_ERROR.into()) };
             if chunk.is_empty() {
                 return Ok(Progress::Pending);
             }
@@ -59,7 +46,7 @@ impl Transport for Peer {
                 if !rest.is_empty() {
                     self.chunks.push_front(Some(rest));
                 }
-                Ok::<_, Rc>(count)
+                Ok::<_, Error>(count)
             })??;
         }
         Ok(Progress::Complete)
@@ -70,58 +57,48 @@ impl Transport for Peer {
         self.chunks.clear();
     }
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 }
 
-/// The chunks as bytes; an empty one is a time without any, `None` the end.
+/// Returns the bytes of each action; a pause has none, and `None` is the end of the connection.
 fn play(exchange: &Exchange, number: u32) -> VecDeque<Option<Vec<u8>>> {
-    let right = response(number, size(exchange));
-    let mut at = 0;
-    let mut play = VecDeque::new();
-    for chunk in &exchange.chunks {
-        play.push_back(match chunk {
-            Chunk::Bytes(bytes) => Some(bytes.clone()),
-            Chunk::Right(count) => {
-                let end = right.len().min(at + usize::from(*count));
-                let bytes = right[at..end].to_vec();
-                at = end;
-                Some(bytes)
-            }
-            Chunk::Says(size) => Some([&[0x80, 0x02][..], &size.to_be_bytes(), &[0; 4]].concat()),
-            Chunk::Nothing => Some(Vec::new()),
-            Chunk::End => None,
-        });
-    }
-    play
+    let mut response = Response::new(Framing::Raw, response(number, size(exchange)));
+    let actions = exchange.steps.iter().flat_map(|step| actions(&mut response, step));
+    let chunk = |action| match action {
+        Action::Send(bytes) => Some(bytes),
+        Action::Pause(_) => Some(Vec::new()),
+        Action::End(_) => None,
+    };
+    actions.map(chunk).collect()
 }
 
-/// Often small, which is fast, and sometimes large.
+/// Returns the size of the response: often small, which is fast, and sometimes large.
 fn size(exchange: &Exchange) -> u16 {
     if exchange.size > 65000 { exchange.size } else { exchange.size % 512 }
 }
 
-/// What has to come of it: what was sent from the first byte to the last that the header counts, when a read ends there.
+/// Returns the expected result: the bytes up to the size in the header, if a read ends exactly there.
 fn model(play: &VecDeque<Option<Vec<u8>>>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     for chunk in play {
-        for read in chunk.as_ref().ok_or(Rc::IO_ERROR)?.chunks(READ) {
+        for read in chunk.as_ref().ok_or(ReturnCode::IO_ERROR)?.chunks(READ) {
             bytes.extend(read);
             let size = said(&bytes);
             if !is_tagged(&bytes) || size.is_some_and(|size| !(10..=LARGEST).contains(&size) || bytes.len() > size) {
-                return Err(Rc::MALFORMED_RESPONSE);
+                return Err(ReturnCode::MALFORMED_RESPONSE.into());
             }
             if size == Some(bytes.len()) {
                 return Ok(bytes);
             }
         }
     }
-    Err(Rc::IO_ERROR)
+    Err(ReturnCode::IO_ERROR.into())
 }
 
 fn collect(session: &mut Session<Peer>, rooms: &[Option<u16>]) -> Result<Vec<u8>> {
     let mut rooms = rooms.iter().copied();
     loop {
-        // At last all there is.
+        // After these, with room for every response.
         let room = rooms.next().map_or(Some(usize::MAX), |room| room.map(usize::from));
         match session.receive(room, Wait::Millis(0)) {
             Ok(Received::Response(bytes)) => {
@@ -130,8 +107,8 @@ fn collect(session: &mut Session<Peer>, rooms: &[Option<u16>]) -> Result<Vec<u8>
             }
             Ok(Received::Size(_)) => assert_eq!(room, None),
             Ok(Received::TooLarge(size)) => assert!(room.is_some_and(|room| room < size)),
-            Err(Rc::TRY_AGAIN) => {}
-            Err(rc) => return Err(rc),
+            Err(error) if error.code() == ReturnCode::TRY_AGAIN => {}
+            Err(error) => return Err(error),
         }
     }
 }
@@ -143,12 +120,12 @@ fuzz_target!(|exchanges: Vec<Exchange>| {
         let play = play(exchange, number);
         let wanted = model(&play);
         set(&mut session, play);
-        session.transmit(&command(number)).expect("a command goes out after anything");
+        session.transmit(&command(number)).expect("a command can be sent after any exchange");
         assert_eq!(collect(&mut session, &exchange.rooms), wanted);
         assert_eq!(session.state(), State::Transmit);
         let number = u32::MAX - number;
         set(&mut session, [Some(response(number, 7))].into());
-        session.transmit(&command(number)).expect("the next command goes out");
+        session.transmit(&command(number)).expect("the next command can be sent");
         assert_eq!(collect(&mut session, &[]), Ok(response(number, 7)));
     }
 });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! State files of libtpms, as somebody or a disk may have left them: what is none is an error and stays as it is, what is
-//! one is read as it was written. Some inputs go to libtpms itself, but only with a state that it made: what is inside
-//! the state is its own affair.
+//! Arbitrary and damaged state files of libtpms: an invalid file is an error and stays unchanged, a valid file is read
+//! as it was written. Some inputs go to libtpms itself, but only with a state that it has written, because the content
+//! of a state is not under test.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use tcti_core::session::Received;
 use tcti_core::testing::GET_RANDOM;
-use tcti_core::{Conf, Open, Rc, Session, Wait};
+use tcti_core::{Conf, Open, ReturnCode, Session, Wait};
 use tcti_libtpms::Libtpms;
-use tcti_libtpms::state::{News, StateFile};
+use tcti_libtpms::state::{FileState, StateFile};
 use tcti_libtpms::sys::Blobs;
 
-/// What is done to a file of a real TPM.
+/// The damage to a file of a real TPM.
 #[derive(Arbitrary, Debug)]
 enum Damage {
     Cut(u16),
@@ -27,7 +27,7 @@ enum Damage {
         volatile: bool,
         plus: i8,
     },
-    /// In any byte, of a record for example.
+    /// Changed bits of any byte, of a record for example.
     Bits(u32, u8),
 }
 
@@ -35,7 +35,7 @@ enum Damage {
 enum Input {
     /// A file of any bytes.
     Bytes(Vec<u8>),
-    /// A file with these two parts, and what follows them.
+    /// A file with these two parts, and these bytes after them.
     Parts(Vec<u8>, Vec<u8>, Vec<u8>),
     /// A file of a real TPM, damaged.
     Real(Option<Damage>),
@@ -49,7 +49,7 @@ struct World {
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    // In memory, where nothing waits for a disk.
+    // In memory, which is faster than a disk.
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory").keep();
     let file = dir.join("state");
     let conf = CString::new(file.to_str().expect("a path")).expect("no NUL");
@@ -68,7 +68,7 @@ fn encode(permanent: &[u8], volatile: &[u8], rest: &[u8]) -> Vec<u8> {
     [&length(permanent), permanent, &length(volatile), volatile, rest].concat()
 }
 
-/// The parts of a file as they should be read; `None` for what is no state file. That with records is the real one.
+/// Returns the two parts of a file, or `None` if it is not a state file. Only the real file has records.
 fn model(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let with_records = WORLD.real.len();
     if bytes.is_empty() {
@@ -91,7 +91,7 @@ fn model(bytes: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         Some(take(size as usize)?.to_vec())
     };
     let (permanent, volatile) = (part()?, part()?);
-    // The C module makes a file larger, and leaves it so when its process is killed.
+    // The C module enlarges a file, and when its process is killed the file stays so.
     let behind = if bytes.len() >= with_records { with_records } else { at };
     let is_alone = bytes[behind..].iter().all(|byte| *byte == 0);
     match permanent.is_empty() {
@@ -121,62 +121,65 @@ fn damaged(damage: &Damage) -> Vec<u8> {
     bytes
 }
 
-/// A file with records in which anything may be wrong: the state is that of the real one, or there is none.
+/// Checks a file with damaged records: it has the state of the real file, or is an error.
 fn check_records(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
-    match StateFile::new(file).lock().expect("nobody else has it").read_changes() {
-        Ok(News::State(state)) => {
+    match StateFile::new(file).lock().expect("no other process has the lock").read_changes() {
+        Ok(FileState::State(state)) => {
             let (permanent, volatile) = model(&WORLD.real).expect("a state");
             assert!(state == Blobs { permanent, volatile }, "another state");
         }
-        Ok(News::None | News::Removed) => panic!("nothing was known"),
-        Err(rc) => {
-            assert_eq!(rc, Rc::IO_ERROR);
-            assert!(fs::read(file).expect("it is there") == bytes, "it stays as it is");
+        Ok(FileState::None | FileState::Removed) => panic!("nothing was known"),
+        Err(error) => {
+            assert_eq!(error.code(), ReturnCode::IO_ERROR);
+            assert!(fs::read(file).expect("the file exists") == bytes, "the file is unchanged");
         }
     }
 }
 
-/// Reading and writing without libtpms.
+/// Checks reading and writing, without libtpms.
 fn check(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
     let mut state = StateFile::new(file);
-    let mut locked = state.lock().expect("nobody else has it");
+    let mut locked = state.lock().expect("no other process has the lock");
     let news = locked.read_changes().map(|news| match news {
-        News::State(blobs) => Some((blobs.permanent, blobs.volatile)),
-        News::None | News::Removed => None,
+        FileState::State(blobs) => Some((blobs.permanent, blobs.volatile)),
+        FileState::None | FileState::Removed => None,
     });
     match (news, model(bytes)) {
-        (Err(rc), None) => {
-            assert_eq!(rc, Rc::IO_ERROR);
+        (Err(error), None) => {
+            assert_eq!(error.code(), ReturnCode::IO_ERROR);
             drop(locked);
-            assert_eq!(fs::read(file).expect("it is there"), bytes, "it stays as it is");
+            assert_eq!(fs::read(file).expect("the file exists"), bytes, "the file is unchanged");
         }
         (Ok(Some(parts)), Some(wanted)) => {
             assert_eq!(parts, wanted);
             let (permanent, volatile) = parts;
-            // A new TPM has something by then.
+            // A new TPM has a permanent state by then.
             let permanent = if permanent.is_empty() { vec![1] } else { permanent };
-            locked.store(&permanent, &volatile).expect("it is stored");
-            assert!(fs::read(file).expect("it is there").starts_with(&encode(&permanent, &volatile, &[])));
-            let mut locked = state.lock().expect("nobody else has it");
-            assert!(matches!(locked.read_changes(), Ok(News::None)), "nobody else has changed it");
-            locked.keep().expect("it is kept");
+            locked.store(&permanent, &volatile).expect("the state is stored");
+            assert!(fs::read(file).expect("the file exists").starts_with(&encode(&permanent, &volatile, &[])));
+            let mut locked = state.lock().expect("no other process has the lock");
+            assert!(matches!(locked.read_changes(), Ok(FileState::None)), "no other process has changed it");
+            locked.accept().expect("the state is accepted");
             let known = Blobs { permanent, volatile };
             let mut locked = StateFile::new(file);
-            let mut locked = locked.lock().expect("nobody else has it");
-            assert!(locked.read_changes().is_ok_and(|news| news == News::State(known)), "the next one finds it");
+            let mut locked = locked.lock().expect("no other process has the lock");
+            assert!(
+                locked.read_changes().is_ok_and(|news| news == FileState::State(known)),
+                "the next process finds it"
+            );
         }
         (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),
     }
     let names = fs::read_dir(file.parent().expect("a directory")).expect("a directory");
-    assert_eq!(names.count(), 1, "nothing else is left");
+    assert_eq!(names.count(), 1, "no other file is left");
 }
 
-/// The whole module.
+/// Checks the whole module.
 fn open(bytes: &[u8]) {
     let parts = model(bytes);
-    // Another state than libtpms made is its own affair.
+    // The content of a state is not under test.
     if parts.is_some() && parts != model(&WORLD.real) {
         return;
     }
@@ -188,9 +191,9 @@ fn open(bytes: &[u8]) {
             let response = session.receive(Some(4096), Wait::Forever);
             assert!(matches!(response, Ok(Received::Response([0x80, 1, 0, 0, 0, 20, 0, 0, 0, 0, ..]))), "{response:?}");
         }
-        (Err(rc), None) => {
-            assert_eq!(rc, Rc::IO_ERROR);
-            assert_eq!(fs::read(&WORLD.file).expect("it is there"), bytes, "it stays as it is");
+        (Err(error), None) => {
+            assert_eq!(error.code(), ReturnCode::IO_ERROR);
+            assert_eq!(fs::read(&WORLD.file).expect("the file exists"), bytes, "the file is unchanged");
         }
         (opened, parts) => panic!("opened: {}, a state: {}", opened.is_ok(), parts.is_some()),
     }

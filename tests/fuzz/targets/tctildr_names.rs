@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What people write to name a TCTI: where it is split, what is refused, and which files a name stands for. Nothing is
-//! loaded.
+//! `name:conf` strings: where they are split, which are rejected, and which library files a name stands for. No library
+//! is loaded.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::ffi::{CStr, CString};
-use tcti_core::Rc;
+use tcti_core::ReturnCode;
 use tcti_loader::{NameConf, find};
 
-/// Name and conf as they should be, empty where they are absent.
-fn model(text: &[u8]) -> Result<(&[u8], &[u8]), Rc> {
+/// Returns the expected name and conf, empty where they are absent.
+fn model(text: &[u8]) -> Result<(&[u8], &[u8]), ReturnCode> {
     let mut parts = text.splitn(2, |byte| *byte == b':');
     let (name, conf) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     match text.len() > 4095 || (name.is_empty() && !conf.is_empty()) {
-        true => Err(Rc::BAD_VALUE),
+        true => Err(ReturnCode::BAD_VALUE),
         false => Ok((name, conf)),
     }
 }
@@ -21,7 +21,8 @@ fn model(text: &[u8]) -> Result<(&[u8], &[u8]), Rc> {
 fn check(text: &CStr) {
     let bytes = |part: Option<&CStr>| part.map_or(Vec::new(), |part| part.to_bytes().to_vec());
     let parsed = NameConf::parse(Some(text));
-    let parts = parsed.as_ref().map(|parsed| (bytes(parsed.name()), bytes(parsed.conf()))).map_err(|rc| *rc);
+    let parts =
+        parsed.as_ref().map(|parsed| (bytes(parsed.name()), bytes(parsed.conf()))).map_err(|error| error.code());
     assert_eq!(parts, model(text.to_bytes()).map(|(name, conf)| (name.to_vec(), conf.to_vec())));
     let Ok(parsed) = parsed else { return };
     assert!(parsed.name().is_none_or(|name| !name.is_empty()) && parsed.conf().is_none_or(|conf| !conf.is_empty()));
@@ -42,16 +43,16 @@ fn check(text: &CStr) {
 
 fuzz_target!(|bytes: &[u8]| {
     tss2_fuzz::listen_to_log();
-    // The first two bytes make it long: the limit is far beyond what the fuzzer would write.
+    // The first two bytes can make it long, because the fuzzer would hardly reach the limit by itself.
     let [high, low, rest @ ..] = bytes else { return };
     let mut text: Vec<u8> = rest.iter().copied().filter(|byte| *byte != 0).collect();
     if high & 0x80 != 0 && !text.is_empty() {
         let size = 4080 + usize::from(*low) % 32;
         text = text.iter().copied().cycle().take(size).collect();
     }
-    let text = CString::new(text).expect("no NUL is in it");
+    let text = CString::new(text).expect("no NUL");
     check(&text);
-    // What records another TCTI has that inside its conf.
+    // A TCTI that records another one has the name of that in its conf.
     if let Ok(parsed) = NameConf::parse(Some(&text)) {
         parsed.conf().into_iter().for_each(check);
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Register traffic with a TPM on a bus that lies: every call ends, what is delivered is as long as it says, and when
-//! the lies are over, all is well. The clock is virtual.
+//! A TPM on a faulty SPI bus: every call returns, a response has the size of its header, and after the last fault
+//! everything works. The clock is virtual.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use sim_tis::Faults;
-use tcti_core::{Rc, Result};
+use tcti_core::{Result, ReturnCode};
 use tcti_tis::{Bus, ChipSelect, Clock, Tis, Transfer};
-use tss2_fuzz::liar::{Liar, Lie, Shared, Time, Timeless, lock, play};
+use tss2_fuzz::bus::{BusFault, FaultyTpm, Shared, Time, Timeless, lock, play};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -20,9 +20,9 @@ struct Input {
     data_after: u8,
     wait_states: u8,
     claim_after: u8,
-    /// Time-outs of receives, command by command.
+    /// The time-outs of the receives of each command.
     waits: Vec<Vec<u16>>,
-    lies: Vec<Lie>,
+    faults: Vec<BusFault>,
 }
 
 impl Input {
@@ -33,7 +33,7 @@ impl Input {
             ready_after: u32::from(self.ready_after % 8),
             through_idle: self.through_idle,
             data_after: u32::from(self.data_after % 32),
-            // A bus that gives chip select up after each transfer has none.
+            // Wait states need a bus that holds chip select.
             wait_states: if self.held {
                 u32::from(if self.wait_states > 250 { 70 } else { self.wait_states % 4 })
             } else {
@@ -45,17 +45,17 @@ impl Input {
     }
 }
 
-struct Lying {
-    liar: Shared,
+struct FaultyBus {
+    tpm: Shared,
     time: Time,
     chip_select: ChipSelect,
 }
 
-impl Bus for Lying {
+impl Bus for FaultyBus {
     fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
         let count = transfer.len();
         assert!((1..=68).contains(&count), "{count} bytes");
-        lock(&self.liar).transfer(transfer.out, transfer.into, count)
+        lock(&self.tpm).transfer(transfer.out, transfer.into, count)
     }
 
     fn clock(&mut self) -> &mut dyn Clock {
@@ -67,17 +67,17 @@ impl Bus for Lying {
     }
 
     fn select(&mut self) -> Result<()> {
-        lock(&self.liar).sim.select();
+        lock(&self.tpm).sim.select();
         Ok(())
     }
 
     fn deselect(&mut self) -> Result<()> {
-        lock(&self.liar).sim.deselect();
+        lock(&self.tpm).sim.deselect();
         Ok(())
     }
 }
 
-impl Timeless for Lying {
+impl Timeless for FaultyBus {
     fn time(&mut self) -> &mut Time {
         &mut self.time
     }
@@ -85,15 +85,15 @@ impl Timeless for Lying {
 
 fuzz_target!(|input: Input| {
     tss2_fuzz::listen_to_log();
-    let liar = Liar::new(input.faults(), input.lies.clone());
+    let tpm = FaultyTpm::new(input.faults(), input.faults.clone());
     let open = || {
-        Tis::over(Lying {
-            liar: Shared::clone(&liar),
+        Tis::over(FaultyBus {
+            tpm: Shared::clone(&tpm),
             time: Time::default(),
             chip_select: if input.held { ChipSelect::Held } else { ChipSelect::PerTransfer },
         })
     };
-    // Where each status has a burst count of 0, or wait states do not end, there is nothing to be had.
+    // With a burst count of 0 in each status, or endless wait states, no command can succeed.
     let is_bearable = input.burst_zero_every != 1 && input.wait_states <= 250;
-    play(&liar, open, &input.waits, &[Rc::IO_ERROR, Rc::MALFORMED_RESPONSE], is_bearable);
+    play(&tpm, open, &input.waits, &[ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE], is_bearable);
 });

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A LetsTrust-TPM2Go whose USB replies are the fuzzer's: errors, short and stale packets, false bytes, unplugging. Every
-//! call ends, what is delivered is as long as it says, and when the lies are over, all is well. The clock is virtual.
+//! A LetsTrust-TPM2Go with faulty USB replies: errors, short and stale packets, wrong bytes, unplugging. Every call
+//! returns, a response has the size of its header, and after the last fault everything works. The clock is virtual.
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
@@ -9,24 +9,24 @@ use rusb::Error;
 use sim_tis::Faults;
 use std::cell::RefCell;
 use std::time::Duration;
-use tcti_core::{Conf, Rc, Result};
+use tcti_core::{Conf, Result, ReturnCode};
 use tcti_spi_ltt2go::bridge::{self, Bridge, Find, Stick};
 use tcti_tis::{Bus, Clock, OpenBus, Tis, Transfer};
-use tss2_fuzz::liar::{Liar, Lie, Shared, Time, Timeless, lock, play};
+use tss2_fuzz::bus::{BusFault, FaultyTpm, Shared, Time, Timeless, lock, play};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
     burst: u16,
-    /// Bytes that a program left that was killed.
+    /// The number of stale bytes from a program that was killed.
     stale: u16,
-    /// At most so many bytes come at once.
+    /// The most bytes of one packet.
     piece: u8,
     waits: Vec<Vec<u16>>,
-    lies: Vec<Lie>,
+    faults: Vec<BusFault>,
 }
 
 thread_local! {
-    /// What the next search finds: it has no other way to it.
+    /// The stick that the next search finds. `Find` cannot get it in another way.
     static PLUGGED: RefCell<Option<(Shared, Plug)>> = const { RefCell::new(None) };
 }
 
@@ -39,29 +39,29 @@ struct Plug {
 struct Search;
 
 impl Find for Search {
-    type Stick = Lying;
+    type Stick = FaultyStick;
 
     fn parse(_conf: Conf<'_>) -> Result<Search> {
         Ok(Search)
     }
 
-    fn find(&self, same: Option<&str>) -> Result<Lying> {
-        let absent = if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR };
+    fn find(&self, same: Option<&str>) -> Result<FaultyStick> {
+        let absent = if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR };
         assert!(same.is_none_or(|same| same == "A1"));
-        let (liar, plug) = PLUGGED.with_borrow(|plugged| plugged.clone()).expect("one is plugged");
-        if let Lie::Fail(_) = lock(&liar).next_lie() {
-            return Err(absent);
+        let (tpm, plug) = PLUGGED.with_borrow(|plugged| plugged.clone()).expect("one is plugged");
+        if let BusFault::Fail(_) = lock(&tpm).next_fault() {
+            return Err(absent.into());
         }
-        Ok(Lying { liar, plug, announced: None, left: vec![0xee; plug.stale.into()] })
+        Ok(FaultyStick { tpm, plug, announced: None, left: vec![0xee; plug.stale.into()] })
     }
 }
 
 /// A stick.
-struct Lying {
-    liar: Shared,
+struct FaultyStick {
+    tpm: Shared,
     plug: Plug,
     announced: Option<u16>,
-    /// What the host has not read yet.
+    /// Bytes that the host has not read yet.
     left: Vec<u8>,
 }
 
@@ -70,7 +70,7 @@ fn error(kind: u8) -> Error {
         [usize::from(kind % 7)]
 }
 
-impl Lying {
+impl FaultyStick {
     fn give(&mut self, into: &mut [u8]) -> usize {
         let count = into.len().min(self.left.len()).min(self.plug.piece);
         for (to, from) in into.iter_mut().zip(self.left.drain(..count)) {
@@ -80,16 +80,16 @@ impl Lying {
     }
 }
 
-impl Stick for Lying {
+impl Stick for FaultyStick {
     fn serial(&self) -> &str {
         "A1"
     }
 
     fn announce(&mut self, count: u16) -> rusb::Result<()> {
         assert!((1..=68).contains(&count), "{count} bytes");
-        assert!(self.announced.replace(count).is_none(), "the last transaction is not over");
-        match lock(&self.liar).next_lie() {
-            Lie::Fail(kind) => Err(error(kind)),
+        assert!(self.announced.replace(count).is_none(), "announced before the last transaction was over");
+        match lock(&self.tpm).next_fault() {
+            BusFault::Fail(kind) => Err(error(kind)),
             _ => Ok(()),
         }
     }
@@ -98,17 +98,17 @@ impl Stick for Lying {
         assert_eq!(self.announced.take().map(usize::from), Some(out.len()));
         assert_eq!(out.len(), into.len());
         let mut bytes = vec![0; out.len()];
-        let mut liar = lock(&self.liar);
-        liar.transfer(Some(out), Some(&mut bytes), out.len()).map_err(|_| error(out[0]))?;
-        let lie = liar.next_lie();
-        drop(liar);
+        let mut tpm = lock(&self.tpm);
+        tpm.transfer(Some(out), Some(&mut bytes), out.len()).map_err(|_| error(out[0]))?;
+        let fault = tpm.next_fault();
+        drop(tpm);
         self.left.extend(bytes);
-        match lie {
-            Lie::Fail(kind) => return Err(error(kind)),
-            // Fewer come.
-            Lie::Dead(count) => self.left.truncate(count.into()),
-            // More come, in one packet with them.
-            Lie::Bytes(..) => return Err(Error::Overflow),
+        match fault {
+            BusFault::Fail(kind) => return Err(error(kind)),
+            // Fewer bytes arrive.
+            BusFault::Dead(count) => self.left.truncate(count.into()),
+            // More bytes arrive, in the same packet.
+            BusFault::Bytes(..) => return Err(Error::Overflow),
             _ => {}
         }
         Ok(self.give(into))
@@ -116,19 +116,19 @@ impl Stick for Lying {
 
     fn read(&mut self, into: &mut [u8], timeout: Duration) -> rusb::Result<usize> {
         assert!(timeout > Duration::ZERO && timeout <= bridge::TIMEOUT);
-        let lie = lock(&self.liar).next_lie();
-        match lie {
-            // What is left is there at once; that nothing would come is no lie that could be seen through.
-            Lie::Fail(kind) if self.left.is_empty() || error(kind) != Error::Timeout => Err(error(kind)),
+        let fault = lock(&self.tpm).next_fault();
+        match fault {
+            // Unread bytes arrive at once: with a time-out here, the driver could not know that there are any.
+            BusFault::Fail(kind) if self.left.is_empty() || error(kind) != Error::Timeout => Err(error(kind)),
             _ if self.left.is_empty() => Err(Error::Timeout),
             // An empty packet.
-            Lie::Flip(..) => Ok(0),
+            BusFault::Flip(..) => Ok(0),
             _ => Ok(self.give(into)),
         }
     }
 
     fn set_at_work(&mut self, _at_work: bool) -> bool {
-        !matches!(lock(&self.liar).next_lie(), Lie::Fail(_))
+        !matches!(lock(&self.tpm).next_fault(), BusFault::Fail(_))
     }
 }
 
@@ -145,7 +145,7 @@ impl Bus for Bridged {
     }
 
     fn begin_command(&mut self) -> Result<bool> {
-        self.0.begin()
+        self.0.begin_command()
     }
 
     fn abandon(&mut self) {
@@ -153,7 +153,7 @@ impl Bus for Bridged {
     }
 
     fn end_command(&mut self) {
-        self.0.end();
+        self.0.end_command();
     }
 }
 
@@ -170,10 +170,16 @@ fn open() -> Result<Tis<Bridged>> {
 fuzz_target!(|input: Input| {
     tss2_fuzz::listen_to_log();
     let faults = Faults { burst: input.burst.max(1), ..Faults::default() };
-    let liar = Liar::new(faults, input.lies.clone());
+    let tpm = FaultyTpm::new(faults, input.faults.clone());
     let piece = u16::from(input.piece.max(1));
-    // What was left is no more than is dropped.
+    // No more stale bytes than the driver drops.
     let plug = Plug { stale: input.stale % (15 * piece), piece: piece.into() };
-    PLUGGED.set(Some((Shared::clone(&liar), plug)));
-    play(&liar, open, &input.waits, &[Rc::IO_ERROR, Rc::MALFORMED_RESPONSE, Rc::NO_CONNECTION], true);
+    PLUGGED.set(Some((Shared::clone(&tpm), plug)));
+    play(
+        &tpm,
+        open,
+        &input.waits,
+        &[ReturnCode::IO_ERROR, ReturnCode::MALFORMED_RESPONSE, ReturnCode::NO_CONNECTION],
+        true,
+    );
 });

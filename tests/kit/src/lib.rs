@@ -17,7 +17,7 @@
 //! | run nginx, Apache or haproxy with a key in a TPM | [`web`] |
 //! | configure the distribution's libtss2-fapi | [`fapi`] |
 //! | run a C program or script that more than one test program runs, on a given TPM | [`scenario`] |
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 pub mod fapi;
 pub mod linker;

@@ -1,145 +1,111 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A peer that sends something else than an answer, or less, or more.
+//! Faults of a connection: the peer sends something other than the response, too little or too much, or too late.
 
 use super::case::{Case, opens_again};
 use super::clock;
 use super::module::Module;
 use super::outcome::Outcome;
-use super::peer::{Change, Peer, Script, Then, Wire, answer};
+use super::peer::{FaultyServer, framing, response};
 use super::program::{self, Program, Resource, Wait};
-use super::reply::Code;
+use super::reply::{Code, Reply};
 use super::server::Server;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
+use tss2_faults::{End, Fault, Framing, Step};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Answer {
-    /// One byte at a time.
+    /// The response comes one byte at a time.
     Pieces,
-    /// Its header says 0 to 9 bytes.
+    /// A size field says 0 to 9 bytes.
     SizeBelowHeader,
-    /// Its header says more than is sent, and the connection ends.
+    /// A size field says more than is sent, and the connection ends.
     SizeTooLarge,
-    /// 1 MiB and a byte, as its header says; 4 GiB.
+    /// A size field says one byte more than 1 MiB, or 4 GiB.
     SizeAboveLimit,
-    /// Something behind it.
+    /// Bytes follow the response.
     Trailing,
-    /// The connection ends at every offset.
+    /// The connection ends, at every offset of the response.
     End,
-    /// Half of it, and the rest after a time-out, at several offsets.
+    /// The rest of the response comes after the caller's time-out, at several offsets.
     Late,
-    /// Half of its header, nothing more, and the caller gives up.
+    /// The response stops within its header, and the caller finalizes.
     Silence,
-    /// The same byte by byte, between 1,000 signals without SA_RESTART.
+    /// The response comes byte by byte, while the process gets 1,000 signals without SA_RESTART.
     Interrupted,
-    /// No answer, and the system's clock is set to and fro.
+    /// The response is late, and the system's clock is set forwards and backwards.
     LateByAnotherClock,
-    /// Larger than the caller's buffer.
+    /// The response is larger than the caller's buffer.
     LargerThanBuffer,
-    /// The largest there is, 1 MiB.
+    /// The response has the maximum size, 1 MiB.
     Largest,
-    /// The same, and malloc gives nothing.
+    /// The same, and malloc fails.
     LargestWithoutMemory,
-    /// What is no TPM at all.
+    /// The peer speaks another protocol.
     NoTpm,
-    /// The same, and the caller asks once more.
+    /// The same, and the caller calls receive a second time.
     NoTpmAgain,
-    /// Something that nobody asked for, before a command.
+    /// The peer sends bytes before a command.
     Unasked,
-    /// When a context is opened, the control channel ends at every offset of its replies.
+    /// While a context is opened, the control channel ends, at every offset of its replies.
     ControlEnds,
 }
 
-/// Between the first byte of an answer, which has more than 12, and its last.
+/// Between the first and the last byte of a response of more than 12.
 const SIGNALS: usize = 1000;
-/// The largest response, in bytes.
+/// The maximum size of a response, in bytes.
 const LARGEST: usize = 1 << 20;
 
 impl Answer {
     pub(super) fn observe(self, module: Module) -> Outcome {
-        let wire = Wire::of(module);
-        let variants = |changes: Vec<Change>, then: Then| {
-            Outcome::of_all(changes.into_iter().map(|pieces| {
-                let script = Script { pieces, then: then.clone() };
-                open(module).endures(
-                    |case| {
-                        case.server.script(script.clone());
-                        case.program.transmit_for_one_byte().succeeds();
-                        case.program.receive(Wait::Forever).reply()
-                    },
-                    Case::restore,
-                )
-            }))
-        };
+        let framing = framing(module);
+        let each = |faults: Vec<Fault>| Outcome::of_all(faults.into_iter().map(|fault| receive(module, &fault)));
         match self {
-            Answer::Pieces => {
-                variants(vec![Arc::new(|all| all.iter().map(|&byte| vec![byte]).collect())], Then::Serves)
-            }
-            Answer::SizeBelowHeader => variants((0..10).flat_map(|size| says(wire, size)).collect(), Then::Serves),
-            Answer::SizeTooLarge => variants(says(wire, 100), Then::Closes),
-            Answer::SizeAboveLimit => {
-                variants([0x0010_0001, u32::MAX].into_iter().flat_map(|size| says(wire, size)).collect(), Then::Serves)
-            }
-            Answer::Trailing => variants([1, 4, 100].into_iter().map(trailing).collect(), Then::Serves),
+            Answer::Pieces => each(vec![Fault::Respond(vec![Step::Pieces(1)])]),
+            Answer::SizeBelowHeader => each(sizes(framing, 0..10, &[Step::Rest])),
+            Answer::SizeTooLarge => each(sizes(framing, [100], &[Step::Rest, Step::End(End::Close)])),
+            Answer::SizeAboveLimit => each(sizes(framing, [0x0010_0001, u32::MAX], &[Step::Rest])),
+            Answer::Trailing => each([1, 4, 100].map(|count| Fault::append(vec![0xff; count])).into()),
             Answer::End => {
-                let whole = wire.answer(1).len();
-                let ends = |at: usize| -> Change {
-                    Arc::new(move |all| {
-                        assert_eq!(all.len(), whole);
-                        vec![all[..at].to_vec()]
-                    })
-                };
-                variants((0..whole).map(ends).collect(), Then::Closes)
+                let size = u16::try_from(framing.pack(&response(1, 13)).len()).unwrap();
+                each((0..size).map(|at| Fault::truncate(at, End::Close)).collect())
             }
-            Answer::NoTpm => variants(
+            Answer::NoTpm => each(
                 ["HTTP/1.1 400 Bad Request\r\n\r\n", "SSH-2.0-OpenSSH_9.2p1\r\n", "\0\0\0\0\0\0\0\0\0\0\0\0"]
-                    .map(says_text)
+                    .map(Fault::replace)
                     .into(),
-                Then::Serves,
             ),
-            Answer::NoTpmAgain => {
-                let script = Script { pieces: says_text("+OK POP3 ready\r\n"), then: Then::Serves };
-                open(module).endures(
-                    |case| {
-                        case.server.script(script.clone());
-                        case.program.transmit().succeeds();
-                        assert_eq!(case.program.receive(Wait::Forever).reply(), Code::MalformedResponse);
-                        case.program.receive(Wait::Forever).reply()
-                    },
-                    Case::restore,
-                )
-            }
+            Answer::NoTpmAgain => observe(module, |case| {
+                case.server.data.armed().arm(Fault::replace("+OK POP3 ready\r\n"));
+                case.program.transmit().succeeds();
+                assert_eq!(case.program.receive(Wait::Forever).reply(), Code::MalformedResponse);
+                case.program.receive(Wait::Forever).reply()
+            }),
             Answer::Late => Outcome::of_all([0, 1, 5, 9, 10, 12].map(|at| late(module, at))),
             Answer::Silence => Outcome::of_all([0, 1, 5, 9].map(|at| silence(module, at))),
             Answer::Interrupted => interrupted(module),
             Answer::LateByAnotherClock => late_by_another_clock(module),
-            Answer::LargerThanBuffer => open(module).endures(
-                |case| {
-                    case.program.transmit().succeeds();
-                    let code = case.program.receive_into(10, Wait::Forever).reply();
-                    case.program.receive(Wait::Forever).succeeds();
-                    code
-                },
-                Case::restore,
-            ),
+            Answer::LargerThanBuffer => observe(module, |case| {
+                case.program.transmit().succeeds();
+                let code = case.program.receive_into(10, Wait::Forever).reply();
+                case.program.receive(Wait::Forever).succeeds();
+                code
+            }),
             Answer::Largest => largest(module, false),
             Answer::LargestWithoutMemory => largest(module, true),
-            Answer::Unasked => open(module).endures(
-                |case| {
-                    case.server.say(b"unasked");
-                    case.program.get_random().reply()
-                },
-                Case::restore,
-            ),
+            Answer::Unasked => observe(module, |case| {
+                case.server.data.send(b"unasked").unwrap();
+                case.program.get_random().reply()
+            }),
             Answer::ControlEnds => {
-                let peer = Peer::start(module);
-                let replies = if wire == Wire::Envelope { 2 } else { 1 };
+                let server = FaultyServer::start(module);
+                let replies = if framing == Framing::Enveloped { 2 } else { 1 };
                 Outcome::of_all((0..4 * replies).map(|at| {
-                    opens_again(module.times(), command(module, &peer), |program| {
-                        peer.control_ends_after(Some(at));
+                    opens_again(module.times(), command(module, &server), |program| {
+                        let control = server.control.armed();
+                        (0..at / 4).for_each(|_| drop(control.arm(Fault::Respond(vec![Step::Rest]))));
+                        control.arm(Fault::truncate(at % 4, End::Close));
                         let code = program.init().reply();
-                        peer.control_ends_after(None);
+                        assert!(control.disarm(), "the control channel did not end");
                         code
                     })
                 }))
@@ -148,69 +114,56 @@ impl Answer {
     }
 }
 
-fn command(module: Module, peer: &Peer) -> Command {
-    let mut command = program::command(module, &peer.conf());
+fn command(module: Module, server: &FaultyServer) -> Command {
+    let mut command = program::command(module, &server.conf());
     command.arg("scripted");
     command
 }
 
-fn open(module: Module) -> Case<Peer> {
-    let peer = Box::new(Peer::start(module));
-    let command = command(module, &peer);
-    Case::with(module, peer, command)
+fn open(module: Module) -> Case<FaultyServer> {
+    let server = Box::new(FaultyServer::start(module));
+    let command = command(module, &server);
+    Case::with(module, server, command)
 }
 
-/// The header, and in another variant the envelope, says another size.
-fn says(wire: Wire, size: u32) -> Vec<Change> {
-    let offsets = match wire {
-        Wire::Raw => vec![2],
-        Wire::Envelope => vec![0, wire.before() + 2],
-    };
-    let change = |at: usize| -> Change {
-        Arc::new(move |all| {
-            let mut bytes = all.to_vec();
-            bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
-            vec![bytes]
-        })
-    };
-    offsets.into_iter().map(change).collect()
+fn observe(module: Module, fault: impl FnMut(&mut Case<FaultyServer>) -> Reply) -> Outcome {
+    open(module).endures(fault, Case::restore)
 }
 
-fn says_text(text: &'static str) -> Change {
-    Arc::new(|_| vec![text.into()])
+/// Receives the response with which a fault happens.
+fn receive(module: Module, fault: &Fault) -> Outcome {
+    observe(module, |case| {
+        case.server.data.armed().arm(fault.clone());
+        case.program.transmit_for_one_byte().succeeds();
+        case.program.receive(Wait::Forever).reply()
+    })
 }
 
-fn trailing(count: usize) -> Change {
-    Arc::new(move |all| vec![[all, &vec![0xff; count]].concat()])
+/// Writes each size into each size field, and then takes these steps.
+fn sizes(framing: Framing, sizes: impl IntoIterator<Item = u32>, then: &[Step]) -> Vec<Fault> {
+    let fault = |index, size| Fault::Respond([&[Step::Size(index, size)], then].concat());
+    sizes
+        .into_iter()
+        .flat_map(|size| (0..).zip(framing.size_offsets()).map(move |(index, _)| fault(index, size)))
+        .collect()
 }
 
-/// Of the answer to the next command so many bytes are sent; when they are, the rest comes out of here.
-fn withhold(server: &Peer, at: usize) -> Receiver<Vec<u8>> {
-    let (sender, rest) = channel();
-    let pieces: Change = Arc::new(move |all| vec![all[..at].to_vec(), all[at..].to_vec()]);
-    server.script(Script { pieces, then: Then::Withholds(sender) });
-    rest
-}
-
-/// Sends a command, to which so much of the answer is sent, and gives the rest.
-fn begin(peer: &Peer, program: &mut Program, at: usize) -> Vec<u8> {
-    let rest = withhold(peer, at);
+/// Sends a command. The server sends this many bytes of the response; the rest is returned.
+fn begin(server: &FaultyServer, program: &mut Program, at: u16) -> Vec<u8> {
+    let unsent = server.data.armed().arm(Fault::Respond(vec![Step::Next(at)]));
     program.transmit().succeeds();
-    rest.recv().unwrap()
+    unsent.recv().unwrap()
 }
 
-fn late(module: Module, at: usize) -> Outcome {
-    open(module).endures(
-        |case| {
-            let rest = begin(&case.server, &mut case.program, at);
-            let code = case.program.receive(Wait::For(50)).reply();
-            assert_eq!(case.program.receive(Wait::Not).reply(), code);
-            case.server.say(&rest);
-            case.program.receive(Wait::Forever).succeeds();
-            code
-        },
-        Case::restore,
-    )
+fn late(module: Module, at: u16) -> Outcome {
+    observe(module, |case| {
+        let rest = begin(&case.server, &mut case.program, at);
+        let code = case.program.receive(Wait::For(50)).reply();
+        assert_eq!(case.program.receive(Wait::Not).reply(), code);
+        case.server.data.send(&rest).unwrap();
+        case.program.receive(Wait::Forever).succeeds();
+        code
+    })
 }
 
 fn late_by_another_clock(module: Module) -> Outcome {
@@ -218,7 +171,7 @@ fn late_by_another_clock(module: Module) -> Outcome {
         |case| {
             let rest = begin(&case.server, &mut case.program, 0);
             let code = clock::keeps_time(|| case.program.receive(Wait::For(400)).reply());
-            case.server.say(&rest);
+            case.server.data.send(&rest).unwrap();
             case.program.receive(Wait::Forever).succeeds();
             code
         },
@@ -226,11 +179,11 @@ fn late_by_another_clock(module: Module) -> Outcome {
     )
 }
 
-fn silence(module: Module, at: usize) -> Outcome {
-    let peer = Peer::start(module);
-    opens_again(module.times(), command(module, &peer), |program| {
+fn silence(module: Module, at: u16) -> Outcome {
+    let server = FaultyServer::start(module);
+    opens_again(module.times(), command(module, &server), |program| {
         program.open();
-        begin(&peer, program, at);
+        begin(&server, program, at);
         let code = program.receive(Wait::For(50)).reply();
         program.finalize();
         code
@@ -248,7 +201,7 @@ fn interrupted(module: Module) -> Outcome {
                 for _ in 0..SIGNALS.div_ceil(12) {
                     case.program.interrupt();
                 }
-                case.server.say(&[byte]);
+                case.server.data.send(&[byte]).unwrap();
             }
             case.program.reply()
         },
@@ -257,11 +210,10 @@ fn interrupted(module: Module) -> Outcome {
 }
 
 fn largest(module: Module, is_short_of_memory: bool) -> Outcome {
-    let wire = Wire::of(module);
-    let pieces: Change = Arc::new(move |_| vec![wire.pack(&answer(1, LARGEST))]);
+    let fault = Fault::replace(framing(module).pack(&response(1, LARGEST)));
     open(module).endures(
         |case| {
-            case.server.script(Script { pieces: Arc::clone(&pieces), then: Then::Serves });
+            case.server.data.armed().arm(fault.clone());
             if is_short_of_memory {
                 case.program.exhaust(Resource::Memory);
             }

@@ -12,7 +12,7 @@ use super::process::Process;
 use super::usb::Usb;
 use tss2_kit::need::{Need, SETPRIV};
 
-/// What goes wrong.
+/// The fault of a row.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     Answer(Answer),
@@ -25,7 +25,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Makes it happen.
+    /// Makes it happen, and observes the module.
     pub(super) fn observe(self, module: Module) -> Outcome {
         match self {
             Fault::Answer(answer) => answer.observe(module),
@@ -38,7 +38,7 @@ impl Fault {
         }
     }
 
-    /// Where, when that is not up to the module.
+    /// Returns where it has to be observed, if the module does not decide that.
     pub(super) fn place(self) -> Option<Place> {
         match self {
             Fault::Answer(Answer::LateByAnotherClock) | Fault::Process(Process::Clock) => Some(Place::Guest),
@@ -46,8 +46,8 @@ impl Fault {
         }
     }
 
-    /// What becomes of a key that was loaded before. It goes with its TPM, or with the driver that was its memory; behind
-    /// cmd it is the command that dies.
+    /// Returns whether a key that was loaded before is lost. It is lost with its TPM, or with the driver that kept it.
+    /// Behind cmd only the command is killed.
     pub(super) fn leaves(self, module: Module) -> Key {
         match self {
             Fault::Death(_) if module != Module::Cmd => Key::Lost,
@@ -55,7 +55,7 @@ impl Fault {
         }
     }
 
-    /// Besides what the module needs.
+    /// Returns the needs of the fault itself.
     pub(super) fn needs(self) -> &'static [Need] {
         match self {
             Fault::Files(_) => &[SETPRIV, Need::Mount],

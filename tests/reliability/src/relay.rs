@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A command for the TCTI cmd: carries what it reads to a socket and prints what comes from there.
+//! A command for the TCTI cmd: copies its standard input to a socket, and the socket's output to its standard output.
 
 use std::io::{Read, Write, stdin, stdout};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-/// Until either side ends.
+/// Copies until either side ends.
 pub fn relay(socket: &Path) -> ExitCode {
     let socket = UnixStream::connect(socket).unwrap();
     let out = socket.try_clone().unwrap();

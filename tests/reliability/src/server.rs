@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Real TPMs that go away and come back, one for each module.
+//! Real TPMs that are killed and restored, one for each module.
 
 use super::module::Module;
 use nix::sys::signal::{Signal, kill};
@@ -13,25 +13,25 @@ use tss2_kit::server::{Emulator, EmulatorProgram, SocketKind, StateFile, Swtpm, 
 use tss2_kit::simulator::{self, Simulator};
 use tss2_kit::waiting::wait_until;
 
-/// What a module talks to.
+/// The server of a module.
 pub(super) trait Server: Send {
-    /// The configuration string for the module.
+    /// Returns the configuration string for the module.
     fn conf(&self) -> String;
 
-    /// Takes commands and answers none.
+    /// Lets it accept commands without responding.
     fn pause(&mut self) {
         panic!("it cannot be paused");
     }
 
-    /// Ends it at once; what was paused is over.
+    /// Kills it. It is no longer paused.
     fn kill(&mut self) {
         panic!("it cannot be killed");
     }
 
-    /// Makes it work, whatever was done to it.
+    /// Makes it work again.
     fn restore(&mut self) {}
 
-    /// After the context was finalized, nothing of it is left.
+    /// Whether a finalized context has left nothing behind.
     fn is_released(&self) -> bool {
         true
     }
@@ -65,7 +65,7 @@ impl Server for tss2_kit::pty::PtyDevice {
     }
 }
 
-/// A simulator that was killed or not.
+/// A simulator, which may have been killed.
 struct Simulated<P> {
     process: Emulator<P>,
     before: &'static str,
@@ -101,7 +101,7 @@ impl<P: EmulatorProgram> Server for Simulated<P> {
     }
 }
 
-/// tpm2_send, with a swtpm behind it. It is the command that is killed.
+/// tpm2_send with a swtpm behind it. The command is killed, not the swtpm.
 struct Command {
     swtpm: Swtpm,
     dir: TempDir,
@@ -128,11 +128,12 @@ impl Server for Command {
         self.is_paused = true;
     }
 
-    /// When it was paused, after it has read what was sent: else the module sends that again.
+    /// Kills the command. If it was paused, waits until it has read what was sent, because the module would send it
+    /// again.
     fn kill(&mut self) {
         let pid: i32 = fs::read_to_string(self.pid_file()).unwrap().trim().parse().unwrap();
         let call = || fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap();
-        // While it runs it may not have read yet.
+        // A running process may not have read yet.
         let has_read = |call: String| !call.starts_with(READS_STDIN) && !call.starts_with("running");
         wait_until("a command that is read", || !self.is_paused || has_read(call()));
         kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
@@ -142,14 +143,14 @@ impl Server for Command {
     }
 }
 
-/// A `read(2)` of stdin, as `/proc/PID/syscall` shows it.
+/// The beginning of `/proc/PID/syscall` in a `read(2)` of stdin.
 const READS_STDIN: &str = "0 0x0 ";
 
-/// The kernel's driver for the one TPM of the virtual machine. A device that it takes back gets the next number, so there
-/// is a link, as rules of udev make them.
+/// The kernel's driver for the TPM of the virtual machine. A device that is bound again gets the next number, so
+/// modules use a link, as udev rules make them.
 struct Driver(TempDir);
 
-/// Where a driver lets go of its devices and takes them.
+/// The directory in which the driver is bound to its device.
 const DRIVER: &str = "/sys/bus/platform/drivers/tpm_tis";
 
 impl Driver {
@@ -159,14 +160,14 @@ impl Driver {
         driver
     }
 
-    /// The device as the driver's bus has it.
+    /// Returns the name of the device on its bus.
     fn device() -> String {
         let devices = fs::read_dir("/sys/bus/platform/devices").unwrap().map(|entry| entry.unwrap().file_name());
         let mut tpms = devices.map(|name| name.into_string().unwrap()).filter(|name| name.starts_with("MSFT0101"));
         tpms.next().expect("a TPM on the platform bus")
     }
 
-    /// The resource manager, while the driver has the device.
+    /// Returns the path of the resource manager, while the driver is bound to the device.
     fn node() -> Option<PathBuf> {
         let nodes = fs::read_dir("/dev").unwrap().map(|entry| entry.unwrap().path());
         nodes.into_iter().find(|path| path.to_str().is_some_and(|path| path.starts_with("/dev/tpmrm")))
@@ -177,7 +178,7 @@ impl Driver {
     }
 
     fn link(&self) {
-        let _ = fs::remove_file(self.path()); // there is none at first
+        let _ = fs::remove_file(self.path()); // the first one has no predecessor
         let mut node = None;
         wait_until("the new device", || {
             node = Driver::node();
@@ -192,7 +193,7 @@ impl Server for Driver {
         self.path().display().to_string()
     }
 
-    /// Goes on: whether it begins a command before it goes is a race, and then it finishes it.
+    /// Does nothing: it is a race whether the driver begins a command before it is unbound, and it would finish that.
     fn pause(&mut self) {}
 
     fn kill(&mut self) {

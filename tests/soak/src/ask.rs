@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is asked of a TPM, and whether an answer is the one to it: an answer to any other command is a wrong answer.
+//! The commands for a TPM, and the check that a response belongs to its command.
 
 use crate::key;
 use crate::message::{NO_SESSIONS, NULL, OWNER, Reader, SESSIONS, Writer};
 use sha2::{Digest, Sha256};
 
-/// Bytes of data in an NV index: a number and digests that belong to it.
+/// Data bytes of an NV index: a number, and digests that depend on it.
 const NV_SIZE: usize = 8 + 7 * 32;
 
-/// Attributes of a signing key on NIST P-256 that comes and goes, restricted by nothing, and with noDA as those that stay:
-/// another context may use its handle before this one knows it.
+/// Attributes of a passing signing key on NIST P-256: unrestricted, and with noDA like the kept keys, because another
+/// context may use its handle before it learns of the change.
 const PASSING: u32 = 0x0004_0472;
 
 /// One command.
@@ -17,27 +17,27 @@ const PASSING: u32 = 0x0004_0472;
 pub enum Ask {
     /// TPM2_Hash of these bytes.
     Hash(Vec<u8>),
-    /// TPM2_GetRandom of so many bytes.
+    /// TPM2_GetRandom of this many bytes.
     Random(u16),
     /// TPM2_GetCapability of one fixed property.
     Property(u32),
-    /// TPM2_GetCapability of the transient objects, which a lost answer of CreatePrimary may have left.
+    /// TPM2_GetCapability of the transient objects, which a CreatePrimary with a lost response may have left.
     Objects,
     /// TPM2_PCR_Read of one SHA-256 register.
     Pcr(u8),
     /// TPM2_NV_DefineSpace.
     Define(u32),
-    /// TPM2_NV_Write of what belongs to this number.
+    /// TPM2_NV_Write of the content for this number.
     Write(u32, u64),
-    /// TPM2_NV_Read of it all.
+    /// TPM2_NV_Read of the whole index.
     Read(u32),
     /// TPM2_CreatePrimary of an ECC key, with this in its outsideInfo.
     Create([u8; 32]),
     /// TPM2_FlushContext.
     Flush(u32),
-    /// TPM2_LoadExternal of the HMAC key of this number.
+    /// TPM2_LoadExternal of the HMAC key with this number.
     Load(u64),
-    /// TPM2_HMAC with the key of this number, which has this handle.
+    /// TPM2_HMAC with the key at this handle, which has this number.
     Mac(u32, u64, [u8; 16]),
     /// TPM2_HashSequenceStart.
     Start,
@@ -45,13 +45,13 @@ pub enum Ask {
     Feed(u32, Vec<u8>),
     /// TPM2_SequenceComplete, which flushes it.
     Complete(u32),
-    /// A command on what is not there.
+    /// A command with a handle that is not in use.
     Absent(Absent, u32),
-    /// TPM2_Hash of so many bytes, more than a TPM takes.
+    /// TPM2_Hash of this many bytes, more than a TPM accepts.
     Oversize(usize),
 }
 
-/// What is done to a handle that nothing has.
+/// The commands with a handle that is not in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absent {
     /// TPM2_ReadPublic.
@@ -64,33 +64,33 @@ pub enum Absent {
     Index,
 }
 
-/// What an answer is.
+/// The kind of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The one to the command, and what there is to learn from it.
-    Right(News),
+    /// It belongs to the command, and has this content.
+    Right(Content),
     /// The TPM refuses with this response code.
     Refusal(u32),
-    /// One to something else.
+    /// It belongs to another command.
     Wrong,
 }
 
-/// What a right answer tells.
+/// The content of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// That it was done.
+pub enum Content {
+    /// None: the command was executed.
     Nothing,
     /// Random bytes, or the value of a register.
     Bytes(Vec<u8>),
-    /// Of a property.
+    /// The value of a property.
     Value(u32),
-    /// What was written to an NV index.
+    /// The number that was written to an NV index.
     Number(u64),
-    /// Of objects.
+    /// The handles of objects.
     Handles(Vec<u32>),
 }
 
-/// What belongs to a number in an index.
+/// Returns the content of an NV index for a number.
 fn content(index: u32, number: u64) -> Vec<u8> {
     let digest = |part: u8| {
         Sha256::new()
@@ -105,7 +105,7 @@ fn content(index: u32, number: u64) -> Vec<u8> {
 }
 
 impl Ask {
-    /// The command.
+    /// Returns the command as bytes.
     pub fn command(&self) -> Vec<u8> {
         match self {
             Ask::Hash(data) => Writer::plain(0x17d).sized(data).u16(0x0b).u32(NULL).done(),
@@ -114,7 +114,7 @@ impl Ask {
             Ask::Objects => Writer::plain(0x17a).u32(1).u32(0x8000_0000).u32(16).done(),
             Ask::Pcr(index) => Writer::plain(0x17e).u32(1).u16(0x0b).bytes(&[3]).bytes(&selection(*index)).done(),
             Ask::Define(index) => {
-                // Read and written by the owner and by anybody, without dictionary attack protection.
+                // The owner and the authorization value may read and write it, without dictionary attack protection.
                 let public =
                     Writer::bare().u32(*index).u16(0x0b).u32(0x0206_0006).u16(0).u16(u16::try_from(NV_SIZE).unwrap());
                 Writer::with_password(0x12a, &[OWNER]).u16(0).sized(&public.raw()).done()
@@ -153,7 +153,7 @@ impl Ask {
         }
     }
 
-    /// What this response is to the command.
+    /// Returns the kind of a response to this command.
     pub fn judge(&self, response: &[u8]) -> Answer {
         let mut fields = Reader(response);
         let (Some(tag), Some(size), Some(code)) = (fields.u16(), fields.u32(), fields.u32()) else {
@@ -169,50 +169,50 @@ impl Ask {
         }
     }
 
-    /// The fields of a success; `None` when they are another command's.
-    fn read(&self, tag: u16, fields: &mut Reader<'_>) -> Option<News> {
+    /// Reads the fields of a success; `None` when they belong to another command.
+    fn read(&self, tag: u16, fields: &mut Reader<'_>) -> Option<Content> {
         if tag != if self.has_sessions() { SESSIONS } else { NO_SESSIONS } {
             return None;
         }
         match self {
             Ask::Hash(data) => {
                 let digest = fields.sized()?;
-                (digest == &Sha256::digest(data)[..] && ticket(fields)?).then_some(News::Nothing)
+                (digest == &Sha256::digest(data)[..] && ticket(fields)?).then_some(Content::Nothing)
             }
             Ask::Random(count) => fields
                 .sized()
                 .filter(|bytes| bytes.len() == usize::from(*count))
-                .map(|bytes| News::Bytes(bytes.to_vec())),
+                .map(|bytes| Content::Bytes(bytes.to_vec())),
             Ask::Property(property) => {
                 fields.bytes(1)?;
                 let head = (fields.u32()?, fields.u32()?, fields.u32()?);
-                (head == (6, 1, *property)).then_some(News::Value(fields.u32()?))
+                (head == (6, 1, *property)).then_some(Content::Value(fields.u32()?))
             }
             Ask::Objects => {
                 fields.bytes(1)?;
                 let (kind, count) = (fields.u32()?, fields.u32()?);
                 let handles: Option<Vec<u32>> = (0..count.min(16)).map(|_| fields.u32()).collect();
                 let handles = handles.filter(|handles| handles.iter().all(|handle| handle >> 24 == 0x80))?;
-                (kind == 1).then_some(News::Handles(handles))
+                (kind == 1).then_some(Content::Handles(handles))
             }
             Ask::Pcr(index) => {
                 fields.u32()?;
                 let head = (fields.u32()?, fields.u16()?, fields.bytes(4)?, fields.u32()?);
                 let [a, b, c] = selection(*index);
                 let value = fields.sized().filter(|value| value.len() == 32)?;
-                (head == (1, 0x0b, &[3, a, b, c], 1)).then_some(News::Bytes(value.to_vec()))
+                (head == (1, 0x0b, &[3, a, b, c], 1)).then_some(Content::Bytes(value.to_vec()))
             }
             Ask::Define(_) | Ask::Write(..) | Ask::Feed(..) => {
                 let size = fields.u32()?;
                 fields.bytes(5)?;
-                (size == 0).then_some(News::Nothing)
+                (size == 0).then_some(Content::Nothing)
             }
             Ask::Read(index) => {
                 fields.u32()?;
                 let data = fields.sized()?;
                 fields.bytes(5)?;
                 let number = Reader(data).u64()?;
-                (data == content(*index, number)).then_some(News::Number(number))
+                (data == content(*index, number)).then_some(Content::Number(number))
             }
             Ask::Create(outside) => {
                 let handle = fields.u32()?;
@@ -223,32 +223,32 @@ impl Ask {
                     .strip_prefix(&[0, 0x23, 0, 0x0b])
                     .is_some_and(|rest| rest.starts_with(&PASSING.to_be_bytes()));
                 let named = data.windows(34).any(|window| window == [&[0, 32], &outside[..]].concat());
-                fields.0 = &[]; // hash, ticket and name follow from these
-                (key && named).then_some(News::Handles(vec![handle]))
+                fields.0 = &[]; // hash, ticket and name depend on these
+                (key && named).then_some(Content::Handles(vec![handle]))
             }
-            Ask::Flush(_) => Some(News::Nothing),
+            Ask::Flush(_) => Some(Content::Nothing),
             Ask::Load(key) => {
                 let handle = fields.u32()?;
-                (fields.sized()? == key::name(*key)).then_some(News::Handles(vec![handle]))
+                (fields.sized()? == key::name(*key)).then_some(Content::Handles(vec![handle]))
             }
             Ask::Mac(_, key, data) => {
                 fields.u32()?;
                 let mac = fields.sized()?;
                 fields.bytes(5)?;
-                (mac == key::mac(*key, data)).then_some(News::Nothing)
+                (mac == key::mac(*key, data)).then_some(Content::Nothing)
             }
-            Ask::Start => Some(News::Handles(vec![fields.u32()?])),
+            Ask::Start => Some(Content::Handles(vec![fields.u32()?])),
             Ask::Complete(_) => {
                 fields.u32()?;
                 let digest = fields.sized()?.to_vec();
                 let empty = ticket(fields)?;
                 fields.bytes(5)?;
-                empty.then_some(News::Bytes(digest))
+                empty.then_some(Content::Bytes(digest))
             }
-            // It is there after all.
+            // The handle is in use after all.
             Ask::Absent(..) => {
                 fields.0 = &[];
-                Some(News::Nothing)
+                Some(Content::Nothing)
             }
             Ask::Oversize(_) => None,
         }
@@ -264,12 +264,12 @@ impl Ask {
     }
 }
 
-/// TPM2_HMAC with the digest of the key.
+/// Returns TPM2_HMAC with the hash algorithm of the key.
 fn mac(handle: u32, data: &[u8]) -> Vec<u8> {
     Writer::with_password(0x155, &[handle]).sized(data).u16(0x0b).done()
 }
 
-/// Whether what follows is a ticket of the hierarchy NULL, which is empty.
+/// Whether the next field is an empty ticket, of the hierarchy NULL.
 fn ticket(fields: &mut Reader<'_>) -> Option<bool> {
     Some((fields.u16()?, fields.u32()?, fields.sized()?) == (0x8024, NULL, &[]))
 }
@@ -285,9 +285,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_to_another_command_is_wrong() {
+    fn a_response_to_another_command_is_wrong() {
         let random = Writer::plain(0).sized(&[7; 16]).done();
-        assert_eq!(Ask::Random(16).judge(&random), Answer::Right(News::Bytes(vec![7; 16])));
+        assert_eq!(Ask::Random(16).judge(&random), Answer::Right(Content::Bytes(vec![7; 16])));
         for other in [
             Ask::Random(15),
             Ask::Hash(vec![1]),
@@ -310,29 +310,29 @@ mod tests {
     #[test]
     fn a_digest_of_other_bytes_is_wrong() {
         let hash = |data: &[u8]| Writer::plain(0).sized(&Sha256::digest(data)).u16(0x8024).u32(NULL).u16(0).done();
-        assert_eq!(Ask::Hash(b"a".to_vec()).judge(&hash(b"a")), Answer::Right(News::Nothing));
+        assert_eq!(Ask::Hash(b"a".to_vec()).judge(&hash(b"a")), Answer::Right(Content::Nothing));
         assert_eq!(Ask::Hash(b"a".to_vec()).judge(&hash(b"b")), Answer::Wrong);
     }
 
     #[test]
-    fn bytes_behind_an_answer_are_wrong() {
+    fn bytes_after_a_response_are_wrong() {
         let mut random = Writer::plain(0).sized(&[7; 16]).done();
         random.push(0);
         assert_eq!(Ask::Random(16).judge(&random), Answer::Wrong);
     }
 
     #[test]
-    fn the_answer_of_another_key_is_wrong() {
+    fn the_response_of_another_key_is_wrong() {
         let mac = |key| {
             let fields = Writer::bare().sized(&key::mac(key, &[1; 16])).bytes(&[0, 0, 1, 0, 0]).raw();
             Writer::bare().u16(SESSIONS).u32(0).u32(0).u32(34).bytes(&fields).done()
         };
-        assert_eq!(Ask::Mac(1, 5, [1; 16]).judge(&mac(5)), Answer::Right(News::Nothing));
+        assert_eq!(Ask::Mac(1, 5, [1; 16]).judge(&mac(5)), Answer::Right(Content::Nothing));
         assert_eq!(Ask::Mac(1, 5, [1; 16]).judge(&mac(6)), Answer::Wrong);
     }
 
     #[test]
-    fn a_refusal_is_told_apart() {
+    fn a_refusal_is_recognized() {
         assert_eq!(Ask::Flush(1).judge(&[0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0xcb]), Answer::Refusal(0x1cb));
     }
 }

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A process that has as many descriptors as it may (RLIMIT_NOFILE), until the value ends.
+//! Keeps this process from opening file descriptors (RLIMIT_NOFILE): [`Exhausted`].
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
+/// While this value lives, nothing can be opened.
 pub(crate) struct Exhausted {
     before: (u64, u64),
 }
 
 impl Exhausted {
-    /// From now on nothing opens. `None`: that is so already.
+    /// Lowers the limit. Returns `None` if nothing can be opened already.
     pub(crate) fn now() -> Option<Exhausted> {
         let free = File::open("/dev/null").ok()?.as_raw_fd();
         let before = getrlimit(Resource::RLIMIT_NOFILE).unwrap();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Several contexts in one thread, each step of them drawn by lot: Init, commands, all the ways to wait for an answer,
-//! calls out of turn, Finalize at any moment; processes that are forked and go on with all of it; and faults, after each
-//! of which the context has to work again.
+//! Drives several contexts in one thread. Each step is drawn at random: Init, commands, all the ways to wait for a
+//! response, calls out of sequence, Finalize at any time, and forks of processes that go on with the contexts. After
+//! each fault the context has to work again.
 
 mod calls;
 mod forks;
@@ -20,36 +20,36 @@ use forks::Worker;
 pub(crate) use report::Report;
 use std::time::{Duration, Instant};
 use tcti_core::Tcti;
-use tcti_core::{Rc, Result, Wait};
+use tcti_core::{Result, ReturnCode, Wait};
 use tss2_soak::{Ask, Finding, History, Knowledge, Loaded, May, Trouble};
 
-/// One command in so many has a fault.
+/// One of this many commands has a fault.
 const FAULTS: u32 = 50;
-/// In one step in so many a process is forked.
+/// One of this many steps forks a process.
 const FORKS: u32 = 150;
 
-/// How a context is.
+/// The state of a context.
 enum Health {
     Well,
-    /// A fault is there.
+    /// A fault lasts.
     Struck {
         strike: Strike,
         since: Instant,
     },
-    /// It is over, and so many calls failed since. `met` when it is known to have met this context.
+    /// The fault is over, and this many calls have failed since. `met`: it has affected this context.
     Recovering {
         fault: &'static str,
-        codes: &'static [Rc],
+        codes: &'static [ReturnCode],
         failed: u32,
         met: bool,
     },
 }
 
-/// A command whose answer has not come.
+/// A command whose response has not come.
 struct Due {
     ask: Ask,
     since: Instant,
-    /// How many signals there had been.
+    /// The number of signals before it was sent.
     interrupts: usize,
 }
 
@@ -58,17 +58,18 @@ struct Slot {
     due: Option<Due>,
     health: Health,
     knowledge: Knowledge,
-    /// When the last command was sent that was answered right, in a process that was forked.
+    /// When the last command with a right response was sent; for forked processes.
     well: Duration,
 }
 
-/// Init of a place.
+/// Opens a context of a place.
 type Open<P> = fn(&mut P, usize, &mut Rng) -> Result<Box<dyn Tcti>>;
 
-/// Which process this is.
+/// The kind of this process.
 enum Role {
     Parent,
-    /// One that was forked at this time; what it has found since it last said so, and how many failures it has told of.
+    /// A process that was forked at the time `born`, its findings that are not in its report yet, and the number of
+    /// failures that are.
     Worker {
         born: Duration,
         findings: Vec<Finding>,
@@ -79,13 +80,13 @@ enum Role {
 pub(crate) struct Driver<P: Place> {
     pub(crate) place: P,
     slots: Vec<Slot>,
-    /// What is loaded: in the TPMs, then for each context.
+    /// The loaded objects: first those of each TPM, then those of each context.
     loaded: Vec<Loaded>,
     rng: Rng,
     pub(crate) tally: Tally,
     pub(crate) watchdog: Watchdog,
     storm: Storm,
-    /// A command was answered that the storm that is on had interrupted.
+    /// Whether a command was answered although the present storm had interrupted it.
     weathered: bool,
     programs: Programs,
     trouble: Trouble,
@@ -94,7 +95,7 @@ pub(crate) struct Driver<P: Place> {
     role: Role,
     workers: Vec<Worker>,
     history: History,
-    /// When this began, and the last step did.
+    /// The beginning of the run, and of the last step.
     start: Instant,
     began: Duration,
 }
@@ -140,13 +141,14 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// A call out of turn, before all else: with its first error a module opens the log, which stays open.
+    /// Makes a call out of sequence before everything else: with its first error a module opens the log, which stays
+    /// open.
     pub(crate) fn open_log(&mut self) {
         self.init(0, P::open);
         self.out_of_turn(0);
     }
 
-    /// One step of one context.
+    /// Takes one step of one context.
     pub(crate) fn step(&mut self) {
         self.reap();
         let slot = self.rng.usize(..self.slots.len());
@@ -163,13 +165,13 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Ends all faults and all forked processes, has everything that is kept answer, and finalizes all contexts.
+    /// Ends all faults and all forked processes, uses everything that is kept, and finalizes all contexts.
     pub(crate) fn rest(&mut self) {
         self.end_storm();
         for slot in 0..self.slots.len() {
             self.end_of_strike(slot);
         }
-        // A process that waits for its turn must not wait for this one.
+        // A forked process must not wait for a turn of this process.
         while !self.tally.is_bad() && self.slots.iter().any(|slot| slot.due.is_some()) {
             (0..self.slots.len()).for_each(|slot| self.receive(slot, Wait::Millis(1)));
         }
@@ -189,7 +191,7 @@ impl<P: Place> Driver<P> {
         (0..self.slots.len()).for_each(|slot| self.close(slot));
     }
 
-    /// Goes on until a context does not have to prove that it works again, and as long as there is more to ask.
+    /// Goes on until a context has recovered, and as long as `more`.
     fn prove(&mut self, slot: usize, open: Open<P>, more: impl Fn(&Self) -> bool) {
         while !self.tally.is_bad() && (!matches!(self.slots[slot].health, Health::Well) || more(self)) {
             match (self.slots[slot].context.is_some(), self.slots[slot].due.is_some()) {
@@ -200,12 +202,12 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Whether something has yet to answer that the context can ask.
+    /// Whether the context has to use kept objects.
     fn is_asking(&self, slot: usize) -> bool {
         self.slots[slot].context.is_some() && self.loaded[self.loaded_at(slot)].is_asking()
     }
 
-    /// Where that is which the open context has loaded.
+    /// Returns the index of the objects that the open context has loaded.
     fn loaded_at(&self, slot: usize) -> usize {
         match self.place.keeps(slot) {
             Keeps::Tpm => self.place.server(slot),
@@ -235,7 +237,7 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// One that a command has met and was answered in spite of was a fault, and is survived.
+    /// Ends the storm. It counts as a survived fault if it has interrupted a command that was answered.
     fn end_storm(&mut self) {
         let weathered = u64::from(self.storm.is_on() && self.weathered);
         self.storm.end();
@@ -244,7 +246,7 @@ impl<P: Place> Driver<P> {
     }
 
     fn open(&mut self, slot: usize) {
-        // A process that has the context of before would not be served any more.
+        // A process with the previous context would not be served any more.
         if self.place.is_exclusive(slot) && self.workers.iter().any(|worker| worker.has(slot)) {
             return;
         }
@@ -257,14 +259,14 @@ impl<P: Place> Driver<P> {
         self.init(slot, P::open);
     }
 
-    /// Lets another program have the TPM while no context has it. Nothing is wrong with it then.
+    /// Runs another program on the TPM while no context has it and no fault lasts.
     fn lend(&mut self) {
         let Programs::Between(name_conf) = &self.programs else { return };
         let run = Run::draw(name_conf, Mode::Plain, &mut self.rng);
         self.tally.runs.count(&run, run.end(&self.watchdog), || false);
     }
 
-    /// Lends it until a program of each kind has worked.
+    /// Repeats that until a program of each kind has worked.
     pub(crate) fn lend_to_all(&mut self) {
         while matches!(self.programs, Programs::Between(_))
             && !self.tally.is_bad()
@@ -286,7 +288,7 @@ impl<P: Place> Driver<P> {
                 }
                 self.remember(slot);
             }
-            Err(rc) => self.failed(slot, "Init", rc),
+            Err(error) => self.failed(slot, "Init", error.code()),
         }
     }
 
@@ -296,7 +298,7 @@ impl<P: Place> Driver<P> {
             2..5 => self.out_of_turn(slot),
             5..8 if self.place.abilities().locality => self.set_locality(slot),
             5..12 if matches!(self.programs, Programs::Between(_)) => self.close(slot),
-            // One would wait for the other most of the time.
+            // Otherwise one would wait for the other most of the time.
             8..900 if self.is_shared(slot) => {}
             _ => {
                 if self.rng.u32(..FAULTS) == 0 {
@@ -308,7 +310,7 @@ impl<P: Place> Driver<P> {
     }
 }
 
-/// The NV index of a context.
+/// Returns the NV index of a context.
 fn index(first: u32, slot: usize) -> u32 {
     first + u32::try_from(slot).unwrap()
 }

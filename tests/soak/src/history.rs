@@ -1,48 +1,48 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a forked process has found, and which faults explain it ([`History`]). That process cannot know of the faults that
-//! its parent makes, so it tells when it found what.
+//! The findings of forked processes, and the faults that explain them ([`History`]). A forked process does not know the
+//! faults that its parent makes, so it reports the times of its findings.
 
 use std::time::Duration;
-use tcti_core::Rc;
+use tcti_core::ReturnCode;
 
-/// Calls that may fail after a fault is over, before one succeeds: the end of a connection behind an answer is met by the
-/// next command.
+/// The number of calls that may fail after the end of a fault, before one succeeds: when a connection ends after a
+/// response, the next command notices it.
 pub const TRIES: u32 = 1;
 
-/// What may need an explanation. Times are those since the start of the parent.
+/// An event that may need an explanation. Times are relative to the start of the parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// On which context.
+    /// The context.
     pub slot: usize,
-    /// When the last command was sent that was answered right: what came of a fault after that may be met with the next.
+    /// When the last command with a right response was sent. A fault after that time may show in the next call.
     pub since: Duration,
-    /// When the call began that found it.
+    /// When the call that found it began.
     pub began: Duration,
-    /// When that had ended.
+    /// When that call ended.
     pub ended: Duration,
-    /// In words, on one line.
+    /// Its description, one line.
     pub text: String,
 }
 
-/// Kinds of findings.
+/// The kinds of findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A call failed with this return code.
     Failed(u32),
-    /// What was loaded is gone.
+    /// A loaded object is lost.
     Lost,
-    /// An answer is one to the command, and not true.
+    /// A response is one to the command, but its content is wrong.
     Untrue,
-    /// An answer is not one to the command.
+    /// A response is not one to the command.
     Wrong,
-    /// Whatever no fault explains.
+    /// Something that no fault explains.
     Failure,
 }
 
 impl Finding {
-    /// As a line of text.
+    /// Formats it as a line of text.
     pub fn line(&self) -> String {
         let Finding { kind, slot, since, began, ended, text } = self;
         let [since, began, ended] = [since, began, ended].map(|time| time.as_nanos());
@@ -56,7 +56,7 @@ impl Finding {
         format!("{kind} {code} {slot} {since} {began} {ended} {}\n", text.replace('\n', " "))
     }
 
-    /// A line of text.
+    /// Parses a line of text.
     pub fn parse(line: &str) -> Option<Finding> {
         let mut words = line.splitn(7, ' ');
         let (kind, code) = (words.next()?, words.next()?.parse().ok()?);
@@ -75,16 +75,16 @@ impl Finding {
     }
 }
 
-/// What a fault does to the processes that it reaches.
+/// The effects of a fault on the processes that it reaches.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     /// Its name.
     pub fault: &'static str,
-    /// What calls may answer.
-    pub codes: &'static [Rc],
-    /// Whether what is loaded may be lost.
+    /// The return codes that calls may have.
+    pub codes: &'static [ReturnCode],
+    /// Whether loaded objects may be lost.
     pub unloads: bool,
-    /// Whether what was written may be lost.
+    /// Whether written data may be lost.
     pub forgets: bool,
 }
 
@@ -92,51 +92,51 @@ struct Fault {
     slot: usize,
     cost: Cost,
     from: Duration,
-    /// `None` while it is there.
+    /// `None` while it lasts.
     until: Option<Duration>,
 }
 
-/// Faults, and when they were there.
+/// Faults, and how long each lasted.
 #[derive(Default)]
 pub struct History(Vec<Fault>);
 
 impl History {
-    /// One begins that a context may meet.
+    /// Notes that a fault of a context begins.
     pub fn begin(&mut self, slot: usize, cost: Cost, now: Duration) {
         self.0.push(Fault { slot, cost, from: now, until: None });
     }
 
-    /// One was there.
+    /// Notes a fault that is over.
     pub fn was(&mut self, slot: usize, cost: Cost, from: Duration, until: Duration) {
         self.0.push(Fault { slot, cost, from, until: Some(until) });
     }
 
-    /// Those of a context end.
+    /// Notes that the faults of a context end.
     pub fn end(&mut self, slot: usize, now: Duration) {
         self.0.iter_mut().filter(|fault| fault.slot == slot && fault.until.is_none()).for_each(|fault| {
             fault.until = Some(now);
         });
     }
 
-    /// Those of a context, in words.
+    /// Describes the faults of a context.
     pub fn list(&self, slot: usize) -> String {
         let faults = self.0.iter().filter(|fault| fault.slot == slot);
         let words = |fault: &Fault| format!("{} {:?} to {:?}", fault.cost.fault, fault.from, fault.until);
         faults.map(words).collect::<Vec<_>>().join(", ")
     }
 
-    /// Forgets all that are over.
+    /// Forgets the faults that are over.
     pub fn clear(&mut self) {
         self.0.retain(|fault| fault.until.is_none());
     }
 
-    /// Findings of one process that nothing explains.
+    /// Returns the findings of one process that no fault explains.
     pub fn unexplained<'a>(&self, findings: &'a [Finding]) -> Vec<&'a Finding> {
         let mut late = 0;
         let mut last = None;
         let mut is_unexplained = |finding: &Finding| {
             if last.replace((finding.slot, finding.since)) != Some((finding.slot, finding.since)) {
-                late = 0; // there was an answer in between
+                late = 0; // there was a response in between
             }
             let fits: Vec<&Fault> = self.0.iter().filter(|fault| fault.explains(finding)).collect();
             let is_over = |fault: &Fault| fault.until.is_some_and(|until| until < finding.began);
@@ -151,7 +151,7 @@ impl History {
 impl Fault {
     fn explains(&self, finding: &Finding) -> bool {
         let fits = match finding.kind {
-            Kind::Failed(code) => self.cost.codes.iter().any(|rc| Rc::from_c(code) == Err(*rc)),
+            Kind::Failed(code) => self.cost.codes.iter().any(|rc| rc.to_c() == code),
             Kind::Lost => self.cost.unloads,
             Kind::Untrue => self.cost.forgets,
             Kind::Wrong | Kind::Failure => false,
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     const IO_ERROR: u32 = 0xa_000a;
-    const COST: Cost = Cost { fault: "a fault", codes: &[Rc::IO_ERROR], unloads: true, forgets: false };
+    const COST: Cost = Cost { fault: "a fault", codes: &[ReturnCode::IO_ERROR], unloads: true, forgets: false };
 
     fn finding(kind: Kind, times: [u64; 3]) -> Finding {
         let [since, began, ended] = times.map(Duration::from_secs);
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_finding_is_a_line_and_back() {
+    fn a_finding_survives_formatting_and_parsing() {
         for kind in [Kind::Failed(IO_ERROR), Kind::Lost, Kind::Untrue, Kind::Wrong, Kind::Failure] {
             let finding = finding(kind, [1, 2, 3]);
             assert_eq!(Finding::parse(finding.line().trim_end()), Some(finding));
@@ -189,11 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_explains_what_it_may_cost_and_only_while_it_is_there() {
+    fn a_fault_explains_its_effects_and_only_while_it_lasts() {
         assert!(explained(Kind::Failed(IO_ERROR), [5, 12, 13]));
         assert!(!explained(Kind::Failed(0xa_0008), [5, 12, 13]), "another code");
         assert!(!explained(Kind::Failed(IO_ERROR), [5, 8, 9]), "before it");
-        assert!(!explained(Kind::Failed(IO_ERROR), [21, 22, 23]), "all was well after it");
+        assert!(!explained(Kind::Failed(IO_ERROR), [21, 22, 23]), "a call has succeeded since");
         assert!(explained(Kind::Failed(IO_ERROR), [5, 22, 23]), "the first call after it");
         assert!(explained(Kind::Lost, [5, 22, 23]));
         assert!(!explained(Kind::Untrue, [5, 12, 13]));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_that_is_there_explains_any_number_of_errors_and_one_that_is_over_a_single_one() {
+    fn a_lasting_fault_explains_any_number_of_errors_and_a_past_fault_only_one() {
         let mut history = History::default();
         history.begin(1, COST, Duration::from_secs(10));
         let findings: Vec<Finding> =
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn another_contexts_fault_explains_nothing() {
+    fn a_fault_of_another_context_explains_nothing() {
         let mut history = History::default();
         history.begin(2, COST, Duration::from_secs(10));
         assert_eq!(history.unexplained(&[finding(Kind::Lost, [5, 12, 13])]).len(), 1);

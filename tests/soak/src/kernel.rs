@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the kernel's log says of its TPM: where a processor is emulated, the emulator of the TPM may be so late that the
-//! driver gives a command up, and nobody here has done anything.
+//! Complaints about the TPM in the kernel's log. On an emulated processor, the emulator of the TPM may be so late that
+//! the driver abandons a command, without a fault that the soak has made.
 
 use nix::libc::O_NONBLOCK;
 use std::fs::{self, OpenOptions};
@@ -8,10 +8,10 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
-/// How far the clock of the log may be from ours.
+/// How far the clock of the log may differ from ours.
 const SLACK: Duration = Duration::from_secs(1);
 
-/// Whether the driver has complained of the TPM since then.
+/// Whether the driver has complained about the TPM since this time.
 pub(crate) fn has_complained(since: Instant) -> bool {
     let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
     let Some(now) = uptime.split(' ').next().and_then(|seconds| seconds.parse().ok()) else { return false };
@@ -19,7 +19,7 @@ pub(crate) fn has_complained(since: Instant) -> bool {
     records().iter().filter_map(|record| complaint(record)).any(|at| at > then)
 }
 
-/// All that is in the log.
+/// Returns all records of the log.
 fn records() -> Vec<String> {
     let mut records = Vec::new();
     let Ok(mut log) = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open("/dev/kmsg") else { return records };
@@ -27,15 +27,15 @@ fn records() -> Vec<String> {
     loop {
         match log.read(&mut record) {
             Ok(size) => records.push(String::from_utf8_lossy(&record[..size]).into_owned()),
-            // Interrupted, or the next one was overwritten.
+            // The read was interrupted, or the next record was overwritten.
             Err(error) if [ErrorKind::Interrupted, ErrorKind::BrokenPipe].contains(&error.kind()) => {}
-            Err(_) => return records, // there are no more
+            Err(_) => return records, // end of the log
         }
     }
 }
 
-/// When it was, since the start of the kernel; `None`: it is about something else. A record is "priority,number,
-/// microseconds,flags;text" (Linux, Documentation/ABI/testing/dev-kmsg).
+/// Returns the time of a complaint since the start of the kernel; `None` for other records. A record is
+/// "priority,number, microseconds,flags;text" (Linux, Documentation/ABI/testing/dev-kmsg).
 fn complaint(record: &str) -> Option<Duration> {
     let (head, text) = record.split_once(';')?;
     let micros = head.split(',').nth(2)?.parse().ok()?;

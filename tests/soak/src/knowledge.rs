@@ -1,54 +1,54 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What one context knows of its TPM: which command makes sense next, and whether a right answer can be true.
+//! The knowledge of one context about its TPM: it chooses the next command, and checks the content of responses.
 
-use crate::ask::{Answer, Ask, News};
+use crate::ask::{Answer, Ask, Content};
 use crate::loaded::Loaded;
 use fastrand::Rng;
 use std::collections::HashMap;
 
-/// Response codes that are no surprise (TPM 2.0 Library Part 2, section 6.6).
+/// Response codes that are expected (TPM 2.0 Library Part 2, section 6.6).
 const RETRY: u32 = 0x922;
 const NV_UNINITIALIZED: u32 = 0x14a;
 const NV_DEFINED: u32 = 0x14c;
 
-/// What is known of the NV index.
+/// The knowledge about the NV index.
 #[derive(Debug, PartialEq, Eq)]
 enum Nv {
-    /// It may not be there.
+    /// It may be undefined.
     Absent,
-    /// Whatever is in it belongs to it.
+    /// It has content that was written to it, of any number.
     Any,
-    /// One of these numbers is in it: one was written, others perhaps.
+    /// It has the content of one of these numbers. Writes without a response may or may not have happened.
     OneOf(Vec<u64>),
 }
 
-/// What a context may do.
+/// Conditions for the commands of a context.
 #[derive(Clone, Copy, Debug)]
 pub struct May {
-    /// Whether no process that was forked has the context, too.
+    /// Whether no forked process has the context, too.
     pub alone: bool,
-    /// Whether what is loaded may stay.
+    /// Whether objects may stay loaded.
     pub keep: bool,
-    /// The largest command that is refused as it should be, in bytes of data.
+    /// Data bytes of the largest command that is refused properly.
     pub largest: usize,
 }
 
-/// What an answer is worth.
+/// The judgement of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is true.
+    /// It is right.
     True,
-    /// True: the command was to be refused.
+    /// It is right: the command had to be refused.
     Refused,
-    /// True: something that was loaded to stay has answered.
+    /// It is right, and comes from an object that is never flushed.
     Kept,
-    /// What was loaded to stay is gone.
+    /// An object that is never flushed is lost.
     Lost(String),
-    /// It is not true.
+    /// It is wrong.
     False,
 }
 
-/// Of one context.
+/// The knowledge of one context.
 pub struct Knowledge {
     index: u32,
     nv: Nv,
@@ -59,7 +59,7 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
-    /// Of a TPM in which nobody else uses this index.
+    /// Begins with a TPM in which nobody else uses this NV index.
     pub fn new(index: u32, rng: &mut Rng) -> Knowledge {
         Knowledge {
             index,
@@ -71,22 +71,22 @@ impl Knowledge {
         }
     }
 
-    /// That of a process which is forked now, and has this index to itself.
+    /// Returns the knowledge of a process that is being forked and uses this NV index alone.
     pub fn inherited(&self, index: u32, rng: &mut Rng) -> Knowledge {
         let Knowledge { properties, registers, .. } = self;
         Knowledge { properties: properties.clone(), registers: registers.clone(), ..Knowledge::new(index, rng) }
     }
 
-    /// The TPM may have lost what was written, or be another one.
+    /// Notes that the TPM may have lost written data, or may be another one.
     pub fn forget(&mut self) {
         if matches!(self.nv, Nv::OneOf(_)) {
             self.nv = Nv::Any;
         }
-        // A TPM that is set back gives the same random bytes again.
+        // A TPM with an older state returns the same random bytes again.
         self.last_random.clear();
     }
 
-    /// The next command.
+    /// Draws the next command.
     pub fn next(&mut self, loaded: &mut Loaded, may: &May, rng: &mut Rng) -> Ask {
         if let Some(ask) = loaded.next(may, rng) {
             return ask;
@@ -109,7 +109,7 @@ impl Knowledge {
         }
     }
 
-    /// An answer came.
+    /// Judges a response, and learns from it.
     pub fn learn(&mut self, loaded: &mut Loaded, may: &May, ask: &Ask, answer: &Answer) -> Verdict {
         match answer {
             Answer::Wrong => Verdict::False,
@@ -122,14 +122,14 @@ impl Knowledge {
 
     fn is_true(&mut self, ask: &Ask, answer: &Answer) -> bool {
         match (ask, answer) {
-            (Ask::Random(_), Answer::Right(News::Bytes(bytes))) => {
+            (Ask::Random(_), Answer::Right(Content::Bytes(bytes))) => {
                 std::mem::replace(&mut self.last_random, bytes.clone()) != *bytes
             }
-            // Nobody extends a register here.
-            (Ask::Pcr(index), Answer::Right(News::Bytes(value))) => {
+            // Nothing here extends a register.
+            (Ask::Pcr(index), Answer::Right(Content::Bytes(value))) => {
                 self.registers.entry(*index).or_insert_with(|| value.clone()) == value
             }
-            (Ask::Property(property), Answer::Right(News::Value(value))) => {
+            (Ask::Property(property), Answer::Right(Content::Value(value))) => {
                 self.properties.entry(*property).or_insert(*value) == value
             }
             (Ask::Define(_), Answer::Right(_) | Answer::Refusal(NV_DEFINED)) => {
@@ -140,7 +140,7 @@ impl Knowledge {
                 self.nv = Nv::OneOf(vec![*number]);
                 true
             }
-            (Ask::Read(_), Answer::Right(News::Number(number))) => {
+            (Ask::Read(_), Answer::Right(Content::Number(number))) => {
                 let known = std::mem::replace(&mut self.nv, Nv::OneOf(vec![*number]));
                 !matches!(known, Nv::OneOf(numbers) if !numbers.contains(number))
             }
@@ -153,7 +153,7 @@ impl Knowledge {
         }
     }
 
-    /// No answer came. The command may have had its effect.
+    /// Notes that no response came. The command may have been executed.
     pub fn lose(&mut self, loaded: &mut Loaded, ask: &Ask) {
         loaded.lose(ask);
         if let (Ask::Write(_, number), Nv::OneOf(numbers)) = (ask, &mut self.nv) {
@@ -162,7 +162,7 @@ impl Knowledge {
     }
 }
 
-/// TPM_RC_HANDLE, of whichever handle or parameter.
+/// Whether this is TPM_RC_HANDLE of any handle or parameter.
 pub(crate) fn is_handle(code: u32) -> bool {
     code & 0xbf == 0x8b
 }
@@ -171,7 +171,7 @@ pub(crate) fn is_handle(code: u32) -> bool {
 mod tests {
     use super::*;
 
-    /// Whether an answer is true to who knows so much.
+    /// Whether a response is right to this knowledge.
     fn learn(knowledge: &mut Knowledge, ask: &Ask, answer: &Answer) -> bool {
         let may = May { alone: true, keep: false, largest: 4000 };
         knowledge.learn(&mut Loaded::new(), &may, ask, answer) == Verdict::True
@@ -182,19 +182,20 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_came_before_is_not_true() {
+    fn repeated_random_bytes_are_wrong() {
         let mut knowledge = knowledge();
-        let answer = Answer::Right(News::Bytes(vec![7; 16]));
+        let answer = Answer::Right(Content::Bytes(vec![7; 16]));
         assert!(learn(&mut knowledge, &Ask::Random(16), &answer));
         assert!(!learn(&mut knowledge, &Ask::Random(16), &answer));
     }
 
     #[test]
-    fn what_is_read_was_written_last_or_perhaps() {
+    fn a_read_returns_the_last_write_or_one_without_a_response() {
         let mut knowledge = knowledge();
-        let read =
-            |knowledge: &mut Knowledge, number| learn(knowledge, &Ask::Read(1), &Answer::Right(News::Number(number)));
-        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        let read = |knowledge: &mut Knowledge, number| {
+            learn(knowledge, &Ask::Read(1), &Answer::Right(Content::Number(number)))
+        };
+        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(Content::Nothing)));
         assert!(read(&mut knowledge, 5));
         knowledge.lose(&mut Loaded::new(), &Ask::Write(1, 6));
         assert!(read(&mut knowledge, 6));
@@ -202,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_gone_only_from_a_tpm_that_may_have_lost_it() {
+    fn an_index_is_missing_only_from_a_tpm_that_may_have_lost_it() {
         let mut knowledge = knowledge();
         let gone = Answer::Refusal(0x28b);
-        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(Content::Nothing)));
         knowledge.forget();
         assert!(learn(&mut knowledge, &Ask::Read(1), &gone));
-        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(News::Nothing)));
+        assert!(learn(&mut knowledge, &Ask::Write(1, 5), &Answer::Right(Content::Nothing)));
         assert!(!learn(&mut knowledge, &Ask::Read(1), &gone));
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is asked of a TPM under load ([`Ask`]), how an answer is known to be the right one ([`Knowledge`]), what must
-//! still be loaded ([`Loaded`]), and which failures a fault explains: of programs ([`Trouble`]) and of forked processes
-//! ([`History`]). The load itself is the program `soak`.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what it cannot do ends the program")]
+//! The commands for a TPM under load ([`Ask`]), the checks of its responses ([`Knowledge`]) and of its loaded objects
+//! ([`Loaded`]), and the faults that explain failures of other programs ([`Trouble`]) and of forked processes
+//! ([`History`]). The program `soak` makes the load.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "an unexpected failure ends the program")]
 
 mod ask;
 mod history;
@@ -12,7 +12,7 @@ mod loaded;
 mod message;
 mod trouble;
 
-pub use ask::{Absent, Answer, Ask, News};
+pub use ask::{Absent, Answer, Ask, Content};
 pub use history::{Cost, Finding, History, Kind, TRIES};
 pub use key::hmac;
 pub use knowledge::{Knowledge, May, Verdict};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Objects in a TPM, or in the part of it that a resource manager keeps for one connection: those that are loaded to stay,
-//! which must answer until the end, and those that come and go ([`Loaded`]).
+//! The objects in a TPM, or in the space that a resource manager keeps for one connection ([`Loaded`]): kept objects,
+//! which have to work until the end, and passing objects, which are flushed soon.
 
-use crate::ask::{Absent, Answer, Ask, News};
+use crate::ask::{Absent, Answer, Ask, Content};
 use crate::knowledge::{May, Verdict, is_handle};
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
@@ -15,29 +15,29 @@ const HANDLE_VALUE: u32 = 0x184;
 const PARAMETER_VALUE: u32 = 0x1c4;
 const SIZE: u32 = 0x1d5;
 
-/// So many objects fit at a time into a TPM of libtpms, and into a connection of Linux' resource manager.
+/// The number of objects that fit into a TPM of libtpms, and into a connection of Linux' resource manager.
 const ROOM: usize = 3;
 
-/// A handle that nobody has.
+/// A handle that is never in use.
 const NOBODY: u32 = 0x80ff_f000;
-/// An NV index that nobody defines.
+/// An NV index that is never defined.
 const NO_INDEX: u32 = 0x015f_fff0;
-/// Largest command that Linux' driver takes.
+/// Bytes of the largest command that Linux' driver accepts.
 const DRIVER_ROOM: usize = 4096;
-/// Most data of a TPM2_Hash.
+/// The most data bytes of a TPM2_Hash.
 const MOST: usize = 1024;
-/// More states than this a sequence is not followed in.
+/// A sequence with more possible states than this is forgotten.
 const STATES: usize = 8;
 
-/// What is loaded.
+/// The loaded objects.
 #[derive(Default)]
 pub struct Loaded {
     kept: Vec<Kept>,
-    /// To be flushed.
+    /// Objects that will be flushed.
     passing: Vec<u32>,
-    /// Whether there may be other objects, left by answers that were lost or by processes that have ended.
+    /// Whether there may be other objects, because of lost responses or processes that have ended.
     pub(crate) stray: bool,
-    /// What was flushed last.
+    /// The handle that was flushed last.
     gone: Option<u32>,
 }
 
@@ -45,65 +45,65 @@ pub struct Loaded {
 struct Kept {
     handle: u32,
     what: What,
-    /// Whether nothing has happened that may have cost us it.
+    /// Whether nothing has happened that may have unloaded it.
     sure: bool,
     question: Question,
 }
 
 enum What {
-    /// A key of this number.
+    /// The key with this number.
     Key(u64),
-    /// A hash sequence: what may have gone into it.
+    /// A hash sequence with its possible states.
     Sequence(Vec<Sha256>),
 }
 
-/// What a kept object is to be asked before anything else.
+/// The use that has to be made of a kept object before any other command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Question {
     None,
-    /// Whether it is there.
+    /// To use it.
     Next,
-    /// The same, and a sequence what has gone into it.
+    /// To use it for the last time, and to complete it if it is a sequence.
     Last,
 }
 
 impl Loaded {
-    /// Nothing is known to be there; what is there may be flushed.
+    /// Begins without known objects. Objects that are found may be flushed.
     pub fn new() -> Loaded {
         Loaded { stray: true, ..Loaded::default() }
     }
 
-    /// Everything may be gone, and sequences may be as they were before. What is there may be flushed unless it is a key
-    /// that is kept.
+    /// Notes that everything may be lost, and that sequences may have an older state. Objects that are found may be
+    /// flushed, except kept keys.
     pub fn doubt(&mut self) {
         self.stray = true;
         self.kept.retain(|kept| matches!(kept.what, What::Key(_)));
         self.kept.iter_mut().for_each(|kept| kept.sure = false);
     }
 
-    /// Objects may be left by a process that has ended.
+    /// Notes that a process that has ended may have left objects.
     pub fn look_again(&mut self) {
         self.stray = true;
     }
 
-    /// Asks all that is kept, before anything else; `last`: for the last time.
+    /// Requests a use of every kept object before any other command; `last`: for the last time.
     pub fn ask_all(&mut self, last: bool) {
         let question = if last { Question::Last } else { Question::Next };
         self.kept.iter_mut().for_each(|kept| kept.question = question);
     }
 
-    /// Whether something has yet to answer.
+    /// Whether a kept object has to be used.
     pub fn is_asking(&self) -> bool {
         self.kept.iter().any(|kept| kept.question != Question::None)
     }
 
-    /// Whether something is kept.
+    /// Whether there is a kept object.
     pub fn is_kept(&self) -> bool {
         !self.kept.is_empty()
     }
 
-    /// What a process has of this that is forked now. Whatever comes and goes is the parent's, and so are sequences, which
-    /// one process alone can follow.
+    /// Returns the objects of a process that is being forked: the keys. Passing objects belong to the parent, and so do
+    /// sequences, whose state only one process can know.
     pub fn inherited(&self) -> Loaded {
         let keys = self.kept.iter().filter_map(|kept| match kept.what {
             What::Key(key) => Some(Kept { question: Question::None, what: What::Key(key), ..*kept }),
@@ -112,7 +112,7 @@ impl Loaded {
         Loaded { kept: keys.collect(), ..Loaded::default() }
     }
 
-    /// Whether a resource manager answers this with an error of its own, and not the TPM.
+    /// Whether a resource manager refuses this with an error of its own, without the TPM.
     pub fn is_refused_with_an_error(&self, ask: &Ask, may: &May) -> bool {
         match ask {
             Ask::Load(_) | Ask::Start | Ask::Create(_) => {
@@ -124,12 +124,12 @@ impl Loaded {
         }
     }
 
-    /// The same where the resource manager has refused it; then all that is kept is asked.
+    /// Notes a refusal, after which every kept object is used.
     pub fn was_refused(&mut self) {
         self.ask_all(false);
     }
 
-    /// A command that is about objects, or none.
+    /// Draws a command about objects, or `None`.
     pub(crate) fn next(&mut self, may: &May, rng: &mut Rng) -> Option<Ask> {
         if let Some(kept) = self.kept.iter().find(|kept| kept.question != Question::None) {
             return Some(kept.ask(rng));
@@ -159,23 +159,23 @@ impl Loaded {
         }
     }
 
-    /// An answer came to a command that is about objects; `None` to one that is not.
+    /// Judges the response to a command about objects; `None` for other commands.
     pub(crate) fn learn(&mut self, may: &May, ask: &Ask, answer: &Answer) -> Option<Verdict> {
         Some(match (ask, answer) {
             (Ask::Load(_) | Ask::Start | Ask::Create(_), Answer::Refusal(OBJECT_MEMORY)) => {
                 self.stray = true;
                 self.refused()
             }
-            (Ask::Load(key), Answer::Right(News::Handles(handles))) => self.keep(handles, || What::Key(*key)),
-            (Ask::Start, Answer::Right(News::Handles(handles))) => {
+            (Ask::Load(key), Answer::Right(Content::Handles(handles))) => self.keep(handles, || What::Key(*key)),
+            (Ask::Start, Answer::Right(Content::Handles(handles))) => {
                 self.keep(handles, || What::Sequence(vec![Sha256::new()]))
             }
-            (Ask::Create(_), Answer::Right(News::Handles(handles))) => {
+            (Ask::Create(_), Answer::Right(Content::Handles(handles))) => {
                 self.passing.extend(handles);
                 self.gone.take_if(|gone| handles.contains(gone));
                 Verdict::True
             }
-            (Ask::Objects, Answer::Right(News::Handles(handles))) => {
+            (Ask::Objects, Answer::Right(Content::Handles(handles))) => {
                 self.stray = false;
                 self.gone.take_if(|gone| handles.contains(gone));
                 self.passing = handles.iter().copied().filter(|handle| self.find(*handle).is_none()).collect();
@@ -203,9 +203,9 @@ impl Loaded {
                 }
                 Verdict::Kept
             }
-            (Ask::Complete(handle), Answer::Right(News::Bytes(digest))) => self.complete(*handle, digest),
+            (Ask::Complete(handle), Answer::Right(Content::Bytes(digest))) => self.complete(*handle, digest),
             (Ask::Absent(..), Answer::Refusal(code)) if is_gone(*code) => self.refused(),
-            // Another process has got the handle, perhaps for something else.
+            // Another process may have got the handle, for another object.
             (Ask::Absent(_, handle), _) if *handle != NOBODY && (self.stray || !may.alone || !may.keep) => {
                 Verdict::True
             }
@@ -214,7 +214,7 @@ impl Loaded {
         })
     }
 
-    /// No answer came. The command may have had its effect.
+    /// Notes that no response came. The command may have been executed.
     pub(crate) fn lose(&mut self, ask: &Ask) {
         match ask {
             Ask::Load(_) | Ask::Start | Ask::Create(_) | Ask::Flush(_) => {
@@ -257,7 +257,7 @@ impl Loaded {
         Verdict::True
     }
 
-    /// A kept object is not there.
+    /// Judges the loss of a kept object.
     fn lost(&mut self, handle: u32, how: &str) -> Verdict {
         self.stray = true;
         let sure = self.find(handle).is_some_and(|kept| kept.sure);
@@ -268,7 +268,7 @@ impl Loaded {
         }
     }
 
-    /// A sequence has told what went into it, and is flushed.
+    /// Judges the digest of a sequence, which is flushed with it.
     fn complete(&mut self, handle: u32, digest: &[u8]) -> Verdict {
         let Some(Kept { what: What::Sequence(states), sure, .. }) = self.find(handle) else { return Verdict::False };
         let right = states.iter().any(|state| state.clone().finalize()[..] == *digest);
@@ -276,7 +276,7 @@ impl Loaded {
         self.kept.retain(|kept| kept.handle != handle);
         match (right, sure) {
             (true, _) => Verdict::Kept,
-            (false, true) => Verdict::Lost(format!("the sequence {handle:#x} has hashed something else")),
+            (false, true) => Verdict::Lost(format!("the sequence {handle:#x} has hashed other data")),
             (false, false) => Verdict::True,
         }
     }
@@ -305,7 +305,7 @@ impl Kept {
     }
 }
 
-/// Whether it says that there is no such object.
+/// Whether this code says that there is no such object.
 fn is_gone(code: u32) -> bool {
     is_handle(code) || [REFERENCE, HANDLE_VALUE, PARAMETER_VALUE].contains(&code)
 }
@@ -318,7 +318,7 @@ mod tests {
 
     fn with_key() -> Loaded {
         let mut loaded = Loaded::new();
-        let learnt = loaded.learn(&ALONE, &Ask::Load(5), &Answer::Right(News::Handles(vec![0x8000_0000])));
+        let learnt = loaded.learn(&ALONE, &Ask::Load(5), &Answer::Right(Content::Handles(vec![0x8000_0000])));
         assert_eq!(learnt, Some(Verdict::True));
         loaded
     }
@@ -328,39 +328,39 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_gone_is_lost_unless_something_explains_it() {
+    fn a_missing_key_is_lost_unless_a_fault_explains_it() {
         assert!(matches!(gone(&mut with_key()), Some(Verdict::Lost(_))));
         let mut loaded = with_key();
         loaded.doubt();
         assert_eq!(gone(&mut loaded), Some(Verdict::True));
         let mut loaded = with_key();
         loaded.doubt();
-        let answered = loaded.learn(&ALONE, &Ask::Mac(0x8000_0000, 5, [0; 16]), &Answer::Right(News::Nothing));
+        let answered = loaded.learn(&ALONE, &Ask::Mac(0x8000_0000, 5, [0; 16]), &Answer::Right(Content::Nothing));
         assert_eq!(answered, Some(Verdict::Kept));
-        assert!(matches!(gone(&mut loaded), Some(Verdict::Lost(_))), "it was there after that");
+        assert!(matches!(gone(&mut loaded), Some(Verdict::Lost(_))), "it has worked since");
     }
 
     #[test]
-    fn a_key_that_is_not_listed_is_lost_and_one_that_is_is_not_flushed() {
+    fn an_unlisted_key_is_lost_and_a_listed_key_is_not_flushed() {
         let mut loaded = with_key();
-        let listed = Answer::Right(News::Handles(vec![0x8000_0000, 0x8000_0001]));
+        let listed = Answer::Right(Content::Handles(vec![0x8000_0000, 0x8000_0001]));
         assert_eq!(loaded.learn(&ALONE, &Ask::Objects, &listed), Some(Verdict::True));
         assert_eq!(loaded.passing, [0x8000_0001]);
-        let listed = Answer::Right(News::Handles(vec![0x8000_0001]));
+        let listed = Answer::Right(Content::Handles(vec![0x8000_0001]));
         assert!(matches!(loaded.learn(&ALONE, &Ask::Objects, &listed), Some(Verdict::Lost(_))));
     }
 
     #[test]
-    fn a_sequence_has_hashed_what_was_answered_and_perhaps_what_was_not() {
+    fn a_sequence_has_hashed_all_answered_data_and_perhaps_unanswered_data() {
         for (fed, right) in [(&b"ab"[..], true), (b"abc", true), (b"a", false), (b"abb", false), (b"abcc", false)] {
             let mut loaded = Loaded::new();
-            loaded.learn(&ALONE, &Ask::Start, &Answer::Right(News::Handles(vec![1])));
+            loaded.learn(&ALONE, &Ask::Start, &Answer::Right(Content::Handles(vec![1])));
             for data in [b"a", b"b"] {
-                let done = Answer::Right(News::Nothing);
+                let done = Answer::Right(Content::Nothing);
                 assert_eq!(loaded.learn(&ALONE, &Ask::Feed(1, data.to_vec()), &done), Some(Verdict::Kept));
             }
             loaded.lose(&Ask::Feed(1, b"c".to_vec()));
-            let digest = Answer::Right(News::Bytes(Sha256::digest(fed).to_vec()));
+            let digest = Answer::Right(Content::Bytes(Sha256::digest(fed).to_vec()));
             let verdict = loaded.learn(&ALONE, &Ask::Complete(1), &digest).unwrap();
             assert_eq!(verdict == Verdict::Kept, right, "{verdict:?}");
             assert!(!loaded.is_kept());
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_refusal_all_that_is_kept_is_asked() {
+    fn after_a_refusal_every_kept_object_is_used() {
         let mut loaded = with_key();
         let refused = loaded.learn(&ALONE, &Ask::Absent(Absent::Key, NOBODY), &Answer::Refusal(HANDLE_VALUE));
         assert_eq!(refused, Some(Verdict::Refused));
@@ -377,19 +377,19 @@ mod tests {
     }
 
     #[test]
-    fn what_another_process_has_left_is_not_gone() {
+    fn a_handle_that_is_listed_again_is_in_use() {
         let mut loaded = with_key();
-        loaded.learn(&ALONE, &Ask::Flush(0x8000_0001), &Answer::Right(News::Nothing));
+        loaded.learn(&ALONE, &Ask::Flush(0x8000_0001), &Answer::Right(Content::Nothing));
         assert_eq!(loaded.gone, Some(0x8000_0001));
-        loaded.learn(&ALONE, &Ask::Objects, &Answer::Right(News::Handles(vec![0x8000_0000, 0x8000_0001])));
+        loaded.learn(&ALONE, &Ask::Objects, &Answer::Right(Content::Handles(vec![0x8000_0000, 0x8000_0001])));
         assert_eq!(loaded.gone, None);
     }
 
     #[test]
-    fn a_forked_process_has_the_keys_and_flushes_nothing_of_its_parent() {
+    fn a_forked_process_has_the_keys_and_flushes_no_object_of_its_parent() {
         let mut loaded = with_key();
-        loaded.learn(&ALONE, &Ask::Start, &Answer::Right(News::Handles(vec![1])));
-        loaded.learn(&ALONE, &Ask::Create([0; 32]), &Answer::Right(News::Handles(vec![2])));
+        loaded.learn(&ALONE, &Ask::Start, &Answer::Right(Content::Handles(vec![1])));
+        loaded.learn(&ALONE, &Ask::Create([0; 32]), &Answer::Right(Content::Handles(vec![2])));
         let mut inherited = loaded.inherited();
         assert_eq!((inherited.kept.len(), inherited.passing.len()), (1, 0));
         assert!(matches!(gone(&mut inherited), Some(Verdict::Lost(_))));

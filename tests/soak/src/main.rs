@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `soak`: random load with random faults on one kind of TPM, for a time or for a number of commands. Prints a row of
-//! counts, and fails when an answer was wrong, something leaked, or a context did not work again.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what it cannot do ends it")]
+//! counts. Fails when a response was wrong, something leaked, or a context did not recover.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "an unexpected failure ends the program")]
 
 mod descriptors;
 mod driver;
@@ -28,7 +28,6 @@ use places::libtpms::Libtpms;
 use places::network::Network;
 use places::stick::Simulated;
 use places::usb::Usb;
-use proxy::Framing;
 use resources::Resources;
 use std::io::Read;
 use std::path::PathBuf;
@@ -39,42 +38,43 @@ use std::thread;
 use std::time::{Duration, Instant};
 use storm::Storm;
 use tools::Tools;
+use tss2_faults::Framing;
 use tss2_soak::Trouble;
 use watchdog::Watchdog;
 
-/// NV index of the first context, where no hierarchy has one of its own.
+/// NV index of the first context, in a range where no hierarchy has indices of its own.
 const FIRST_INDEX: u32 = 0x0150_0100;
 
-/// What is put under load.
+/// The kinds of TPM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum What {
     Swtpm,
     Mssim,
     Cmd,
     Libtpms,
-    /// One of the processes beside `libtpms`, until its input ends.
-    LibtpmsBeside,
-    /// The bus of the stick, in this process.
+    /// One of the other processes of `libtpms`, until its input ends.
+    LibtpmsOther,
+    /// The bus of a simulated stick, in this process.
     Stick,
-    /// The stick behind the kernel's USB stack; in the virtual machine.
+    /// A simulated stick behind the kernel's USB stack; in the virtual machine.
     Usb,
     /// /dev/tpmrm0; in the virtual machine.
     Device,
-    /// No TPM: what this program itself is tested with.
+    /// A TPM with a defect, to test this program itself.
     Liar,
-    /// No load, but what stands between the contexts and a server, until its input ends.
+    /// No load: a proxy between the contexts and a server, until its input ends.
     Proxy,
 }
 
 impl What {
-    /// In the table.
+    /// Returns its name in the table.
     fn name(self) -> &'static str {
         match self {
             What::Swtpm => "swtpm",
             What::Mssim => "mssim",
             What::Cmd => "cmd",
             What::Libtpms => "libtpms",
-            What::LibtpmsBeside => "libtpms, a process beside",
+            What::LibtpmsOther => "libtpms, another process",
             What::Stick => "stick (bus only, in this process)",
             What::Usb => "stick (kernel's USB)",
             What::Device => "device",
@@ -87,34 +87,34 @@ impl What {
 #[derive(Parser)]
 struct Options {
     what: Option<What>,
-    /// How long.
+    /// Seconds to run.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Until so many commands were sent, however long that takes.
+    /// Runs until this many commands were sent, however long that takes.
     #[arg(long)]
     commands: Option<u64>,
-    /// What all decisions follow from; without one it is random, and printed.
+    /// The seed of all random decisions; random by default, and printed.
     #[arg(long)]
     seed: Option<u64>,
-    /// The state file of `libtpms-beside`.
+    /// The state file of `libtpms-other`.
     #[arg(long)]
     shared: Option<PathBuf>,
-    /// Of a process of `libtpms-beside`; no two that run at a time have the same.
+    /// The number of a process of `libtpms-other`, unique among those that run.
     #[arg(long, default_value_t = 0)]
     number: u32,
-    /// Where `proxy` listens: a port, or a path.
+    /// Where `proxy` listens: a TCP port, or a path.
     #[arg(long, default_value = "0")]
     at: String,
     /// The server of `proxy`.
     #[arg(long, default_value = "0")]
     server: String,
-    /// What passes through `proxy`.
-    #[arg(long, default_value = "raw")]
+    /// How messages through `proxy` are delimited.
+    #[arg(long, default_value = "Raw", value_parser = proxy::framing)]
     framing: Framing,
-    /// What is wrong with `liar`.
+    /// The defect of `liar`.
     #[arg(long)]
     lie: Option<Lie>,
-    /// Compiles what runs beside, into the directory `TSS2_PROGRAMS`, and prints the head of the table of all rows.
+    /// Compiles the C programs into the directory `TSS2_PROGRAMS`, and prints the head of the table.
     #[arg(long)]
     prepare: bool,
 }
@@ -128,10 +128,10 @@ fn main() -> ExitCode {
     let Some(what) = options.what else { return ExitCode::SUCCESS };
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
     if what == What::Proxy {
-        proxy::serve(&proxy::parse(&options.at), &proxy::parse(&options.server), options.framing);
+        proxy::serve(&options.at, &options.server, options.framing);
         return ExitCode::SUCCESS;
     }
-    if what != What::LibtpmsBeside {
+    if what != What::LibtpmsOther {
         eprintln!("soak: {} with seed {seed}", what.name());
     }
     sys::prepare_signals();
@@ -140,7 +140,9 @@ fn main() -> ExitCode {
         What::Mssim => run(what, &options, seed, Network::mssim()),
         What::Cmd => run(what, &options, seed, Command::new()),
         What::Libtpms => run(what, &options, seed, Libtpms::new(Rng::with_seed(!seed))),
-        What::LibtpmsBeside => run(what, &options, seed, Libtpms::beside(options.shared.clone().unwrap_or_default())),
+        What::LibtpmsOther => {
+            run(what, &options, seed, Libtpms::other_instance(options.shared.clone().unwrap_or_default()))
+        }
         What::Stick => run(what, &options, seed, Simulated::plug_in()),
         What::Usb => run(what, &options, seed, Usb::plug_in()),
         What::Device => run(what, &options, seed, Device::default()),
@@ -149,7 +151,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// When it is over.
+/// The end of a run.
 struct End {
     since: Instant,
     seconds: u64,
@@ -158,12 +160,12 @@ struct End {
 }
 
 impl End {
-    /// The part of the whole that is behind us.
+    /// Returns the part of the run that is over, from 0 to 1.
     fn part(&self, sent: u64) -> f64 {
         match (&self.input, self.commands) {
             (Some(input), _) => {
                 let enough = if input.load(Ordering::Relaxed) { 1.0 } else { 0.9 };
-                (sent as f64 / BESIDE).min(enough)
+                (sent as f64 / FEWEST).min(enough)
             }
             (None, Some(commands)) => sent as f64 / commands as f64,
             (None, None) => self.since.elapsed().as_secs_f64() / self.seconds as f64,
@@ -171,7 +173,7 @@ impl End {
     }
 }
 
-/// Becomes true when standard input ends.
+/// Returns a flag that becomes true when standard input ends.
 fn end_of_input() -> Arc<AtomicBool> {
     let ended = Arc::new(AtomicBool::new(false));
     let set = Arc::clone(&ended);
@@ -182,21 +184,21 @@ fn end_of_input() -> Arc<AtomicBool> {
     ended
 }
 
-/// Commands of a process beside at least, also when its input ended at once: leaks are to show.
-const BESIDE: f64 = 5000.0;
+/// The fewest commands of a process of `libtpms-other`, also when its input ends at once, so that leaks show.
+const FEWEST: f64 = 5000.0;
 
-/// After this part of it everything has been allocated that stays.
+/// After this part of a run, everything that stays has been allocated.
 const WARM: f64 = 0.3;
 
 fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode {
     let since = Instant::now();
     let mut rng = Rng::with_seed(seed);
-    let input = (what == What::LibtpmsBeside).then(end_of_input);
+    let input = (what == What::LibtpmsOther).then(end_of_input);
     let end = End { since, seconds: options.seconds, commands: options.commands, input };
     let name = what.name();
     let trouble = Trouble::new(place.outside());
     let tools = match place.programs() {
-        Programs::Beside(name_conf, keeps) => {
+        Programs::Concurrent(name_conf, keeps) => {
             Some(Tools::start(name_conf, keeps, rng.fork(), Watchdog::start(name, seed), trouble.clone()))
         }
         Programs::None | Programs::Between(_) => None,
@@ -209,7 +211,7 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     let sent = driver.tally.sent;
     run_until(&mut driver, &end, 1.0);
     if driver.tally.sent == sent && !driver.tally.is_bad() {
-        driver.tally.failures.push("no command was sent between the two measurements of what leaks".to_owned());
+        driver.tally.failures.push("no command was sent between the two measurements of leaks".to_owned());
     }
     let leaks = at_rest(&mut driver, tools.as_ref(), || warm.growth());
     driver.tally.leaks.extend(leaks);
@@ -220,14 +222,14 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
     report(what, seed, since.elapsed(), driver)
 }
 
-/// Goes on until this part of it is behind us, or something was wrong.
+/// Runs until this part is over, or until a failure.
 fn run_until<P: Place>(driver: &mut Driver<P>, end: &End, part: f64) {
     while !driver.tally.is_bad() && end.part(driver.tally.sent) < part {
         driver.step();
     }
 }
 
-/// Does something while no context is open and nothing else works.
+/// Does something while no context is open and no other program runs.
 fn at_rest<P: Place, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: impl FnOnce() -> T) -> T {
     driver.rest();
     let _paused = tools.map(Tools::pause);
@@ -239,7 +241,7 @@ fn at_rest<P: Place, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: imp
 fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>) -> ExitCode {
     driver.kill_workers();
     let Driver { mut place, mut tally, watchdog, .. } = driver;
-    let ended = watchdog.watch(format_args!("the last of what runs beside"), || {
+    let ended = watchdog.watch(format_args!("the end of the other programs"), || {
         let ended = place.finish();
         drop(place);
         ended
@@ -257,7 +259,7 @@ fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>
     println!("| {name} | {tally} | {:.0} | {seed} |", took.as_secs_f64());
     rows.iter().for_each(|row| println!("{row}"));
     tss2_kit::program::clean_up();
-    tally.bad().take(WORDS).for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
+    tally.bad().take(FAILURES).for_each(|line| eprintln!("soak: {name} with seed {seed}: {line}"));
     match tally.is_bad() {
         false => ExitCode::SUCCESS,
         true => {
@@ -267,10 +269,10 @@ fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>
     }
 }
 
-/// So much is said of what was wrong.
-const WORDS: usize = 20;
+/// The most failures that are printed.
+const FAILURES: usize = 20;
 
-/// Prints what the modules logged last: the reason is among it.
+/// Prints the last lines that the modules logged, which contain the reason.
 fn last_words() {
     let log = std::env::var_os("TSS2_LOGFILE").and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
     let lines: Vec<&str> = log.lines().collect();

@@ -9,21 +9,21 @@ pub(crate) const SESSIONS: u16 = 0x8002;
 pub(crate) const OWNER: u32 = 0x4000_0001;
 pub(crate) const NULL: u32 = 0x4000_0007;
 
-/// A command that is being written.
+/// Builds a command.
 pub(crate) struct Writer(Vec<u8>);
 
 impl Writer {
-    /// A part of one.
+    /// Begins a part of a command, without a header.
     pub(crate) fn bare() -> Writer {
         Writer(Vec::new())
     }
 
-    /// Without authorization.
+    /// Begins a command without sessions.
     pub(crate) fn plain(code: u32) -> Writer {
         Writer::bare().u16(NO_SESSIONS).u32(0).u32(code)
     }
 
-    /// With an empty password for the first of these handles.
+    /// Begins a command with these handles and an empty password for the first of them.
     pub(crate) fn with_password(code: u32, handles: &[u32]) -> Writer {
         let head = Writer::bare().u16(SESSIONS).u32(0).u32(code);
         let head = handles.iter().fold(head, |head, handle| head.u32(*handle));
@@ -44,17 +44,17 @@ impl Writer {
         self
     }
 
-    /// Bytes with their size before them (TPM2B).
+    /// Appends a TPM2B: the size in two bytes, and the bytes.
     pub(crate) fn sized(self, bytes: &[u8]) -> Writer {
         self.u16(u16::try_from(bytes.len()).unwrap()).bytes(bytes)
     }
 
-    /// The part.
+    /// Returns a part of a command.
     pub(crate) fn raw(self) -> Vec<u8> {
         self.0
     }
 
-    /// The command.
+    /// Writes the size into the header and returns the command.
     pub(crate) fn done(mut self) -> Vec<u8> {
         let size = u32::try_from(self.0.len()).unwrap();
         self.0[2..6].copy_from_slice(&size.to_be_bytes());
@@ -62,7 +62,7 @@ impl Writer {
     }
 }
 
-/// What is left of a response. A field that is not there is `None`.
+/// The unread rest of a response. Reading a field that is not there returns `None`.
 pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -89,7 +89,7 @@ impl<'a> Reader<'a> {
         self.bytes(size.into())
     }
 
-    /// Whether nothing is left.
+    /// Whether everything was read.
     pub(crate) fn is_done(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a kind of TPM has to bring to be under load: contexts, and faults.
+//! The interface of a kind of TPM that is put under load: contexts and faults ([`Place`]).
 
 use fastrand::Rng;
 use std::time::Instant;
 use tcti_core::Tcti;
-use tcti_core::{Rc, Result};
+use tcti_core::{Result, ReturnCode};
 
-/// The codes of a broken connection or device.
-pub(crate) const BROKEN: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION];
+/// The return codes for a broken connection or device.
+pub(crate) const BROKEN: &[ReturnCode] = &[ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION];
 
-/// The same, and that of an answer which is none.
-pub(crate) const SPOILT: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::MALFORMED_RESPONSE];
+/// The same, and the code for a malformed response.
+pub(crate) const SPOILT: &[ReturnCode] =
+    &[ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION, ReturnCode::MALFORMED_RESPONSE];
 
-/// The same as [`BROKEN`], and that of a library which is not to be opened.
-pub(crate) const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NO_CONNECTION, Rc::NOT_SUPPORTED];
+/// The same as [`BROKEN`], and the code for a library that cannot be opened.
+pub(crate) const NO_DESCRIPTORS: &[ReturnCode] =
+    &[ReturnCode::IO_ERROR, ReturnCode::NO_CONNECTION, ReturnCode::NOT_SUPPORTED];
 
-/// The largest command that each TPM reads to its end and refuses, in bytes of data.
+/// Data bytes of the largest command that every TPM reads to its end and refuses.
 pub(crate) const TAKEN: usize = 4000;
 
-/// When a fault is wanted, and what else there is.
+/// The circumstances of a new fault.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) moment: Moment,
-    /// Whether no other context has a fault of its own, which would explain other codes.
+    /// Whether no other context has a fault, which would explain other codes.
     pub(crate) calm: bool,
-    /// Whether no process that was forked lives.
+    /// Whether there is no forked process.
     pub(crate) alone: bool,
 }
 
-/// When a fault is wanted.
+/// The time of a new fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     /// Before Init.
@@ -41,133 +43,149 @@ pub(crate) enum Moment {
     Due,
 }
 
-/// A fault that is there from now on, until it is healed.
+/// A fault that lasts until it is healed.
 #[derive(Clone, Copy)]
 pub(crate) struct Strike {
     pub(crate) fault: &'static str,
-    /// What calls may answer while it is there, and right after it.
-    pub(crate) codes: &'static [Rc],
+    /// The return codes that calls may have while it lasts, and right after it.
+    pub(crate) codes: &'static [ReturnCode],
     pub(crate) reach: Reach,
-    /// Whether it hits programs beside, too. There is none such without calm.
-    pub(crate) beside: bool,
-    /// Whether no answer may come while it is there.
+    /// Whether it reaches other programs, too. Such a fault needs `calm`.
+    pub(crate) reaches_programs: bool,
+    /// Whether a response may not come while it lasts.
     pub(crate) endless: bool,
-    /// Whether forked processes meet it as well. What it does to this process alone they do not.
+    /// Whether it reaches forked processes, too.
     pub(crate) forked: bool,
-    /// Whether it costs us what is loaded.
+    /// Whether loaded objects are lost.
     pub(crate) unloads: bool,
 }
 
 impl Strike {
-    /// One of the connection or the device that a context has, and whoever inherits it.
-    pub(crate) const fn of_one(fault: &'static str, codes: &'static [Rc]) -> Strike {
-        Strike { fault, codes, reach: Reach::One, beside: false, endless: false, forked: true, unloads: false }
+    /// A fault of the connection or device of one context, also in processes that inherit it.
+    pub(crate) const fn of_one(fault: &'static str, codes: &'static [ReturnCode]) -> Strike {
+        Strike {
+            fault,
+            codes,
+            reach: Reach::One,
+            reaches_programs: false,
+            endless: false,
+            forked: true,
+            unloads: false,
+        }
     }
 
-    /// One of this process alone.
-    pub(crate) const fn of_process(fault: &'static str, codes: &'static [Rc]) -> Strike {
-        Strike { reach: Reach::Process, beside: true, endless: true, forked: false, ..Strike::of_one(fault, codes) }
+    /// A fault of this process alone.
+    pub(crate) const fn of_process(fault: &'static str, codes: &'static [ReturnCode]) -> Strike {
+        Strike {
+            reach: Reach::Process,
+            reaches_programs: true,
+            endless: true,
+            forked: false,
+            ..Strike::of_one(fault, codes)
+        }
     }
 }
 
-/// Whom a fault may hit.
+/// Which contexts a fault may affect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// The context it was made for.
+    /// The context for which it was made.
     One,
-    /// All contexts on the same TPM, which stays as it is.
+    /// All contexts on the same TPM, which keeps its state.
     Server,
-    /// The same, and the TPM may lose what it knows.
+    /// All contexts on the same TPM, which may lose its state.
     Memory,
     /// All contexts of the process.
     Process,
 }
 
-/// A kind of TPM, and one or more of them.
+/// One or more TPMs of a kind.
 pub(crate) trait Place {
-    /// How many contexts there are at most.
+    /// Returns the maximum number of contexts.
     fn slots(&self) -> usize;
 
-    /// Which TPM a context is on.
+    /// Returns the number of the TPM that a context uses.
     fn server(&self, slot: usize) -> usize;
 
-    /// Init.
+    /// Opens a context.
     fn open(&mut self, slot: usize, rng: &mut Rng) -> Result<Box<dyn Tcti>>;
 
-    /// Init on what keeps objects from one context to the next, where there is a choice.
+    /// Opens a context on a TPM that keeps objects from one context to the next, where there is a choice.
     fn open_kept(&mut self, slot: usize, rng: &mut Rng) -> Result<Box<dyn Tcti>> {
         self.open(slot, rng)
     }
 
-    /// Where the objects are that the open context has loaded.
+    /// Returns where the objects are that the open context has loaded.
     fn keeps(&self, slot: usize) -> Keeps;
 
-    /// Makes a fault; `None`: not now. One that reaches other contexts has to wait until it is calm.
+    /// Makes a fault. Returns `None` if none can be made now: one that reaches other contexts needs `calm`.
     fn strike(&mut self, slot: usize, now: Now, rng: &mut Rng) -> Option<Strike>;
 
-    /// Ends the fault, if it is still there. Whether anything met it, as far as that is seen from here.
+    /// Ends the fault, if it lasts. Returns whether it is known to have affected anything.
     fn heal(&mut self, slot: usize) -> bool;
 
-    /// Whether a slot is on the TPM that it was on when this was asked last, which has kept all that was written to it.
+    /// Whether a slot is on the same TPM as at the last call, and that has kept everything that was written to it.
     fn keeps_memory(&mut self, _slot: usize) -> bool {
         true
     }
 
-    /// Whether objects that the TPM of a slot keeps may have been lost since this was asked last.
+    /// Whether the TPM of a slot may have lost objects since the last call.
     fn may_have_unloaded(&mut self, _slot: usize) -> bool {
         false
     }
 
-    /// What contexts can do.
+    /// Returns the abilities of the contexts.
     fn abilities(&self) -> Abilities;
 
-    /// Whether an open context has its server to itself: no other one is answered.
+    /// Whether the server serves one open context alone.
     fn is_exclusive(&self, _slot: usize) -> bool {
         false
     }
 
-    /// Where other programs run.
+    /// Returns how other programs use the TPM.
     fn programs(&self) -> Programs {
         Programs::None
     }
 
-    /// What tells whether something that is not of our making has kept a command from its answer since then.
+    /// Returns a function that says whether something that the soak did not cause has kept a command from its response
+    /// since a time.
     fn outside(&self) -> fn(Instant) -> bool {
         |_| false
     }
 
-    /// Waits until what is left of closed contexts is gone; then descriptors can be counted. Gives what stays, in words.
+    /// Waits until closed contexts have left nothing behind, so that descriptors can be counted. Returns a text for
+    /// everything that stays.
     fn rest(&mut self) -> Vec<String> {
         Vec::new()
     }
 
-    /// The end; gives the rows of other processes of ours, and what went wrong in them.
+    /// Ends everything. Returns the rows of the soak's other processes, and their failures.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         Vec::new()
     }
 }
 
-/// How other programs have the TPM, and the `name:conf` that opens it.
+/// How other programs use the TPM, with the `name:conf` that opens it.
 pub(crate) enum Programs {
     None,
-    /// At the same time. They fork, and with `Connection` have objects of their own.
-    Beside(String, Keeps),
-    /// While no context of ours has it.
+    /// At the same time as the contexts. They fork, and with `Connection` have objects of their own.
+    Concurrent(String, Keeps),
+    /// While no context is open.
     Between(String),
 }
 
-/// Where objects are that were loaded and not flushed.
+/// Where loaded objects are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keeps {
-    /// In a TPM, where others flush them.
+    /// In a TPM, where other processes flush them.
     Nowhere,
-    /// They live and die with the connection.
+    /// In the connection: they are flushed when it ends.
     Connection,
     /// In the TPM, for all contexts on it.
     Tpm,
 }
 
-/// Who refuses a command on a handle that nothing has, a fourth object, and one that is too large.
+/// Who refuses a command with an unknown handle, a fourth object, or too many bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusals {
     /// The TPM, with a response.
@@ -176,15 +194,15 @@ pub(crate) enum Refusals {
     Driver,
 }
 
-/// What contexts can do besides transmit and receive.
+/// The abilities of contexts besides transmit and receive.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Abilities {
-    /// They can be used in processes that are forked.
+    /// They can be used in forked processes.
     pub(crate) forks: bool,
     pub(crate) refusals: Refusals,
-    /// The largest command that is refused as it should be, in bytes of data.
+    /// Data bytes of the largest command that is refused properly.
     pub(crate) largest: usize,
-    /// Their calls make system calls, which signals interrupt.
+    /// Their calls make system calls, which signals can interrupt.
     pub(crate) signals: bool,
     pub(crate) cancel: bool,
     pub(crate) locality: bool,

@@ -14,7 +14,7 @@ use tcti_core::Result;
 use tcti_core::Tcti;
 use tcti_loader::NameConf;
 
-/// Opens what `name:conf` says through the loader, as every program does.
+/// Opens a `name:conf` through the loader, as programs do.
 fn open(name_conf: &str) -> Result<Box<dyn Tcti>> {
     let name_conf = CString::new(name_conf).unwrap();
     Ok(Box::new(tcti_loader::open(&NameConf::parse(Some(&name_conf))?)?))

@@ -1,83 +1,59 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A proxy between the contexts on one channel and a real server: [`Proxy`]. It is a process of its own, for a process that
-//! the driver forks would have a copy of its sockets, and nobody would see the end of a connection that it closes.
+//! A proxy between the contexts on one channel and a real server: [`Proxy`]. It is a process of its own: a process that
+//! the driver forks would inherit the proxy's sockets, and a connection that the proxy closes would stay open in it.
 
 mod line;
 
-use crate::wire::Wire;
-use clap::ValueEnum;
+use crate::wire::{self, Drawn};
 use fastrand::Rng;
 use line::State;
-use socket2::{Domain, SockAddr};
+use socket2::SockAddr;
 use std::env;
 use std::io::{BufRead, BufReader, Write, stdin};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tss2_kit::server::Address;
+use tss2_faults::{Framing, Listener, loopback};
 
-/// How a message says its size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Framing {
-    /// In its header: swtpm.
-    Raw,
-    /// Before it, with four bytes behind it: the simulators.
-    Enveloped,
-    /// It has four bytes: the second channel of both.
-    Word,
+/// Parses the argument of `--framing`.
+pub(crate) fn framing(argument: &str) -> Result<Framing, String> {
+    let all = [Framing::Raw, Framing::Enveloped, Framing::Word];
+    all.into_iter().find(|framing| format!("{framing:?}") == argument).ok_or_else(|| format!("one of {all:?}"))
 }
 
-/// A channel that passes through a process of ours.
+/// A proxy process for one channel.
 pub(crate) struct Proxy {
     process: Child,
     requests: ChildStdin,
     replies: BufReader<ChildStdout>,
-    /// Where it listens, on a port that the kernel chose.
+    /// The TCP port that it listens on, which the kernel chose.
     port: Option<u16>,
     framing: Framing,
 }
 
-/// An address in an argument: a port of the loopback, or a path.
-fn argument(at: &Address) -> String {
-    match at {
-        Address::Port(port) => port.to_string(),
-        Address::Path(path) => path.display().to_string(),
-    }
+/// Parses an address: a port of the loopback interface, or a path.
+fn address(argument: &str) -> SockAddr {
+    argument.parse().map_or_else(|_| SockAddr::unix(argument).unwrap(), loopback)
 }
 
-/// The address in an argument.
-pub(crate) fn parse(argument: &str) -> Address {
-    argument.parse().map_or_else(|_| Address::Path(argument.into()), Address::Port)
+/// Draws the same fault in the proxy and in the process that controls it.
+fn draw(framing: Framing, seed: u64) -> Drawn {
+    wire::draw(framing, &mut Rng::with_seed(seed))
 }
 
-fn address(at: &Address) -> (SockAddr, Domain) {
-    match at {
-        Address::Port(port) => (SocketAddr::from((Ipv4Addr::LOCALHOST, *port)).into(), Domain::IPV4),
-        Address::Path(path) => (SockAddr::unix(path).unwrap(), Domain::UNIX),
-    }
-}
-
-/// What this does on the wire, here and there.
-fn draw(framing: Framing, seed: u64) -> Wire {
-    let mut rng = Rng::with_seed(seed);
-    match framing {
-        Framing::Raw | Framing::Enveloped => Wire::draw(framing, &mut rng),
-        Framing::Word => Wire::draw_control(&mut rng),
-    }
-}
-
-/// The process: listens, says where, and does what its standard input says, until that ends.
-pub(crate) fn serve(at: &Address, server: &Address, framing: Framing) {
+/// Runs the proxy process: listens, prints the port, and obeys the requests on standard input until that ends.
+pub(crate) fn serve(at: &str, server: &str, framing: Framing) {
     let state = Arc::new(State::default());
-    println!("{}", line::start(at, server, framing, Arc::clone(&state)).unwrap_or_default());
+    let listener = Listener::bind(&address(at)).unwrap();
+    println!("{}", listener.port().unwrap_or_default());
+    line::start(listener, address(server), framing, Arc::clone(&state));
     for request in stdin().lines().map_while(Result::ok) {
         let yes = match request.split_once(' ') {
             Some(("arm", seed)) => {
-                state.arm(draw(framing, seed.parse().unwrap()));
+                state.armed.arm(draw(framing, seed.parse().unwrap()).fault);
                 true
             }
-            _ if request == "disarm" => state.disarm(),
+            _ if request == "disarm" => state.armed.disarm(),
             _ => state.is_open.load(Ordering::SeqCst),
         };
         println!("{yes}");
@@ -85,12 +61,11 @@ pub(crate) fn serve(at: &Address, server: &Address, framing: Framing) {
 }
 
 impl Proxy {
-    /// Starts one that listens at `at`, where port 0 is one that is free, and passes on to `server`.
-    pub(crate) fn start(at: &Address, server: &Address, framing: Framing) -> Proxy {
-        let name = framing.to_possible_value().unwrap();
+    /// Starts a proxy that listens at `at`, where port 0 stands for any free port, and forwards to `server`.
+    pub(crate) fn start(at: &str, server: &str, framing: Framing) -> Proxy {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(env::current_exe().unwrap());
-        command.args(["proxy", "--at", &argument(at), "--server", &argument(server), "--framing", name.get_name()]);
+        command.args(["proxy", "--at", at, "--server", server, "--framing", &format!("{framing:?}")]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (requests, replies) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
         let mut proxy = Proxy { process, requests, replies: BufReader::new(replies), port: None, framing };
@@ -109,14 +84,14 @@ impl Proxy {
         self.reply().parse().unwrap()
     }
 
-    /// Lets something happen to the next exchange.
-    pub(crate) fn arm(&mut self, rng: &mut Rng) -> Wire {
+    /// Draws a fault and arms it for the next exchange.
+    pub(crate) fn arm(&mut self, rng: &mut Rng) -> Drawn {
         let seed = rng.u64(..);
         self.ask(&format!("arm {seed}"));
         draw(self.framing, seed)
     }
 
-    /// Lets nothing happen any more. Whether it has happened.
+    /// Disarms the fault. Returns whether it has struck.
     pub(crate) fn disarm(&mut self) -> bool {
         self.ask("disarm")
     }
@@ -126,7 +101,7 @@ impl Proxy {
         self.ask("open")
     }
 
-    /// The port that it listens on.
+    /// Returns the TCP port that it listens on; `None` for a Unix socket.
     pub(crate) fn port(&self) -> Option<u16> {
         self.port
     }

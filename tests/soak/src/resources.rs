@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What this process holds: descriptors, memory, children.
+//! The resources of this process: file descriptors, memory, child processes.
 
 use crate::sys::heap;
 use nix::errno::Errno;
@@ -7,22 +7,22 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// Growth of memory that is no leak: pages that an allocator keeps.
+/// Growth of the resident memory, in bytes, that is no leak: pages that the allocator keeps.
 const RSS_BOUND: u64 = 4 << 20;
-/// Growth of the heap that is no leak: what this program knows of a TPM, and the text of its longest call, take as much
-/// when they are met late. Else it is below 1 KiB, if the allocator keeps nothing for each thread: what is kept there
-/// counts as allocated (`GLIBC_TUNABLES`, `tools/xtask/src/soak.rs`).
+/// Growth of the heap, in bytes, that is no leak: this program's knowledge of a TPM and the text of its longest call,
+/// which may come late. Without them it is below 1 KiB, if the allocator has no cache per thread: that counts as
+/// allocated (`GLIBC_TUNABLES` in `tools/xtask/src/soak.rs`).
 const HEAP_BOUND: usize = 8 << 10;
-/// How long descriptors of connections that were closed at one end may stay at the other.
+/// How long a connection that was closed at one end may stay open at the other.
 const SETTLE: Duration = Duration::from_secs(10);
 
-/// At a moment without contexts and connections.
+/// Resources at a time without contexts and connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Resources {
     descriptors: usize,
     /// Bytes.
     rss: u64,
-    /// Bytes that are allocated.
+    /// Allocated bytes.
     heap: usize,
 }
 
@@ -31,14 +31,14 @@ fn descriptors() -> usize {
 }
 
 impl Resources {
-    /// Now.
+    /// Counts the resources.
     pub(crate) fn now() -> Resources {
         let statm = fs::read_to_string("/proc/self/statm").unwrap();
         let pages: u64 = statm.split(' ').nth(1).unwrap().parse().unwrap();
         Resources { descriptors: descriptors(), rss: pages * 4096, heap: heap() }
     }
 
-    /// What is more now than it was then.
+    /// Compares with the resources now. Returns a text for each that has grown too much.
     pub(crate) fn growth(&self) -> Vec<String> {
         let since = Instant::now();
         while descriptors() > self.descriptors && since.elapsed() < SETTLE {
@@ -47,15 +47,15 @@ impl Resources {
         let now = Resources::now();
         let mut leaks = Vec::new();
         if now.descriptors > self.descriptors {
-            leaks.push(format!("{} descriptors where there were {}: {}", now.descriptors, self.descriptors, links()));
+            leaks.push(format!("{} descriptors, before {}: {}", now.descriptors, self.descriptors, links()));
         }
         if now.rss > self.rss + RSS_BOUND {
-            leaks.push(format!("{} KiB of memory where there were {}", now.rss >> 10, self.rss >> 10));
+            leaks.push(format!("{} KiB of memory, before {}", now.rss >> 10, self.rss >> 10));
         }
         if now.heap > self.heap + HEAP_BOUND {
-            leaks.push(format!("{} bytes allocated where there were {}", now.heap, self.heap));
+            leaks.push(format!("{} bytes allocated, before {}", now.heap, self.heap));
         }
-        eprintln!("soak: {self:?} then, {now:?} now");
+        eprintln!("soak: {self:?} before, {now:?} now");
         leaks
     }
 }
@@ -65,7 +65,7 @@ fn links() -> String {
     links.map(|link| link.display().to_string()).collect::<Vec<_>>().join(" ")
 }
 
-/// Children that nobody has waited for, at the end.
+/// Reports a child process that nobody has waited for.
 pub(crate) fn children() -> Option<String> {
     match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
         Err(Errno::ECHILD) => None,

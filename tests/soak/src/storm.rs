@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signals for the thread that makes the calls, one after the other. No call may fail of them.
+//! Sends signals to the thread that makes the calls, one after the other. No call may fail because of them.
 
 use nix::sys::pthread::{pthread_kill, pthread_self};
 use nix::sys::signal::Signal;
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// A source of signals, off at first.
+/// A source of signals, which is off at first.
 pub(crate) struct Storm {
-    /// Microseconds between two; 0: none are sent.
+    /// Microseconds between two signals; 0 turns them off.
     pause: Arc<AtomicU32>,
 }
 
 impl Storm {
-    /// For this thread alone, which does not end before the program.
+    /// Signals this thread alone. It must not end before the program.
     pub(crate) fn over_this_thread() -> Storm {
         let (this, pause) = (pthread_self(), Arc::new(AtomicU32::new(0)));
         let storm = Storm { pause: Arc::clone(&pause) };
@@ -33,7 +33,7 @@ impl Storm {
         storm
     }
 
-    /// A signal each so many microseconds.
+    /// Sends a signal every `micros` microseconds.
     pub(crate) fn begin(&self, micros: u32) {
         self.pause.store(micros.max(1), Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signals that interrupt system calls, descriptors of others, forks, and the heap.
+//! Signals that interrupt system calls, poll(2) on borrowed descriptors, fork(2), and the size of the heap.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
 use core::ffi::c_int;
@@ -19,24 +19,25 @@ extern "C" fn interrupt(_signal: c_int) {
     INTERRUPTS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How often a thread has met SIGUSR1.
+/// Returns how many SIGUSR1 were handled.
 pub(crate) fn interrupts() -> usize {
     INTERRUPTS.load(Ordering::Relaxed)
 }
 
-/// SIGUSR1 ends whatever system call the thread waits in, with EINTR. SIGXFSZ does nothing: a file that is too large is
-/// an error of its write.
+/// Lets SIGUSR1 interrupt blocking system calls with EINTR, and ignores SIGXFSZ, so that a write beyond the file size
+/// limit returns an error.
 pub(crate) fn prepare_signals() {
     // No SA_RESTART.
     let interrupt = SigAction::new(SigHandler::Handler(interrupt), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler adds to an atomic, which is allowed in every place that a signal comes.
+    // SAFETY: the handler only adds to an atomic, which is async-signal-safe.
     unsafe { sigaction(Signal::SIGUSR1, &interrupt) }.unwrap();
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-    // SAFETY: no handler of ours is involved.
+    // SAFETY: ignoring a signal runs no handler.
     unsafe { sigaction(Signal::SIGXFSZ, &ignore) }.unwrap();
 }
 
-/// Waits for these events of a descriptor that a context gave, which is not negative; what came of them in time.
+/// Waits for the events of a descriptor that a context returned, which is not negative. Returns those that came in
+/// time.
 pub(crate) fn poll_handle(handle: &PollHandle, within: Duration) -> PollFlags {
     // SAFETY: the context keeps the descriptor open until its next call, which comes after this.
     let fd = unsafe { BorrowedFd::borrow_raw(handle.fd) };
@@ -48,14 +49,14 @@ pub(crate) fn poll_handle(handle: &PollHandle, within: Duration) -> PollFlags {
     fds[0].revents().unwrap_or(PollFlags::empty())
 }
 
-/// Bytes that are allocated, by this program and by the libraries that it has loaded.
+/// Returns the number of bytes that this program and its libraries have allocated.
 pub(crate) fn heap() -> usize {
-    // SAFETY: it looks at the allocator's own counters, under the allocator's own locks.
+    // SAFETY: mallinfo2 reads the allocator's counters under the allocator's locks.
     let info = unsafe { mallinfo2() };
     info.uordblks + info.hblkhd
 }
 
-/// Where one goes on after a fork.
+/// The process after a fork.
 pub(crate) enum Forked {
     Parent(Pid),
     Child,
@@ -63,14 +64,14 @@ pub(crate) enum Forked {
 
 /// Forks this process.
 pub(crate) fn fork() -> Forked {
-    // SAFETY: `driver/forks.rs` says why the child may go on as it does.
+    // SAFETY: the child keeps to the rules in the documentation of `driver/forks.rs`.
     match unsafe { nix_fork() }.unwrap() {
         ForkResult::Parent { child } => Forked::Parent(child),
         ForkResult::Child => Forked::Child,
     }
 }
 
-/// Ends this process, and nothing else that it has.
+/// Ends this process without exit handlers or destructors.
 pub(crate) fn leave(status: c_int) -> ! {
     // SAFETY: _exit has no preconditions.
     unsafe { _exit(status) }

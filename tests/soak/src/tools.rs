@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Other programs beside the contexts, or between them, each through our loader to the same TPM: tpm2-tools, unmodified,
-//! and one in C on libtss2-esys, which does not wait in a call where there is a descriptor to poll. A program prints what
-//! is right, or a fault that reached it while it ran explains why it failed.
+//! Other programs, which use the same TPM through our loader while contexts are open or between them: unmodified
+//! tpm2-tools, and a C program on libtss2-esys, which polls where there is a descriptor and does not block in calls.
+//! Each program prints the right output, unless a fault that reached it while it ran explains its failure.
 
 use crate::place::Keeps;
 use crate::watchdog::Watchdog;
@@ -19,21 +19,21 @@ use tss2_kit::program::{self, Link};
 use tss2_kit::{output, stage};
 use tss2_soak::Trouble;
 
-/// Most rounds of the program in C.
+/// The most rounds of the C program.
 const ROUNDS: u32 = 20;
 
-/// Programs, by how they ended.
+/// The numbers of programs by their results.
 #[derive(Default)]
 pub(crate) struct Runs {
-    /// Of tpm2-tools, with the right output.
+    /// Tools of tpm2-tools with the right output.
     pub(crate) tools: u64,
-    /// In C, with the right output.
+    /// Runs of the C program with the right output.
     pub(crate) esys: u64,
-    /// Failed during a fault that reaches them.
+    /// Programs that failed during a fault that reached them.
     pub(crate) ended: u64,
-    /// What was printed and is not right.
+    /// Wrong outputs.
     pub(crate) wrong: Vec<String>,
-    /// What failed without such a fault.
+    /// Failures without such a fault.
     pub(crate) failures: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct Tools {
     turn: Arc<Mutex<()>>,
 }
 
-/// The program in C.
+/// Compiles the C program.
 pub(crate) fn compile() -> PathBuf {
     program::build("load", Link::Staged("tss2-tctildr tss2-esys"), &[])
 }
@@ -56,7 +56,7 @@ impl Tools {
         let (is_over, turns) = (Arc::clone(&over), Arc::clone(&turn));
         let thread = thread::spawn(move || {
             let mut runs = Runs::default();
-            // At last there are no faults any more, and each kind has to work.
+            // In the end, without faults, each kind has to work.
             while runs.bad().next().is_none() && !(is_over.load(Ordering::SeqCst) && runs.are_of_all_kinds()) {
                 let turn = turns.lock().unwrap_or_else(PoisonError::into_inner);
                 let run = Run::draw(&name_conf, mode, &mut rng);
@@ -64,7 +64,7 @@ impl Tools {
                 let ended = run.end(&watchdog);
                 runs.count(&run, ended, || faults.met());
                 drop(turn);
-                // Leaves the TPM to the contexts for a while.
+                // The contexts have the TPM to themselves for a while.
                 thread::sleep(Duration::from_millis(rng.u64(..100)));
             }
             runs
@@ -72,12 +72,12 @@ impl Tools {
         Tools { thread, over, turn }
     }
 
-    /// None runs while this is held.
+    /// Waits for the running program. No program runs while the guard is held.
     pub(crate) fn pause(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What came of them all.
+    /// Stops. Returns the results of all programs.
     pub(crate) fn finish(self) -> Runs {
         self.over.store(true, Ordering::SeqCst);
         let panicked = |_| Runs { failures: vec!["the thread of the tools panicked".to_owned()], ..Runs::default() };
@@ -86,7 +86,7 @@ impl Tools {
 }
 
 impl Runs {
-    /// One more; `met`: whether there was something that may have hit it.
+    /// Counts a run. `met` says whether a fault may have reached it.
     pub(crate) fn count(&mut self, run: &Run, ended: Ended, met: impl FnOnce() -> bool) {
         match (ended, &run.program) {
             (Ended::Right, Program::Tool(_)) => self.tools += 1,
@@ -97,23 +97,23 @@ impl Runs {
         }
     }
 
-    /// Whether each kind has worked.
+    /// Whether each kind has succeeded.
     pub(crate) fn are_of_all_kinds(&self) -> bool {
         self.tools > 0 && self.esys > 0
     }
 
-    /// All that must not happen, in words.
+    /// Returns the texts of all failures.
     pub(crate) fn bad(&self) -> impl Iterator<Item = &String> {
         self.wrong.iter().chain(&self.failures)
     }
 }
 
-/// What the program in C does besides.
+/// The additional work of the C program.
 #[derive(Clone, Copy)]
 pub(crate) enum Mode {
     Plain,
     Fork,
-    /// It forks, and has a key.
+    /// It forks, and uses a key.
     Key,
 }
 
@@ -122,12 +122,12 @@ pub(crate) struct Run {
     program: Program,
     words: Vec<String>,
     name_conf: String,
-    /// What only tpm2_hash reads.
+    /// The standard input, which only tpm2_hash reads.
     input: Vec<u8>,
 }
 
 enum Program {
-    /// One of tpm2-tools; `None`: random bytes.
+    /// A tool of tpm2-tools and its output; `None` for random bytes.
     Tool(Option<String>),
     Esys {
         seed: u64,
@@ -135,17 +135,17 @@ enum Program {
     },
 }
 
-/// How one ended.
+/// The result of a run.
 pub(crate) enum Ended {
     Right,
-    /// It said so.
+    /// It failed with an error.
     Failed(String),
-    /// It printed what is not right, or crashed.
+    /// It printed something wrong, or crashed.
     Wrong(String),
 }
 
 impl Run {
-    /// Any of them.
+    /// Draws a program.
     pub(crate) fn draw(name_conf: &str, mode: Mode, rng: &mut Rng) -> Run {
         let input: Vec<u8> = (0..rng.usize(1..500)).map(|_| rng.u8(..)).collect();
         let words = |text: &str| text.split(' ').map(str::to_owned).collect();
@@ -174,12 +174,13 @@ impl Run {
     /// Runs it.
     pub(crate) fn end(&self, watchdog: &Watchdog) -> Ended {
         let mut command = stage::command("setpriv");
-        // One that hangs ends with us.
+        // A program that hangs ends with this one.
         command.args(["--pdeathsig", "KILL"]).args(&self.words);
         command.env("TPM2TOOLS_TCTI", &self.name_conf).env("TSS2_LOG", "all+error");
         let words = &self.words;
         let ended: io::Result<Output> = watchdog.watch(format_args!("{words:?}"), || {
-            // What comes from a pipe tpm2_hash hashes in a sequence: an object, and the contexts flush those.
+            // From a pipe, tpm2_hash would read into a hash sequence. That is an object, which the contexts would
+            // flush.
             let mut input = tempfile::tempfile()?;
             input.write_all(&self.input)?;
             input.rewind()?;
@@ -192,13 +193,13 @@ impl Run {
         let show = || output::show(&ended);
         match (ended.status.code(), self.is_right(&output::stdout(&ended), ended.status.success())) {
             (None, _) => Ended::Wrong(format!("{words:?} ended by a signal: {}", show())),
-            (Some(_), false) => Ended::Wrong(format!("{words:?} printed what is not right: {}", show())),
+            (Some(_), false) => Ended::Wrong(format!("{words:?} printed something wrong: {}", show())),
             (Some(0), true) => Ended::Right,
             (Some(_), true) => Ended::Failed(format!("{words:?} failed without a fault: {}", show())),
         }
     }
 
-    /// Whether this is what it should print. Of one that fails it is what came before.
+    /// Whether the output is right, as far as it was printed if the program failed.
     fn is_right(&self, printed: &str, whole: bool) -> bool {
         match &self.program {
             Program::Tool(_) if !whole => true,
@@ -207,7 +208,7 @@ impl Run {
             Program::Esys { seed, count } => {
                 let mut lines: Vec<&str> = printed.lines().collect();
                 if !whole {
-                    lines.pop(); // the reason
+                    lines.pop(); // the error message
                 }
                 let random: Vec<&str> = lines.iter().copied().skip(1).step_by(2).collect();
                 let hashes = lines.iter().step_by(2).zip(0_u32..);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Which failures are explained by more than a fault of the one context: [`Trouble`].
+//! Faults that explain failures of other programs: [`Trouble`].
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Faults that programs beside may meet, as those who make them and those who run the programs know them; and what is not
-/// of our making.
+/// The faults that reach other programs. The thread that makes the faults and the one that runs the programs share it.
+/// It also knows failures that the soak did not cause.
 #[derive(Clone)]
 pub struct Trouble {
     faults: Arc<Mutex<Faults>>,
@@ -14,13 +14,13 @@ pub struct Trouble {
 
 #[derive(Clone, Copy, Default)]
 struct Faults {
-    /// How many there were.
+    /// How many faults there were.
     made: u64,
-    /// The last one is still there.
+    /// Whether the last fault is not over.
     lasts: bool,
 }
 
-/// Since a program was started.
+/// The faults since a program was started.
 pub struct Since<'a> {
     trouble: &'a Trouble,
     faults: Faults,
@@ -28,7 +28,8 @@ pub struct Since<'a> {
 }
 
 impl Trouble {
-    /// None yet; `outside` tells whether something that is not of our making has kept a command from its answer since then.
+    /// Starts without faults. `outside` returns whether something that the soak did not cause has kept a command from
+    /// its response since that time.
     pub fn new(outside: fn(Instant) -> bool) -> Trouble {
         Trouble { faults: Arc::default(), outside }
     }
@@ -37,7 +38,8 @@ impl Trouble {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes a fault, or none; `is_met`: programs beside may meet it. None is started meanwhile.
+    /// Runs `make`, which may make a fault. `is_met` says whether it reaches other programs. No program is started
+    /// meanwhile.
     pub fn begin<T>(&self, make: impl FnOnce() -> T, is_met: impl FnOnce(&T) -> bool) -> T {
         let mut faults = self.faults();
         let made = make();
@@ -47,24 +49,24 @@ impl Trouble {
         made
     }
 
-    /// The fault is over.
+    /// Notes that the fault is over.
     pub fn end(&self) {
         self.faults().lasts = false;
     }
 
-    /// Whether it was something that is not of our making, since then.
+    /// Whether something that the soak did not cause explains a failure since then.
     pub fn is_outside(&self, since: Instant) -> bool {
         (self.outside)(since)
     }
 
-    /// A program is about to be started.
+    /// Begins to watch for faults; call it before a program is started.
     pub fn watch(&self) -> Since<'_> {
         Since { trouble: self, faults: *self.faults(), time: Instant::now() }
     }
 }
 
 impl Since<'_> {
-    /// Whether there was anything at any moment.
+    /// Whether there was a fault at any time.
     pub fn met(&self) -> bool {
         let Since { trouble, faults, time } = self;
         faults.lasts || trouble.faults().made != faults.made || trouble.is_outside(*time)
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_explains_what_was_under_way_at_any_moment_of_it() {
+    fn a_fault_explains_failures_of_every_program_that_ran_during_it() {
         let trouble = Trouble::new(|_| false);
         let before = trouble.watch();
         assert!(!before.met());
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_one_context_explains_nothing() {
+    fn a_fault_of_one_context_explains_no_failure() {
         let trouble = Trouble::new(|_| false);
         let before = trouble.watch();
         trouble.begin(|| (), |()| false);
@@ -96,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_our_making_explains_it_too() {
+    fn an_outside_cause_explains_a_failure() {
         assert!(Trouble::new(|_| true).watch().met());
     }
 }

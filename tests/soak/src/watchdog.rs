@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Nothing takes for ever: a call that does ends the program, which says what it was and with which seed. Servers and
-//! tools end with it.
+//! Detects hangs: a call that does not return ends the program, which prints the call and the seed. Servers and tools
+//! end with the program.
 
 use crate::driver::Report;
 use crate::last_words;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer than any time-out of a module, on a machine that is busy.
+/// Longer than any time-out of a module on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// The exit status after a hang.
@@ -22,7 +22,7 @@ struct Call {
     text: String,
 }
 
-/// Watches what one thread does; in a process that was forked, where an alarm is set instead, it notes it down.
+/// Watches the calls of one thread. In a forked process, which has set an alarm instead, it only writes them down.
 #[derive(Clone)]
 pub(crate) struct Watchdog {
     call: Arc<Mutex<Call>>,
@@ -30,7 +30,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Of a thread that puts `what` under load.
+    /// Watches a thread that puts `what` under load.
     pub(crate) fn start(what: &'static str, seed: u64) -> Watchdog {
         let dog = Watchdog { call: Arc::default(), report: None };
         let watched = dog.clone();
@@ -39,7 +39,7 @@ impl Watchdog {
                 thread::sleep(Duration::from_secs(1)); // how often to look
                 let call = watched.lock();
                 if call.since.is_some_and(|since| since.elapsed() > LIMIT) {
-                    eprintln!("soak: {what} with seed {seed}: a hang: {} has not ended after {LIMIT:?}", call.text);
+                    eprintln!("soak: {what} with seed {seed}: a hang: {} has not returned after {LIMIT:?}", call.text);
                     last_words();
                     process::exit(HUNG);
                 }
@@ -48,7 +48,7 @@ impl Watchdog {
         dog
     }
 
-    /// Of a process that was forked. The one before may be locked for good.
+    /// Makes the watchdog of a forked process. The lock of the inherited one may never be released.
     pub(crate) fn of_worker(report: Report) -> Watchdog {
         Watchdog { call: Arc::default(), report: Some(Arc::new(report)) }
     }
@@ -57,7 +57,7 @@ impl Watchdog {
         self.call.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something that is described so.
+    /// Makes a call; `text` describes it.
     pub(crate) fn watch<T>(&self, text: fmt::Arguments<'_>, call: impl FnOnce() -> T) -> T {
         {
             let mut now = self.lock();

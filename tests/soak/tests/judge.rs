@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The judge of the soak is judged: a TPM that tells the truth passes, and each lie ends the run with a failure that
-//! names it.
+//! Tests the soak itself: it passes with a correct TPM, and with a defective one it fails and names the defect.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::process::{Command, Output};
 
-/// Of a key.
+/// The failure for a lost key.
 const LOST: &str = "the object 0x80000000 was loaded and not flushed, and is ";
-/// Of answers to other commands, which may be a refusal.
+/// The failures for a response to another command, which may also look like a refusal or a lost key.
 const WRONG: [&str; 3] = [" got Wrong: ", " got Refusal(", LOST];
 
 fn soak(more: &[&str]) -> Output {
@@ -17,65 +16,65 @@ fn soak(more: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn is_caught(lie: &str, said: &[&str]) {
+fn assert_caught(lie: &str, messages: &[&str]) {
     let ended = soak(&["--lie", lie]);
     let stderr = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(1), "{stderr}");
-    assert!(said.iter().any(|said| stderr.contains(said)), "{stderr}");
+    assert!(messages.iter().any(|message| stderr.contains(message)), "{stderr}");
 }
 
 #[test]
-fn the_truth_passes() {
+fn a_correct_tpm_passes() {
     let ended = soak(&[]);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let row = String::from_utf8_lossy(&ended.stdout);
     assert!(row.starts_with("| liar | 3") && row.ends_with("|\n"), "{row}");
-    // Refused, processes forked and killed, keys.
+    // Commands refused, processes forked and killed, keys checked.
     let counts: Vec<u64> = row.split(" | ").skip(1).filter_map(|count| count.parse().ok()).collect();
     assert!([4, 7, 8, 9].iter().all(|column| counts[*column] > 0), "{row}");
 }
 
 #[test]
-fn an_answer_to_the_command_before_is_caught() {
-    is_caught("behind", &WRONG);
+fn a_response_to_the_previous_command_is_caught() {
+    assert_caught("behind", &WRONG);
 }
 
 #[test]
 fn a_failure_without_a_fault_is_caught() {
-    is_caught("broken", &["transmit answers IO_ERROR; context 0, no fault"]);
+    assert_caught("broken", &["transmit returns IO_ERROR; context 0, no fault"]);
 }
 
 #[test]
-fn two_descriptors_are_caught() {
-    is_caught("handles", &[" to poll while a response is due"]);
+fn a_second_poll_descriptor_is_caught() {
+    assert_caught("handles", &[" to poll while a response is due"]);
 }
 
 #[test]
-fn memory_that_stays_is_caught() {
-    is_caught("heap", &[" bytes allocated where there were "]);
+fn a_heap_leak_is_caught() {
+    assert_caught("heap", &[" bytes allocated, before "]);
 }
 
 #[test]
 fn a_lost_key_is_caught() {
-    is_caught("lost", &[LOST]);
+    assert_caught("lost", &[LOST]);
 }
 
 #[test]
-fn a_key_that_a_forked_process_has_lost_is_caught() {
-    is_caught("lost-there", &[LOST]);
+fn a_key_that_a_forked_process_loses_is_caught() {
+    assert_caught("lost-there", &[LOST]);
 }
 
 #[test]
-fn an_answer_to_the_command_before_is_caught_in_a_forked_process() {
-    is_caught("behind-there", &WRONG);
+fn a_response_to_the_previous_command_is_caught_in_a_forked_process() {
+    assert_caught("behind-there", &WRONG);
 }
 
 #[test]
 fn a_failure_without_a_fault_is_caught_in_a_forked_process() {
-    is_caught("broken-there", &[": transmit answers IO_ERROR; context 0, no fault"]);
+    assert_caught("broken-there", &[": transmit returns IO_ERROR; context 0, no fault"]);
 }
 
 #[test]
 fn a_forked_process_that_crashes_is_caught() {
-    is_caught("crash-there", &["SIGABRT"]);
+    assert_caught("crash-there", &["SIGABRT"]);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The fuzzers of `tests/fuzz`, each for so many seconds, as many at once as there are processors. What they find goes to
-//! `target/fuzz`; the tree is read only.
+//! Runs the fuzzers of `tests/fuzz`, one per processor at a time. New inputs go to `target/fuzz`; the committed corpora
+//! are only read.
 
 use crate::needs;
 use crate::project::{Project, names_in};
@@ -15,24 +15,24 @@ use std::sync::Mutex;
 use std::thread;
 use xshell::cmd;
 
-/// Where the fuzzers are.
+/// The directory of the fuzzers.
 const DIR: &str = "tests/fuzz";
-/// An input that takes longer has found a hang, in seconds.
+/// Seconds after which an input counts as a hang.
 const TIMEOUT: u32 = 25;
-/// The most memory that a fuzzer takes, in MiB.
+/// The memory limit of a fuzzer, in MiB.
 const MEMORY: u32 = 4096;
 
-/// What to run.
+/// The options of `cargo xtask fuzz`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How long each target runs.
+    /// Seconds that each target runs.
     #[arg(long, default_value_t = 60)]
     seconds: u32,
-    /// Only these; all without a name.
+    /// The targets to run; all if none is named.
     targets: Vec<String>,
 }
 
-/// Where the files of one run are.
+/// The directories of one run.
 struct Places {
     /// The committed corpora and dictionaries.
     tree: PathBuf,
@@ -41,7 +41,7 @@ struct Places {
     programs: PathBuf,
 }
 
-/// Fails when a target finds something.
+/// Runs the chosen targets. Fails when one finds something.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     needs::install(project, needs::FUZZ, no_install)?;
     let places = Places { tree: project.root.join(DIR), out: project.target.join("fuzz"), programs: build(project)? };
@@ -76,7 +76,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
     }
 }
 
-/// Builds all targets with the nightly compiler, which alone has the sanitizers; gives where they are.
+/// Builds all targets with the nightly compiler, because the stable one has no sanitizers. Returns their directory.
 fn build(project: &Project) -> Result<PathBuf> {
     let shell = project.shell()?;
     let fuzz = needs::cargo_tool(project, "cargo-fuzz", "0.13.2")?;
@@ -87,7 +87,7 @@ fn build(project: &Project) -> Result<PathBuf> {
     }
     let target = project.target.join("fuzz/build");
     let build = cmd!(shell, "{fuzz} fuzz build --fuzz-dir {DIR} --target-dir {target}");
-    // Quiet as long as all is well: what the compiler says of a failure is seen.
+    // Quiet on success; the compiler's messages are shown on a failure.
     build
         .env("RUSTUP_TOOLCHAIN", "nightly")
         .env("CARGO_TERM_QUIET", "true")
@@ -99,21 +99,21 @@ fn build(project: &Project) -> Result<PathBuf> {
     Ok(target.join(host).join("release"))
 }
 
-/// The targets, as the manifest has them.
+/// Returns the names of the targets in the manifest.
 fn targets(tree: &Path) -> Result<Vec<String>> {
     let manifest: toml::Table = fs::read_to_string(tree.join("Cargo.toml"))?.parse()?;
     let bins = manifest.get("bin").and_then(toml::Value::as_array).context("no targets")?;
     Ok(bins.iter().filter_map(|bin| Some(bin.get("name")?.as_str()?.to_owned())).collect())
 }
 
-/// Runs one target; gives a line about it.
+/// Runs one target. Returns a line with its counts.
 fn fuzz(places: &Places, target: &str, seconds: u32) -> Result<String> {
     let (corpus, artifacts) = (places.out.join("corpus").join(target), places.out.join("artifacts").join(target));
     fs::create_dir_all(&corpus)?;
     fs::create_dir_all(&artifacts)?;
     let log = places.out.join(format!("{target}.log"));
     let output = File::create(&log)?;
-    // State files and sockets: in memory where that can be had.
+    // State files and sockets are in memory where that is possible.
     let memory = Path::new("/dev/shm");
     let scratch = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
     let dictionary = places.tree.join(format!("dict/{target}.dict"));
@@ -135,7 +135,9 @@ fn fuzz(places: &Places, target: &str, seconds: u32) -> Result<String> {
     let counts = Counts::of(&said)?;
     let found = names_in(&artifacts)?.into_iter().find(|name| !before.contains(name));
     match (status.success(), found) {
-        (true, _) if counts.is_nothing() => bail!("{counts}, FAILED: it tried nothing, see {}", log.display()),
+        (true, _) if counts.is_nothing() => {
+            bail!("{counts}, FAILED: it executed no input, or saw no coverage, see {}", log.display())
+        }
         (true, _) => Ok(format!("{target}: {counts}, ok")),
         (false, Some(name)) => bail!(
             "{counts}, FAILED ({status})\n  {}\n  again: cargo +nightly fuzz run --fuzz-dir {DIR} {target} {}",
@@ -146,7 +148,7 @@ fn fuzz(places: &Places, target: &str, seconds: u32) -> Result<String> {
     }
 }
 
-/// What a fuzzer did.
+/// The counts of one run.
 struct Counts {
     executions: u64,
     per_second: u64,
@@ -154,7 +156,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// By what it printed last; what it did not print is 0.
+    /// Parses the log; counts that it lacks are 0.
     fn of(log: &str) -> Result<Counts> {
         let number = |form: &str| -> Result<u64> {
             let found = Regex::new(form)?.captures_iter(log).last();
@@ -167,7 +169,7 @@ impl Counts {
         })
     }
 
-    /// Whether no code was run, or none that is watched: such a run proves nothing.
+    /// Whether no input was executed, or no instrumented code: such a run proves nothing.
     fn is_nothing(&self) -> bool {
         self.executions == 0 || self.edges == 0
     }
@@ -179,7 +181,7 @@ impl fmt::Display for Counts {
     }
 }
 
-/// The first line that says what is wrong.
+/// Returns the first line of the log that says what is wrong.
 fn reason(log: &str) -> Option<&str> {
     let mut lines = log.lines().skip_while(|line| !line.contains("panicked at") && !line.contains("ERROR: "));
     match (lines.next()?, lines.next()) {
@@ -193,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_without_executions_or_edges_is_nothing() {
+    fn a_run_without_executions_or_edges_proves_nothing() {
         let edges = "#2\tINITED cov: 7 ft: 8\n#9\tDONE   cov: 12 ft: 8\n";
         let executions = "stat::number_of_executed_units: 9\nstat::average_exec_per_sec:     3\n";
         let whole = Counts::of(&format!("{edges}{executions}")).unwrap();

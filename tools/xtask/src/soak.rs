@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The program of `tests/soak` on every module, as many at a time as there are processors: those of this machine, and in
-//! virtual machines those that need a kernel of their own. Ends with a table.
+//! Runs the program of `tests/soak` on every module, one part per processor at a time: on this machine, or in a virtual
+//! machine where a module needs a kernel of its own. Prints a table at the end.
 
 use crate::project::Project;
 use crate::{compile, install, needs, vm, vm_test};
@@ -13,59 +13,59 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use tss2_vm::{Kernel, Machine};
 
-/// How much.
+/// The options of `cargo xtask soak`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How long each part runs.
+    /// Minutes that each part runs.
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// So many commands through each module instead, and nothing in virtual machines.
+    /// Sends this many commands through each module instead, and runs nothing in virtual machines.
     #[arg(long, conflicts_with = "minutes")]
     commands: Option<u64>,
-    /// What all decisions follow from. It is printed; with it a run can be repeated.
+    /// The seed of all random decisions. Each run prints its seed, with which it can be repeated.
     #[arg(long)]
     seed: Option<u64>,
-    /// Only this; usb is the stick behind the kernel's USB stack.
+    /// Runs only this module; usb is the stick behind the kernel's USB stack.
     #[arg(long, value_parser = ["swtpm", "mssim", "libtpms", "cmd", "stick", "usb", "device"])]
     only: Option<String>,
 }
 
-/// What runs here.
+/// The parts that run on this machine.
 const HERE: [&str; 5] = ["swtpm", "mssim", "libtpms", "cmd", "stick"];
-/// What runs in a virtual machine, and whether that has a TPM.
+/// The parts that run in a virtual machine, and whether that has a TPM.
 const THERE: [(&str, bool); 2] = [("usb", false), ("device", true)];
-/// Seconds that a part may take besides, a machine to boot, all to end.
+/// Additional seconds for a part, in which a machine boots and everything ends.
 const SPARE: u64 = 300;
-/// Commands per second that any module gets through.
+/// Commands per second that the slowest module executes.
 const SLOWEST: u64 = 20;
-/// Processes beside that of libtpms, each with a row.
+/// Additional processes of the libtpms part, each with a row of its own.
 const BESIDE: usize = 2;
-/// The exit status of timeout(1) when it has ended a program.
+/// The exit status of timeout(1) after it has killed a program.
 const TIMED_OUT: i32 = 124;
 
-/// One part of the whole.
+/// One part of the soak.
 struct Part<'a> {
-    /// Where it stands in the table.
+    /// Its position in the table.
     row: usize,
     what: &'a str,
     program: &'a Path,
-    /// Where its log goes.
+    /// The directory for its log.
     files: &'a Path,
-    /// Whether it needs a virtual machine, and if that has a TPM.
+    /// `None` without a virtual machine, otherwise whether that has a TPM.
     machine: Option<bool>,
-    /// Seconds after which it hangs.
+    /// Seconds after which it counts as hung.
     limit: u64,
     arguments: Vec<String>,
     environment: &'a [(String, String)],
 }
 
-/// Builds all and runs it.
+/// Builds and runs all parts.
 pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Result<()> {
     needs::install(project, &[needs::SOAK, needs::VM].concat(), no_install)?;
     let stage = install::stage(project)?;
     let built = compile::release(project, ["tss2-soak", "sim-mssim", "sim-tpm2go"])?;
     let program = built.join("soak");
-    // Programs in C, and logs; those of the run before go.
+    // The C programs and the logs. Those of the previous run are removed.
     let files = project.target.join("soak");
     if files.exists() {
         std::fs::remove_dir_all(&files)?;
@@ -101,7 +101,7 @@ pub(crate) fn run(project: &Project, options: &Options, no_install: bool) -> Res
         }
     };
     let (queue, ended) = (Mutex::new(parts), Mutex::new(Vec::new()));
-    // A function, so that the lock is not held while the part runs.
+    // A function, so that the lock is released before the part runs.
     let next = || locked(&queue).pop_front();
     let work = || {
         while let Some(part) = next() {
@@ -142,21 +142,21 @@ fn arguments(what: &str, options: &Options) -> Vec<String> {
     arguments
 }
 
-/// What the program, and the servers and programs that it starts, find.
+/// Returns the environment of the program, and of the servers and programs that it starts.
 fn environment(stage: &Path, built: &Path, programs: &Path) -> Vec<(String, String)> {
     let libraries = stage.join("lib");
     let paths: [(&str, &Path); 4] =
         [("TSS2_STAGE", stage), ("TSS2_SIM", built), ("TSS2_PROGRAMS", programs), ("LD_LIBRARY_PATH", &libraries)];
     let mut environment: Vec<(String, String)> =
         paths.iter().map(|(name, path)| ((*name).to_owned(), path.display().to_string())).collect();
-    // Bytes of the heap are counted, and what the allocator keeps for each thread would count as used.
+    // The soak counts bytes of the heap. The allocator's cache per thread would count as used.
     let others = [("TSS2_LOG", "all+error"), ("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0")];
     environment.extend(others.map(|(name, value)| (name.to_owned(), value.to_owned())));
     environment
 }
 
 impl Part<'_> {
-    /// Its rows.
+    /// Runs it. Returns its rows.
     fn run(&self, project: &Project, kernel: Option<&Kernel>) -> Result<String> {
         match (self.machine, kernel) {
             (Some(tpm), Some(kernel)) => self.there(kernel, Machine { tpm, ..vm::machine(project, self.limit) }),
@@ -164,30 +164,30 @@ impl Part<'_> {
         }
     }
 
-    /// Runs it on this machine, its files in memory where that is possible: libtpms syncs its state with each command.
-    /// However it ends, nothing of them stays.
+    /// Runs it on this machine, with its files in memory where that is possible, because libtpms syncs its state after
+    /// each command. The files are removed however it ends.
     fn here(&self) -> Result<String> {
         let memory = PathBuf::from("/dev/shm");
         let files = match memory.is_dir() {
             true => tempfile::tempdir_in(memory)?,
             false => tempfile::tempdir()?,
         };
-        // Each fault is a line.
+        // The modules log a line for each fault.
         let log = self.files.join(format!("{}.log", self.what));
         let mut command = Command::new("timeout");
-        // In the foreground it ends with us.
+        // In the foreground, so that Ctrl-C reaches it.
         command.args(["--foreground", "--kill-after=10", &self.limit.to_string()]).arg(self.program);
         command.args(&self.arguments).envs(self.environment.iter().cloned());
         command.env("TSS2_LOGFILE", log).env("TMPDIR", files.path()).stdin(Stdio::null()).stdout(Stdio::piped());
         let output = command.spawn()?.wait_with_output()?;
         let status = match output.status.code() {
-            Some(TIMED_OUT) => format!("a hang: not at its end after {} s", self.limit),
+            Some(TIMED_OUT) => format!("it hangs: not finished after {} s", self.limit),
             _ => output.status.to_string(),
         };
         self.rows(&output.stdout, output.status.success(), &status)
     }
 
-    /// Runs it in a machine.
+    /// Runs it in a virtual machine.
     fn there(&self, kernel: &Kernel, mut machine: Machine) -> Result<String> {
         machine.environment.extend(self.environment.iter().cloned());
         machine.environment.push(("TSS2_LOGFILE".to_owned(), format!("/tmp/soak-{}.log", self.what)));
@@ -196,7 +196,7 @@ impl Part<'_> {
         let ended = machine.run(kernel, &words, &mut printed);
         let ended = ended.with_context(|| format!("printed:\n{}", String::from_utf8_lossy(&printed)));
         let status = ended?;
-        // On this machine it goes to stderr at once.
+        // A part that runs on this machine prints these lines to stderr itself.
         String::from_utf8_lossy(&printed)
             .lines()
             .filter(|line| line.starts_with("soak: "))
@@ -204,13 +204,14 @@ impl Part<'_> {
         self.rows(&printed, status == 0, &format!("exit status {status}"))
     }
 
-    /// What it printed for the table. Without a row for each process nobody knows what it did, however it ended.
+    /// Returns the rows that it printed. A missing row is a failure, also after exit status 0: it would not be known
+    /// what that process did.
     fn rows(&self, printed: &[u8], good: bool, status: &str) -> Result<String> {
         let printed = String::from_utf8_lossy(printed);
-        // What else a machine prints is on the same line.
+        // The machine's console may print to the end of a row.
         let rows: Vec<&str> = printed.lines().filter(|line| line.starts_with('|')).map(str::trim_end).collect();
         let wanted = if self.what == "libtpms" { 1 + BESIDE } else { 1 };
-        ensure!(good && rows.len() == wanted, "{status}, {} rows of {wanted}:\n{printed}", rows.len());
+        ensure!(good && rows.len() == wanted, "{status}, {} of {wanted} rows:\n{printed}", rows.len());
         Ok(rows.join("\n") + "\n")
     }
 }
@@ -235,13 +236,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_what_begins_with_a_bar() {
+    fn a_row_begins_with_a_bar() {
         assert_eq!(rows("usb", "boots\n| usb | 1 |\r\nends\n", true).as_deref(), Some("| usb | 1 |\n"));
         assert_eq!(rows("libtpms", "|1|\n|2|\n|3|\n", true).as_deref(), Some("|1|\n|2|\n|3|\n"));
     }
 
     #[test]
-    fn a_success_that_says_too_little_is_a_failure() {
+    fn a_missing_row_is_a_failure() {
         assert_eq!(rows("device", "[   9.1] tpm tpm0: a message of the kernel| device | 1 |\n", true), None);
         assert_eq!(rows("libtpms", "|1|\n|2|\n", true), None);
         assert_eq!(rows("usb", "| usb | 1 |\n", false), None);

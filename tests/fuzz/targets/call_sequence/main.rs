@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Up to 64 calls in any order, by one thread, on one context: through the functions that C gets, over a transport that
-//! is played. A small model of the state table, written besides that of the code, says what each call answers. The address
-//! sanitizer sees what is read or written beyond the caller's memory, and whatever `sys` gives to be filled is looked at.
+//! Up to 64 calls in any order, by one thread, on one context: through the functions of the C interface, over a fake
+//! transport. A small independent model of the state table predicts the result of each call. The address sanitizer
+//! detects accesses beyond the caller's memory, and `sys` checks every buffer that a call fills.
 #![no_main]
 
 mod sys;
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use sys::Caller;
 use tcti_core::testing::POLLED;
 use tcti_core::{
-    Cancel, GetPollHandles, Inheritance, Module, Progress, Rc, Result, RxBuf, SetLocality, Transport, Wait,
+    Cancel, GetPollHandles, Inheritance, Module, Progress, Result, ReturnCode, RxBuf, SetLocality, Transport, Wait,
 };
 use tcti_ffi::CONTEXT_SIZE;
 use tss2_fuzz::message::{command, response};
@@ -53,7 +53,7 @@ enum Handles {
     Room(u8),
 }
 
-/// Which context a call is made with.
+/// The context of a call.
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq, Eq)]
 enum Context {
     Ours,
@@ -73,13 +73,13 @@ enum Call {
     Init { size: Option<u8>, aligned: bool },
 }
 
-/// What the transport does, and what became of it.
+/// The behaviour and the counters of the transport.
 #[derive(Default)]
 struct World {
     arrivals: VecDeque<Arrival>,
     refuses: bool,
     number: u32,
-    /// What the caller gives, and the transport has to get.
+    /// The arguments of the caller, which the transport has to get.
     timeout: i32,
     locality: u8,
     alive: u32,
@@ -87,7 +87,7 @@ struct World {
 
 type Shared = Arc<Mutex<World>>;
 
-/// A transport; `FULL` has what is optional.
+/// A fake transport; with `FULL`, it has all optional functions.
 struct Fake<const FULL: bool> {
     world: Shared,
     half: bool,
@@ -99,14 +99,14 @@ impl<const FULL: bool> Drop for Fake<FULL> {
     }
 }
 
-/// Of so many bytes that short buffers are tried.
+/// Bytes of a response, more than the short buffers have.
 const SIZE: u16 = 20;
 
 impl<const FULL: bool> Transport for Fake<FULL> {
     fn send(&mut self, sent: &[u8]) -> Result<()> {
         let world = self.world.lock().unwrap();
         assert_eq!(sent, command(world.number));
-        if world.refuses { Err(Rc::IO_ERROR) } else { Ok(()) }
+        if world.refuses { Err(ReturnCode::IO_ERROR.into()) } else { Ok(()) }
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
@@ -129,7 +129,7 @@ impl<const FULL: bool> Transport for Fake<FULL> {
                 rx.extend(&[0])?;
             }
             Arrival::NoResponse => return Ok(Progress::Complete),
-            Arrival::Failure => return Err(Rc::NO_CONNECTION),
+            Arrival::Failure => return Err(ReturnCode::NO_CONNECTION.into()),
         }
         self.half = false;
         Ok(Progress::Complete)
@@ -139,7 +139,7 @@ impl<const FULL: bool> Transport for Fake<FULL> {
         self.half = false;
     }
 
-    fn inherited(&mut self, _inheritance: Inheritance) {}
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
 
     const CANCEL: Option<Cancel<Self>> = match FULL {
         true => Some(|fake| {
@@ -168,16 +168,19 @@ impl<const FULL: bool> Module for Fake<FULL> {
 /// The states of a context, as the specification has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Init has not succeeded; the memory is no context.
+    /// Init has not succeeded; the memory is not a context.
     None,
     Transmit,
     Receive,
-    /// Receive, and the response is here.
+    /// Receive, and the whole response has arrived.
     Ready,
     Finalized,
 }
 
-/// The table: what a call answers, and the next state.
+/// The result of a call from C.
+type Returned<T> = std::result::Result<T, ReturnCode>;
+
+/// The state table: the result of each call, and the next state.
 struct Model {
     state: State,
     half: bool,
@@ -185,31 +188,31 @@ struct Model {
 }
 
 impl Model {
-    /// What a call has to pass before it is looked at.
-    fn enter(&self, context: Context) -> Result<()> {
+    /// The checks of the context, before those of the call.
+    fn enter(&self, context: Context) -> Returned<()> {
         match context {
-            Context::Null => Err(Rc::BAD_REFERENCE),
-            Context::Foreign => Err(Rc::BAD_CONTEXT),
-            Context::Ours if self.state == State::Finalized => Err(Rc::BAD_SEQUENCE),
+            Context::Null => Err(ReturnCode::BAD_REFERENCE),
+            Context::Foreign => Err(ReturnCode::BAD_CONTEXT),
+            Context::Ours if self.state == State::Finalized => Err(ReturnCode::BAD_SEQUENCE),
             Context::Ours => Ok(()),
         }
     }
 
-    fn has(&self, states: &[State]) -> Result<()> {
-        if states.contains(&self.state) { Ok(()) } else { Err(Rc::BAD_SEQUENCE) }
+    fn has(&self, states: &[State]) -> Returned<()> {
+        if states.contains(&self.state) { Ok(()) } else { Err(ReturnCode::BAD_SEQUENCE) }
     }
 
-    fn optional(&self) -> Result<()> {
-        if self.full { Ok(()) } else { Err(Rc::NOT_IMPLEMENTED) }
+    fn optional(&self) -> Returned<()> {
+        if self.full { Ok(()) } else { Err(ReturnCode::NOT_IMPLEMENTED) }
     }
 
-    fn transmit(&mut self, context: Context, command: Command) -> Result<()> {
+    fn transmit(&mut self, context: Context, command: Command) -> Returned<()> {
         if matches!(command, Command::Null) {
-            return Err(Rc::BAD_REFERENCE);
+            return Err(ReturnCode::BAD_REFERENCE);
         }
         self.enter(context)?;
         if matches!(command, Command::Huge) {
-            return Err(Rc::BAD_VALUE);
+            return Err(ReturnCode::BAD_VALUE);
         }
         self.has(&[State::Transmit])?;
         match command {
@@ -217,19 +220,19 @@ impl Model {
                 (self.state, self.half) = (State::Receive, false);
                 Ok(())
             }
-            Command::Refused => Err(Rc::IO_ERROR),
-            Command::Null | Command::Short(_) | Command::Long | Command::Huge => Err(Rc::BAD_VALUE),
+            Command::Refused => Err(ReturnCode::IO_ERROR),
+            Command::Null | Command::Short(_) | Command::Long | Command::Huge => Err(ReturnCode::BAD_VALUE),
         }
     }
 
-    /// The size that is reported, and whether the bytes are.
-    fn receive(&mut self, context: Context, room: Room, timeout: i32, arrives: Arrival) -> Result<usize> {
+    /// Returns the size that the call reports, and whether it returns the bytes.
+    fn receive(&mut self, context: Context, room: Room, timeout: i32, arrives: Arrival) -> Returned<usize> {
         if matches!(room, Room::Null) {
-            return Err(Rc::BAD_REFERENCE);
+            return Err(ReturnCode::BAD_REFERENCE);
         }
         self.enter(context)?;
         if timeout < -1 {
-            return Err(Rc::BAD_VALUE);
+            return Err(ReturnCode::BAD_VALUE);
         }
         self.has(&[State::Receive, State::Ready])?;
         if self.state == State::Receive {
@@ -238,13 +241,13 @@ impl Model {
         let size = response(0, SIZE).len();
         match room {
             Room::Null | Room::None => {}
-            Room::Bytes(room) if usize::from(room % 64) < size => return Err(Rc::INSUFFICIENT_BUFFER),
+            Room::Bytes(room) if usize::from(room % 64) < size => return Err(ReturnCode::INSUFFICIENT_BUFFER),
             Room::Bytes(_) | Room::Plenty => self.state = State::Transmit,
         }
         Ok(size)
     }
 
-    fn arrive(&mut self, arrives: Arrival) -> Result<()> {
+    fn arrive(&mut self, arrives: Arrival) -> Returned<()> {
         let error = match arrives {
             Arrival::Response => {
                 self.state = State::Ready;
@@ -252,16 +255,16 @@ impl Model {
             }
             Arrival::HalfAResponse | Arrival::Nothing => {
                 self.half |= matches!(arrives, Arrival::HalfAResponse);
-                return Err(Rc::TRY_AGAIN);
+                return Err(ReturnCode::TRY_AGAIN);
             }
-            Arrival::TooMuch | Arrival::NoResponse => Rc::MALFORMED_RESPONSE,
-            Arrival::Failure => Rc::NO_CONNECTION,
+            Arrival::TooMuch | Arrival::NoResponse => ReturnCode::MALFORMED_RESPONSE,
+            Arrival::Failure => ReturnCode::NO_CONNECTION,
         };
         self.state = State::Transmit;
         Err(error)
     }
 
-    fn cancel(&mut self, context: Context) -> Result<()> {
+    fn cancel(&mut self, context: Context) -> Returned<()> {
         self.enter(context)?;
         self.optional()?;
         self.has(&[State::Receive, State::Ready])?;
@@ -269,27 +272,27 @@ impl Model {
         Ok(())
     }
 
-    fn set_locality(&mut self, context: Context, locality: u8) -> Result<()> {
+    fn set_locality(&mut self, context: Context, locality: u8) -> Returned<()> {
         self.enter(context)?;
         self.optional()?;
         self.has(&[State::Transmit])?;
-        if (5..=31).contains(&locality) { Err(Rc::BAD_VALUE) } else { Ok(()) }
+        if (5..=31).contains(&locality) { Err(ReturnCode::BAD_VALUE) } else { Ok(()) }
     }
 
-    fn get_poll_handles(&mut self, context: Context, handles: Handles) -> Result<()> {
+    fn get_poll_handles(&mut self, context: Context, handles: Handles) -> Returned<()> {
         if matches!(handles, Handles::NullCount) {
-            return Err(Rc::BAD_REFERENCE);
+            return Err(ReturnCode::BAD_REFERENCE);
         }
         self.enter(context)?;
         self.optional()?;
         let count = self.polled();
         match handles {
-            Handles::Room(room) if usize::from(room % 5) < count => Err(Rc::INSUFFICIENT_BUFFER),
+            Handles::Room(room) if usize::from(room % 5) < count => Err(ReturnCode::INSUFFICIENT_BUFFER),
             _ => Ok(()),
         }
     }
 
-    /// How many handles there are: those of the transport while a response is awaited, else one that is ready.
+    /// Returns the number of handles: those of the transport while a response is due, otherwise one that is ready.
     fn polled(&self) -> usize {
         if self.state == State::Receive { 2 } else { 1 }
     }
@@ -300,17 +303,17 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
     let mut caller = Caller::<FULL>::new(Arc::clone(&world));
     let mut model = Model { state: State::None, half: false, full: FULL };
     for (context, call) in calls.iter().take(64).copied() {
-        // Who has no context can make none of these calls: he has no functions.
+        // Without a context there are no functions to call.
         if model.state == State::None && !matches!(call, Call::Init { .. }) {
             assert_eq!(caller.init(None, true), Ok(()));
             model.state = State::Transmit;
         }
         match call {
             Call::Init { size, aligned } => {
-                // A context that was not finalized would be lost with its memory.
+                // A context that was not finalized would leak.
                 if [State::None, State::Finalized].contains(&model.state) {
                     let right = aligned && size.is_none_or(|size| usize::from(size) >= CONTEXT_SIZE);
-                    assert_eq!(caller.init(size, aligned), if right { Ok(()) } else { Err(Rc::BAD_VALUE) });
+                    assert_eq!(caller.init(size, aligned), if right { Ok(()) } else { Err(ReturnCode::BAD_VALUE) });
                     model.state = if right { State::Transmit } else { model.state };
                 }
             }
@@ -344,7 +347,7 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
                 assert_eq!(caller.get_poll_handles(context, handles, model.polled()), expected);
             }
             Call::MakeSticky => {
-                let expected = model.enter(context).and(Err(Rc::NOT_IMPLEMENTED));
+                let expected = model.enter(context).and(Err(ReturnCode::NOT_IMPLEMENTED));
                 assert_eq!(caller.make_sticky(context), expected);
             }
             Call::Finalize => {

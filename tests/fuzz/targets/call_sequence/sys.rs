@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Calls as C makes them, on memory that is exactly as large as it has to be, so that the address sanitizer sees a byte
-//! too many.
+//! Calls as C makes them, with buffers of exactly the needed size, so that the address sanitizer detects an access
+//! beyond them.
 
-use super::{Command, Context, Fake, Handles, Room, Shared};
+use super::{Command, Context, Fake, Handles, Returned, Room, Shared};
 use std::ptr::{null, null_mut};
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use tcti_core::testing::POLLED;
-use tcti_core::{PollHandle, Rc, Result};
+use tcti_core::{PollHandle, ReturnCode};
 use tcti_ffi::{CONTEXT_SIZE, init_with};
 use tss2_fuzz::message::command;
 
-/// What memory of a caller holds.
+/// The initial content of a caller's memory.
 const GARBAGE: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 
-/// A C program with one context, and another one of somebody else.
+/// A C program with one context, and a context of another module.
 pub(super) struct Caller<const FULL: bool> {
     world: Shared,
     memory: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
     foreign: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
-    /// As Init made it: it is called with any context, and after Finalize.
+    /// The head that Init wrote: its functions are called with any context, and after Finalize.
     head: Option<TSS2_TCTI_CONTEXT_COMMON_V2>,
 }
 
-/// Success and a size, for comparison.
-fn answer(rc: TSS2_RC) -> Result<()> {
-    Rc::from_c(rc)
+/// Converts a return code.
+fn answer(rc: TSS2_RC) -> Returned<()> {
+    ReturnCode::from_c(rc).map_err(|error| error.code())
 }
 
 impl<const FULL: bool> Caller<FULL> {
@@ -44,8 +44,8 @@ impl<const FULL: bool> Caller<FULL> {
         self.head.expect("Init was called")
     }
 
-    /// Asks for the size, then makes a context, saying that the memory has this size.
-    pub(super) fn init(&mut self, size: Option<u8>, aligned: bool) -> Result<()> {
+    /// Asks for the size, and then makes a context in memory of `size` bytes, as the call says.
+    pub(super) fn init(&mut self, size: Option<u8>, aligned: bool) -> Returned<()> {
         let world = self.world.clone();
         let open = || {
             world.lock().unwrap().alive += 1;
@@ -60,10 +60,10 @@ impl<const FULL: bool> Caller<FULL> {
         let mut size = size.map_or(CONTEXT_SIZE, usize::from);
         let ctx = self.context(Context::Ours).wrapping_byte_add(usize::from(!aligned));
         let before = *self.memory;
-        // SAFETY: the memory has CONTEXT_SIZE bytes, and nothing is written to what is misaligned.
+        // SAFETY: the memory has CONTEXT_SIZE bytes, and Init does not write to misaligned memory.
         let made = answer(unsafe { init_with(ctx, &mut size, null::<()>(), |_| open()) });
         match made {
-            // SAFETY: Init made a context.
+            // SAFETY: Init has made a context there.
             Ok(()) => self.head = Some(unsafe { ctx.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }),
             Err(_) => assert_eq!(*self.memory, before, "memory that was refused"),
         }
@@ -71,7 +71,7 @@ impl<const FULL: bool> Caller<FULL> {
         made
     }
 
-    pub(super) fn transmit(&mut self, context: Context, what: Command, number: u32) -> Result<()> {
+    pub(super) fn transmit(&mut self, context: Context, what: Command, number: u32) -> Returned<()> {
         let mut bytes = command(number);
         match what {
             Command::Right | Command::Refused | Command::Null | Command::Huge => {}
@@ -85,12 +85,12 @@ impl<const FULL: bool> Caller<FULL> {
             _ => (bytes.len(), bytes.as_ptr()),
         };
         let (transmit, ctx) = (self.head().v1.transmit.expect("a function"), self.context(context));
-        // SAFETY: as C would; a size that is no size is refused.
+        // SAFETY: the pointers are NULL or to live memory; transmit rejects a wrong size.
         answer(unsafe { transmit(ctx, size, bytes) })
     }
 
-    /// The size that is reported, when the call succeeds; the bytes, when they come, are those of `whole`.
-    pub(super) fn receive(&mut self, context: Context, room: Room, timeout: i32, whole: &[u8]) -> Result<usize> {
+    /// Returns the reported size. Checks that the bytes, if there are any, are those of `whole`.
+    pub(super) fn receive(&mut self, context: Context, room: Room, timeout: i32, whole: &[u8]) -> Returned<usize> {
         let (receive, ctx) = (self.head().v1.receive.expect("a function"), self.context(context));
         let mut memory = match room {
             Room::Null | Room::None => Vec::new(),
@@ -104,7 +104,7 @@ impl<const FULL: bool> Caller<FULL> {
             Room::None => (&mut size, null_mut()),
             Room::Bytes(_) | Room::Plenty => (&mut size, memory.as_mut_ptr()),
         };
-        // SAFETY: as C would.
+        // SAFETY: the pointers are NULL or to live memory, as C passes them.
         let received = answer(unsafe { receive(ctx, place, buffer, timeout) });
         let filled = match (received, room) {
             (Ok(()), Room::Bytes(_) | Room::Plenty) => size,
@@ -113,26 +113,26 @@ impl<const FULL: bool> Caller<FULL> {
         assert_eq!(memory[..filled], whole[..filled]);
         assert!(memory[filled..].iter().all(|byte| *byte == 0xa5), "nothing behind the response is written");
         match received {
-            Err(Rc::INSUFFICIENT_BUFFER) => assert_eq!(size, whole.len()),
+            Err(ReturnCode::INSUFFICIENT_BUFFER) => assert_eq!(size, whole.len()),
             Err(_) => assert_eq!(size, memory.len(), "an error leaves the size"),
             Ok(()) => {}
         }
         received.map(|()| size)
     }
 
-    pub(super) fn cancel(&mut self, context: Context) -> Result<()> {
+    pub(super) fn cancel(&mut self, context: Context) -> Returned<()> {
         let (cancel, ctx) = (self.head().v1.cancel.expect("a function"), self.context(context));
-        // SAFETY: as C would.
+        // SAFETY: the pointers are NULL or to live memory, as C passes them.
         answer(unsafe { cancel(ctx) })
     }
 
-    pub(super) fn set_locality(&mut self, context: Context, locality: u8) -> Result<()> {
+    pub(super) fn set_locality(&mut self, context: Context, locality: u8) -> Returned<()> {
         let (set_locality, ctx) = (self.head().v1.setLocality.expect("a function"), self.context(context));
-        // SAFETY: as C would.
+        // SAFETY: the pointers are NULL or to live memory, as C passes them.
         answer(unsafe { set_locality(ctx, locality) })
     }
 
-    pub(super) fn get_poll_handles(&mut self, context: Context, handles: Handles, expected: usize) -> Result<()> {
+    pub(super) fn get_poll_handles(&mut self, context: Context, handles: Handles, expected: usize) -> Returned<()> {
         let (get, ctx) = (self.head().v1.getPollHandles.expect("a function"), self.context(context));
         let room = match handles {
             Handles::NullCount | Handles::Count => 0,
@@ -145,7 +145,7 @@ impl<const FULL: bool> Caller<FULL> {
             Handles::Count => (null_mut(), &mut count),
             Handles::Room(_) => (memory.as_mut_ptr(), &mut count),
         };
-        // SAFETY: as C would.
+        // SAFETY: the pointers are NULL or to live memory, as C passes them.
         let got = answer(unsafe { get(ctx, array, place) });
         if got.is_ok() {
             assert_eq!(count, expected);
@@ -154,20 +154,23 @@ impl<const FULL: bool> Caller<FULL> {
                 _ => it.fd > 2 && it.events == libc::POLLOUT,
             };
             let filled = memory.iter().take(count).all(|it| right(it) && it.revents == 0);
-            assert!(filled && memory.iter().skip(count).all(|it| it.fd == -7), "so many handles and no more");
+            assert!(
+                filled && memory.iter().skip(count).all(|it| it.fd == -7),
+                "exactly the reported number of handles is written"
+            );
         }
         got
     }
 
-    pub(super) fn make_sticky(&mut self, context: Context) -> Result<()> {
+    pub(super) fn make_sticky(&mut self, context: Context) -> Returned<()> {
         let (make_sticky, ctx) = (self.head().makeSticky.expect("a function"), self.context(context));
-        // SAFETY: as C would.
+        // SAFETY: the pointers are NULL or to live memory, as C passes them.
         answer(unsafe { make_sticky(ctx, null_mut(), 1) })
     }
 
     pub(super) fn finalize(&mut self, context: Context) {
         let (finalize, ctx) = (self.head().v1.finalize.expect("a function"), self.context(context));
-        // SAFETY: as C would.
+        // SAFETY: the pointers are NULL or to live memory, as C passes them.
         unsafe { finalize(ctx) };
         assert!(self.foreign.iter().all(|word| *word == GARBAGE), "another's context is not touched");
     }

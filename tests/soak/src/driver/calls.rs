@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The calls on one context, and all the ways to wait for an answer.
+//! The calls on one context, and all the ways to wait for a response.
 
 use super::{Driver, Due, Health, Role, Slot};
 use crate::place::{Moment, Place};
 use crate::sys::interrupts;
 use std::time::Instant;
-use tcti_core::{Rc, Wait};
+use tcti_core::{ReturnCode, Wait};
 
 impl<P: Place> Driver<P> {
     pub(super) fn transmit(&mut self, slot: usize) {
@@ -21,13 +21,13 @@ impl<P: Place> Driver<P> {
                 self.tally.sent += 1;
                 *due = Some(Due { ask, since: Instant::now(), interrupts });
             }
-            Err(rc) if self.is_refused(slot, &ask, rc) => {
+            Err(error) if self.is_refused(slot, &ask, error.code()) => {
                 self.tally.sent += 1;
                 self.refused(slot);
             }
-            Err(rc) => {
+            Err(error) => {
                 self.lose(slot, &ask);
-                self.failed(slot, "transmit", rc);
+                self.failed(slot, "transmit", error.code());
             }
         }
     }
@@ -43,15 +43,15 @@ impl<P: Place> Driver<P> {
             .watch(format_args!("setLocality {locality} on context {slot}"), || context.set_locality(locality));
         match (set, locality) {
             (Ok(()), 0..5) => self.end_of_strike(slot),
-            (Err(Rc::BAD_VALUE), 5..) => {}
+            (Err(error), 5..) if error.code() == ReturnCode::BAD_VALUE => {}
             (Ok(()), _) => self.tally.failures.push("locality 5 was set".to_owned()),
-            (Err(rc), _) => self.failed(slot, "setLocality", rc),
+            (Err(error), _) => self.failed(slot, "setLocality", error.code()),
         }
     }
 
-    /// A response is due.
+    /// Takes a step while a response is due.
     pub(super) fn due(&mut self, slot: usize) {
-        // An answer that comes late is to meet a context that does not want it any more.
+        // A late response has to meet a context that has abandoned it.
         let impatient = matches!(self.slots[slot].health, Health::Struck { .. }) && self.rng.u32(..20) == 0;
         match self.rng.u32(..2000) {
             0..1000 if impatient && self.place.abilities().cancel => self.cancel(slot),
@@ -77,7 +77,7 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Whether another context on the same TPM waits for an answer, and may have the next one.
+    /// Whether another context on the same TPM waits for a response, which may come first.
     pub(super) fn is_shared(&self, slot: usize) -> bool {
         let server = self.place.server(slot);
         let busy =
@@ -85,12 +85,12 @@ impl<P: Place> Driver<P> {
         self.slots.iter().enumerate().any(busy)
     }
 
-    /// How long a wait makes sense.
+    /// Returns the longest useful wait, in milliseconds.
     pub(super) fn most_millis(&self, slot: usize) -> u32 {
         if self.is_shared(slot) { 1 } else { 500 }
     }
 
-    /// Whether no fault holds the answer back for ever.
+    /// Whether no fault holds the response back for ever.
     pub(super) fn may_block(&self, slot: usize) -> bool {
         match &self.slots[slot].health {
             Health::Struck { strike, .. } => !strike.endless,
@@ -106,7 +106,7 @@ impl<P: Place> Driver<P> {
             .watch(format_args!("receive with {wait:?} of {ask:?} on context {slot}"), || context.receive(room, wait));
         match received {
             Ok(size) => self.answered(slot, size),
-            Err(rc) => self.not_yet(slot, "receive", rc),
+            Err(error) => self.not_yet(slot, "receive", error.code()),
         }
     }
 
@@ -120,10 +120,10 @@ impl<P: Place> Driver<P> {
             Ok(size) => {
                 let again = context.response_size(Wait::Millis(0));
                 if again != Ok(size) {
-                    self.tally.failures.push(format!("a size of {size}, then {again:?}"));
+                    self.tally.failures.push(format!("the size was {size}, then {again:?}"));
                 }
             }
-            Err(rc) => self.not_yet(slot, "size query", rc),
+            Err(error) => self.not_yet(slot, "size query", error.code()),
         }
     }
 
@@ -132,9 +132,9 @@ impl<P: Place> Driver<P> {
         let room = &mut self.room[..self.rng.usize(1..10)];
         let wait = Wait::Millis(self.rng.u32(..5));
         match self.watchdog.watch(format_args!("short receive on context {slot}"), || context.receive(room, wait)) {
-            Ok(size) => self.tally.wrong.push(format!("an answer of {size} bytes")),
-            Err(Rc::INSUFFICIENT_BUFFER) => {}
-            Err(rc) => self.not_yet(slot, "short receive", rc),
+            Ok(size) => self.tally.wrong.push(format!("a response of {size} bytes")),
+            Err(error) if error.code() == ReturnCode::INSUFFICIENT_BUFFER => {}
+            Err(error) => self.not_yet(slot, "short receive", error.code()),
         }
     }
 
@@ -142,12 +142,12 @@ impl<P: Place> Driver<P> {
         let Some(context) = &mut self.slots[slot].context else { return };
         match self.watchdog.watch(format_args!("cancel on context {slot}"), || context.cancel()) {
             Ok(()) => self.give_up(slot),
-            // If the connection was lost, the next receive says so.
-            Err(rc) => self.hindered(slot, "cancel", rc),
+            // If the connection was lost, the next receive returns that.
+            Err(error) => self.hindered(slot, "cancel", error.code()),
         }
     }
 
-    /// A call that is not for this state changes nothing.
+    /// Makes a call that is not allowed in this state. It must change nothing.
     pub(super) fn out_of_turn(&mut self, slot: usize) {
         let Slot { context, due, .. } = &mut self.slots[slot];
         let Some(context) = context else { return };
@@ -155,9 +155,9 @@ impl<P: Place> Driver<P> {
             None => context.receive(&mut self.room, Wait::Millis(0)).map(drop),
             Some(Due { ask, .. }) => context.transmit(&ask.command()),
         };
-        let answer = self.watchdog.watch(format_args!("call out of turn on context {slot}"), call);
-        if answer != Err(Rc::BAD_SEQUENCE) {
-            self.tally.failures.push(format!("a call out of turn answers {answer:?}"));
+        let answer = self.watchdog.watch(format_args!("call out of sequence on context {slot}"), call);
+        if answer != Err(ReturnCode::BAD_SEQUENCE.into()) {
+            self.tally.failures.push(format!("a call out of sequence returns {answer:?}"));
         }
     }
 

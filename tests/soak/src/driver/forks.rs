@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Processes that are forked, as their parent sees them. Each goes on with the contexts that are open, in turn with the
-//! parent, and ends in its own way.
+//! Forked processes, from the parent's side. Each uses the open contexts, taking turns with the parent, and ends in one
+//! of the ways of [`Fate`].
 //!
-//! This program has other threads when it forks, as the programs have that its subject is for. None of them makes a call
-//! of a TCTI or writes to the log, and the child takes no lock that one of them may have had at that moment, but those of
-//! malloc(3), which fork(3) sees to: it prints nothing, and ends with _exit(2).
+//! This program has other threads when it forks, as real programs do. None of them calls a TCTI or writes to the log.
+//! The child takes no lock that another thread may have held at the fork, except those of malloc(3), which fork(3)
+//! handles: it prints nothing, and ends with _exit(2).
 
 use super::{Driver, Health, Report, index};
 use crate::place::Place;
@@ -15,21 +15,21 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use tss2_soak::{Finding, Kind};
 
-/// Most at a time.
+/// The most processes at a time.
 const SEATS: u32 = 2;
-/// NV indices from that of one process to that of the next.
+/// NV indices between the first of one process and the first of the next.
 const INDICES: u32 = 0x100;
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// Without Finalize, perhaps while a response is due.
+    /// It exits without Finalize, perhaps while a response is due.
     Exit,
-    /// With Finalize.
+    /// It finalizes, and exits.
     Finalize,
-    /// By SIGKILL, so many microseconds from its beginning.
+    /// SIGKILL ends it this many microseconds after its start.
     Kill(u32),
-    /// By SIGKILL, while a response is due.
+    /// SIGKILL ends it while a response is due.
     KillDue,
 }
 
@@ -39,12 +39,12 @@ impl Fate {
     }
 }
 
-/// One that was forked and has not ended, as far as is known.
+/// A forked process that has not been waited for.
 pub(super) struct Worker {
     pid: Pid,
     seat: u32,
     fate: Fate,
-    /// The contexts that it has.
+    /// Whether it has inherited each context.
     slots: Vec<bool>,
     report: Report,
 }
@@ -56,8 +56,8 @@ impl Worker {
 }
 
 impl<P: Place> Driver<P> {
-    /// Forks a process, unless there are enough, or a fault is there: some faults are inherited, and the process could not
-    /// tell what comes of one that had been before it.
+    /// Forks a process, unless there are enough of them or a fault lasts: some faults are inherited, and the process
+    /// could not explain failures by a fault that is older than itself.
     pub(super) fn fork(&mut self) {
         let free = (0..SEATS).find(|seat| self.workers.iter().all(|worker| worker.seat != *seat));
         let Some(seat) = free else { return };
@@ -75,7 +75,7 @@ impl<P: Place> Driver<P> {
             _ => Fate::KillDue,
         };
         let (report, seed) = (Report::new().unwrap(), self.rng.u64(..));
-        // Before it exists: a fault may be made before it does anything.
+        // Taken before the fork, because a fault may be made before the process does anything.
         let born = self.now();
         match sys::fork() {
             Forked::Child => {
@@ -90,7 +90,7 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Takes in those that have ended.
+    /// Collects the processes that have ended.
     pub(super) fn reap(&mut self) {
         for at in (0..self.workers.len()).rev() {
             match waitpid(self.workers[at].pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
@@ -100,7 +100,7 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Waits for the end of all.
+    /// Waits until all processes have ended.
     pub(super) fn end_workers(&mut self) {
         while let Some(Worker { pid, fate, .. }) = self.workers.last() {
             let pid = *pid;
@@ -110,12 +110,12 @@ impl<P: Place> Driver<P> {
                     ended => return ended.unwrap(),
                 }
             };
-            let status = self.watchdog.watch(format_args!("the end of process {pid}, which is to {fate:?}"), wait);
+            let status = self.watchdog.watch(format_args!("the end of process {pid} with the fate {fate:?}"), wait);
             self.take_in(self.workers.len() - 1, status);
         }
     }
 
-    /// Ends all, when nobody is interested any more.
+    /// Kills all processes, after a failure.
     pub(crate) fn kill_workers(&mut self) {
         for worker in &mut self.workers {
             worker.fate = Fate::KillDue;
@@ -135,27 +135,27 @@ impl<P: Place> Driver<P> {
         tally.ended += ended;
         tally.refused += refused;
         tally.kept += kept;
-        // With one that is killed its command is given up, too.
-        tally.given_up += sent - matched - ended - refused;
-        let of = format!("process {pid}, which was to {fate:?}");
+        // The last command of a killed process is abandoned.
+        tally.abandoned += sent - matched - ended - refused;
+        let of = format!("process {pid} with the fate {fate:?}");
         match status {
             WaitStatus::Exited(_, 0) => {}
             WaitStatus::Signaled(_, Signal::SIGKILL, _) if fate.is_kill() => tally.killed += 1,
             WaitStatus::Signaled(_, Signal::SIGALRM, _) => {
-                tally.failures.push(format!("{of}, hangs: {} has not ended", told.call));
+                tally.failures.push(format!("{of} hangs: {} has not returned", told.call));
             }
-            other => tally.failures.push(format!("{of}, ended with {other:?} in {}", told.call)),
+            other => tally.failures.push(format!("{of} ended with {other:?} in {}", told.call)),
         }
         for finding in self.history.unexplained(&told.findings) {
             let Finding { slot, since, began, ended, text, .. } = finding;
             let faults = self.history.list(*slot);
-            let text = format!("{of}: {text}; from {began:?} to {ended:?}, well {since:?}; faults: {faults}");
+            let text = format!("{of}: {text}; from {began:?} to {ended:?}, last success {since:?}; faults: {faults}");
             match finding.kind {
                 Kind::Wrong | Kind::Untrue => self.tally.wrong.push(text),
                 Kind::Lost => self.tally.lost.push(text),
-                // Whoever made a machine wait has not kept to the rules of its clock.
+                // Something outside the soak has delayed the machine.
                 Kind::Failed(_) if self.trouble.is_outside(self.start + finding.since) => {
-                    eprintln!("soak: {text}, and the kernel's log says why");
+                    eprintln!("soak: {text}, which the kernel's log explains");
                 }
                 Kind::Failed(_) | Kind::Failure => self.tally.failures.push(text),
             }

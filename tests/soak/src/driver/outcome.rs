@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a call's result means: whether an answer is right, whether an error fits a fault, and when a context has got
-//! over it.
+//! Judges the result of a call: whether a response is right, whether a fault explains an error, and when a context has
+//! recovered.
 
 use super::{Driver, Due, Health, Role};
 use crate::place::{Moment, Now, Place, Reach, Refusals, Strike};
 use crate::sys;
 use std::time::{Duration, Instant};
-use tcti_core::Rc;
+use tcti_core::ReturnCode;
 use tss2_soak::{Answer, Ask, Cost, Finding, Kind, Loaded, TRIES, Verdict};
 
-/// How long an answer may take that no fault holds back: with several contexts and tools on one TPM.
+/// How long a response may take without a fault. Several contexts and tools share one TPM.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a fault lasts that no call ends.
+/// How long a fault lasts when no call ends it.
 const SPELL: Duration = Duration::from_millis(300);
 
-/// What a TPM may have lost.
+/// Data that a TPM may have lost.
 #[derive(Clone, Copy)]
 pub(super) struct Lost {
     written: bool,
@@ -22,10 +22,10 @@ pub(super) struct Lost {
 }
 
 impl<P: Place> Driver<P> {
-    /// The answer to what is due will not come to us.
+    /// Abandons the command whose response is due.
     pub(super) fn give_up(&mut self, slot: usize) {
         if let Some(Due { ask, .. }) = self.slots[slot].due.take() {
-            self.tally.given_up += 1;
+            self.tally.abandoned += 1;
             self.lose(slot, &ask);
             self.end_of_strike(slot);
         }
@@ -36,7 +36,7 @@ impl<P: Place> Driver<P> {
         self.slots[slot].knowledge.lose(&mut self.loaded[at], ask);
     }
 
-    /// Forgets what the TPM of a context may have lost since it was asked last. What that was.
+    /// Forgets what the TPM of a context may have lost since the last call. Returns what that was.
     pub(super) fn remember(&mut self, slot: usize) -> Lost {
         let lost = Lost { written: !self.place.keeps_memory(slot), loaded: self.place.may_have_unloaded(slot) };
         self.forget(slot, lost);
@@ -77,7 +77,7 @@ impl<P: Place> Driver<P> {
                 }
             }
         }
-        // The answer may be of the time before.
+        // The response may be older than the loss.
         self.forget(slot, lost);
         self.slots[slot].well = since.duration_since(self.start);
         match &self.slots[slot].health {
@@ -89,14 +89,14 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Whether an error is the right answer: a driver has refused the command.
-    pub(super) fn is_refused(&self, slot: usize, ask: &Ask, rc: Rc) -> bool {
+    /// Whether an error is the right result, because a driver has to refuse the command.
+    pub(super) fn is_refused(&self, slot: usize, ask: &Ask, rc: ReturnCode) -> bool {
         self.place.abilities().refusals == Refusals::Driver
-            && rc == Rc::IO_ERROR
+            && rc == ReturnCode::IO_ERROR
             && self.loaded[self.loaded_at(slot)].is_refused_with_an_error(ask, &self.may(slot))
     }
 
-    /// That was so. Nothing is lost with it.
+    /// Counts a refusal by a driver, with which nothing is lost.
     pub(super) fn refused(&mut self, slot: usize) {
         self.tally.refused += 1;
         let at = self.loaded_at(slot);
@@ -110,13 +110,13 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// A forked process leaves it to its parent to judge; gives the text back in the parent itself.
+    /// In a forked process, leaves the finding to the parent. In the parent, returns the text.
     fn find(&mut self, slot: usize, kind: Kind, text: String) -> Option<String> {
         let ended = self.now();
         let Role::Worker { born, findings, .. } = &mut self.role else { return Some(text) };
         let since = if matches!(kind, Kind::Failed(_)) { self.slots[slot].well } else { *born };
         if kind == Kind::Wrong {
-            self.tally.wrong.push(text.clone()); // it goes no further
+            self.tally.wrong.push(text.clone()); // ends this process
         }
         findings.push(Finding { kind, slot, since, began: self.began, ended, text });
         None
@@ -130,25 +130,25 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// A receive that gave no answer.
-    pub(super) fn not_yet(&mut self, slot: usize, call: &str, rc: Rc) {
-        if rc != Rc::TRY_AGAIN {
+    /// Handles a receive without a response.
+    pub(super) fn not_yet(&mut self, slot: usize, call: &str, rc: ReturnCode) {
+        if rc != ReturnCode::TRY_AGAIN {
             return self.failed(slot, call, rc);
         }
         let since = self.slots[slot].due.as_ref().map_or(Duration::ZERO, |due| due.since.elapsed());
         match &self.slots[slot].health {
-            // What holds it back is to go.
+            // The fault holds the response back.
             Health::Struck { strike, since } if strike.reach == Reach::Process || since.elapsed() > SPELL => {
                 self.end_of_strike(slot);
             }
             _ if since > PATIENCE => {
-                self.tally.failures.push(format!("no answer within {PATIENCE:?}; {}", self.state(slot)));
+                self.tally.failures.push(format!("no response within {PATIENCE:?}; {}", self.state(slot)));
             }
             _ => {}
         }
     }
 
-    pub(super) fn failed(&mut self, slot: usize, call: &str, rc: Rc) {
+    pub(super) fn failed(&mut self, slot: usize, call: &str, rc: ReturnCode) {
         let state = self.state(slot);
         let due = self.slots[slot].due.take();
         if let Some(Due { ask, .. }) = &due {
@@ -161,15 +161,15 @@ impl<P: Place> Driver<P> {
         self.hold_against(slot, call, rc, state, due.map(|due| due.since));
     }
 
-    /// A call failed, and the command is still under way.
-    pub(super) fn hindered(&mut self, slot: usize, call: &str, rc: Rc) {
+    /// Handles a failed call after which the command is still in progress.
+    pub(super) fn hindered(&mut self, slot: usize, call: &str, rc: ReturnCode) {
         self.hold_against(slot, call, rc, self.state(slot), None);
     }
 
-    /// `since`: when a command was sent that has ended now.
-    fn hold_against(&mut self, slot: usize, call: &str, rc: Rc, state: String, since: Option<Instant>) {
-        let text = format!("{call} answers {rc:?}; {state}");
-        let Some(text) = self.find(slot, Kind::Failed(Rc::to_c(Err(rc))), text) else { return };
+    /// Judges an error. `since` is when the command was sent, if the error has ended it.
+    fn hold_against(&mut self, slot: usize, call: &str, rc: ReturnCode, state: String, since: Option<Instant>) {
+        let text = format!("{call} returns {rc:?}; {state}");
+        let Some(text) = self.find(slot, Kind::Failed(rc.to_c()), text) else { return };
         match &mut self.slots[slot].health {
             Health::Struck { strike, .. } if strike.codes.contains(&rc) => self.recover(slot, true),
             Health::Recovering { codes, failed, met, .. } if codes.contains(&rc) && *failed < TRIES => {
@@ -177,8 +177,8 @@ impl<P: Place> Driver<P> {
                 self.tally.faults += u64::from(!*met);
                 *met = true;
             }
-            _ if rc == Rc::IO_ERROR && since.is_some_and(|since| self.trouble.is_outside(since)) => {
-                eprintln!("soak: {text}, and the kernel's log says why");
+            _ if rc == ReturnCode::IO_ERROR && since.is_some_and(|since| self.trouble.is_outside(since)) => {
+                eprintln!("soak: {text}, which the kernel's log explains");
                 let at = self.loaded_at(slot);
                 self.loaded[at].doubt();
             }
@@ -201,7 +201,7 @@ impl<P: Place> Driver<P> {
         if self.workers.is_empty() {
             self.history.clear();
         }
-        let strike = trouble.begin(make, |strike| strike.is_some_and(|strike| strike.beside));
+        let strike = trouble.begin(make, |strike| strike.is_some_and(|strike| strike.reaches_programs));
         let Some(strike) = strike else { return };
         let server = self.place.server(slot);
         let mut hit = vec![slot];
@@ -221,12 +221,12 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// The fault has done what it does.
+    /// Ends the fault of a context.
     pub(super) fn end_of_strike(&mut self, slot: usize) {
         self.recover(slot, false);
     }
 
-    /// Forgets what a fault costs us.
+    /// Forgets what a fault makes the TPM lose.
     fn unload(&mut self, slot: usize, strike: Strike) {
         if strike.reach == Reach::Memory {
             self.slots[slot].knowledge.forget();
@@ -237,23 +237,23 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// Ends a fault. It counts when a call failed of it, or when something else met it.
+    /// Ends a fault. It counts when a call has failed because of it, or when it has affected something else.
     fn recover(&mut self, slot: usize, noticed: bool) {
         let Health::Struck { strike, .. } = self.slots[slot].health else { return };
-        let Strike { fault, codes, reach, beside, .. } = strike;
+        let Strike { fault, codes, reach, reaches_programs, .. } = strike;
         let place = &mut self.place;
         let met = self.watchdog.watch(format_args!("the end of {fault} for context {slot}"), || place.heal(slot));
-        if beside {
+        if reaches_programs {
             self.trouble.end();
         }
-        // The last answer may have left the server before it lost its memory.
+        // The last response may have left the server before it lost its memory.
         self.unload(slot, strike);
         self.history.end(slot, self.start.elapsed());
         let met = met || noticed;
         self.tally.faults += u64::from(met);
         self.slots[slot].health = match reach {
             Reach::One if !met => Health::Well,
-            // What reaches others may have met this one as well, which learns of it with the next call.
+            // A fault that reaches several contexts may show in this one with the next call.
             _ => Health::Recovering { fault, codes, failed: 0, met },
         };
     }

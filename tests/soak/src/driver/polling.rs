@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A context in an event loop, which polls until there is something and asks then: [`Driver::poll`].
+//! Uses a context as an event loop does: polls its descriptor and receives when it is ready ([`Driver::poll`]).
 
 use super::Driver;
 use super::outcome::PATIENCE;
@@ -11,8 +11,8 @@ use std::time::Duration;
 use tcti_core::{PollHandle, Wait};
 
 impl<P: Place> Driver<P> {
-    /// A response is due. The context shows one descriptor, which becomes readable unless a fault holds the response
-    /// back; or one that can be written to at once, because receive would not wait.
+    /// Polls while a response is due. The context has one descriptor, which becomes readable unless a fault holds the
+    /// response back, or is writable at once because receive would not wait.
     pub(super) fn poll(&mut self, slot: usize) {
         let most = self.most_millis(slot);
         let patience =
@@ -20,7 +20,7 @@ impl<P: Place> Driver<P> {
         let Some(context) = &mut self.slots[slot].context else { return };
         let handles = match context.poll_handles() {
             Ok(handles) => handles,
-            Err(rc) => return self.hindered(slot, "getPollHandles", rc),
+            Err(error) => return self.hindered(slot, "getPollHandles", error.code()),
         };
         let wrong = match handles[..] {
             [handle @ PollHandle { fd: 0.., events: POLLIN | POLLOUT, .. }] => {

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What a forked process tells its parent: [`Report`], a file in which all is that it knows at any moment, for it may be
-//! killed.
+//! The report of a forked process to its parent: [`Report`]. It is a file that is always up to date, because the
+//! process may be killed.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use tss2_soak::Finding;
 
-/// What is counted: commands sent, those with a right answer, ended by an error, refused; kept objects that answered.
+/// The number of counts: commands sent, with a right response, ended by an error, refused; responses from kept objects.
 pub(crate) const COUNTS: usize = 5;
 
-/// Where the text of the last call is, and its room.
+/// Offset and size of the text of the last call, in bytes.
 const CALL: u64 = 8 * COUNTS as u64;
 const CALL_SIZE: usize = 256;
-/// Where findings begin.
+/// Offset of the findings, in bytes.
 const FINDINGS: u64 = CALL + CALL_SIZE as u64;
 
-/// A file that both have.
+/// A file that both processes have open.
 pub(crate) struct Report(File);
 
-/// What is in it at last.
-pub(crate) struct Told {
+/// The content of a report.
+pub(crate) struct Content {
     pub(crate) counts: [u64; COUNTS],
     /// The last call.
     pub(crate) call: String,
@@ -32,7 +32,7 @@ impl Report {
         tempfile::tempfile().map(Report)
     }
 
-    /// For another writer in the same process.
+    /// Returns another descriptor, for another writer in the same process.
     pub(crate) fn again(&self) -> io::Result<Report> {
         self.0.try_clone().map(Report)
     }
@@ -42,7 +42,7 @@ impl Report {
         self.0.write_all_at(&bytes, 0).unwrap();
     }
 
-    /// What is done now.
+    /// Writes the text of the call that is being made.
     pub(crate) fn call(&self, text: &str) {
         let mut room = [b' '; CALL_SIZE];
         room.iter_mut().zip(text.bytes()).for_each(|(to, from)| *to = from);
@@ -54,15 +54,15 @@ impl Report {
         self.0.write_all_at(finding.line().as_bytes(), end).unwrap();
     }
 
-    pub(crate) fn read(&self) -> Told {
+    pub(crate) fn read(&self) -> Content {
         let mut bytes = vec![0; usize::try_from(self.0.metadata().unwrap().len()).unwrap()];
         self.0.read_exact_at(&mut bytes, 0).unwrap();
-        // One that was killed at once has written nothing.
+        // A process that was killed at once has written nothing.
         bytes.resize(bytes.len().max(FINDINGS as usize), 0);
         let (counts, rest) = bytes.split_at(CALL as usize);
         let (call, findings) = rest.split_at(CALL_SIZE);
         let counts: Vec<u64> = counts.chunks(8).map(|count| u64::from_le_bytes(count.try_into().unwrap())).collect();
-        Told {
+        Content {
             counts: counts.try_into().unwrap(),
             call: String::from_utf8_lossy(call).trim_end().to_owned(),
             findings: String::from_utf8_lossy(findings).lines().filter_map(Finding::parse).collect(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A process that was forked: it sends some commands through what it has inherited, and ends. What it knows and finds is in
-//! its report.
+//! A forked process: it sends some commands on the contexts that it has inherited, and ends. It writes its counts and
+//! findings to its report.
 
 use super::forks::Fate;
 use super::{Driver, Health, Report, Role};
@@ -18,13 +18,13 @@ use std::time::Duration;
 use tcti_core::Wait;
 use tss2_soak::{Finding, Kind, Loaded};
 
-/// Most commands of one.
+/// The most commands of one process.
 const COMMANDS: u64 = 40;
-/// Most steps: where a fault is, no command may be sent.
+/// The most steps. During a fault it may be that no command can be sent.
 const STEPS: u32 = 1000;
-/// Seconds after which one hangs; longer than it waits for its turn.
+/// Seconds after which it counts as hung; longer than it waits for its turn.
 const LIFE: u32 = 80;
-/// So often it asks, at last, what was loaded: a fault may be there.
+/// How often it asks for a loaded key before it ends, because there may be a fault.
 const ATTEMPTS: u32 = 10;
 
 /// Exit statuses.
@@ -32,8 +32,8 @@ const DONE: i32 = 0;
 const PANICKED: i32 = 101;
 
 impl<P: Place> Driver<P> {
-    /// All of its life, which begins at the time and with the seed that are its birth. `indices` are the NV indices that
-    /// it has to itself, one for each context.
+    /// Runs the process. `birth` is the time of the fork and the seed, `indices` are the NV indices that no other
+    /// process uses, one per context.
     pub(super) fn work(&mut self, fate: Fate, report: &Report, birth: (Duration, u64), indices: Vec<u32>) -> ! {
         let lived = catch_unwind(AssertUnwindSafe(|| {
             self.be_born(fate, report, birth, indices);
@@ -44,7 +44,7 @@ impl<P: Place> Driver<P> {
 
     fn be_born(&mut self, fate: Fate, report: &Report, (born, seed): (Duration, u64), indices: Vec<u32>) {
         alarm::set(LIFE);
-        // One whose parent ends has nobody to tell anything.
+        // Without the parent nobody reads the report.
         set_pdeathsig(Signal::SIGKILL).unwrap();
         if let Fate::Kill(micros) = fate {
             kill_within(Duration::from_micros(micros.into()));
@@ -63,7 +63,7 @@ impl<P: Place> Driver<P> {
     }
 
     fn live(&mut self, fate: Fate, report: &Report) {
-        // A response that was due is the parent's.
+        // A response that was due belongs to the parent.
         for slot in 0..self.slots.len() {
             if self.slots[slot].due.take().is_some() {
                 self.out_of_turn(slot);
@@ -88,8 +88,8 @@ impl<P: Place> Driver<P> {
         }
     }
 
-    /// One step. It has one exchange under way at most: the parent waits for its turn on one context while it has others.
-    /// `false` when nothing is left to do, or something was wrong.
+    /// Takes one step. At most one exchange is in progress, because the parent holds other contexts while it waits for
+    /// its turn on one. Returns `false` when nothing is left to do, or after a failure.
     fn act(&mut self, report: &Report) -> bool {
         if self.step_due(report) {
             return !self.tally.is_bad();
@@ -106,7 +106,7 @@ impl<P: Place> Driver<P> {
         !self.tally.is_bad()
     }
 
-    /// One step of the exchange that is under way, if there is one.
+    /// Takes one step of the exchange in progress. Returns `false` if there is none.
     fn step_due(&mut self, report: &Report) -> bool {
         let Some(slot) = self.slots.iter().position(|slot| slot.due.is_some()) else { return false };
         self.began = self.now();
@@ -115,7 +115,7 @@ impl<P: Place> Driver<P> {
         true
     }
 
-    /// All keys that were there when this process was forked.
+    /// Uses all keys that were loaded when this process was forked.
     fn ask_what_is_loaded(&mut self, report: &Report) {
         self.loaded.iter_mut().for_each(|loaded| loaded.ask_all(false));
         for slot in 0..self.slots.len() {
@@ -135,7 +135,7 @@ impl<P: Place> Driver<P> {
         self.tell(report);
     }
 
-    /// Writes down what is new.
+    /// Writes new counts and findings to the report.
     fn tell(&mut self, report: &Report) {
         let tally = &self.tally;
         report.count([tally.sent, tally.matched, tally.ended, tally.refused, tally.kept]);
@@ -148,11 +148,11 @@ impl<P: Place> Driver<P> {
     }
 }
 
-/// Has the kernel kill this process after so long, wherever it is then.
+/// Lets the kernel kill this process after this time, whatever it does then.
 fn kill_within(time: Duration) {
     let event = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
     let mut timer = Timer::new(ClockId::CLOCK_MONOTONIC, event).unwrap();
-    let soon = time.max(Duration::from_nanos(1)); // zero would be never
+    let soon = time.max(Duration::from_nanos(1)); // zero would disarm the timer
     timer.set(Expiration::OneShot(soon.into()), TimerSetTimeFlags::empty()).unwrap();
-    std::mem::forget(timer); // it goes with the process
+    std::mem::forget(timer); // it lives as long as the process
 }

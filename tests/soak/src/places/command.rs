@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM behind a command, tpm2_send with a libtpms in its memory: what is loaded and written is gone with the command. It is
-//! killed, and started again by the module.
+//! A TPM behind a command: tpm2_send with a libtpms in its memory. Loaded and written data is lost with the command. It
+//! is killed, and the module starts it again.
 
 use super::open;
 use crate::place::{Abilities, BROKEN, Keeps, Moment, Now, Place, Reach, Refusals, Strike, TAKEN};
@@ -21,12 +21,12 @@ const PROGRAM: &str = "tpm2_send";
 /// Contexts, each with a command of its own.
 pub(crate) struct Command {
     dir: TempDir,
-    /// Contexts whose TPM is a new one.
+    /// Whether the TPM of each context is a new one.
     new: Vec<bool>,
 }
 
 const SLOTS: usize = 2;
-/// How long a command may take to end after all contexts.
+/// How long a command may take to end after the last context.
 const END: Duration = Duration::from_secs(10);
 
 impl Command {
@@ -34,12 +34,12 @@ impl Command {
         Command { dir: tempfile::tempdir().unwrap(), new: vec![false; SLOTS] }
     }
 
-    /// Where the command says which process it is.
+    /// Returns the path of the file with the command's process ID.
     fn number(&self, slot: usize) -> PathBuf {
         self.dir.path().join(slot.to_string())
     }
 
-    /// The process, when it is there.
+    /// Returns the process of the command, if it is running.
     fn process(&self, slot: usize) -> Option<Pid> {
         let number: i32 = fs::read_to_string(self.number(slot)).ok()?.trim().parse().ok()?;
         let name = fs::read_to_string(format!("/proc/{number}/comm")).ok()?;
@@ -58,7 +58,7 @@ impl Place for Command {
 
     fn open(&mut self, slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
         self.new[slot] = true;
-        // It tells of the end of its input.
+        // tpm2_send prints an error when its input ends.
         open(&format!("cmd:echo $$ > {}; exec {PROGRAM} -T libtpms: 2>/dev/null", self.number(slot).display()))
     }
 
@@ -75,21 +75,22 @@ impl Place for Command {
             return None;
         }
         kill(self.process(slot)?, Signal::SIGKILL).ok()?;
-        let _ = fs::remove_file(self.number(slot)); // the next one makes its own
+        let _ = fs::remove_file(self.number(slot)); // the next command writes a new one
         Some(Strike { reach: Reach::Memory, unloads: true, ..Strike::of_one("a killed command", BROKEN) })
     }
 
     fn heal(&mut self, _slot: usize) -> bool {
-        true // whoever uses it next starts it again
+        true // the next call starts it again
     }
 
-    /// Where a context was finalized before a forked process was done with its command, nobody has waited for that.
+    /// Waits for the commands. When a context is finalized before a forked process is done with its command, nobody
+    /// else waits for it.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         let since = Instant::now();
         while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             if status == WaitStatus::StillAlive {
                 if since.elapsed() > END {
-                    return vec![Err(format!("a command, {END:?} after its last context was finalized"))];
+                    return vec![Err(format!("a command is running {END:?} after its last context was finalized"))];
                 }
                 thread::sleep(Duration::from_millis(1)); // how often to look
             }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The kernel's resource manager, in a virtual machine: several contexts at once, neighbours that are killed.
-//! What a context has loaded lives as long as its descriptor, which no error ends and no process that was forked.
+//! The kernel's resource manager, in a virtual machine: several contexts at the same time, and other programs that are
+//! killed. The objects of a context live as long as its descriptor, which survives errors and the ends of forked
+//! processes.
 
 use super::open;
 use crate::descriptors::Exhausted;
@@ -21,22 +22,22 @@ const NAME_CONF: &str = "device:/dev/tpmrm0";
 #[derive(Default)]
 pub(crate) struct Device {
     exhausted: Option<Exhausted>,
-    neighbour: Option<Child>,
+    other: Option<Child>,
     crashes: Vec<String>,
 }
 
 impl Device {
-    /// Whether it was still there.
-    fn kill_neighbour(&mut self) -> bool {
-        let Some(mut neighbour) = self.neighbour.take() else { return false };
-        neighbour.kill().unwrap();
-        let status = neighbour.wait().unwrap();
+    /// Returns whether it was still running.
+    fn kill_other(&mut self) -> bool {
+        let Some(mut other) = self.other.take() else { return false };
+        other.kill().unwrap();
+        let status = other.wait().unwrap();
         match status.signal().map(Signal::try_from) {
             Some(Ok(Signal::SIGKILL)) => true,
-            // It was done, or the TPM had no room for its key.
+            // It had finished, or the TPM had no room for its key.
             None => false,
             Some(_) => {
-                self.crashes.push(format!("a neighbour ended with {status}"));
+                self.crashes.push(format!("the other program ended with {status}"));
                 false
             }
         }
@@ -64,14 +65,14 @@ impl Place for Device {
         match rng.u8(..4) {
             0 if now.moment != Moment::Due && now.calm => {
                 self.exhausted = Exhausted::now();
-                Some(Strike::of_process("no more descriptors", NO_DESCRIPTORS))
+                Some(Strike::of_process("no free descriptors", NO_DESCRIPTORS))
             }
-            1.. if self.neighbour.is_none() => {
-                // Killed with a command under way, or a key in the TPM.
+            1.. if self.other.is_none() => {
+                // It is killed while a command is in progress, or with a key in the TPM.
                 let mut tool = stage::command("tpm2_createprimary");
                 tool.args(["-Q", "-G", "ecc", "-T", NAME_CONF]);
-                self.neighbour = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok();
-                Some(Strike::of_one("a killed neighbour", &[]))
+                self.other = tool.stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok();
+                Some(Strike::of_one("another program is killed", &[]))
             }
             _ => None,
         }
@@ -79,7 +80,7 @@ impl Place for Device {
 
     fn heal(&mut self, _slot: usize) -> bool {
         self.exhausted = None;
-        self.kill_neighbour()
+        self.kill_other()
     }
 
     fn abilities(&self) -> Abilities {
@@ -99,11 +100,11 @@ impl Place for Device {
     }
 
     fn programs(&self) -> Programs {
-        Programs::Beside(NAME_CONF.to_owned(), Keeps::Connection)
+        Programs::Concurrent(NAME_CONF.to_owned(), Keeps::Connection)
     }
 
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
-        self.kill_neighbour();
+        self.kill_other();
         self.crashes.drain(..).map(Err).collect()
     }
 }

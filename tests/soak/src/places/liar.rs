@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM in this process that can hash and has room for one HMAC key, and asks for everything else to be sent again. It may
-//! be told to lie: whoever judges what comes of a run has to notice (`tests/judge.rs`).
+//! A TPM in this process that can hash and has room for one HMAC key. It answers every other command with TPM_RC_RETRY.
+//! It can have a defect, which the soak has to detect (`tests/judge.rs`).
 
 use crate::place::{Abilities, Keeps, Now, Place, Refusals, Strike, TAKEN};
 use clap::ValueEnum;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
 use tcti_core::Tcti;
-use tcti_core::{GetPollHandles, Inheritance, Progress, Rc, Result, RxBuf, Session, Transport, Wait};
+use tcti_core::{GetPollHandles, Inheritance, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait};
 use tss2_soak::hmac;
 
-/// What is not as it should be.
+/// A defect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Lie {
-    /// Each answer is the one to the command before.
+    /// Each response is the one to the previous command.
     Behind,
     /// A command fails without a fault.
     Broken,
-    /// There are two descriptors to poll.
+    /// It returns two descriptors to poll.
     Handles,
-    /// Each command leaves a hundred bytes.
+    /// Each command leaks a hundred bytes.
     Heap,
-    /// The key is gone after some commands.
+    /// The key is lost after some commands.
     Lost,
-    /// The same in forked processes alone.
+    /// The key is lost after some commands in forked processes.
     LostThere,
-    /// In forked processes each answer is the one to the command before.
+    /// In forked processes each response is the one to the previous command.
     BehindThere,
     /// In forked processes a command fails without a fault.
     BrokenThere,
@@ -35,7 +35,7 @@ pub(crate) enum Lie {
 
 /// The handle of the key.
 const HANDLE: [u8; 4] = [0x80, 0, 0, 0];
-/// So many commands it is there that is lost.
+/// The number of commands after which the key is lost.
 const SPAN: u32 = 200;
 
 /// The TPM.
@@ -47,7 +47,7 @@ struct Way {
     is_forked: bool,
     key: Option<Vec<u8>>,
     commands: u32,
-    /// The right ones to the last two commands.
+    /// The right responses to the last two commands.
     answers: [Vec<u8>; 2],
 }
 
@@ -56,7 +56,7 @@ impl Transport for Way {
         self.commands += 1;
         match (self.lie, self.is_forked) {
             (Some(Lie::Lost), _) | (Some(Lie::LostThere), true) if self.commands > SPAN => self.key = None,
-            (Some(Lie::Broken), _) | (Some(Lie::BrokenThere), true) => return Err(Rc::IO_ERROR),
+            (Some(Lie::Broken), _) | (Some(Lie::BrokenThere), true) => return Err(ReturnCode::IO_ERROR.into()),
             (Some(Lie::CrashThere), true) => std::process::abort(),
             (Some(Lie::Heap), _) => {
                 Box::leak(Box::new([0_u8; 100]));
@@ -82,7 +82,7 @@ impl Transport for Way {
 
     fn abandon(&mut self) {}
 
-    fn inherited(&mut self, _inheritance: Inheritance) {
+    fn after_fork(&mut self, _inheritance: Inheritance) {
         self.is_forked = true;
     }
 
@@ -98,7 +98,7 @@ impl Way {
         Way { lie, is_forked: false, key: None, commands: 0, answers: [again.clone(), again] }
     }
 
-    /// The right one.
+    /// Returns the right response.
     fn answer(&mut self, command: &[u8]) -> Vec<u8> {
         let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
         match (code, &self.key) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! libtpms: a TPM in memory, a state file of our own, and one that other processes use, too, some of which are killed.
-//! libtpms is one TPM per process, so there is one context.
+//! libtpms: a TPM in memory, a private state file, and a state file that other processes share, some of which are
+//! killed. libtpms has one TPM per process, so there is one context.
 
 use super::open;
 use crate::descriptors::Exhausted;
@@ -20,29 +20,29 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use tcti_core::Tcti;
-use tcti_core::{Rc, Result};
+use tcti_core::{Result, ReturnCode};
 use tempfile::TempDir;
 use tss2_kit::output;
 
-/// Whom root becomes to have no rights.
+/// The user that root becomes in order to have no rights.
 const NOBODY: u32 = 65534;
 
-/// What a fault took.
+/// The part that a fault has taken away.
 enum Taken {
     Nothing,
     /// The state file.
     Name,
-    /// The life of a neighbour.
-    Neighbour,
+    /// Another process.
+    OtherProcess,
     /// Descriptors.
-    Descriptors(#[expect(dead_code, reason = "its end gives them back")] Exhausted),
-    /// The limit of the size of files, which was this.
+    Descriptors(#[expect(dead_code, reason = "dropping it restores the limit")] Exhausted),
+    /// The previous soft and hard limit of the file size.
     Size(u64, u64),
     /// The rights of root.
     Rights,
-    /// What was in the state file.
+    /// The content of the state file.
     Content(Vec<u8>),
-    /// The state file, which is a directory now, and had this in it.
+    /// The state file, which is a directory now; its content.
     File(Vec<u8>),
 }
 
@@ -51,25 +51,25 @@ pub(crate) struct Libtpms {
     dir: Option<TempDir>,
     own: State,
     shared: State,
-    /// Processes on the shared file, the last of which is killed now and then.
+    /// Processes on the shared file. The last one is killed at random.
     others: Vec<Child>,
-    /// What went wrong in those that are gone.
+    /// The failures of processes that have ended.
     crashes: Vec<String>,
     taken: Taken,
     using: Using,
-    /// How often a TPM in memory was made.
+    /// The number of TPMs in memory so far.
     made: u64,
-    /// How often the own file was removed, as far as is known.
+    /// How often the private file was removed before the last call.
     removed: u64,
     known: Tpm,
-    /// Of the other processes.
+    /// For the seeds of the other processes.
     seeds: Rng,
 }
 
 /// A state file.
 struct State {
     path: PathBuf,
-    /// With a byte for each time that somebody removed it. Open, whatever rights a process has later.
+    /// A file with one byte for each removal. It stays open, because the process may lose its rights.
     removals: File,
 }
 
@@ -80,36 +80,36 @@ enum Using {
     Shared,
 }
 
-/// One TPM, as long as it has kept all that was written to it.
+/// A TPM, as long as it keeps everything that was written to it.
 type Tpm = (Using, u64);
 
-/// The number of the process that is killed now and then.
+/// The number of the process that is killed at random.
 const VICTIM: u32 = 2;
 
-/// What is no error, because the state is still somewhere.
-const NONE: &[Rc] = &[];
-/// Of a file.
-const OF_FILES: &[Rc] = &[Rc::IO_ERROR];
-/// Of a library that is not to be opened, too.
-const NO_DESCRIPTORS: &[Rc] = &[Rc::IO_ERROR, Rc::NOT_SUPPORTED];
-const NO_RIGHTS: &[Rc] = &[Rc::NOT_PERMITTED, Rc::NOT_SUPPORTED];
+/// No code: the state exists elsewhere.
+const NONE: &[ReturnCode] = &[];
+/// The codes for a file that cannot be used.
+const OF_FILES: &[ReturnCode] = &[ReturnCode::IO_ERROR];
+/// The same, and the code for a library that cannot be opened.
+const NO_DESCRIPTORS: &[ReturnCode] = &[ReturnCode::IO_ERROR, ReturnCode::NOT_SUPPORTED];
+const NO_RIGHTS: &[ReturnCode] = &[ReturnCode::NOT_PERMITTED, ReturnCode::NOT_SUPPORTED];
 
 impl Libtpms {
-    /// The main process, and two others beside it.
+    /// The main process. It starts two others.
     pub(crate) fn new(seeds: Rng) -> Libtpms {
         let dir = tempfile::tempdir().unwrap();
         let own = State::new(dir.path().join("own"));
         let shared = dir.path().join("shared");
-        let mut place = Libtpms { dir: Some(dir), own, seeds, using: Using::Memory, ..Libtpms::beside(shared) };
+        let mut place = Libtpms { dir: Some(dir), own, seeds, using: Using::Memory, ..Libtpms::other_instance(shared) };
         place.others = (1..=VICTIM).map(|number| place.other(number)).collect();
         place
     }
 
-    /// A process on a state file that it shares.
-    pub(crate) fn beside(shared: PathBuf) -> Libtpms {
+    /// One of the other processes, on the shared state file.
+    pub(crate) fn other_instance(shared: PathBuf) -> Libtpms {
         Libtpms {
             dir: None,
-            own: State::new(shared.clone()), // there is no other
+            own: State::new(shared.clone()), // unused
             shared: State::new(shared),
             others: Vec::new(),
             crashes: Vec::new(),
@@ -122,13 +122,13 @@ impl Libtpms {
         }
     }
 
-    /// It ends when its input does. Each number has an NV index and a log to itself.
+    /// Starts another process. It ends when its input ends. Each number has an NV index and a log of its own.
     fn other(&mut self, number: u32) -> Child {
         let seed = self.seeds.u64(..).to_string();
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(env::current_exe().unwrap());
         command
-            .args(["libtpms-beside", "--seed", &seed, "--number", &number.to_string(), "--shared"])
+            .args(["libtpms-other", "--seed", &seed, "--number", &number.to_string(), "--shared"])
             .arg(&self.shared.path);
         if let Ok(log) = env::var("TSS2_LOGFILE") {
             command.env("TSS2_LOGFILE", format!("{log}.{number}"));
@@ -136,7 +136,7 @@ impl Libtpms {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
     }
 
-    /// What the context is on now.
+    /// Returns the TPM of the context.
     fn tpm(&self) -> Tpm {
         let time = match self.using {
             Using::Memory => self.made,
@@ -146,8 +146,8 @@ impl Libtpms {
         (self.using, time)
     }
 
-    /// Kills a process in the middle of whatever it does. One that has ended before has something to tell.
-    fn kill_neighbour(&mut self) -> Option<()> {
+    /// Kills a process at any point. If it has ended before, that is a failure.
+    fn kill_other_process(&mut self) -> Option<()> {
         let mut killed = self.others.pop()?;
         killed.kill().unwrap();
         let ended = killed.wait_with_output().unwrap();
@@ -160,7 +160,7 @@ impl Libtpms {
         was_there.then_some(())
     }
 
-    /// Init on what is used now.
+    /// Opens a context on the TPM in use.
     fn init(&mut self) -> Result<Box<dyn Tcti>> {
         if self.using == Using::Memory {
             self.made += 1;
@@ -183,13 +183,13 @@ impl State {
         State { path, removals }
     }
 
-    /// How often it was removed.
+    /// Returns how often it was removed.
     fn removals(&self) -> u64 {
         self.removals.metadata().unwrap().len()
     }
 
-    /// Removes it between two commands of anybody. The first to go on makes it again from what it holds, and that may be
-    /// older than what others wrote; `alone`: there are no others, and a context is open.
+    /// Removes it between two commands. The next process to use it writes it again from its own copy, which may be
+    /// older than what other processes wrote. `alone`: there are no other processes, and a context is open.
     fn remove(&self, alone: bool) -> Option<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.path).ok()?;
         lock(&file);
@@ -198,7 +198,7 @@ impl State {
             return None;
         }
         if !alone {
-            // First, so that whoever meets the loss knows of it.
+            // Noted first, so that a process that notices the loss knows the reason.
             (&self.removals).write_all(&[0]).unwrap();
         }
         fs::remove_file(&self.path).unwrap();
@@ -206,7 +206,7 @@ impl State {
     }
 }
 
-/// Locks a file as the module does, until it is closed.
+/// Locks a file as the module does. Closing it releases the lock.
 fn lock(file: &File) {
     let whole = libc::flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
     while let Err(error) = fcntl(file, FcntlArg::F_SETLKW(&whole)) {
@@ -239,7 +239,7 @@ impl Place for Libtpms {
         self.init()
     }
 
-    /// Everybody flushes what is in the shared file and not theirs.
+    /// In the shared file, each process flushes the objects of the others.
     fn keeps(&self, _slot: usize) -> Keeps {
         match self.using {
             Using::Memory => Keeps::Connection,
@@ -255,7 +255,7 @@ impl Place for Libtpms {
         }
         let own = self.using == Using::Own && self.own.path.is_file();
         let (fault, codes, taken) = match (rng.u8(..8), self.using) {
-            (0, _) => ("no more descriptors", NO_DESCRIPTORS, Taken::Descriptors(Exhausted::now()?)),
+            (0, _) => ("no free descriptors", NO_DESCRIPTORS, Taken::Descriptors(Exhausted::now()?)),
             (1..3, Using::Own | Using::Shared) => {
                 let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).unwrap();
                 setrlimit(Resource::RLIMIT_FSIZE, rng.u64(..1000), hard).unwrap();
@@ -273,7 +273,7 @@ impl Place for Libtpms {
                 self.shared.remove(false)?;
                 ("a removed state file", NONE, Taken::Name)
             }
-            // What a process stores meanwhile would be lost with the content that comes back.
+            // Restoring the content would lose what another process stores meanwhile.
             (6, Using::Own) if own && alone => {
                 let content = fs::read(&self.own.path).unwrap();
                 let mut damaged = content.clone();
@@ -291,23 +291,22 @@ impl Place for Libtpms {
                 ("a state file that is a directory", OF_FILES, Taken::File(content))
             }
             (_, Using::Shared) if rng.u8(..4) == 0 => {
-                self.kill_neighbour()?;
-                ("a killed neighbour", NONE, Taken::Neighbour)
+                self.kill_other_process()?;
+                ("another process is killed", NONE, Taken::OtherProcess)
             }
             _ => return None,
         };
         self.taken = taken;
-        // Limits and rights are inherited.
-        let beside = matches!(self.taken, Taken::Descriptors(_) | Taken::Size(..) | Taken::Rights);
-        Some(Strike { beside, forked: false, ..Strike::of_one(fault, codes) })
+        // Programs inherit limits and rights.
+        let reaches_programs = matches!(self.taken, Taken::Descriptors(_) | Taken::Size(..) | Taken::Rights);
+        Some(Strike { reaches_programs, forked: false, ..Strike::of_one(fault, codes) })
     }
 
-    /// A state file that is there again was missed, by whoever made it anew; what else was taken is missed when a call
-    /// fails of it.
+    /// A removed state file has affected a process if that has written it again. Other faults show in failed calls.
     fn heal(&mut self, _slot: usize) -> bool {
         match std::mem::replace(&mut self.taken, Taken::Nothing) {
             Taken::Name => return self.file().is_some_and(|file| file.is_file()),
-            Taken::Neighbour => return true,
+            Taken::OtherProcess => return true,
             Taken::Nothing | Taken::Descriptors(_) => {}
             Taken::Size(soft, hard) => setrlimit(Resource::RLIMIT_FSIZE, soft, hard).unwrap(),
             Taken::Rights => seteuid(Uid::from_raw(0)).unwrap(),
@@ -346,12 +345,12 @@ impl Place for Libtpms {
 
     fn programs(&self) -> Programs {
         match self.dir {
-            Some(_) => Programs::Beside(format!("libtpms:{}", self.shared.path.display()), Keeps::Nowhere),
+            Some(_) => Programs::Concurrent(format!("libtpms:{}", self.shared.path.display()), Keeps::Nowhere),
             None => Programs::None,
         }
     }
 
-    /// The rows of the others.
+    /// Returns the rows of the other processes.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         self.others.iter_mut().for_each(|other| drop(other.stdin.take()));
         let ended = self.others.drain(..).map(|other| {
@@ -365,7 +364,7 @@ impl Place for Libtpms {
     }
 }
 
-/// Of a process that should not have ended so; its own last words are on our standard error.
+/// Describes a process that has failed. Its last log lines are on standard error.
 fn told(ended: &Output) -> String {
-    format!("a process beside this one ended with {}: {}", ended.status, output::stdout(ended).trim())
+    format!("another process ended with {}: {}", ended.status, output::stdout(ended).trim())
 }

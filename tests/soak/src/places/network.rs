@@ -1,41 +1,43 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! swtpm and the simulators' server behind proxies: faults of the connection, servers that are killed and come back.
+//! swtpm and the simulators' server behind proxies: faults of the connection, and servers that are killed and
+//! restarted.
 
 use super::open;
 use crate::descriptors::Exhausted;
 use crate::place::{
     Abilities, BROKEN, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Reach, Refusals, Strike, TAKEN,
 };
-use crate::proxy::{Framing, Proxy};
+use crate::proxy::Proxy;
 use fastrand::Rng;
 use std::thread;
 use std::time::{Duration, Instant};
 use tcti_core::Result;
 use tcti_core::Tcti;
 use tempfile::TempDir;
+use tss2_faults::Framing;
 use tss2_kit::mssim::{Mssim, MssimProgram};
 use tss2_kit::server::{Address, Emulator, EmulatorProgram, SocketKind, Swtpm, SwtpmProgram, TestTpm};
 
-/// One context's way to its server.
-struct Way {
+/// The route of one context to its server.
+struct Route {
     server: usize,
     data: Proxy,
     control: Proxy,
     name_conf: String,
-    /// Whether a context keeps its connection.
+    /// Whether the context keeps its connection.
     keeps: bool,
 }
 
-/// Servers and ways to them.
+/// Servers, and routes to them.
 pub(crate) struct Network<P> {
     servers: Vec<Emulator<P>>,
-    /// Whom it hits when one is killed.
+    /// Which contexts are affected when a server is killed.
     reach: Reach,
     dead: Vec<bool>,
-    ways: Vec<Way>,
+    routes: Vec<Route>,
     exhausted: Option<Exhausted>,
     abilities: Abilities,
-    /// On which server other programs are, and what opens it.
+    /// The server of the other programs, and the `name:conf` that opens it.
     programs: (usize, String),
     _dir: TempDir,
 }
@@ -50,27 +52,27 @@ const ABILITIES: Abilities = Abilities {
     poll: true,
 };
 
-/// How long a connection may pass through after both ends have closed it.
+/// How long a connection may last after both ends have closed it.
 const SETTLE: Duration = Duration::from_secs(10);
 
 impl Network<SwtpmProgram> {
-    /// Two contexts take turns on a swtpm on TCP, which tools use, too; a third one keeps its connection to another
+    /// Two contexts take turns on a swtpm on TCP, which tools use, too. A third one keeps its connection to another
     /// swtpm, on a Unix socket.
     pub(crate) fn swtpm() -> Self {
         let servers = [SocketKind::Tcp, SocketKind::Unix].map(Swtpm::start);
-        let ways = [(0, ""), (0, ""), (1, ",keep=true")];
-        Network::over(servers.into(), Reach::Server, &ways, Framing::Raw, ABILITIES, 0)
+        let routes = [(0, ""), (0, ""), (1, ",keep=true")];
+        Network::over(servers.into(), Reach::Server, &routes, Framing::Raw, ABILITIES, 0)
     }
 }
 
 impl Network<MssimProgram> {
-    /// A simulator serves one session at a time, so each context has its own, and the tools theirs. The server of
-    /// ours keeps its TPM in memory, as it were.
+    /// A simulator serves one session at a time, so each context has its own, and so have the tools. The simulator
+    /// loses its TPM when it is killed.
     pub(crate) fn mssim() -> Self {
         let servers = [SocketKind::Tcp, SocketKind::Unix, SocketKind::Unix].map(|socket| Mssim::start(socket, 0));
         let abilities = Abilities { cancel: true, ..ABILITIES };
-        let ways = [(0, ""), (1, "")];
-        Network::over(servers.into(), Reach::Memory, &ways, Framing::Enveloped, abilities, 2)
+        let routes = [(0, ""), (1, "")];
+        Network::over(servers.into(), Reach::Memory, &routes, Framing::Enveloped, abilities, 2)
     }
 }
 
@@ -78,53 +80,47 @@ impl<P: EmulatorProgram> Network<P> {
     fn over(
         servers: Vec<Emulator<P>>,
         reach: Reach,
-        ways: &[(usize, &str)],
+        routes: &[(usize, &str)],
         framing: Framing,
         abilities: Abilities,
         programs: usize,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let way = |(number, (server, more)): (usize, &(usize, &str))| {
-            let at = channels(servers[*server].at());
-            let path = dir.path().join(format!("way-{number}"));
-            let here = match &at {
-                [Address::Port(_), _] => [Address::Port(0), Address::Port(0)],
-                [Address::Path(_), _] => [Address::Path(path.clone()), Address::Path(path.with_extension("ctrl"))],
+        let route = |(number, (server, more)): (usize, &(usize, &str))| {
+            let path = dir.path().join(format!("route-{number}"));
+            let channel = |number: u16, suffix: &str, framing| match servers[*server].at() {
+                Address::Port(port) => Proxy::start("0", &(port + number).to_string(), framing),
+                Address::Path(at) => {
+                    let [here, there] = [&path, at].map(|path| format!("{}{suffix}", path.display()));
+                    Proxy::start(&here, &there, framing)
+                }
             };
-            let data = Proxy::start(&here[0], &at[0], framing);
-            let control = Proxy::start(&here[1], &at[1], Framing::Word);
+            let (data, control) = (channel(0, "", framing), channel(1, ".ctrl", Framing::Word));
             let conf = match (data.port(), control.port()) {
                 (Some(data), Some(control)) => format!("host=127.0.0.1,port={data},ctrl_port={control}"),
                 _ => format!("path={}", path.display()),
             };
             let keeps = framing == Framing::Enveloped || !more.is_empty();
-            Way { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE), keeps }
+            Route { server: *server, data, control, name_conf: format!("{}:{conf}{more}", P::MODULE), keeps }
         };
-        let ways = ways.iter().enumerate().map(way).collect();
+        let routes = routes.iter().enumerate().map(route).collect();
         let dead = servers.iter().map(|_| false).collect();
         let programs = (programs, servers[programs].name_conf());
-        Network { servers, reach, dead, ways, exhausted: None, abilities, programs, _dir: dir }
-    }
-}
-
-fn channels(at: &Address) -> [Address; 2] {
-    match at {
-        Address::Port(port) => [Address::Port(*port), Address::Port(port + 1)],
-        Address::Path(path) => [Address::Path(path.clone()), Address::Path(format!("{}.ctrl", path.display()).into())],
+        Network { servers, reach, dead, routes, exhausted: None, abilities, programs, _dir: dir }
     }
 }
 
 impl<P: EmulatorProgram> Place for Network<P> {
     fn slots(&self) -> usize {
-        self.ways.len()
+        self.routes.len()
     }
 
     fn server(&self, slot: usize) -> usize {
-        self.ways[slot].server
+        self.routes[slot].server
     }
 
     fn open(&mut self, slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
-        open(&self.ways[slot].name_conf)
+        open(&self.routes[slot].name_conf)
     }
 
     fn keeps(&self, _slot: usize) -> Keeps {
@@ -132,37 +128,42 @@ impl<P: EmulatorProgram> Place for Network<P> {
     }
 
     fn is_exclusive(&self, slot: usize) -> bool {
-        self.ways[slot].keeps
+        self.routes[slot].keeps
     }
 
     fn strike(&mut self, slot: usize, now: Now, rng: &mut Rng) -> Option<Strike> {
-        let way = &mut self.ways[slot];
+        let route = &mut self.routes[slot];
         let kill = rng.u8(..50) == 0;
         if kill && now.calm {
-            self.servers[way.server].kill();
-            self.dead[way.server] = true;
-            let (reach, beside) = (self.reach, way.server == self.programs.0);
-            return Some(Strike { reach, beside, unloads: true, ..Strike::of_one("a killed server", BROKEN) });
+            self.servers[route.server].kill();
+            self.dead[route.server] = true;
+            let (reach, reaches_programs) = (self.reach, route.server == self.programs.0);
+            return Some(Strike {
+                reach,
+                reaches_programs,
+                unloads: true,
+                ..Strike::of_one("a killed server", BROKEN)
+            });
         }
         if rng.u8(..30) == 0 && now.moment != Moment::Due && now.calm {
             self.exhausted = Exhausted::now();
-            return Some(Strike::of_process("no more descriptors", NO_DESCRIPTORS));
+            return Some(Strike::of_process("no free descriptors", NO_DESCRIPTORS));
         }
-        let wire = match (now.moment, rng.bool()) {
-            (Moment::Control, _) | (Moment::Open, true) => way.control.arm(rng),
-            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => way.data.arm(rng),
+        let drawn = match (now.moment, rng.bool()) {
+            (Moment::Control, _) | (Moment::Open, true) => route.control.arm(rng),
+            (Moment::Command | Moment::Due, _) | (Moment::Open, false) => route.data.arm(rng),
         };
-        Some(Strike::of_one(wire.name(), wire.codes()))
+        Some(Strike::of_one(drawn.name, drawn.codes))
     }
 
     fn heal(&mut self, slot: usize) -> bool {
         self.exhausted = None;
-        let way = &mut self.ways[slot];
-        let was_dead = std::mem::take(&mut self.dead[way.server]);
+        let route = &mut self.routes[slot];
+        let was_dead = std::mem::take(&mut self.dead[route.server]);
         if was_dead {
-            self.servers[way.server].restart();
+            self.servers[route.server].restart();
         }
-        [way.data.disarm(), way.control.disarm(), was_dead].contains(&true)
+        [route.data.disarm(), route.control.disarm(), was_dead].contains(&true)
     }
 
     fn abilities(&self) -> Abilities {
@@ -170,16 +171,18 @@ impl<P: EmulatorProgram> Place for Network<P> {
     }
 
     fn programs(&self) -> Programs {
-        Programs::Beside(self.programs.1.clone(), Keeps::Nowhere)
+        Programs::Concurrent(self.programs.1.clone(), Keeps::Nowhere)
     }
 
     fn rest(&mut self) -> Vec<String> {
         let since = Instant::now();
         loop {
-            let proxies = self.ways.iter_mut().flat_map(|way| [("data", &mut way.data), ("control", &mut way.control)]);
+            let proxies =
+                self.routes.iter_mut().flat_map(|route| [("data", &mut route.data), ("control", &mut route.control)]);
             let open: Vec<&str> = proxies.filter_map(|(channel, proxy)| proxy.is_open().then_some(channel)).collect();
             if open.is_empty() || since.elapsed() > SETTLE {
-                let stays = |channel| format!("a {channel} connection, {SETTLE:?} after all contexts were closed");
+                let stays =
+                    |channel| format!("a {channel} connection is open {SETTLE:?} after all contexts were closed");
                 return open.into_iter().map(stays).collect();
             }
             thread::sleep(Duration::from_millis(1)); // how often to look

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The bus of the LetsTrust-TPM2Go on a simulated stick in this process, with libtpms behind it: as many commands and
-//! faults as the kernel's USB stack has no time for. `usb` has that.
+//! The bus of the LetsTrust-TPM2Go on a simulated stick in this process, with libtpms behind it: more commands and
+//! faults than through the kernel's USB stack, which `usb` uses.
 
 use crate::place::{Abilities, BROKEN, Keeps, Now, Place, Refusals, SPOILT, Strike, TAKEN};
 use fastrand::Rng;
@@ -10,7 +10,7 @@ use sim_tpm2go::{ENDPOINT_IN, ENDPOINT_OUT, Faults, Reply, When};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tcti_core::Tcti;
-use tcti_core::{Conf, Open, Rc, Result, Session};
+use tcti_core::{Conf, Open, Result, ReturnCode, Session};
 use tcti_spi_ltt2go::bridge::{Bridge, Find, Stick};
 use tcti_tis::Tis;
 
@@ -52,7 +52,7 @@ impl Find for Here {
     fn find(&self, same: Option<&str>) -> Result<Claimed> {
         let mut socket = socket();
         let plugged = socket.as_mut().filter(|plugged| plugged.stick.is_plugged());
-        let plugged = plugged.ok_or(if same.is_some() { Rc::NO_CONNECTION } else { Rc::IO_ERROR })?;
+        let plugged = plugged.ok_or(if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR })?;
         assert!(!plugged.claimed, "claimed twice");
         plugged.claimed = true;
         Ok(Claimed)
@@ -86,7 +86,7 @@ fn fetch(stick: &mut sim_tpm2go::Stick, into: &mut [u8]) -> rusb::Result<usize> 
     Ok(came.len())
 }
 
-/// A bulk transfer that was refused ends the halt of its endpoints, as the module's own stick does.
+/// Clears the halt of both endpoints after a bulk transfer that was refused, as the module's own stick does.
 fn heal<T>(stick: &mut sim_tpm2go::Stick, result: rusb::Result<T>) -> rusb::Result<T> {
     if matches!(result, Err(Error::Pipe)) {
         for endpoint in [ENDPOINT_OUT, ENDPOINT_IN] {
@@ -125,9 +125,9 @@ impl Stick for Claimed {
     }
 }
 
-/// Under load.
+/// The simulated stick under load.
 pub(crate) struct Simulated {
-    /// How often a fault had struck when the last one was made.
+    /// The number of strikes when the last fault was made.
     before: u64,
 }
 
@@ -142,21 +142,22 @@ impl Simulated {
     }
 }
 
-/// A fault of the USB or of the TPM's interface. None inverts bits: the bus has no sum by which anybody could tell.
-fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
-    // A command has some 16 transfers of a kind.
+/// Draws a fault of the USB or of the TPM's interface. None inverts bits, because the bus has no checksum to detect
+/// that.
+fn draw(rng: &mut Rng) -> (&'static str, &'static [ReturnCode], Faults) {
+    // A command has about 16 transfers of each kind.
     let when = When::Once(rng.u32(..16));
     let from = When::From(rng.u32(..16));
     let mut faults = Faults { whole_packets: rng.bool(), ..Faults::default() };
     let fault = match rng.u8(..40) {
         0..2 => (&mut faults.stall_control, when, "a refused announcement"),
-        2..4 => (&mut faults.nak_control, when, "an announcement unheard"),
+        2..4 => (&mut faults.nak_control, when, "a lost announcement"),
         4..6 => (&mut faults.stall_out, when, "a stall"),
         6..8 => (&mut faults.halt_out, when, "a halted endpoint"),
-        8..10 => (&mut faults.nak_out, when, "bytes not taken"),
+        8..10 => (&mut faults.nak_out, when, "a bulk OUT without a reply"),
         10..12 => (&mut faults.stall_in, when, "a stall"),
         12..14 => (&mut faults.halt_in, when, "a halted endpoint"),
-        14..17 => (&mut faults.nak_in, when, "bytes not given"),
+        14..17 => (&mut faults.nak_in, when, "a bulk IN without a reply"),
         17..20 => (&mut faults.short_in, when, "too few bytes"),
         20..23 => (&mut faults.long_in, when, "too many bytes"),
         23..25 => (&mut faults.empty_in, when, "no bytes"),
@@ -165,7 +166,7 @@ fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
         n => {
             let tis = &mut faults.tis;
             let few = rng.u32(1..60);
-            let (fault, codes): (_, &[Rc]) = match n {
+            let (fault, codes): (_, &[ReturnCode]) = match n {
                 30 => {
                     tis.burst = rng.u16(1..64);
                     ("a small burst count", &[])
@@ -176,11 +177,11 @@ fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
                 }
                 32 => {
                     tis.ready_after = rng.u32(..5);
-                    ("a TPM that gets ready late", &[])
+                    ("a TPM that is ready late", &[])
                 }
                 33 => {
                     tis.data_after = rng.u32(..8);
-                    ("a TPM that answers late", &[])
+                    ("a TPM that responds late", &[])
                 }
                 34 => {
                     tis.lose = rng.u32(1..4);
@@ -188,7 +189,7 @@ fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
                 }
                 35 => {
                     tis.cut_at = Some(rng.usize(..50));
-                    ("a response cut", SPOILT)
+                    ("a truncated response", SPOILT)
                 }
                 36 => {
                     tis.stall_at = Some(rng.usize(..50));
@@ -196,7 +197,7 @@ fn draw(rng: &mut Rng) -> (&'static str, &'static [Rc], Faults) {
                 }
                 37 => {
                     tis.garbage = Some([u32::MAX, 0, 0xdead_beef][rng.usize(..3)]);
-                    ("a status that is none", SPOILT)
+                    ("an invalid status", SPOILT)
                 }
                 38 => {
                     tis.death = Some(Death { after: few, level: if rng.bool() { 0xff } else { 0 } });
@@ -238,7 +239,7 @@ impl Place for Simulated {
             *stick.faults() = faults;
             stick.strikes()
         });
-        // A TPM may be busy for ever.
+        // A TPM may be busy until the fault ends.
         Some(Strike { endless: true, unloads: fault == PULLED_OUT, ..Strike::of_one(fault, codes) })
     }
 
@@ -267,10 +268,10 @@ impl Place for Simulated {
 
     fn rest(&mut self) -> Vec<String> {
         let claimed = socket().as_ref().is_some_and(|plugged| plugged.claimed);
-        claimed.then(|| "the stick is claimed, and no context is open".to_owned()).into_iter().collect()
+        claimed.then(|| "the stick is claimed although no context is open".to_owned()).into_iter().collect()
     }
 
-    /// A driver that keeps to the rules has offended nobody.
+    /// Reports violations of the USB protocol by the driver.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         let offences = with_stick(|stick| stick.offences());
         *socket() = None;

@@ -8,7 +8,7 @@ use tcti_core::Result;
 use tcti_core::Tcti;
 use tss2_kit::simulator::{self, Simulator};
 
-/// Faults in the middle of a command, after so many transfers.
+/// Faults that strike after a number of transfers, in the middle of a command.
 const COUNTED: [&str; 12] = [
     "stall_control",
     "nak_control",
@@ -29,7 +29,7 @@ const NAME_CONF: &str = "spi-ltt2go:soak";
 /// Contexts on the stick.
 pub(crate) struct Usb {
     stick: Simulator,
-    /// How often a fault had struck when the last one was made.
+    /// The number of strikes when the last fault was made.
     before: u32,
 }
 
@@ -66,13 +66,13 @@ impl Place for Usb {
 
     fn heal(&mut self, _slot: usize) -> bool {
         self.stick.set("");
-        // One that is plugged in says so at once.
+        // A stick that is plugged in already replies at once.
         assert!(self.stick.ask("plug").starts_with("ready "));
         self.stick.strikes() > self.before
     }
 
     fn abilities(&self) -> Abilities {
-        // A handle of libusb cannot be shared.
+        // Processes cannot share a handle of libusb.
         Abilities {
             forks: false,
             refusals: Refusals::Tpm,
@@ -86,19 +86,19 @@ impl Place for Usb {
 
     fn rest(&mut self) -> Vec<String> {
         (simulator::claimed() > 0)
-            .then(|| "the stick is claimed, and no context is open".to_owned())
+            .then(|| "the stick is claimed although no context is open".to_owned())
             .into_iter()
             .collect()
     }
 
-    /// A driver that keeps to the rules has offended nobody.
+    /// Reports violations of the USB protocol by the driver.
     fn finish(&mut self) -> Vec<std::result::Result<String, String>> {
         let offences = self.stick.ask("offences");
-        let offences = (offences != "0").then(|| format!("offences of the driver: {offences}"));
+        let offences = (offences != "0").then(|| format!("protocol violations of the driver: {offences}"));
         self.rest().into_iter().chain(offences).map(Err).collect()
     }
 
-    /// A process has the stick as long as it has a context.
+    /// One process at a time can have the stick.
     fn programs(&self) -> Programs {
         Programs::Between(NAME_CONF.to_owned())
     }
