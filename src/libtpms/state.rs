@@ -161,7 +161,7 @@ fn failed(what: &str, path: &Path, error: &io::Error) -> Error {
         }
         (None, ErrorKind::InvalidData) => fail!(
             ReturnCode::IO_ERROR,
-            "{file} is no TPM state file, or is damaged: {error}. Name another file for a new TPM, or restore this one from a \
+            "{file} is not a TPM state file, or is damaged: {error}. Name another file for a new TPM, or restore this one from a \
              copy"
         ),
         (None, ErrorKind::TimedOut) => fail!(ReturnCode::IO_ERROR, "the TPM state file {file} {error}"),

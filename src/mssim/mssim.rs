@@ -208,7 +208,7 @@ fn request(channels: &Channels, platform: &Stream, code: u32, timeout: Duration)
         [a, b, c, d] => Ok(u32::from_be_bytes([a, b, c, d])),
         _ => Err(fail!(
             ReturnCode::IO_ERROR,
-            "{} is no platform channel of a simulator; it answers like the control channel of a swtpm: use TCTI swtpm",
+            "{} is not the platform channel of a simulator; it answers like the control channel of a swtpm: use TCTI swtpm",
             channels.control.name()
         )),
     }

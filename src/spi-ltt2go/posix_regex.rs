@@ -18,7 +18,7 @@ impl PosixRegex {
     /// Compiles an expression; `BAD_VALUE` when it is invalid.
     pub fn parse(text: &CStr) -> Result<PosixRegex> {
         let compiled = sys::compile(text).map_err(|reason| {
-            fail!(ReturnCode::BAD_VALUE, "{text:?} is no extended regular expression for a serial number: {reason}")
+            fail!(ReturnCode::BAD_VALUE, "{text:?} is not an extended regular expression for a serial number: {reason}")
         })?;
         Ok(PosixRegex { text: text.to_string_lossy().into_owned(), compiled })
     }

@@ -56,7 +56,7 @@ pub(crate) fn claim<B: Bus>(bus: &mut B) -> Result<()> {
             }
             return Err(fail!(
                 ReturnCode::IO_ERROR,
-                "the TPM does not give locality 0 within {TIMEOUT_A} ms (its access register reads {:#04x}). Another \
+                "the TPM does not grant locality 0 within {TIMEOUT_A} ms (its access register reads {:#04x}). Another \
                  program, or the kernel's driver, has another locality",
                 access.0
             ));

@@ -138,7 +138,7 @@ const CASES: [Case; 16] = [
         "spi-ltt2go:^00(42",
         BAD_VALUE,
         "posix_regex",
-        "\"^00(42\" is no extended regular expression for a serial number: Unmatched ( or \\(",
+        "\"^00(42\" is not an extended regular expression for a serial number: Unmatched ( or \\(",
     ),
 ];
 
@@ -314,7 +314,7 @@ fn damaged_state_file() {
     let file = StateFile::new();
     fs::write(file.path(), b"this is no state of a TPM").unwrap();
     let text = format!(
-        "{} is no TPM state file, or is damaged: the permanent state ends early. Name another file for a new TPM, or \
+        "{} is not a TPM state file, or is damaged: the permanent state ends early. Name another file for a new TPM, or \
          restore this one from a copy",
         file.path().display()
     );

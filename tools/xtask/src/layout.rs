@@ -8,56 +8,56 @@ use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The directory of ours below share/doc.
+/// Name of the project's directory in share/doc.
 pub(crate) const NAME: &str = "tss2-tcti-rs";
-/// The one template of all .pc files.
+/// The template of every .pc file.
 const PC_TEMPLATE: &str = "pkgconfig/tss2-tcti.pc.in";
-/// What goes to share/doc.
+/// Documents that are installed in share/doc.
 const DOCUMENTS: [&str; 3] = ["CHANGELOG.md", "LICENSE", "README.md"];
 
-/// Where things go.
+/// The directories of an installation.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Where the libraries will be used from.
+    /// Directory that the libraries are used from.
     #[arg(long, default_value = "/usr/local")]
     pub(crate) prefix: PathBuf,
-    /// Libraries and, below it, pkgconfig [default: PREFIX/lib].
+    /// Directory of the libraries and of pkgconfig [default: PREFIX/lib].
     #[arg(long)]
     libdir: Option<PathBuf>,
-    /// Headers, below it tss2 [default: PREFIX/include].
+    /// Directory of tss2, which has the headers [default: PREFIX/include].
     #[arg(long)]
     includedir: Option<PathBuf>,
-    /// Below it rules.d; packages use /usr/lib/udev [default: PREFIX/lib/udev].
+    /// Directory of rules.d; packages use /usr/lib/udev [default: PREFIX/lib/udev].
     #[arg(long)]
     udevdir: Option<PathBuf>,
-    /// Taken because every build of a package names it. No file goes there: it is the administrator's.
+    /// Accepted because package builds pass it; no file is installed there.
     #[arg(long, default_value = "/etc")]
     sysconfdir: PathBuf,
-    /// Put before every path, for packaging.
+    /// Prepended to every path, for packaging.
     #[arg(long, default_value = "")]
     pub(crate) destdir: PathBuf,
-    /// Also tss2_common.h and tss2_tcti.h, which libtss2-dev has too.
+    /// Also install tss2_common.h and tss2_tcti.h, which libtss2-dev contains too.
     #[arg(long)]
     base_headers: bool,
 }
 
-/// One file to be.
+/// A file to install.
 pub(crate) struct File {
     /// The path, without DESTDIR.
     pub(crate) to: PathBuf,
     pub(crate) content: Content,
 }
 
-/// What is in it.
+/// The source of an installed file.
 pub(crate) enum Content {
-    /// A library that cargo has built under this name.
+    /// A library, by the file name that cargo gives it.
     Library(String),
-    /// A file of the repository, by its path there.
+    /// A file of the repository, by its path.
     Copy(PathBuf),
-    /// The same, and it is run.
+    /// An executable file of the repository, by its path.
     Script(PathBuf),
     Text(String),
-    /// A page, by its path in the repository, to be converted.
+    /// A manual page in Markdown, by its path in the repository.
     Manual(PathBuf),
     /// A symbolic link to such a page.
     ManualLink(String),
@@ -129,11 +129,11 @@ pub(crate) fn files(project: &Project, options: &Options) -> Result<Vec<File>> {
         }
         files.push(File { to: man.join(manual::path(&page)), content: Content::Manual(page) });
     }
-    // What `dist` holds for the system, laid out there as it is installed.
+    // The files of `dist` for the system.
     let lib = options.prefix.join("lib");
     let system = [
         ("udev", options.udevdir().join("rules.d")),
-        // Rules that somebody has to want: udev does not look here.
+        // Optional rules: udev does not read this directory.
         ("udev-optional", options.prefix.join("share/tss2-tcti/udev")),
         ("sysusers.d", lib.join("sysusers.d")),
         ("initramfs/hooks", options.prefix.join("share/initramfs-tools/hooks")),
