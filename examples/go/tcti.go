@@ -5,7 +5,7 @@ package main
 // #cgo pkg-config: tss2-tctildr
 // #include <stdlib.h>
 // #include <tss2/tss2_tctildr.h>
-// // The calls of a TCTI are macros, which cgo does not see.
+// // The calls of a TCTI are macros, which cgo cannot call.
 // static TSS2_RC transmit(TSS2_TCTI_CONTEXT *tcti, size_t size, const uint8_t *command) {
 //     return Tss2_Tcti_Transmit(tcti, size, command);
 // }
@@ -20,16 +20,16 @@ import (
 	"unsafe"
 )
 
-// The largest response that a TPM gives.
+// maxResponse is the size in bytes of the largest response of a TPM.
 const maxResponse = 4096
 
-// TCTI is a TPM that the loader opened. It has the method of go-tpm's transport.TPM, so that what go-tpm's commands
-// take as a TPM may be a *TCTI.
+// TCTI is a connection to a TPM, opened by the loader. It implements transport.TPMCloser of go-tpm, so every command of
+// go-tpm can be executed on it.
 type TCTI struct {
 	context *C.TSS2_TCTI_CONTEXT
 }
 
-// Open opens the TPM that nameConf names, such as "swtpm:port=2321".
+// Open connects to the TPM that nameConf names, such as "swtpm:port=2321".
 func Open(nameConf string) (*TCTI, error) {
 	text := C.CString(nameConf)
 	defer C.free(unsafe.Pointer(text))
@@ -43,7 +43,7 @@ func Open(nameConf string) (*TCTI, error) {
 // Send sends a command and returns its response.
 func (tpm *TCTI) Send(command []byte) ([]byte, error) {
 	if len(command) == 0 {
-		return nil, errors.New("an empty command")
+		return nil, errors.New("the command is empty")
 	}
 	rc := C.transmit(tpm.context, C.size_t(len(command)), (*C.uint8_t)(&command[0]))
 	if rc != C.TSS2_RC_SUCCESS {
@@ -58,7 +58,7 @@ func (tpm *TCTI) Send(command []byte) ([]byte, error) {
 	return response[:size], nil
 }
 
-// Close ends the use of the TPM.
+// Close closes the connection.
 func (tpm *TCTI) Close() error {
 	C.Tss2_TctiLdr_Finalize(&tpm.context)
 	return nil

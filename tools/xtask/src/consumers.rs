@@ -43,7 +43,7 @@ const PROGRAMS: Contents = Contents {
         "libusb-1.0-0",
         "libtpms0",
     ],
-    optional: &["systemd-cryptsetup", "systemd-tpm"],
+    optional: &["golang-github-google-go-tpm-dev", "systemd-cryptsetup", "systemd-tpm"],
     downloads: C_MODULES,
 };
 
