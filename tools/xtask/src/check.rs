@@ -1,33 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Checks the conventions of the source tree: [`run`].
 
+pub(crate) mod documents;
 mod unsafety;
 
 use crate::project::{Project, names_in};
-use crate::{Cli, headers, manual, needs};
+use crate::{headers, manual, needs};
 use anyhow::{Result, bail};
-use clap::CommandFactory;
-use regex::Regex;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 /// Maximum length of the file with a module's exported functions, in lines of code.
 const MAX_FACE_LINES: usize = 50;
-/// The documents whose paths and commands are held against the tree.
-const DOCUMENTS: [&str; 10] = [
-    "README.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
-    "CHANGELOG.md",
-    "src/README.md",
-    "docs/early-boot.md",
-    "docs/fuzzing.md",
-    "docs/performance.md",
-    "docs/reliability.md",
-    "docs/soak.md",
-];
-
 /// Prints all violations and fails, or lists the files with unsafe code if there are no violations.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let unsafety = unsafety::survey(project)?;
@@ -35,7 +20,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     wrong.extend(files_of_libraries(project)?);
     wrong.extend(headers::stale(project)?);
     wrong.extend(needs::unlisted(project)?);
-    wrong.extend(documents(project)?);
+    wrong.extend(documents::broken_references(project)?);
     for line in &wrong {
         println!("{line}");
     }
@@ -109,31 +94,4 @@ fn documented_functions(project: &Project) -> Result<BTreeSet<String>> {
         functions.extend(names.filter(|word| word.contains("_")).map(str::to_owned));
     }
     Ok(functions)
-}
-
-/// Checks that every path and every xtask command named in the documents exists.
-fn documents(project: &Project) -> Result<Vec<String>> {
-    let path =
-        Regex::new(r"`((?:src|tests|tools|docs|c-tests|examples|include|pkgconfig|dist|\.ci|\.cargo)/[\w./-]*)`")?;
-    let command = Regex::new(r"cargo xtask ([a-z][a-z-]*)")?;
-    let known: Vec<String> = Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    let mut wrong = Vec::new();
-    for document in DOCUMENTS {
-        let Ok(text) = fs::read_to_string(project.root.join(document)) else {
-            wrong.push(format!("{document} is missing"));
-            continue;
-        };
-        for found in path.captures_iter(&text).filter_map(|captures| captures.get(1)) {
-            // A path that contains "foo" is an example.
-            if !found.as_str().to_lowercase().contains("foo") && !project.root.join(found.as_str()).exists() {
-                wrong.push(format!("{document} names {}, which does not exist", found.as_str()));
-            }
-        }
-        for found in command.captures_iter(&text).filter_map(|captures| captures.get(1)) {
-            if !known.iter().any(|name| name == found.as_str()) {
-                wrong.push(format!("{document} names cargo xtask {}, which does not exist", found.as_str()));
-            }
-        }
-    }
-    Ok(wrong)
 }
