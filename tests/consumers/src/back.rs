@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use tss2_kit::output;
 use tss2_kit::suite::Suite;
 
-/// The first command of README.md, after apt-get. It names the packages that the release builds from tpm2-tss, except
+/// The first command of docs/packages.md, after apt-get. It names the packages that the release builds from tpm2-tss, except
 /// the modules for chips of FTDI, which have no counterpart here.
 const INSTALL: [&str; 2] = ["install", "?and(?source-package(^tpm2-tss$), ?name(^libtss2-tct.*[^i]0))"];
 /// The second command.
@@ -22,7 +22,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("back::tpm2_tools_work_on_the_c_modules", &[], tools_work);
 }
 
-/// Runs the two commands of README.md. Returns the files that were ours before.
+/// Runs the two commands of docs/packages.md. Returns the files that were ours before.
 static FORMER_FILES: LazyLock<Vec<PathBuf>> = LazyLock::new(|| {
     let ours = ours();
     assert!(!ours.is_empty(), "none of our packages was installed");
@@ -81,12 +81,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_has_the_same_commands() {
-        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-        let readme = fs::read_to_string(readme).unwrap();
+    fn the_guide_has_the_same_commands() {
+        let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/packages.md");
+        let guide = fs::read_to_string(guide).unwrap();
         for [command, names] in [INSTALL, PURGE] {
             let line = format!("$ sudo apt-get {command} '{names}'");
-            assert!(readme.lines().any(|found| found == line), "README.md lacks: {line}");
+            assert!(guide.lines().any(|found| found == line), "docs/packages.md lacks: {line}");
         }
     }
 }

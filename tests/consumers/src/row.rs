@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The programs that use TCTI modules, each with a script that has it do its work: [`ROWS`]. README.md has the same
+//! The programs that use TCTI modules, each with a script that has it do its work: [`ROWS`]. docs/programs.md has the
+//! same
 //! table.
 
 use crate::script;
@@ -9,9 +10,9 @@ use tss2_kit::suite::Suite;
 
 /// One consumer.
 pub(crate) struct Row {
-    /// The name in README.md.
+    /// The name in docs/programs.md.
     pub(crate) name: &'static str,
-    /// Its work in this test, in the words of README.md.
+    /// Its work in this test, in the words of docs/programs.md.
     pub(crate) does: &'static str,
     /// The package, of Debian or ours, whose version is printed.
     pub(crate) package: &'static str,
@@ -80,10 +81,10 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn the_readme_has_the_same_rows() {
-        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-        let readme = fs::read_to_string(readme).expect("README.md");
-        let (_, table) = readme.split_once("| program | Debian package |").expect("the table of programs");
+    fn the_guide_has_the_same_rows() {
+        let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/programs.md");
+        let guide = fs::read_to_string(guide).expect("docs/programs.md");
+        let (_, table) = guide.split_once("| program | Debian package |").expect("the table of programs");
         let cells = |line: &str| line.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
         let listed: Vec<Vec<String>> =
             table.lines().skip(2).take_while(|line| line.starts_with('|')).map(cells).collect();

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 pub(crate) const NAME: &str = "tss2-tcti-rs";
 /// The template of every .pc file.
 const PC_TEMPLATE: &str = "pkgconfig/tss2-tcti.pc.in";
-/// Documents that are installed in share/doc.
+/// Documents that are installed in share/doc, with the guides of [`GUIDES`].
 const DOCUMENTS: [&str; 3] = ["CHANGELOG.md", "LICENSE", "README.md"];
+/// Directory of the guides that README.md links to.
+const GUIDES: &str = "docs";
 
 /// The directories of an installation.
 #[derive(Args)]
@@ -150,6 +152,10 @@ pub(crate) fn files(project: &Project, options: &Options) -> Result<Vec<File>> {
     }
     let doc = options.prefix.join("share/doc").join(NAME);
     files.extend(DOCUMENTS.map(|name| File { to: doc.join(name), content: Content::Copy(name.into()) }));
+    for name in names_in(&project.root.join(GUIDES))? {
+        let guide = Path::new(GUIDES).join(name);
+        files.push(File { to: doc.join(&guide), content: Content::Copy(guide) });
+    }
     Ok(files)
 }
 
