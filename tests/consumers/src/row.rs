@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The programs that use TCTI modules, each with a script that has it do its work: [`ROWS`]. docs/programs.md has the
-//! same
-//! table.
+//! same table.
 
 use crate::script;
 use crate::table::{Line, Table};

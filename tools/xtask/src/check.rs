@@ -13,6 +13,7 @@ use std::path::Path;
 
 /// Maximum length of the file with a module's exported functions, in lines of code.
 const MAX_FACE_LINES: usize = 50;
+
 /// Prints all violations and fails, or lists the files with unsafe code if there are no violations.
 pub(crate) fn run(project: &Project) -> Result<()> {
     let unsafety = unsafety::survey(project)?;
