@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What the documents refer to exists: paths, links, headings and commands. [`documents`] lists the documents.
+//! What the documents refer to exists: paths, links, headings, commands and messages. [`documents`] lists the documents.
 
 use crate::Cli;
 use crate::project::{Project, names_in};
@@ -12,6 +12,11 @@ use std::path::Path;
 
 /// The documents outside `docs`.
 const DOCUMENTS: [&str; 5] = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "src/README.md"];
+
+/// The document whose tables explain messages of the libraries.
+const MESSAGES: &str = "docs/troubleshooting.md";
+/// As many consecutive words of a message are looked for in the source.
+const WORDS: usize = 3;
 
 /// Returns the paths of all documents, those of `docs` last and in the order of their names.
 pub(crate) fn documents(project: &Project) -> Result<Vec<String>> {
@@ -45,7 +50,47 @@ pub(super) fn broken_references(project: &Project) -> Result<Vec<String>> {
             wrong.push(format!("{document} links to {link}, which does not exist"));
         }
     }
+    let source = source(project)?;
+    let text = fs::read_to_string(project.root.join(MESSAGES)).context(MESSAGES)?;
+    for message in messages(&text) {
+        if !occurs(&message, &source)? {
+            wrong.push(format!("{MESSAGES} explains `{message}`, which no library prints"));
+        }
+    }
     Ok(wrong)
+}
+
+/// The words of the Rust files of the libraries, with continued lines joined.
+fn source(project: &Project) -> Result<String> {
+    let mut source = String::new();
+    for path in project.files("src")?.iter().filter(|path| path.extension().is_some_and(|ext| ext == "rs")) {
+        source += &fs::read_to_string(project.root.join(path)).with_context(|| path.display().to_string())?;
+    }
+    words(&Regex::new(r"\\\n\s*")?.replace_all(&source, ""))
+}
+
+/// The words of a text with a space around each, without punctuation and without what is filled in: `{}` in the source,
+/// `...` in a document.
+fn words(text: &str) -> Result<String> {
+    let text = Regex::new(r"\{[^{}\n]*\}|\.\.\.")?.replace_all(text, " ");
+    let words = text.split_whitespace().map(|word| word.trim_matches(|letter: char| !letter.is_alphanumeric()));
+    Ok(words.filter(|word| !word.is_empty()).fold(" ".to_owned(), |words, word| words + word + " "))
+}
+
+/// The messages in the first column of the tables. Other programs print those with "(from".
+fn messages(markdown: &str) -> Vec<String> {
+    let ours = |line: &&str| line.starts_with("| `") && !line.contains("` (from ");
+    let first = |line: &str| line.split(" | ").next().unwrap_or_default().to_owned();
+    let cells: Vec<String> = markdown.lines().filter(ours).map(first).collect();
+    cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+/// Whether the words of the source contain [`WORDS`] consecutive words of a message, or all of a shorter one. The rest
+/// of it may come from elsewhere, such as a path or the system's reason.
+fn occurs(message: &str, source: &str) -> Result<bool> {
+    let words = words(message)?;
+    let words: Vec<&str> = words.split_whitespace().collect();
+    Ok(words.windows(WORDS.min(words.len()).max(1)).any(|words| source.contains(&format!(" {} ", words.join(" ")))))
 }
 
 /// The targets of the links and images of a document, but for those with a scheme such as https.
@@ -107,6 +152,15 @@ mod tests {
     #[test]
     fn links_without_a_scheme_are_found_and_code_is_skipped() {
         assert_eq!(links(TEXT), ["x.md", "z.png", "#f"]);
+    }
+
+    #[test]
+    fn a_message_occurs_if_three_of_its_words_do() {
+        let text = "| message | what to do |\n| `/dev/x: ... (a ..., b c)` | `d` |\n| `e` (from x) | f |\n";
+        let [message] = &messages(text)[..] else { panic!("{:?}", messages(text)) };
+        let occurs = |source: &str| occurs(message, &words(source).unwrap()).unwrap();
+        assert!(occurs("fail!(\"{path} (a {n:#x}, b c)\")"));
+        assert!(!occurs("fail!(\"{path} (a {n:#x}, c)\")"));
     }
 
     #[test]
