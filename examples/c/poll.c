@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Makes a key in each of several TPMs at once and waits for none of them but in poll: poll NAME:CONF... It prints the TPMs
- * in the order in which they are done.
+/* Creates a key in each of several TPMs at the same time and waits only in poll: poll NAME:CONF... Prints the name of
+ * each TPM when its key is done.
  *
  *     cc -o poll poll.c $(pkg-config --cflags --libs tss2-tctildr tss2-esys)
  */
@@ -13,7 +13,7 @@
 struct tpm {
     const char *name;
     TSS2_TCTI_CONTEXT *tcti;
-    ESYS_CONTEXT *esys; /* NULL when it is done */
+    ESYS_CONTEXT *esys; /* NULL when the key is done */
 };
 
 static void succeed(const struct tpm *tpm, const char *what, TSS2_RC rc)
@@ -24,7 +24,7 @@ static void succeed(const struct tpm *tpm, const char *what, TSS2_RC rc)
     exit(1);
 }
 
-/* Sends the command for an RSA key from the seed of the owner, and returns at once. */
+/* Sends the command that derives an RSA key from the owner seed, and returns at once. */
 static void start(struct tpm *tpm)
 {
     const TPM2B_PUBLIC template = {.publicArea = {
@@ -44,12 +44,12 @@ static void start(struct tpm *tpm)
                                                           ESYS_TR_NONE, &sensitive, &template, &outside, &pcrs));
 }
 
-/* Takes the key if it is there. */
+/* Receives the key if it is done. */
 static void finish(struct tpm *tpm)
 {
     ESYS_TR key;
     TSS2_RC rc = Esys_CreatePrimary_Finish(tpm->esys, &key, NULL, NULL, NULL, NULL);
-    /* The upper bits say which layer answers. */
+    /* The upper bits name the layer that returned the code. */
     if ((rc & ~TSS2_RC_LAYER_MASK) == TSS2_BASE_RC_TRY_AGAIN)
         return;
     succeed(tpm, "the key", rc);
@@ -72,13 +72,13 @@ int main(int argc, char **argv)
     }
     while (left > 0) {
         for (int i = 0; i < count; i++) {
-            handles[i].fd = -1; /* poll passes over it */
+            handles[i].fd = -1; /* poll skips it */
             if (tpms[i].esys == NULL)
                 continue;
-            TSS2_TCTI_POLL_HANDLE *handle; /* asked for anew each time, for it changes */
+            TSS2_TCTI_POLL_HANDLE *handle; /* it changes, so ask each time */
             size_t found;
             succeed(&tpms[i], "a handle", Esys_GetPollHandles(tpms[i].esys, &handle, &found));
-            handles[i] = *handle; /* each of the modules here has one */
+            handles[i] = *handle; /* the modules that can be polled have one each */
             Esys_Free(handle);
         }
         poll(handles, count, -1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Asks a TPM for eight random bytes: random NAME:CONF. Without an argument the loader takes the first TPM that opens.
+/* Prints eight random bytes from a TPM: random NAME:CONF. Without an argument the loader uses the first TPM that opens.
  *
  *     cc -o random random.c $(pkg-config --cflags --libs tss2-tctildr)
  */
@@ -8,7 +8,7 @@
 
 int main(int argc, char **argv)
 {
-    /* TPM2_GetRandom: tag, size of the whole, command code, number of bytes. */
+    /* TPM2_GetRandom: tag, size of the command, command code, number of bytes. */
     const uint8_t command[] = {0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8};
     uint8_t response[4096];
     size_t size = sizeof response;
@@ -16,12 +16,12 @@ int main(int argc, char **argv)
 
     TSS2_RC rc = Tss2_TctiLdr_Initialize(argc > 1 ? argv[1] : NULL, &tcti);
     if (rc != TSS2_RC_SUCCESS)
-        return fprintf(stderr, "no TPM opens: 0x%x\n", (unsigned)rc), 1;
+        return fprintf(stderr, "cannot open a TPM: 0x%x\n", (unsigned)rc), 1;
     rc = Tss2_Tcti_Transmit(tcti, sizeof command, command);
     if (rc == TSS2_RC_SUCCESS)
         rc = Tss2_Tcti_Receive(tcti, &size, response, TSS2_TCTI_TIMEOUT_BLOCK);
     Tss2_TctiLdr_Finalize(&tcti);
-    /* Ten bytes of header, two with the number of random bytes. An error is the header alone. */
+    /* Ten bytes of header, then two with the number of random bytes. An error response is only a header. */
     if (rc != TSS2_RC_SUCCESS || size != 12 + 8)
         return fprintf(stderr, "no random bytes: 0x%x, a response of %zu bytes\n", (unsigned)rc, size), 1;
     for (size_t i = 12; i < size; i++)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Signs a message with a key that a swtpm makes, through ESAPI and this module alone: sign CONF MESSAGE. It prints the
- * signature, and has the TPM verify it.
+/* Signs a message with a key in a swtpm, through ESAPI and the module swtpm, without the loader: sign CONF MESSAGE.
+ * Prints the signature and lets the TPM verify it.
  *
  *     cc -o sign sign.c $(pkg-config --cflags --libs tss2-tcti-swtpm tss2-esys)
  */
@@ -18,7 +18,7 @@ static void succeed(const char *what, TSS2_RC rc)
     exit(1);
 }
 
-/* Opens the emulator that CONF names, such as host=localhost,port=2321. */
+/* Connects to the emulator that CONF names, such as host=localhost,port=2321. */
 static TSS2_TCTI_CONTEXT *open_swtpm(const char *conf)
 {
     size_t size;
@@ -30,7 +30,7 @@ static TSS2_TCTI_CONTEXT *open_swtpm(const char *conf)
     return tcti;
 }
 
-/* A key for ECDSA with SHA-256, made from the seed of the owner. */
+/* Derives a key for ECDSA with SHA-256 from the owner seed. */
 static ESYS_TR create_key(ESYS_CONTEXT *esys)
 {
     const TPM2B_PUBLIC template = {.publicArea = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Signs a message with a key that the TPM makes, by tpm2-pytss: sign.py NAME:CONF MESSAGE"""
+"""Signs a message with a key in the TPM, using tpm2-pytss: sign.py NAME:CONF MESSAGE"""
 
 import sys
 
@@ -20,7 +20,7 @@ with ESAPI(name_conf) as tpm:
     another, _ = tpm.hash(message + b"!", TPM2_ALG.SHA256)
     try:
         tpm.verify_signature(key, another, signature)
-        sys.exit("the signature is also one of another message")
+        sys.exit("the signature also verifies for another message")
     except TSS2_Exception:
         pass
     tpm.flush_context(key)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Signs a message with a key that the TPM makes, by the crate tss-esapi: `sign NAME:CONF MESSAGE`.
+//! Signs a message with a key in the TPM, using the crate tss-esapi: `sign NAME:CONF MESSAGE`.
 
 use std::env;
 use std::error::Error;
@@ -32,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let signature = tpm.execute_with_nullauth_session(|tpm| {
         tpm.sign(key, digest.clone(), SignatureScheme::Null, ticket)
     })?;
-    let Signature::EcDsa(parts) = &signature else { return Err("the signature is of another scheme".into()) };
+    let Signature::EcDsa(parts) = &signature else { return Err("the signature has another scheme".into()) };
     for byte in parts.signature_r().value().iter().chain(parts.signature_s().value()) {
         print!("{byte:02x}");
     }
@@ -40,12 +40,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     tpm.verify_signature(key, digest, signature.clone())?;
     if tpm.verify_signature(key, another, signature).is_ok() {
-        return Err("the signature is also one of another message".into());
+        return Err("the signature also verifies for another message".into());
     }
     Ok(tpm.flush_context(key.into())?)
 }
 
-/// A key for ECDSA with SHA-256.
+/// Returns the template of a key for ECDSA with SHA-256.
 fn template() -> tss_esapi::Result<Public> {
     let attributes = ObjectAttributesBuilder::new()
         .with_sign_encrypt(true)

@@ -3,11 +3,19 @@
 //! one shell per document.
 
 use crate::check::documents::documents;
-use crate::project::Project;
+use crate::project::{Project, names_in};
 use anyhow::{Context, Result, ensure};
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 use std::fs;
+use std::path::{Path, PathBuf};
 use xshell::cmd;
+
+/// The documents whose commands change the tree. They run in a copy of it.
+const CHANGE_THE_TREE: [&str; 1] = ["docs/new-module.md"];
+/// The directory of the copy, below the target directory.
+const COPY: &str = "documents";
+/// The target directory of the copy, which stays there to shorten later runs.
+const TARGET: &str = "target";
 
 /// Runs every document that has `sh` blocks and fails when a command of one fails.
 pub(crate) fn run(project: &Project) -> Result<()> {
@@ -21,7 +29,14 @@ pub(crate) fn run(project: &Project) -> Result<()> {
         let text = fs::read_to_string(project.root.join(&document)).with_context(|| document.clone())?;
         let blocks = shell_blocks(&text);
         ensure!(!blocks.is_empty() || document != "README.md", "README.md has no command to run");
-        if !blocks.is_empty() && !passes(project, &document, &blocks)? {
+        if blocks.is_empty() {
+            continue;
+        }
+        let dir = match CHANGE_THE_TREE.contains(&document.as_str()) {
+            true => copy(project)?,
+            false => project.root.clone(),
+        };
+        if !passes(project, &document, &blocks, &dir)? {
             failed.push(document);
         }
     }
@@ -29,11 +44,26 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Runs the blocks of a document in one shell.
-fn passes(project: &Project, document: &str, blocks: &[String]) -> Result<bool> {
+/// Copies the tree without what was built, and returns the directory of the copy.
+fn copy(project: &Project) -> Result<PathBuf> {
+    let copy = project.target.join(COPY);
+    fs::create_dir_all(&copy)?;
+    let shell = project.shell()?;
+    for name in names_in(&copy)?.iter().filter(|name| *name != TARGET) {
+        shell.remove_path(copy.join(name))?;
+    }
+    let files = project.files(".")?;
+    // With the times of the originals, so that cargo builds only what has changed.
+    cmd!(shell, "cp --parents --preserve=mode,timestamps {files...} {copy}").quiet().run()?;
+    Ok(copy)
+}
+
+/// Runs the blocks of a document in one shell, which starts in `dir`.
+fn passes(project: &Project, document: &str, blocks: &[String], dir: &Path) -> Result<bool> {
     println!("running the {} blocks of commands in {document}", blocks.len());
     let script = format!("set -eu\n{}", blocks.concat());
     let shell = project.shell()?;
+    shell.change_dir(dir);
     let output = cmd!(shell, "sh -c {script}").quiet().ignore_status().output()?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
