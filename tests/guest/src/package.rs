@@ -68,7 +68,7 @@ fn seat() {
     assert!(!may_open("nobody", "nogroup", Path::new("/dev/tpmrm0")));
 }
 
-/// Enables the rules for the seat with the commands of README.md for packages.
+/// Enables the rules for the seat with the commands of docs/install.md for packages.
 fn wanted() {
     LazyLock::force(&SYSTEM);
     udevd::sit_down("nobody");

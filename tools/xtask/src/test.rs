@@ -28,7 +28,7 @@ enum Part {
     E2e,
     /// Tests that need their own kernel, in virtual machines.
     Vm,
-    /// The commands in README.md.
+    /// The commands in README.md and in the guides of `docs`.
     Readme,
 }
 
