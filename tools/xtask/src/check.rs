@@ -2,6 +2,7 @@
 //! Checks the conventions of the source tree: [`run`].
 
 pub(crate) mod documents;
+mod layers;
 mod unsafety;
 
 use crate::project::{Project, names_in};
@@ -19,6 +20,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     let unsafety = unsafety::survey(project)?;
     let mut wrong = unsafety.violations;
     wrong.extend(files_of_libraries(project)?);
+    wrong.extend(layers::violations(project)?);
     wrong.extend(headers::stale(project)?);
     wrong.extend(needs::unlisted(project)?);
     wrong.extend(documents::broken_references(project)?);
