@@ -81,11 +81,16 @@ impl Deadline {
         match self.remaining() {
             None => PollTimeout::NONE,
             Some(left) => {
-                let millis = left.as_micros().div_ceil(1000);
+                let millis = millis(left.saturating_add(Duration::from_micros(999)));
                 PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
             }
         }
     }
+}
+
+/// Returns the whole milliseconds of a duration, as 64 bits: the methods of [`Duration`] calculate and print 128.
+pub fn millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into())
 }
 
 #[cfg(test)]

@@ -139,11 +139,13 @@ impl Log for Sink {
         }
         // An error of the log itself is ignored, and a line for which there is no memory is dropped.
         let Ok(line) = line(record) else { return };
-        let _ = match self.target.get_or_init(target) {
-            Target::Stdout => write(io::stdout().as_fd(), &line),
-            Target::Stderr => write(io::stderr().as_fd(), &line),
-            Target::File(file) => write(file.as_fd(), &line),
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let fd = match self.target.get_or_init(target) {
+            Target::Stdout => stdout.as_fd(),
+            Target::Stderr => stderr.as_fd(),
+            Target::File(file) => file.as_fd(),
         };
+        let _ = write(fd, &line);
     }
 
     fn flush(&self) {}
@@ -162,31 +164,32 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     let module = record.target().rsplit("::").next().unwrap_or_default();
     let module = module.strip_prefix("tcti_").unwrap_or(module); // the root of a crate
     let file = record.file().unwrap_or_default();
+    let mut line = Line(String::new());
+    write!(line, "{level}:tcti:{file}")?;
     // The file of an error already includes the line number.
-    let mut line = match record.line() {
-        Some(at) => Line::of(format_args!("{level}:tcti:{file}:{at}:{module}() {}", record.args())),
-        None => Line::of(format_args!("{level}:tcti:{file}:{module}() {}", record.args())),
-    }?;
+    if let Some(number) = record.line() {
+        write!(line, ":{number}")?;
+    }
+    write!(line, ":{module}() {}", record.args())?;
     escape_controls(&mut line)?;
-    line.try_reserve(1).map_err(|_| fmt::Error)?;
-    line.push('\n');
-    Ok(line)
+    line.write_str("\n")?;
+    Ok(line.0)
 }
 
 /// Escapes control characters, which a peer, a file or a configuration string may have put into a message, so that a record
 /// stays one line and cannot control a terminal.
-fn escape_controls(line: &mut String) -> fmt::Result {
-    if !line.contains(char::is_control) {
+fn escape_controls(line: &mut Line) -> fmt::Result {
+    if !line.0.contains(char::is_control) {
         return Ok(());
     }
     let mut escaped = Line(String::new());
-    for letter in line.chars() {
+    for letter in line.0.chars() {
         match letter.is_control() {
             true => write!(escaped, "\\x{:02x}", u32::from(letter))?,
             false => escaped.write_char(letter)?,
         }
     }
-    *line = escaped.0;
+    *line = escaped;
     Ok(())
 }
 
@@ -270,9 +273,9 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        let mut text = "grün\r\n\u{1b}[2J\u{9b}".to_owned();
+        let mut text = Line("grün\r\n\u{1b}[2J\u{9b}".to_owned());
         escape_controls(&mut text).unwrap();
-        assert_eq!(text, r"grün\x0d\x0a\x1b[2J\x9b");
+        assert_eq!(text.0, r"grün\x0d\x0a\x1b[2J\x9b");
     }
 
     #[test]

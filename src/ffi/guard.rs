@@ -13,28 +13,28 @@ use tcti_core::{Error, Result, ReturnCode};
 /// Runs the body of an exported function and returns its code. A panic becomes `GENERAL_FAILURE`, after everything that the body
 /// owned was dropped. Returns `MEMORY`, without running the body, if the reserve is low.
 pub fn guard(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
-    caught(|| reserve::check().and_then(|()| body()))
+    let mut body = Some(body);
+    caught(&mut || {
+        reserve::check()?;
+        body.take().map_or(Ok(()), |body| body())
+    })
 }
 
 /// Runs the body of an exported function that releases something, even if the reserve is low.
 pub fn guard_end(body: impl FnOnce() -> Result<()>) {
-    caught(body);
+    let mut body = Some(body);
+    caught(&mut || body.take().map_or(Ok(()), |body| body()));
 }
 
-fn caught(body: impl FnOnce() -> Result<()>) -> TSS2_RC {
+/// One copy for all exported functions, hence the reference to the body.
+fn caught(body: &mut dyn FnMut() -> Result<()>) -> TSS2_RC {
     let _deferred = CancellationDeferred::new();
     tcti_core::log::init();
     report_panics_to_the_log();
-    let result = catch_unwind(AssertUnwindSafe(|| body().map_err(logged)));
-    result.unwrap_or(Err(ReturnCode::GENERAL_FAILURE)).map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
-}
-
-/// Logs an error and returns its code. Errors are logged only here, where C receives them.
-#[cold]
-#[inline(never)]
-fn logged(error: Error) -> ReturnCode {
-    error.log();
-    error.code()
+    // Errors are logged only here, where C receives them.
+    let logged = || body().inspect_err(Error::log).map_err(|error| error.code());
+    let result = catch_unwind(AssertUnwindSafe(logged)).unwrap_or(Err(ReturnCode::GENERAL_FAILURE));
+    result.map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
 }
 
 /// Defers `pthread_cancel(3)` until it is dropped, so that the call completes first. Otherwise glibc would unwind the thread,

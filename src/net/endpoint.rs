@@ -10,7 +10,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tcti_core::deadline::Deadline;
+use tcti_core::deadline::{Deadline, millis};
 use tcti_core::io::Arrival;
 use tcti_core::rx::RxBuf;
 use tcti_core::transport::Inheritance;
@@ -87,7 +87,7 @@ impl Endpoint {
                         ReturnCode::IO_ERROR,
                         "no reply from {} within {} ms. {}",
                         self.name,
-                        timeout.as_millis(),
+                        millis(timeout),
                         self.remedy
                     ));
                 }
@@ -159,7 +159,7 @@ impl Endpoint {
                 Err(error) => {
                     let separator = if reason.is_empty() { "" } else { ", " };
                     let error = match error {
-                        Errno::ETIMEDOUT => format!("no answer within {} ms", self.timeout.as_millis()),
+                        Errno::ETIMEDOUT => format!("no answer within {} ms", millis(self.timeout)),
                         other => other.desc().to_owned(),
                     };
                     reason =

@@ -13,6 +13,7 @@ use crate::capture::Capture;
 use crate::conversation::Direction;
 use crate::target::Target;
 use core::ptr::null_mut;
+use tcti_core::deadline::millis;
 use tcti_core::header::Header;
 use tcti_core::rx::MAX_RESPONSE;
 use tcti_core::{
@@ -69,7 +70,7 @@ impl<C: Tcti + Send + 'static> Pcap<C> {
         }
         let left = || match deadline.remaining() {
             None => Wait::Forever,
-            Some(left) => Wait::Millis(u32::try_from(left.as_millis()).unwrap_or(u32::MAX)),
+            Some(left) => Wait::Millis(u32::try_from(millis(left)).unwrap_or(u32::MAX)),
         };
         let size = child.response_size(left())?;
         if size > MAX_RESPONSE {

@@ -6,6 +6,7 @@
 
 use rusb::Error;
 use std::time::{Duration, Instant};
+use tcti_core::deadline::millis;
 use tcti_core::{Conf, Inheritance, Result, ReturnCode, fail};
 use tcti_tis::{Bus, Clock, HEADER_SIZE, MAX_DATA, OpenBus, SystemClock, Transfer};
 
@@ -111,7 +112,7 @@ fn broken(serial: &str, what: &str, error: Error) -> tcti_core::Error {
             ReturnCode::IO_ERROR,
             "{stick} {what} within {} ms. The next command reopens it; if that does not help, unplug it and plug it \
              in again",
-            TIMEOUT.as_millis()
+            millis(TIMEOUT)
         ),
         Error::Pipe => {
             fail!(ReturnCode::IO_ERROR, "{stick} {what}: it refuses the transfer (stall). Is this a LetsTrust-TPM2Go?")
