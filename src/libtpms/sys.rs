@@ -13,7 +13,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tcti_core::io::file_in_memory;
-use tcti_core::{Result, ReturnCode, fail};
+use tcti_core::{Error, Result, ReturnCode, fail};
 
 /// The result of a libtpms function; 0 is success.
 type TpmResult = u32;
@@ -80,9 +80,17 @@ struct Functions {
     _library: Library,
 }
 
+/// The file that `dlopen(3)` searches for.
+const NAME: &str = "libtpms.so.0";
+
+#[cold]
+#[inline(never)]
+fn missing(function: &CStr, error: &libloading::Error) -> Error {
+    fail!(ReturnCode::IO_ERROR, "{NAME} lacks {function:?}: {error}")
+}
+
 impl Functions {
     fn load() -> Result<Functions> {
-        const NAME: &str = "libtpms.so.0";
         // SAFETY: libtpms does nothing when it is loaded.
         let library = unsafe { Library::open(Some(NAME), RTLD_NOW | RTLD_LOCAL) }.map_err(|error| {
             fail!(
@@ -94,7 +102,7 @@ impl Functions {
             ($name:literal) => {{
                 // SAFETY: tpm_library.h declares the function with the type of the field.
                 let found = unsafe { library.get($name.to_bytes_with_nul()) };
-                *found.map_err(|error| fail!(ReturnCode::IO_ERROR, "{NAME} lacks {:?}: {error}", $name))?
+                *found.map_err(|error| missing($name, &error))?
             }};
         }
         Ok(Functions {
