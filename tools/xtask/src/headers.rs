@@ -22,7 +22,7 @@ pub(crate) fn write(project: &Project) -> Result<()> {
     Ok(())
 }
 
-/// Returns one message for each header that differs from what [`write`] would generate.
+/// Returns one message for each header that differs from what [`write()`] would generate.
 pub(crate) fn stale(project: &Project) -> Result<Vec<String>> {
     let mut stale = Vec::new();
     for library in project.libraries()? {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The two archives that source packages are made from: the sources of the commit and the vendored crates. [`write`] produces
+//! The two archives that source packages are made from: the sources of the commit and the vendored crates. [`write()`] produces
 //! the same bytes each time for the same commit.
 
 use super::vendor;
