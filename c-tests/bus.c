@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A SPI bus with a simulated TPM, for the drivers of c-tests/spi-bus.c: bus TCTI SOCKET [FAULTS]. FAULTS are those of
+/* An SPI bus with a simulated TPM, for the drivers of c-tests/spi-bus.c: bus TCTI SOCKET [FAULTS]. FAULTS are those of
  * the simulator. Prints "ready" and serves until the end of its input. Exits with status 0 if no driver used the bus
  * while another one held it, and none violated the protocol. */
 

@@ -126,7 +126,7 @@ const TSS2_TCTI_INFO *Tss2_Tcti_Info(void)
     static const TSS2_TCTI_INFO info = {
         .version = 2,
         .name = "spi-bus",
-        .description = "A TPM on a SPI bus that another process drives.",
+        .description = "A TPM on an SPI bus that another process drives.",
         .config_help = "held or whole, and the path of its socket.",
         .init = init,
     };

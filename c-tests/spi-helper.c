@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* A program that drives a SPI bus for libtss2-tcti-spi-helper. The bus is the simulator libsim_tis.so, whose TPM is any
+/* A program that drives an SPI bus for libtss2-tcti-spi-helper. The bus is the simulator libsim_tis.so, whose TPM is any
  * TCTI, such as libtpms:FILE.
  *
  *   spi-helper check TCTI                       runs the checks and prints those that fail

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The simulated TPM on a SPI bus, libsim_tis.so: see tests/sim/tis/src/sys.rs. */
+/* The simulated TPM on an SPI bus, libsim_tis.so: see tests/sim/tis/src/sys.rs. */
 
 #ifndef TIS_SIM_H
 #define TIS_SIM_H

@@ -96,6 +96,7 @@ mod tests {
     use super::*;
     use std::ffi::CString;
     use std::os::unix::net::UnixListener;
+    use tcti_core::Tcti;
     use tcti_core::session::{Received, Session};
     use tcti_core::testing::{GET_RANDOM, OK, Step, play};
 

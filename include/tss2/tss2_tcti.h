@@ -14,7 +14,7 @@
 #include "tss2_common.h"
 
 #ifndef TSS2_API_VERSION_1_2_1_108
-#error "tss2_common.h is of another version than tss2_tcti.h"
+#error "tss2_common.h and tss2_tcti.h are from different versions"
 #endif
 
 /* The headers of the other layers in libtss2-dev expect these types from this header. */

@@ -95,7 +95,7 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Opens the TPM on a SPI bus that the functions in `platform_conf` drive. With a NULL `tctiContext`, writes the size of a
+ * Opens the TPM on an SPI bus that the functions in `platform_conf` drive. With a NULL `tctiContext`, writes the size of a
  * context in bytes to `size` and does nothing else; `platform_conf` may then be NULL.
  *
  * # Configuration

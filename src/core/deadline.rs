@@ -24,9 +24,7 @@ impl Wait {
             Err(_) => Err(crate::fail!(ReturnCode::BAD_VALUE, "the time-out of {timeout} ms is less than -1")),
         }
     }
-}
 
-impl Wait {
     /// Returns the time-out for the C interface, in milliseconds; longer ones become `i32::MAX`.
     pub fn to_c(self) -> i32 {
         match self {

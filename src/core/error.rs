@@ -80,6 +80,16 @@ impl Error {
     }
 }
 
+/// For errors that no caller receives, as in Finalize.
+impl Error {
+    /// Writes the message to the log, at level warning; nothing without a message.
+    pub fn warn(&self) {
+        if !self.message().is_empty() {
+            log::warn!("{}", self.message());
+        }
+    }
+}
+
 impl From<ReturnCode> for Error {
     fn from(code: ReturnCode) -> Error {
         Error { code, detail: None }

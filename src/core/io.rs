@@ -30,12 +30,17 @@ pub enum Arrival {
 
 /// Waits until `fd` is ready for `events`, or reports an error or a hang-up. Returns `false` if the deadline passes first.
 pub fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: &Deadline) -> Result<bool> {
+    poll_until(fd, events, deadline).map_err(|error| crate::fail!(ReturnCode::IO_ERROR, "poll: {}", error.desc()))
+}
+
+/// Does the same, and returns the error of `poll(2)`.
+pub fn poll_until(fd: BorrowedFd<'_>, events: PollFlags, deadline: &Deadline) -> nix::Result<bool> {
     loop {
         match poll(&mut [PollFd::new(fd, events)], deadline.poll_timeout()) {
             Ok(0) if deadline.has_passed() => return Ok(false),
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(true),
-            Err(error) => return Err(crate::fail!(ReturnCode::IO_ERROR, "poll: {}", error.desc())),
+            Err(error) => return Err(error),
         }
     }
 }
@@ -105,11 +110,11 @@ impl Outlet {
         Outlet { fd, kind }
     }
 
-    /// Writes like [`write_all`], with a deadline `patience` from now.
-    pub fn write_all(&self, bytes: &[u8], patience: Duration) -> io::Result<()> {
+    /// Writes like [`write_all`], with a deadline `timeout` from now.
+    pub fn write_all(&self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
         let deadline = match self.kind {
             Kind::File => Deadline::Now, // never waits, so the clock need not be read
-            Kind::NonBlocking | Kind::Blocking => Deadline::within(patience),
+            Kind::NonBlocking | Kind::Blocking => Deadline::within(timeout),
         };
         write_as(self.kind, self.fd.as_fd(), bytes, &deadline)
     }

@@ -103,7 +103,7 @@ impl RxBuf {
             let start = self.as_slice().get(..QUOTED.min(self.len)).unwrap_or(tag);
             return Err(crate::fail!(
                 ReturnCode::MALFORMED_RESPONSE,
-                "this is not a response of a TPM 2.0: \"{}\"{}",
+                "this is not a TPM 2.0 response: \"{}\"{}",
                 start.escape_ascii(),
                 if self.len > start.len() { " and more" } else { "" }
             ));

@@ -9,7 +9,7 @@ use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
 use crate::transport::{LastExchange, PollHandle, Progress, Transport};
 use crate::turns::{Outcome, Turns};
-use crate::{Result, ReturnCode};
+use crate::{Error, Result, ReturnCode};
 use nix::libc::POLLIN;
 
 /// The largest command that is sent, in bytes.
@@ -308,32 +308,12 @@ impl<'a, T: Transport> Entered<'a, T> {
     }
 }
 
-/// For tests of transports: calls that enter by themselves, and a simulated second process that shares the connection.
+/// For tests of transports: calls that enter by themselves, besides those of [`Tcti`](crate::Tcti), and a simulated second process that shares the connection.
 #[cfg(any(test, feature = "testing"))]
 impl<T: Transport> Session<T> {
-    /// Enters, and calls [`Entered::transmit`].
-    pub fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        self.enter()?.transmit(command)
-    }
-
     /// Enters, and calls [`Entered::receive`].
     pub fn receive(&mut self, capacity: Option<usize>, wait: Wait) -> Result<Received<'_>> {
         self.enter()?.receive(capacity, wait)
-    }
-
-    /// Enters, and calls [`Entered::cancel`].
-    pub fn cancel(&mut self) -> Result<()> {
-        self.enter()?.cancel()
-    }
-
-    /// Enters, and calls [`Entered::set_locality`].
-    pub fn set_locality(&mut self, locality: u8) -> Result<()> {
-        self.enter()?.set_locality(locality)
-    }
-
-    /// Enters, and calls [`Entered::poll_handles`].
-    pub fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
-        self.enter()?.poll_handles()
     }
 
     /// Enters, and calls [`Entered::preempt`].
@@ -357,8 +337,8 @@ impl<T: Transport> Session<T> {
     }
 
     /// Sets how long to wait for a turn.
-    pub fn set_turn_timeout(&mut self, patience: std::time::Duration) {
-        self.turns.set_turn_timeout(patience);
+    pub fn set_turn_timeout(&mut self, timeout: std::time::Duration) {
+        self.turns.set_turn_timeout(timeout);
     }
 
     /// Returns the transport.
@@ -375,9 +355,7 @@ impl<T: Transport> Drop for Session<T> {
         let outcome = match last {
             LastExchange::Ours => Outcome::Complete,
             LastExchange::Theirs => {
-                if let Err(error) = self.transport.resume(last) {
-                    log::warn!("{error}");
-                }
+                let _ = self.transport.resume(last).inspect_err(Error::warn);
                 Outcome::Complete
             }
             LastExchange::Interrupted => Outcome::Interrupted,

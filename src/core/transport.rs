@@ -105,8 +105,8 @@ pub trait Transport: Send + Sized + 'static {
         Ok(())
     }
 
-    /// Called by Finalize, before the drop. Not called while another process has its turn, nor in a forked process that
-    /// has never used the connection: nothing may be sent to the peer then.
+    /// Called by Finalize, before the drop. On a shared connection it is not called while another process has its turn, nor
+    /// in a forked process that has never used the connection: then the peer must not be told anything.
     fn close(&mut self, _sharing: Sharing) {}
 
     /// Called first in every call but Finalize; an error is the result of that call, in every state.

@@ -136,7 +136,7 @@ impl Turns {
                 Inheritance::Shared
             }
             Turns::Shared(_) => {
-                log::warn!("the host has closed the file descriptors of this context; it connects again");
+                log::warn!("the program closed this context's file descriptors; the next command reconnects");
                 std::mem::forget(std::mem::replace(self, Turns::Exclusive(Outcome::Complete)));
                 Inheritance::Nothing
             }
@@ -159,7 +159,7 @@ impl Shared {
     fn new() -> io::Result<Shared> {
         let page = SharedPage::new()?;
         let locks = Locks::new()?;
-        if !locks.lock(Lock::Creator).is_ok_and(|locked| locked) {
+        if !locks.lock(Lock::Creator).map_err(io::Error::other)? {
             return Err(io::ErrorKind::Unsupported.into());
         }
         page.last_id.store(CREATOR_ID, SeqCst);
@@ -304,7 +304,7 @@ impl Shared {
         let last = match self.turn {
             Turn::Unlocked | Turn::Locked => LastExchange::Interrupted,
             Turn::None if self.id == 0 => return None,
-            Turn::None => self.try_begin().ok()??,
+            Turn::None => self.try_begin().inspect_err(Error::warn).ok()??,
         };
         let sharing = if self.page.shared.load(SeqCst) == 0 { Sharing::Exclusive } else { Sharing::Shared };
         Some((sharing, last))
@@ -347,8 +347,7 @@ impl Shared {
         };
         crate::fail!(
             ReturnCode::IO_ERROR,
-            "the TPM is at work for {process}, which shares the connection with this one since one was forked from the \
-             other. This command has waited {} s for its turn. Try again when that process has its response",
+            "the TPM is executing a command of {process}, which shares this connection after a fork. This command has waited {} s for its turn. Try again when that process has its response",
             self.timeout.as_secs()
         )
     }

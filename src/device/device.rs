@@ -17,7 +17,7 @@ use tcti_core::{
     Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode,
     RxBuf, Transport, Wait, fail, turns,
 };
-use tcti_diagnosis::{self as diagnosis, Failure};
+use tcti_diagnosis::{self as diagnosis, UnusableDevice};
 use watched::WatchedDevice;
 
 /// Tried in this order without a conf string. The resource manager comes first: several programs can share it.
@@ -40,7 +40,7 @@ impl Device {
                 Err(failure) => failures.push(failure),
             }
         }
-        let reasons: Vec<String> = failures.iter().map(Failure::reason).collect();
+        let reasons: Vec<String> = failures.iter().map(UnusableDevice::reason).collect();
         Err(fail!(code(&failures), "no TPM device opens: {}. {}", reasons.join("; "), diagnosis::remedy(&failures)))
     }
 
@@ -70,14 +70,14 @@ impl Device {
 }
 
 /// Opens a device and checks that it is a TPM 2.0.
-fn open(path: &Path) -> core::result::Result<WatchedDevice, Failure> {
-    let watched = WatchedDevice::open(path).map_err(|error| Failure::system(path, error))?;
+fn open(path: &Path) -> core::result::Result<WatchedDevice, UnusableDevice> {
+    let watched = WatchedDevice::open(path).map_err(|error| UnusableDevice::system(path, error))?;
     diagnosis::check(path, watched.as_fd())?;
     Ok(watched)
 }
 
-fn code(failures: &[Failure]) -> ReturnCode {
-    match failures.iter().any(Failure::is_denial) {
+fn code(failures: &[UnusableDevice]) -> ReturnCode {
+    match failures.iter().any(UnusableDevice::is_denial) {
         true => ReturnCode::NOT_PERMITTED,
         false => ReturnCode::IO_ERROR,
     }

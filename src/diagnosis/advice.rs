@@ -7,7 +7,7 @@
 //! would be larger than the sentence.
 
 use super::machine::{Device, KernelTpm, Machine};
-use super::{Cause, Failure};
+use super::{Cause, UnusableDevice};
 use core::slice;
 use nix::errno::Errno;
 
@@ -34,7 +34,7 @@ macro_rules! pass_it {
 }
 
 /// Returns advice about the failure that is easiest to resolve; the first one if several are.
-pub(super) fn on(failures: &[Failure], machine: &Machine) -> String {
+pub(super) fn on(failures: &[UnusableDevice], machine: &Machine) -> String {
     let Some(easiest) = failures.iter().min_by_key(|failure| effort(failure.cause)) else {
         return "Without a TPM, use a simulator: TCTI swtpm or libtpms".to_owned();
     };
@@ -90,7 +90,7 @@ struct Requested<'a> {
 }
 
 impl<'a> Requested<'a> {
-    fn of(failure: &'a Failure, failures: &[Failure], machine: &'a Machine) -> Requested<'a> {
+    fn of(failure: &'a UnusableDevice, failures: &[UnusableDevice], machine: &'a Machine) -> Requested<'a> {
         let path = failure.path.to_str().unwrap_or("PATH");
         let (name, number) = match (path.strip_prefix("/dev/tpmrm"), path.strip_prefix("/dev/tpm")) {
             (Some(number), _) if is_number(number) => (Name::Manager, number),
@@ -104,7 +104,7 @@ impl<'a> Requested<'a> {
             _ => ("", false),
         };
         let is_other =
-            |failure: &Failure| failure.path.to_str().and_then(|path| path.strip_prefix(other)) == Some(number);
+            |failure: &UnusableDevice| failure.path.to_str().and_then(|path| path.strip_prefix(other)) == Some(number);
         if !exists || failures.iter().any(is_other) {
             other = "";
         }

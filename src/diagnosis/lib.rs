@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Explains why a TPM device cannot be used, and what the user can do about it: [`Failure::reason`] and [`remedy`]. The state of
+//! Explains why a TPM device cannot be used, and what the user can do about it: [`UnusableDevice::reason`] and [`remedy`]. The state of
 //! the system is read here and in `machine`; `advice` derives its sentences from that state alone.
 
 mod advice;
@@ -19,7 +19,7 @@ pub const CHARACTER_DEVICE: &str = "a character device";
 
 /// A device that cannot be used.
 #[derive(Debug)]
-pub struct Failure {
+pub struct UnusableDevice {
     path: PathBuf,
     cause: Cause,
 }
@@ -34,10 +34,10 @@ enum Cause {
     Tpm12,
 }
 
-impl Failure {
+impl UnusableDevice {
     /// Records that `open(2)` failed.
-    pub fn system(path: &Path, error: Errno) -> Failure {
-        Failure { path: path.to_owned(), cause: Cause::System(error) }
+    pub fn system(path: &Path, error: Errno) -> UnusableDevice {
+        UnusableDevice { path: path.to_owned(), cause: Cause::System(error) }
     }
 
     /// Returns the path and the reason for which it cannot be used.
@@ -73,7 +73,7 @@ pub fn kind(fd: BorrowedFd<'_>) -> &'static str {
 }
 
 /// Checks whether an open file can be a TPM 2.0.
-pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), Failure> {
+pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), UnusableDevice> {
     let cause = match kind(fd) {
         // Identified by device number, because a container may have the device under another name.
         CHARACTER_DEVICE if registration(fd).is_some_and(|dir| is_tpm12(&dir)) => Cause::Tpm12,
@@ -81,7 +81,7 @@ pub fn check(path: &Path, fd: BorrowedFd<'_>) -> Result<(), Failure> {
         CHARACTER_DEVICE => return Ok(()),
         kind => Cause::Kind(kind),
     };
-    Err(Failure { path: path.to_owned(), cause })
+    Err(UnusableDevice { path: path.to_owned(), cause })
 }
 
 /// Returns whether the device belongs to the memory driver, such as /dev/null (major number 1, Linux
@@ -109,13 +109,15 @@ pub fn reason(path: &Path, error: Errno) -> String {
     let reason = format!("{}: {}", visible(path), error.desc());
     match error {
         denial if is_denial(denial) => format!("{reason} ({})", rights::show(Node::at(path), &Names::of_this_system())),
-        Errno::EBUSY => format!("{reason} (one program at a time may hold this device, and one does)"),
+        Errno::EBUSY => {
+            format!("{reason} (only one program can open this device at a time, and another one has it open)")
+        }
         _ => reason,
     }
 }
 
 /// Returns advice about the failure that is easiest to resolve.
-pub fn remedy(failures: &[Failure]) -> String {
+pub fn remedy(failures: &[UnusableDevice]) -> String {
     advice::on(failures, &Machine::look())
 }
 

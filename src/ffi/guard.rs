@@ -37,9 +37,9 @@ fn caught(body: &mut dyn FnMut() -> Result<()>) -> TSS2_RC {
     result.map_or_else(ReturnCode::to_c, |()| TSS2_RC_SUCCESS)
 }
 
-/// Defers `pthread_cancel(3)` until it is dropped, so that the call completes first. Otherwise glibc would unwind the thread,
-/// which Rust treats as a foreign exception and aborts the process, and musl would end the thread at once, which would leave
-/// the context busy for ever.
+/// Defers `pthread_cancel(3)` until it is dropped, so that the call completes first. Otherwise glibc would unwind the
+/// thread; Rust treats that as a foreign exception and aborts the process. musl would end the thread at once, leaving the
+/// context busy for ever.
 struct CancellationDeferred(c_int);
 
 // The crate libc does not declare it for Linux.

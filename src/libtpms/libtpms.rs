@@ -128,7 +128,7 @@ impl Open for Libtpms {
         opened.tpm.power_on(state).map_err(|error| {
             fail!(
                 error.code(),
-                "the TPM does not start from the state file {} ({error}): it is damaged, or of a later libtpms. Name \
+                "the TPM does not start from the state file {} ({error}): it is damaged, or was written by a later libtpms. Name \
                  another file for a new TPM, or restore this one from a copy",
                 visible(path)
             )

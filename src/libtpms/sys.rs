@@ -143,7 +143,7 @@ impl Chip {
         if IN_USE.swap(true, Ordering::Acquire) {
             return Err(fail!(
                 ReturnCode::IO_ERROR,
-                "this process has a libtpms context already, and libtpms is one TPM per process; finalize it first"
+                "this process has a libtpms context already, and libtpms supports one TPM per process; finalize it first"
             ));
         }
         let parts = Messages::open().and_then(|messages| Ok((messages, Functions::load()?)));
@@ -214,7 +214,7 @@ impl Chip {
 
     /// Called in a forked process: separates its messages from those of the parent.
     pub fn after_fork(&mut self) {
-        let _parents = std::mem::replace(&mut self.messages, Messages::open().ok());
+        let _parents = std::mem::replace(&mut self.messages, Messages::open().inspect_err(Error::warn).ok());
         self.point_to_messages();
     }
 
@@ -367,7 +367,10 @@ unsafe extern "C" fn store(data: *const c_uchar, length: u32, _tpm: u32, name: *
                 blobs.permanent = copy;
                 TPM_SUCCESS
             }),
-            Err(_) => TPM_FAIL,
+            Err(error) => {
+                error.warn();
+                TPM_FAIL
+            }
         };
     }
     TPM_SUCCESS

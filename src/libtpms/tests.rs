@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::{GET_RANDOM, this_program};
 use tcti_core::{ReturnCode, Session};

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use tcti_core::{Result, ReturnCode, fail};
-use tcti_diagnosis::{self as diagnosis, Failure};
+use tcti_diagnosis::{self as diagnosis, UnusableDevice};
 
 /// One of the defaults to try.
 struct Candidate {
@@ -49,7 +49,7 @@ const DEFAULTS: [Candidate; 7] = [
 
 impl Candidate {
     /// Opens this default. Adds a device that does not open to `devices`, for the advice in the error message.
-    fn open(&self, devices: &mut Vec<Failure>) -> Result<Child> {
+    fn open(&self, devices: &mut Vec<UnusableDevice>) -> Result<Child> {
         self.requires.probe(devices)?;
         let module = self.load()?;
         // The library would try the defaults, too, in an endless recursion.
@@ -60,9 +60,9 @@ impl Candidate {
             Requirement::Device(path) => Some(path),
             Requirement::Unknown | Requirement::SystemBus | Requirement::Simulator => None,
         };
-        module.open(conf).map_err(|error| {
-            fail!(ReturnCode::IO_ERROR, "{} does not open ({:?})", self.library.to_string_lossy(), error.code())
-        })
+        module
+            .open(conf)
+            .map_err(|error| fail!(ReturnCode::IO_ERROR, "{} does not open ({error})", self.library.to_string_lossy()))
     }
 
     fn load(&self) -> Result<Module> {
@@ -72,7 +72,7 @@ impl Candidate {
 }
 
 impl Requirement {
-    fn probe(&self, devices: &mut Vec<Failure>) -> Result<()> {
+    fn probe(&self, devices: &mut Vec<UnusableDevice>) -> Result<()> {
         match self {
             Requirement::Unknown => Ok(()),
             Requirement::SystemBus => probe_system_bus(),
@@ -98,11 +98,11 @@ fn probe_system_bus() -> Result<()> {
     }
 }
 
-fn probe_device(path: &Path) -> core::result::Result<(), Failure> {
+fn probe_device(path: &Path) -> core::result::Result<(), UnusableDevice> {
     let opened = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
     match opened {
         Ok(device) => diagnosis::check(path, device.as_fd()),
-        Err(error) => Err(Failure::system(path, Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
+        Err(error) => Err(UnusableDevice::system(path, Errno::from_raw(error.raw_os_error().unwrap_or_default()))),
     }
 }
 
@@ -123,7 +123,7 @@ pub(crate) fn open() -> Result<Child> {
     reasons.dedup();
     Err(fail!(
         ReturnCode::IO_ERROR,
-        "no TCTI is named and no default opens: {}. {}",
+        "no TCTI was specified and no default could be opened: {}. {}",
         reasons.join("; "),
         diagnosis::remedy(&devices)
     ))

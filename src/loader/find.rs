@@ -51,7 +51,11 @@ pub(crate) fn find(name: &CStr) -> Result<Module> {
             let package = found.iter().find_map(|reason| suggestion::package(reason));
             let advice = package.map(|package| format!(". Install {package}")).unwrap_or_default();
             let reasons = found.join("; ");
-            fail!(ReturnCode::NOT_SUPPORTED, "the library of the TCTI \"{name}\" does not load: {reasons}{advice}")
+            fail!(
+                ReturnCode::NOT_SUPPORTED,
+                "the library of the TCTI \"{}\" does not load: {reasons}{advice}",
+                visible(&*name)
+            )
         }
     })
 }

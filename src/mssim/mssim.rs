@@ -364,10 +364,10 @@ impl Transport for Mssim {
     /// commands of other programs.
     fn close(&mut self, sharing: Sharing) {
         if self.cancelling && self.link.streams().is_none() {
-            let _ = self.connect();
+            let _ = self.connect().inspect_err(Error::warn);
         }
         if let (true, Link::Up { platform, .. }) = (self.cancelling, &self.link) {
-            let _ = request(&self.channels, platform, MS_SIM_CANCEL_OFF, CLOSE_TIMEOUT);
+            let _ = request(&self.channels, platform, MS_SIM_CANCEL_OFF, CLOSE_TIMEOUT).inspect_err(Error::warn);
         }
         if sharing == Sharing::Exclusive {
             self.end_session();

@@ -12,6 +12,7 @@ use std::net::TcpListener;
 use std::sync::{Arc, Barrier};
 use std::thread::{JoinHandle, spawn};
 use tcti_core::Session;
+use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{Forked, ForkedChild, GET_RANDOM, OK, Step, listen, malformed, play};

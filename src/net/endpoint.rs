@@ -159,7 +159,7 @@ impl Endpoint {
                 Err(error) => {
                     let separator = if reason.is_empty() { "" } else { ", " };
                     let error = match error {
-                        Errno::ETIMEDOUT => format!("no answer within {} ms", millis(self.timeout)),
+                        Errno::ETIMEDOUT => format!("no response within {} ms", millis(self.timeout)),
                         other => other.desc().to_owned(),
                     };
                     reason =
@@ -301,6 +301,6 @@ mod tests {
         let mut endpoint = Endpoint::new(Address::Unix(path), Duration::from_millis(20), "remedy");
         let _waiting = endpoint.connect().unwrap(); // fills the backlog, because nobody accepts
         let reason = endpoint.connect_to_any().err();
-        assert_eq!(reason.as_deref(), Some("no answer within 20 ms"));
+        assert_eq!(reason.as_deref(), Some("no response within 20 ms"));
     }
 }

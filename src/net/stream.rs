@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tcti_core::Generation;
 use tcti_core::deadline::{Deadline, Wait};
-use tcti_core::io::{Arrival, above_stdio, wait_for};
+use tcti_core::io::{Arrival, above_stdio, poll_until, wait_for};
 use tcti_core::rx::RxBuf;
 use tcti_core::transport::Progress;
 use tcti_core::{Error, Result, ReturnCode};
@@ -194,7 +194,7 @@ impl Stream {
     pub fn ended(&self, rx: &RxBuf) -> Error {
         tcti_core::fail!(
             ReturnCode::IO_ERROR,
-            "{} closed the connection after {} bytes of its answer",
+            "{} closed the connection after {} bytes of its response",
             self.peer,
             rx.len()
         )
@@ -237,13 +237,12 @@ fn set_connect_timeout(fd: &OwnedFd, timeout: Duration) -> core::result::Result<
 
 /// Waits for a TCP connect that a signal has interrupted and that continues in the background.
 fn finish_connecting(fd: BorrowedFd<'_>, deadline: &Deadline) -> core::result::Result<(), Errno> {
-    match wait_for(fd, PollFlags::POLLOUT, deadline) {
-        Ok(true) => match socket::getsockopt(&fd, sockopt::SocketError)? {
+    match poll_until(fd, PollFlags::POLLOUT, deadline)? {
+        true => match socket::getsockopt(&fd, sockopt::SocketError)? {
             0 => Ok(()),
             error => Err(Errno::from_raw(error)),
         },
-        Ok(false) => Err(Errno::ETIMEDOUT),
-        Err(_) => Err(Errno::EIO),
+        false => Err(Errno::ETIMEDOUT),
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! A TPM on a SPI bus that the program drives with its own functions: [`open`].
+//! A TPM on an SPI bus that the program drives with its own functions: [`open`].
 
 pub mod abi;
 mod sys;

@@ -36,7 +36,7 @@ impl Transfer<'_> {
     }
 }
 
-/// A SPI bus with a TPM: mode 0, most significant bit first. An error ends the command; `IO_ERROR` is the usual one.
+/// An SPI bus with a TPM: mode 0, most significant bit first. An error ends the command; `IO_ERROR` is the usual one.
 pub trait Bus: Send + 'static {
     /// Whether a forked process uses the same bus, see [`Transport::is_shared`](tcti_core::Transport::is_shared).
     const SHARED_BY_FORK: bool = true;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The transport [`Tis`] for a TPM on a SPI bus: registers and FIFO of the TCG "PC Client Platform TPM Profile for TPM 2.0"
+//! The transport [`Tis`] for a TPM on an SPI bus: registers and FIFO of the TCG "PC Client Platform TPM Profile for TPM 2.0"
 //! (PTP). A module implements [`Bus`]; [`Tis`] does the rest.
 #![forbid(unsafe_code)]
 

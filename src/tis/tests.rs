@@ -10,6 +10,7 @@ mod random;
 use crate::{Bus, ChipSelect, Clock, Tis, Transfer};
 use sim_tis::{Faults, Sim};
 use std::sync::{Arc, Mutex, MutexGuard};
+use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::{Result, ReturnCode, Session, Wait};
 

@@ -8,7 +8,8 @@ use crate::registers::{Register, Status, TIMEOUT_B};
 use crate::{frame, locality};
 use core::mem::replace;
 use tcti_core::{
-    Conf, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode, RxBuf, Sharing, Transport, Wait, fail,
+    Conf, Error, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode, RxBuf, Sharing, Transport,
+    Wait, fail,
 };
 
 /// The magic of the contexts of every module for SPI, as in the C modules.
@@ -17,7 +18,7 @@ pub const MAGIC: u64 = 0x4d5c_6e8b_d481_1477;
 /// How many consecutive invalid statuses mean that the TPM is gone. With the pauses in between they take about TIMEOUT_C.
 const MAX_INVALID_STATUSES: u32 = 50;
 
-/// A TPM on a SPI bus.
+/// A TPM on an SPI bus.
 pub struct Tis<B: Bus> {
     pub(crate) bus: B,
     state: State,
@@ -59,17 +60,14 @@ impl<B: Bus> Tis<B> {
         Ok(())
     }
 
-    /// Relinquishes the locality if it was claimed; the next user claims it again. A failure goes to the log, since nobody
-    /// is left to return it to.
+    /// Relinquishes the locality if it was claimed; the next user claims it again.
     fn release(&mut self) {
         match self.state {
             State::Unclaimed => return,
             State::MustAbort => drop(self.write_status(Status::COMMAND_READY)),
             State::Prepared => {}
         }
-        if let Err(error) = locality::release(&mut self.bus) {
-            log::warn!("cannot relinquish the locality: {error}");
-        }
+        let _ = locality::release(&mut self.bus).inspect_err(Error::warn);
     }
 
     /// Returns the bus.

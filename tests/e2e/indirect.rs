@@ -83,7 +83,7 @@ pub(crate) fn spi_in_memory(options: &str) -> Box<dyn TestTpm> {
     Box::new(Indirect { _server: (), _tpm: Box::new(StateFile::new()), name_conf })
 }
 
-/// How a driver uses a SPI bus.
+/// How a driver uses an SPI bus.
 #[derive(Clone, Copy)]
 pub(crate) enum SpiTransfers {
     /// It holds the bus over several transfers, with spi_acquire and spi_release.
@@ -92,14 +92,14 @@ pub(crate) enum SpiTransfers {
     Whole,
 }
 
-/// A SPI bus in a process of its own, with a TPM on it. Forked programs share it as they share a bus of the kernel.
+/// An SPI bus in a process of its own, with a TPM on it. Forked programs share it as they share a bus of the kernel.
 struct Bus {
     server: Child,
     dir: TempDir,
     transfers: SpiTransfers,
 }
 
-/// A TPM on a SPI bus that several processes can drive. `faults` are those of the simulator.
+/// A TPM on an SPI bus that several processes can drive. `faults` are those of the simulator.
 pub(crate) fn bus(transfers: SpiTransfers, faults: &str) -> Box<dyn TestTpm> {
     let dir = program::readable_dir();
     program::shared_with("spi-bus", &dir.path().join("libtss2-tcti-spi-bus.so.0"), "tss2-tcti-spi-helper");

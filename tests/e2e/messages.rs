@@ -273,7 +273,10 @@ fn no_default_opens() {
     let printed = output::stderr(&output);
     assert_eq!(printed.lines().count(), 1, "{printed}");
     let line = normalised(printed.trim_end());
-    assert!(line.starts_with("ERROR:tcti:FILE:LINE:defaults() no TCTI is named and no default opens: "), "{line}");
+    assert!(
+        line.starts_with("ERROR:tcti:FILE:LINE:defaults() no TCTI was specified and no default could be opened: "),
+        "{line}"
+    );
     let in_order =
         ["libtss2-tcti-default.so", "tabrmd", "/dev/tpmrm0: No such file", "/dev/tpm0: No such file", "2321"];
     let places: Vec<usize> =
@@ -337,7 +340,8 @@ fn newline() {
 }
 
 fn second_libtpms() {
-    let text = "this process has a libtpms context already, and libtpms is one TPM per process; finalize it first";
+    let text =
+        "this process has a libtpms context already, and libtpms supports one TPM per process; finalize it first";
     says(open(&["libtpms", "libtpms"]), IO_ERROR, "sys", text);
 }
 

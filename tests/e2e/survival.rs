@@ -142,7 +142,7 @@ fn owner() {
     let output = output::run(&mut command);
     assert!(!output.status.success() && output.stdout.is_empty(), "{}", output::show(&output));
     let printed = output::stderr(&output);
-    assert!(printed.contains("it belongs to uid 65534, and we are uid 0"), "{printed}");
+    assert!(printed.contains("it is owned by uid 65534, but this process runs as uid 0"), "{printed}");
     assert_eq!(printed.lines().count(), 1, "{printed}");
     assert!(fs::read(file.path()).unwrap() == before);
     assert_eq!(fs::metadata(file.path()).unwrap().uid(), 65534);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The distribution's tpm2-tools, unmodified, on our loader and modules: `c-tests/tpm2-tools.sh`. Also the C program
-//! that drives a SPI bus, `c-tests/spi-helper.c`.
+//! that drives an SPI bus, `c-tests/spi-helper.c`.
 
 use crate::indirect;
 use crate::transports::{TRANSPORTS, Transport};

@@ -2,6 +2,7 @@
 //! Tests the states of a session, one rule per test.
 
 use super::*;
+use crate::Tcti;
 use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
 use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
 use crate::{Cancel, GetPollHandles, Inheritance, SetLocality, Sharing};

@@ -3,6 +3,7 @@
 //! [`follow_the_ideal`] executes them and compares each result with that of an ideal transport, which has nothing of a response
 //! until it has all of it.
 
+use crate::Tcti;
 use crate::deadline::{Deadline, Wait};
 use crate::io::wait_for;
 use crate::rx::RxBuf;

@@ -14,8 +14,8 @@ fn machine(tpms: impl IntoIterator<Item = KernelTpm>) -> Machine {
     Machine { tpms: tpms.into_iter().collect(), is_root: false }
 }
 
-fn failure(path: &str, error: Errno) -> Failure {
-    Failure::system(Path::new(path), error)
+fn failure(path: &str, error: Errno) -> UnusableDevice {
+    UnusableDevice::system(Path::new(path), error)
 }
 
 /// Returns the advice for a user who has chosen a device.
@@ -141,7 +141,7 @@ fn without_a_chosen_device_a_tpm_with_another_number_is_recommended() {
 
 #[test]
 fn a_tpm_1_2_is_reported() {
-    let text = on(&[Failure { path: "/dev/tpm0".into(), cause: Cause::Tpm12 }], &Machine::default());
+    let text = on(&[UnusableDevice { path: "/dev/tpm0".into(), cause: Cause::Tpm12 }], &Machine::default());
     assert!(text.starts_with("A TPM 1.2 does not understand TPM 2.0 commands"), "{text}");
     let old = KernelTpm { is_tpm12: true, manager: Device::default(), ..tpm(0, true, false) };
     let text = advice("/dev/tpmrm0", Errno::ENOENT, &machine([old]));

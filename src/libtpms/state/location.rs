@@ -156,7 +156,8 @@ fn check(status: &Statx) -> io::Result<()> {
     let kind = match SFlag::from_bits_truncate(u32::from(status.stx_mode) & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG if status.stx_uid == geteuid().as_raw() => return Ok(()),
         SFlag::S_IFREG => {
-            let whose = format!("it belongs to uid {}, and we are uid {}", status.stx_uid, geteuid().as_raw());
+            let whose =
+                format!("it is owned by uid {}, but this process runs as uid {}", status.stx_uid, geteuid().as_raw());
             return Err(io::Error::new(ErrorKind::PermissionDenied, whose));
         }
         SFlag::S_IFLNK => "a symbolic link",

@@ -3,6 +3,7 @@
 
 use super::*;
 use std::net::TcpStream;
+use tcti_core::Tcti;
 
 /// Otherwise two programs, each with one channel of a simulator, would deadlock.
 #[test]

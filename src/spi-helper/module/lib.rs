@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C functions of `libtss2-tcti-spi-helper.so.0`, for a TPM on a SPI bus that the program drives. The transport is the
+//! The C functions of `libtss2-tcti-spi-helper.so.0`, for a TPM on an SPI bus that the program drives. The transport is the
 //! crate `tcti-spi-helper`.
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
@@ -9,12 +9,12 @@ use tcti_spi_helper::abi::TSS2_TCTI_SPI_HELPER_PLATFORM;
 
 static INFO: Info = Info::new(
     c"tcti-spi-helper",
-    c"TCTI module for a TPM on a SPI bus that the program drives.",
+    c"TCTI module for a TPM on an SPI bus that the program drives.",
     c"A program passes its functions to Tss2_Tcti_Spi_Helper_Init; see tss2_tcti_spi_helper.h.",
     None,
 );
 
-/// Opens the TPM on a SPI bus that the functions in `platform_conf` drive. With a NULL `tctiContext`, writes the size of a
+/// Opens the TPM on an SPI bus that the functions in `platform_conf` drive. With a NULL `tctiContext`, writes the size of a
 /// context in bytes to `size` and does nothing else; `platform_conf` may then be NULL.
 ///
 /// # Configuration

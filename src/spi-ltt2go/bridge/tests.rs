@@ -4,6 +4,7 @@
 use super::*;
 use sim_tpm2go::{Counters, ENDPOINT_IN, ENDPOINT_OUT, Faults, Reply, When};
 use std::sync::{Arc, Mutex, MutexGuard};
+use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::{Session, Wait};
 use tcti_tis::Tis;

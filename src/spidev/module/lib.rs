@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The C functions of `libtss2-tcti-spidev.so.0`, for a TPM on a SPI bus of Linux. The bus is the crate `tcti-spidev`.
+//! The C functions of `libtss2-tcti-spidev.so.0`, for a TPM on an SPI bus of Linux. The bus is the crate `tcti-spidev`.
 #![expect(unsafe_code, non_snake_case, reason = "a C face exports symbols under C names")]
 
 use core::ffi::c_char;
@@ -10,7 +10,7 @@ use tcti_tis::Tis;
 
 static INFO: Info = Info::new(
     c"tcti-spidev",
-    c"TCTI module for a TPM on a SPI bus, through the spidev driver of Linux.",
+    c"TCTI module for a TPM on an SPI bus, through the spidev driver of Linux.",
     c"Path of a spidev device; by default /dev/spidev0.1.",
     Some(Tss2_Tcti_Spidev_Init),
 );

@@ -2,6 +2,7 @@
 //! Tests of exchanges that succeed, and of the number of transactions.
 
 use super::*;
+use tcti_core::Tcti;
 
 /// Returns the number of transactions of one exchange on an open context.
 fn cost(faults: Faults, command: &[u8]) -> u64 {

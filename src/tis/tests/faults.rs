@@ -4,6 +4,7 @@
 use super::*;
 use sim_tis::Death;
 use std::time::Instant;
+use tcti_core::Tcti;
 
 /// Runs one command with faults, then others without. Returns the result of the first and its time in milliseconds.
 fn under(faults: Faults, chip_select: ChipSelect) -> (Result<Vec<u8>>, u64) {

@@ -6,6 +6,7 @@ use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use tcti_core::Tcti;
 
 /// The sizes of a command and its response, and the calls of receive: the size of the buffer, or none to ask for the size.
 type Exchange = (usize, u16, Vec<(Option<usize>, Wait)>);

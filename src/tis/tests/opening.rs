@@ -5,6 +5,7 @@ use super::*;
 use crate::locality;
 use sim_tis::Death;
 use std::time::Duration;
+use tcti_core::Tcti;
 use tcti_core::turns::OtherProcess;
 
 /// Tries to open; returns the error and the time in milliseconds.

@@ -4,6 +4,7 @@
 
 use super::*;
 use sim_tis::Death;
+use tcti_core::Tcti;
 use tcti_core::testing::is_emulated;
 
 /// Pseudo-random numbers, the same in each run (xorshift, Marsaglia 2003).

@@ -7,6 +7,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use sim_tis::{Faults, Sim};
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard};
+use tcti_core::Tcti;
 use tcti_core::session::{Received, State};
 use tcti_core::{Result, ReturnCode, Session, Transport, Wait};
 use tcti_tis::{Bus, Clock, Tis};

@@ -8,6 +8,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use std::ffi::CString;
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
+use tcti_core::Tcti;
 use tcti_core::session::{Received, State};
 use tcti_core::{Conf, Error, Open, Result, ReturnCode, Session, Transport, Wait};
 use tss2_faults::{Action, End as Ending, Framing, Response, Step};

@@ -10,6 +10,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use tcti_cmd::Cmd;
+use tcti_core::Tcti;
 use tcti_core::session::{Received, State};
 use tcti_core::{Conf, Open, Result, ReturnCode, Session, Wait};
 use tss2_faults::{Framing, Response, Step};

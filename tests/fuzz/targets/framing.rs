@@ -6,6 +6,7 @@
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
+use tcti_core::Tcti;
 use tcti_core::session::{Received, State};
 use tcti_core::{Error, Inheritance, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait};
 use tss2_faults::{Action, Framing, Response, Step};

@@ -10,6 +10,7 @@ use std::ffi::CString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::GET_RANDOM;
 use tcti_core::{Conf, Open, ReturnCode, Session, Wait};

@@ -47,7 +47,7 @@ The columns device and spi-ltt2go, and the rows in which the system clock is set
 
 * null has no TPM and opens nothing: a context of it returns `NOT_IMPLEMENTED`, whatever happens around it.
 * spi-helper and spidev share all code above the SPI bus, in `src/tis/`, with spi-ltt2go.
-  Below it are the functions of the program, or the ioctl(2) of a SPI driver that the virtual machine does not have.
+  Below it are the functions of the program, or the ioctl(2) of an SPI driver that the virtual machine does not have.
   Faults of the bus are covered by the unit tests in `src/tis/`, by the fuzzer tis and, through C functions, by `c-tests/spi-helper.c`.
 * libtpms runs in the process of the caller: it has no peer that could send a malformed response, go away or keep it waiting, so it has no column in those tables.
   Its state file has one.

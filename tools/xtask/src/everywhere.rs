@@ -21,7 +21,7 @@ Each row is a command of this project that ran on an x86-64 machine with Debian 
 The other releases of Debian run in chroots created by debootstrap.
 The other architectures are emulated by qemu-user, with packages of Debian 13, or of sid if the
 mirror lacks packages for the architecture.
-CONTRIBUTING.md describes the commands.
+docs/testing.md describes the commands.
 Each result is that of the last run, with its duration, date and commit.
 ";
 

@@ -2,6 +2,7 @@
 //! Tests sessions whose connection is shared with other processes.
 
 use super::*;
+use crate::Tcti;
 
 /// A transport that forked processes share. Records how it is resumed and closed.
 struct Connection {

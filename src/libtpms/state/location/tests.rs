@@ -183,7 +183,7 @@ fn a_file_of_another_user_is_refused() {
     }
     let error = location.lock().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    assert!(error.to_string().contains("belongs to uid"), "{error}");
+    assert!(error.to_string().contains("is owned by uid"), "{error}");
 }
 
 #[test]

@@ -10,14 +10,14 @@ use std::collections::VecDeque;
 
 /// bmRequestType: vendor, device. The direction is IN although no data follows.
 const VENDOR_IN: u8 = 0xc0;
-/// bRequest of a SPI transfer of wIndex bytes.
+/// bRequest of an SPI transfer of wIndex bytes.
 const SPI_TRANSFER: u8 = 0xca;
 /// wValue for both directions at once.
 const WRITE_AND_READ: u16 = 3;
 /// The longest SPI transaction of a TPM: a header of 4 bytes and 64 bytes of data (PTP, SPI bit protocol).
 const MAX_TRANSACTION: usize = 68;
 
-/// A SPI transfer for which bytes are still missing.
+/// An SPI transfer for which bytes are still missing.
 struct Announced {
     wanted: usize,
     bytes: Vec<u8>,
@@ -51,7 +51,7 @@ impl Bridge {
             return false;
         }
         if wanted == 0 || wanted > MAX_TRANSACTION {
-            self.offences.push(format!("a SPI transfer of {wanted} bytes was announced"));
+            self.offences.push(format!("an SPI transfer of {wanted} bytes was announced"));
             return false;
         }
         self.announced = Some(Announced { wanted, bytes: Vec::new() });
