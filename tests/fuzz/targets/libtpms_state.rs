@@ -141,13 +141,13 @@ fn check_records(file: &Path, bytes: &[u8]) {
 /// Checks reading and writing, without libtpms.
 fn check(file: &Path, bytes: &[u8]) {
     fs::write(file, bytes).expect("a file");
-    let mut state = StateFile::new(file);
-    let mut locked = state.lock().expect("no other process has the lock");
-    let news = locked.read_changes().map(|news| match news {
+    let mut state_file = StateFile::new(file);
+    let mut locked = state_file.lock().expect("no other process has the lock");
+    let state = locked.read_changes().map(|state| match state {
         FileState::State(blobs) => Some((blobs.permanent, blobs.volatile)),
         FileState::None | FileState::Removed => None,
     });
-    match (news, model(bytes)) {
+    match (state, model(bytes)) {
         (Err(error), None) => {
             assert_eq!(error.code(), ReturnCode::IO_ERROR);
             drop(locked);
@@ -160,18 +160,18 @@ fn check(file: &Path, bytes: &[u8]) {
             let permanent = if permanent.is_empty() { vec![1] } else { permanent };
             locked.store(&permanent, &volatile).expect("the state is stored");
             assert!(fs::read(file).expect("the file exists").starts_with(&encode(&permanent, &volatile, &[])));
-            let mut locked = state.lock().expect("no other process has the lock");
+            let mut locked = state_file.lock().expect("no other process has the lock");
             assert!(matches!(locked.read_changes(), Ok(FileState::None)), "no other process has changed it");
             locked.accept().expect("the state is accepted");
             let known = Blobs { permanent, volatile };
             let mut locked = StateFile::new(file);
             let mut locked = locked.lock().expect("no other process has the lock");
             assert!(
-                locked.read_changes().is_ok_and(|news| news == FileState::State(known)),
+                locked.read_changes().is_ok_and(|state| state == FileState::State(known)),
                 "the next process finds it"
             );
         }
-        (news, wanted) => panic!("{news:?}, but it should be {wanted:?}"),
+        (state, wanted) => panic!("{state:?}, but it should be {wanted:?}"),
     }
     let names = fs::read_dir(file.parent().expect("a directory")).expect("a directory");
     assert_eq!(names.count(), 1, "no other file is left");

@@ -3,7 +3,7 @@
 
 use crate::{cuse, device, early_boot, forks, opening, package, refused, servers, stick, systemd, udev};
 use tss2_kit::suite::Suite;
-use tss2_reliability::{self as reliability, Place};
+use tss2_reliability::{self as reliability, Environment};
 
 /// Tests that run in one machine, and the properties of this machine.
 pub(crate) struct Topic {
@@ -31,7 +31,7 @@ pub(crate) const TOPICS: &[Topic] = &[
     Topic { name: "dracut", tests: early_boot::tests_dracut, ..EARLY_BOOT },
     Topic { name: "initramfs", tests: early_boot::tests_initramfs_tools, ..EARLY_BOOT },
     Topic { name: "stick", tpm: false, tests: stick::tests, ..PLAIN },
-    Topic { name: "reliability", tests: |suite| reliability::tests(suite, Place::Guest), ..PLAIN },
+    Topic { name: "reliability", tests: |suite| reliability::tests(suite, Environment::Guest), ..PLAIN },
     Topic { name: "forks", tests: forks::tests, ..PLAIN },
     Topic { name: "device", tests: device::tests, ..PLAIN },
     Topic { name: "refused", tests: refused::tests, ..PLAIN },

@@ -6,7 +6,7 @@ use super::death::Death;
 use super::files::Files;
 use super::forking::Forking;
 use super::misuse::Misuse;
-use super::module::{Module, Place};
+use super::module::{Environment, Module};
 use super::outcome::{Key, Outcome};
 use super::process::Process;
 use super::usb::Usb;
@@ -39,9 +39,9 @@ impl Fault {
     }
 
     /// Returns where it has to be observed, if the module does not decide that.
-    pub(super) fn place(self) -> Option<Place> {
+    pub(super) fn environment(self) -> Option<Environment> {
         match self {
-            Fault::Answer(Answer::LateByAnotherClock) | Fault::Process(Process::Clock) => Some(Place::Guest),
+            Fault::Answer(Answer::LateByAnotherClock) | Fault::Process(Process::Clock) => Some(Environment::Guest),
             _ => None,
         }
     }

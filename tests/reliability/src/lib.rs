@@ -27,7 +27,7 @@ mod table;
 mod usb;
 
 pub use document::{PATH, document};
-pub use module::Place;
+pub use module::Environment;
 pub use program::program;
 pub use relay::relay;
 pub use table::TABLES;
@@ -38,7 +38,7 @@ use tss2_kit::stage;
 use tss2_kit::suite::Suite;
 
 /// Adds a test for each cell that can be observed at `place`.
-pub fn tests(suite: &mut Suite, place: Place) {
+pub fn tests(suite: &mut Suite, environment: Environment) {
     costs::check();
     for table in TABLES {
         table.check();
@@ -56,7 +56,7 @@ pub fn tests(suite: &mut Suite, place: Place) {
                         continue;
                     }
                 };
-                if row.fault.place().unwrap_or_else(|| module.place()) != place {
+                if row.fault.environment().unwrap_or_else(|| module.environment()) != environment {
                     continue;
                 }
                 let needs = [module.needs(), row.fault.needs()].concat();

@@ -7,7 +7,7 @@ use tss2_kit::stage;
 
 /// Where a test of a cell runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Environment {
     /// Like all other tests.
     Host,
     /// In the virtual machine.
@@ -92,16 +92,16 @@ impl Module {
 
     /// How often a fault happens to a context: less often in the virtual machine, which is slow.
     pub(super) fn times(self) -> usize {
-        match self.place() {
-            Place::Host => 4,
-            Place::Guest => 2,
+        match self.environment() {
+            Environment::Host => 4,
+            Environment::Guest => 2,
         }
     }
 
-    pub(super) fn place(self) -> Place {
+    pub(super) fn environment(self) -> Environment {
         match self {
-            Module::Device | Module::Stick => Place::Guest,
-            _ => Place::Host,
+            Module::Device | Module::Stick => Environment::Guest,
+            _ => Environment::Host,
         }
     }
 

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::{env, fs};
 use tss2_kit::suite::Suite;
 use tss2_kit::{output, program, stage};
-use tss2_reliability::{self as reliability, Place};
+use tss2_reliability::{self as reliability, Environment};
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().collect();
@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     }
     let arguments = libtest_mimic::Arguments::from_args();
     let mut suite = Suite::default();
-    reliability::tests(&mut suite, Place::Host);
+    reliability::tests(&mut suite, Environment::Host);
     suite.test("reliability::the_page_is_up_to_date", &[], page);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());
     program::clean_up();

@@ -10,9 +10,9 @@ mod polling;
 mod report;
 mod worker;
 
-use crate::place::{Keeps, Moment, Place, Programs, Strike};
 use crate::storm::Storm;
 use crate::tally::Tally;
+use crate::target::{Keeps, Moment, Programs, Strike, Target};
 use crate::tools::{Mode, Run};
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
@@ -62,7 +62,7 @@ struct Slot {
     well: Duration,
 }
 
-/// Opens a context of a place.
+/// Opens a context of a target.
 type Open<P> = fn(&mut P, usize, &mut Rng) -> Result<Box<dyn Tcti>>;
 
 /// The kind of this process.
@@ -77,8 +77,8 @@ enum Role {
     },
 }
 
-pub(crate) struct Driver<P: Place> {
-    pub(crate) place: P,
+pub(crate) struct Driver<P: Target> {
+    pub(crate) target: P,
     slots: Vec<Slot>,
     /// The loaded objects: first those of each TPM, then those of each context.
     loaded: Vec<Loaded>,
@@ -100,10 +100,10 @@ pub(crate) struct Driver<P: Place> {
     began: Duration,
 }
 
-impl<P: Place> Driver<P> {
+impl<P: Target> Driver<P> {
     /// `first_index` is the NV index of the first context.
     pub(crate) fn new(
-        place: P,
+        target: P,
         first_index: u32,
         mut rng: Rng,
         watchdog: Watchdog,
@@ -117,11 +117,11 @@ impl<P: Place> Driver<P> {
             knowledge: Knowledge::new(index(first_index, number), &mut rng),
             well: Duration::ZERO,
         };
-        let slots: Vec<Slot> = (0..place.slots()).map(slot).collect();
+        let slots: Vec<Slot> = (0..target.slots()).map(slot).collect();
         let loaded = (0..2 * slots.len()).map(|_| Loaded::new()).collect();
-        let programs = place.programs();
+        let programs = target.programs();
         Driver {
-            place,
+            target,
             slots,
             loaded,
             rng,
@@ -157,10 +157,10 @@ impl<P: Place> Driver<P> {
             (true, false) => self.idle(slot),
             (true, true) => self.due(slot),
         }
-        if self.rng.u32(..1000) == 0 && self.place.abilities().signals {
+        if self.rng.u32(..1000) == 0 && self.target.abilities().signals {
             self.weather();
         }
-        if self.rng.u32(..FORKS) == 0 && self.place.abilities().forks {
+        if self.rng.u32(..FORKS) == 0 && self.target.abilities().forks {
             self.fork();
         }
     }
@@ -180,7 +180,7 @@ impl<P: Place> Driver<P> {
         }
         self.end_workers();
         for slot in 0..self.slots.len() {
-            let (tpm, own) = (self.place.server(slot), self.slots.len() + slot);
+            let (tpm, own) = (self.target.server(slot), self.slots.len() + slot);
             [tpm, own].into_iter().for_each(|at| self.loaded[at].ask_all(true));
             self.prove(slot, P::open, |driver| driver.is_asking(slot));
             if self.loaded[tpm].is_asking() {
@@ -209,8 +209,8 @@ impl<P: Place> Driver<P> {
 
     /// Returns the index of the objects that the open context has loaded.
     fn loaded_at(&self, slot: usize) -> usize {
-        match self.place.keeps(slot) {
-            Keeps::Tpm => self.place.server(slot),
+        match self.target.keeps(slot) {
+            Keeps::Tpm => self.target.server(slot),
             Keeps::Connection | Keeps::Nowhere => self.slots.len() + slot,
         }
     }
@@ -218,8 +218,8 @@ impl<P: Place> Driver<P> {
     fn may(&self, slot: usize) -> May {
         May {
             alone: matches!(self.role, Role::Parent) && self.workers.is_empty(),
-            keep: self.place.keeps(slot) != Keeps::Nowhere,
-            largest: self.place.abilities().largest,
+            keep: self.target.keeps(slot) != Keeps::Nowhere,
+            largest: self.target.abilities().largest,
         }
     }
 
@@ -247,7 +247,7 @@ impl<P: Place> Driver<P> {
 
     fn open(&mut self, slot: usize) {
         // A process with the previous context would not be served any more.
-        if self.place.is_exclusive(slot) && self.workers.iter().any(|worker| worker.has(slot)) {
+        if self.target.is_exclusive(slot) && self.workers.iter().any(|worker| worker.has(slot)) {
             return;
         }
         if matches!(self.slots[slot].health, Health::Well) {
@@ -277,13 +277,13 @@ impl<P: Place> Driver<P> {
     }
 
     fn init(&mut self, slot: usize, open: Open<P>) {
-        let (place, rng) = (&mut self.place, &mut self.rng);
-        let opened = self.watchdog.watch(format_args!("Init of context {slot}"), || open(place, slot, rng));
+        let (target, rng) = (&mut self.target, &mut self.rng);
+        let opened = self.watchdog.watch(format_args!("Init of context {slot}"), || open(target, slot, rng));
         match opened {
             Ok(context) => {
                 self.slots[slot].context = Some(context);
                 let at = self.loaded_at(slot);
-                if self.place.keeps(slot) != Keeps::Tpm {
+                if self.target.keeps(slot) != Keeps::Tpm {
                     self.loaded[at] = Loaded::new();
                 }
                 self.remember(slot);
@@ -296,7 +296,7 @@ impl<P: Place> Driver<P> {
         match self.rng.u32(..1000) {
             0..2 => self.close(slot),
             2..5 => self.out_of_turn(slot),
-            5..8 if self.place.abilities().locality => self.set_locality(slot),
+            5..8 if self.target.abilities().locality => self.set_locality(slot),
             5..12 if matches!(self.programs, Programs::Between(_)) => self.close(slot),
             // Otherwise one would wait for the other most of the time.
             8..900 if self.is_shared(slot) => {}

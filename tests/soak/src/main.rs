@@ -6,13 +6,13 @@
 mod descriptors;
 mod driver;
 mod kernel;
-mod place;
-mod places;
 mod proxy;
 mod resources;
 mod storm;
 mod sys;
 mod tally;
+mod target;
+mod targets;
 mod tools;
 mod watchdog;
 mod wire;
@@ -20,14 +20,6 @@ mod wire;
 use clap::{Parser, ValueEnum};
 use driver::Driver;
 use fastrand::Rng;
-use place::{Place, Programs};
-use places::command::Command;
-use places::device::Device;
-use places::liar::{Liar, Lie};
-use places::libtpms::Libtpms;
-use places::network::Network;
-use places::stick::Simulated;
-use places::usb::Usb;
 use resources::Resources;
 use std::io::Read;
 use std::path::PathBuf;
@@ -37,6 +29,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use storm::Storm;
+use target::{Programs, Target};
+use targets::command::Command;
+use targets::device::Device;
+use targets::libtpms::Libtpms;
+use targets::network::Network;
+use targets::stick::Simulated;
+use targets::usb::Usb;
+use targets::wrong_answers::{Lie, WrongAnswers};
 use tools::Tools;
 use tss2_faults::Framing;
 use tss2_soak::Trouble;
@@ -61,7 +61,7 @@ enum What {
     /// /dev/tpmrm0; in the virtual machine.
     Device,
     /// A TPM with a defect, to test this program itself.
-    Liar,
+    WrongAnswers,
     /// No load: a proxy between the contexts and a server, until its input ends.
     Proxy,
 }
@@ -78,7 +78,7 @@ impl What {
             What::Stick => "stick (bus only, in this process)",
             What::Usb => "stick (kernel's USB)",
             What::Device => "device",
-            What::Liar => "liar",
+            What::WrongAnswers => "liar",
             What::Proxy => "proxy",
         }
     }
@@ -146,7 +146,7 @@ fn main() -> ExitCode {
         What::Stick => run(what, &options, seed, Simulated::plug_in()),
         What::Usb => run(what, &options, seed, Usb::plug_in()),
         What::Device => run(what, &options, seed, Device::default()),
-        What::Liar => run(what, &options, seed, Liar(options.lie)),
+        What::WrongAnswers => run(what, &options, seed, WrongAnswers(options.lie)),
         What::Proxy => ExitCode::SUCCESS, // see above
     }
 }
@@ -190,21 +190,22 @@ const FEWEST: f64 = 5000.0;
 /// After this part of a run, everything that stays has been allocated.
 const WARM: f64 = 0.3;
 
-fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode {
+fn run(what: What, options: &Options, seed: u64, target: impl Target) -> ExitCode {
     let since = Instant::now();
     let mut rng = Rng::with_seed(seed);
     let input = (what == What::LibtpmsOther).then(end_of_input);
     let end = End { since, seconds: options.seconds, commands: options.commands, input };
     let name = what.name();
-    let trouble = Trouble::new(place.outside());
-    let tools = match place.programs() {
+    let trouble = Trouble::new(target.outside());
+    let tools = match target.programs() {
         Programs::Concurrent(name_conf, keeps) => {
             Some(Tools::start(name_conf, keeps, rng.fork(), Watchdog::start(name, seed), trouble.clone()))
         }
         Programs::None | Programs::Between(_) => None,
     };
     let storm = Storm::over_this_thread();
-    let mut driver = Driver::new(place, FIRST_INDEX + options.number, rng, Watchdog::start(name, seed), storm, trouble);
+    let mut driver =
+        Driver::new(target, FIRST_INDEX + options.number, rng, Watchdog::start(name, seed), storm, trouble);
     driver.open_log();
     run_until(&mut driver, &end, WARM);
     let warm = at_rest(&mut driver, tools.as_ref(), Resources::now);
@@ -223,27 +224,27 @@ fn run(what: What, options: &Options, seed: u64, place: impl Place) -> ExitCode 
 }
 
 /// Runs until this part is over, or until a failure.
-fn run_until<P: Place>(driver: &mut Driver<P>, end: &End, part: f64) {
+fn run_until<P: Target>(driver: &mut Driver<P>, end: &End, part: f64) {
     while !driver.tally.is_bad() && end.part(driver.tally.sent) < part {
         driver.step();
     }
 }
 
 /// Does something while no context is open and no other program runs.
-fn at_rest<P: Place, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: impl FnOnce() -> T) -> T {
+fn at_rest<P: Target, T>(driver: &mut Driver<P>, tools: Option<&Tools>, work: impl FnOnce() -> T) -> T {
     driver.rest();
     let _paused = tools.map(Tools::pause);
-    let stays = driver.place.rest();
+    let stays = driver.target.rest();
     driver.tally.leaks.extend(stays);
     work()
 }
 
-fn report<P: Place>(what: What, seed: u64, took: Duration, mut driver: Driver<P>) -> ExitCode {
+fn report<P: Target>(what: What, seed: u64, took: Duration, mut driver: Driver<P>) -> ExitCode {
     driver.kill_workers();
-    let Driver { mut place, mut tally, watchdog, .. } = driver;
+    let Driver { mut target, mut tally, watchdog, .. } = driver;
     let ended = watchdog.watch(format_args!("the end of the other programs"), || {
-        let ended = place.finish();
-        drop(place);
+        let ended = target.finish();
+        drop(target);
         ended
     });
     let mut rows = Vec::new();

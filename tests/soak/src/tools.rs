@@ -3,7 +3,7 @@
 //! tpm2-tools, and a C program on libtss2-esys, which polls where there is a descriptor and does not block in calls.
 //! Each program prints the right output, unless a fault that reached it while it ran explains its failure.
 
-use crate::place::Keeps;
+use crate::target::Keeps;
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};

@@ -3,7 +3,7 @@
 //! but differs from the TPM's. Each lets the response or the end of the connection arrive within a fraction of a
 //! second.
 
-use crate::place::{BROKEN, SPOILT};
+use crate::target::{BROKEN, SPOILT};
 use fastrand::Rng;
 use tcti_core::ReturnCode;
 use tss2_faults::{End, Fault, Framing, Step};

@@ -2,12 +2,12 @@
 //! The calls on one context, and all the ways to wait for a response.
 
 use super::{Driver, Due, Health, Role, Slot};
-use crate::place::{Moment, Place};
 use crate::sys::interrupts;
+use crate::target::{Moment, Target};
 use std::time::Instant;
 use tcti_core::{ReturnCode, Wait};
 
-impl<P: Place> Driver<P> {
+impl<P: Target> Driver<P> {
     pub(super) fn transmit(&mut self, slot: usize) {
         let (may, at) = (self.may(slot), self.loaded_at(slot));
         let Slot { context: Some(context), knowledge, due, .. } = &mut self.slots[slot] else { return };
@@ -54,13 +54,13 @@ impl<P: Place> Driver<P> {
         // A late response has to meet a context that has abandoned it.
         let impatient = matches!(self.slots[slot].health, Health::Struck { .. }) && self.rng.u32(..20) == 0;
         match self.rng.u32(..2000) {
-            0..1000 if impatient && self.place.abilities().cancel => self.cancel(slot),
+            0..1000 if impatient && self.target.abilities().cancel => self.cancel(slot),
             _ if impatient => self.close(slot),
             0..2 => self.close(slot),
             2..8 => self.out_of_turn(slot),
-            8..12 if self.place.abilities().cancel => self.cancel(slot),
+            8..12 if self.target.abilities().cancel => self.cancel(slot),
             12..20 if matches!(self.role, Role::Parent) => self.strike(slot, Moment::Due),
-            20..200 if self.place.abilities().poll => self.poll(slot),
+            20..200 if self.target.abilities().poll => self.poll(slot),
             200..260 => self.size(slot),
             260..300 => self.short(slot),
             n => {
@@ -79,9 +79,9 @@ impl<P: Place> Driver<P> {
 
     /// Whether another context on the same TPM waits for a response, which may come first.
     pub(super) fn is_shared(&self, slot: usize) -> bool {
-        let server = self.place.server(slot);
+        let server = self.target.server(slot);
         let busy =
-            |(other, it): (usize, &Slot)| other != slot && self.place.server(other) == server && it.due.is_some();
+            |(other, it): (usize, &Slot)| other != slot && self.target.server(other) == server && it.due.is_some();
         self.slots.iter().enumerate().any(busy)
     }
 

@@ -7,8 +7,8 @@
 //! handles: it prints nothing, and ends with _exit(2).
 
 use super::{Driver, Health, Report, index};
-use crate::place::Place;
 use crate::sys::{self, Forked};
+use crate::target::Target;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -55,7 +55,7 @@ impl Worker {
     }
 }
 
-impl<P: Place> Driver<P> {
+impl<P: Target> Driver<P> {
     /// Forks a process, unless there are enough of them or a fault lasts: some faults are inherited, and the process
     /// could not explain failures by a fault that is older than itself.
     pub(super) fn fork(&mut self) {

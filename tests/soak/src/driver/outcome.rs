@@ -3,8 +3,8 @@
 //! recovered.
 
 use super::{Driver, Due, Health, Role};
-use crate::place::{Moment, Now, Place, Reach, Refusals, Strike};
 use crate::sys;
+use crate::target::{Moment, Now, Reach, Refusals, Strike, Target};
 use std::time::{Duration, Instant};
 use tcti_core::ReturnCode;
 use tss2_soak::{Answer, Ask, Cost, Finding, Kind, Loaded, TRIES, Verdict};
@@ -21,7 +21,7 @@ pub(super) struct Lost {
     loaded: bool,
 }
 
-impl<P: Place> Driver<P> {
+impl<P: Target> Driver<P> {
     /// Abandons the command whose response is due.
     pub(super) fn give_up(&mut self, slot: usize) {
         if let Some(Due { ask, .. }) = self.slots[slot].due.take() {
@@ -38,7 +38,7 @@ impl<P: Place> Driver<P> {
 
     /// Forgets what the TPM of a context may have lost since the last call. Returns what that was.
     pub(super) fn remember(&mut self, slot: usize) -> Lost {
-        let lost = Lost { written: !self.place.keeps_memory(slot), loaded: self.place.may_have_unloaded(slot) };
+        let lost = Lost { written: !self.target.keeps_memory(slot), loaded: self.target.may_have_unloaded(slot) };
         self.forget(slot, lost);
         lost
     }
@@ -91,7 +91,7 @@ impl<P: Place> Driver<P> {
 
     /// Whether an error is the right result, because a driver has to refuse the command.
     pub(super) fn is_refused(&self, slot: usize, ask: &Ask, rc: ReturnCode) -> bool {
-        self.place.abilities().refusals == Refusals::Driver
+        self.target.abilities().refusals == Refusals::Driver
             && rc == ReturnCode::IO_ERROR
             && self.loaded[self.loaded_at(slot)].is_refused_with_an_error(ask, &self.may(slot))
     }
@@ -194,20 +194,20 @@ impl<P: Place> Driver<P> {
         }
         let calm = others.iter().all(|other| is_well(*other));
         let now = Now { moment, calm, alone: self.workers.is_empty() };
-        let Driver { place, rng, watchdog, trouble, .. } = self;
+        let Driver { target, rng, watchdog, trouble, .. } = self;
         let make =
-            || watchdog.watch(format_args!("a fault for context {slot}, {moment:?}"), || place.strike(slot, now, rng));
+            || watchdog.watch(format_args!("a fault for context {slot}, {moment:?}"), || target.strike(slot, now, rng));
         let from = self.start.elapsed();
         if self.workers.is_empty() {
             self.history.clear();
         }
         let strike = trouble.begin(make, |strike| strike.is_some_and(|strike| strike.reaches_programs));
         let Some(strike) = strike else { return };
-        let server = self.place.server(slot);
+        let server = self.target.server(slot);
         let mut hit = vec![slot];
         hit.extend(others.into_iter().filter(|other| match strike.reach {
             Reach::One => false,
-            Reach::Server | Reach::Memory => self.place.server(*other) == server,
+            Reach::Server | Reach::Memory => self.target.server(*other) == server,
             Reach::Process => true,
         }));
         for slot in hit {
@@ -241,8 +241,8 @@ impl<P: Place> Driver<P> {
     fn recover(&mut self, slot: usize, noticed: bool) {
         let Health::Struck { strike, .. } = self.slots[slot].health else { return };
         let Strike { fault, codes, reach, reaches_programs, .. } = strike;
-        let place = &mut self.place;
-        let met = self.watchdog.watch(format_args!("the end of {fault} for context {slot}"), || place.heal(slot));
+        let target = &mut self.target;
+        let met = self.watchdog.watch(format_args!("the end of {fault} for context {slot}"), || target.heal(slot));
         if reaches_programs {
             self.trouble.end();
         }

@@ -3,19 +3,19 @@
 
 use super::Driver;
 use super::outcome::PATIENCE;
-use crate::place::Place;
 use crate::sys::poll_handle;
+use crate::target::Target;
 use nix::libc::{POLLIN, POLLOUT};
 use nix::poll::PollFlags;
 use std::time::Duration;
 use tcti_core::{PollHandle, Wait};
 
-impl<P: Place> Driver<P> {
+impl<P: Target> Driver<P> {
     /// Polls while a response is due. The context has one descriptor, which becomes readable unless a fault holds the
     /// response back, or is writable at once because receive would not wait.
     pub(super) fn poll(&mut self, slot: usize) {
         let most = self.most_millis(slot);
-        let patience =
+        let timeout =
             if most > 5 && self.may_block(slot) { PATIENCE } else { Duration::from_millis(most.min(50).into()) };
         let Some(context) = &mut self.slots[slot].context else { return };
         let handles = match context.poll_handles() {
@@ -25,9 +25,9 @@ impl<P: Place> Driver<P> {
         let wrong = match handles[..] {
             [handle @ PollHandle { fd: 0.., events: POLLIN | POLLOUT, .. }] => {
                 let waits = handle.events == POLLIN;
-                let within = if waits { patience } else { Duration::ZERO };
+                let within = if waits { timeout } else { Duration::ZERO };
                 let came = self.watchdog.watch(format_args!("poll on context {slot}"), || poll_handle(&handle, within));
-                if waits && came.is_empty() && patience < PATIENCE {
+                if waits && came.is_empty() && timeout < PATIENCE {
                     return;
                 }
                 self.receive(slot, Wait::Millis(0));

@@ -4,8 +4,8 @@
 
 use super::forks::Fate;
 use super::{Driver, Health, Report, Role};
-use crate::place::Place;
 use crate::sys;
+use crate::target::Target;
 use crate::watchdog::Watchdog;
 use fastrand::Rng;
 use nix::sys::prctl::set_pdeathsig;
@@ -31,7 +31,7 @@ const ATTEMPTS: u32 = 10;
 const DONE: i32 = 0;
 const PANICKED: i32 = 101;
 
-impl<P: Place> Driver<P> {
+impl<P: Target> Driver<P> {
     /// Runs the process. `birth` is the time of the fork and the seed, `indices` are the NV indices that no other
     /// process uses, one per context.
     pub(super) fn work(&mut self, fate: Fate, report: &Report, birth: (Duration, u64), indices: Vec<u32>) -> ! {
@@ -99,7 +99,7 @@ impl<P: Place> Driver<P> {
         self.began = self.now();
         match self.rng.u32(..100) {
             0 => self.out_of_turn(slot),
-            1 if self.place.abilities().locality => self.set_locality(slot),
+            1 if self.target.abilities().locality => self.set_locality(slot),
             _ => self.transmit(slot),
         }
         self.tell(report);

@@ -2,7 +2,7 @@
 //! A TPM in this process that can hash and has room for one HMAC key. It answers every other command with TPM_RC_RETRY.
 //! It can have a defect, which the soak has to detect (`tests/judge.rs`).
 
-use crate::place::{Abilities, Keeps, Now, Place, Refusals, Strike, TAKEN};
+use crate::target::{Abilities, Keeps, Now, Refusals, Strike, TAKEN, Target};
 use clap::ValueEnum;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
@@ -39,7 +39,7 @@ const HANDLE: [u8; 4] = [0x80, 0, 0, 0];
 const SPAN: u32 = 200;
 
 /// The TPM.
-pub(crate) struct Liar(pub(crate) Option<Lie>);
+pub(crate) struct WrongAnswers(pub(crate) Option<Lie>);
 
 /// A context on it.
 struct Way {
@@ -141,7 +141,7 @@ fn response(tag: u16, code: u32, fields: &[u8]) -> Vec<u8> {
     [&tag.to_be_bytes(), &size.to_be_bytes()[..], &code.to_be_bytes(), fields].concat()
 }
 
-impl Place for Liar {
+impl Target for WrongAnswers {
     fn slots(&self) -> usize {
         1
     }

@@ -4,10 +4,10 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{
-    Abilities, BROKEN, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Reach, Refusals, Strike, TAKEN,
-};
 use crate::proxy::Proxy;
+use crate::target::{
+    Abilities, BROKEN, Keeps, Moment, NO_DESCRIPTORS, Now, Programs, Reach, Refusals, Strike, TAKEN, Target,
+};
 use fastrand::Rng;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -110,7 +110,7 @@ impl<P: EmulatorProgram> Network<P> {
     }
 }
 
-impl<P: EmulatorProgram> Place for Network<P> {
+impl<P: EmulatorProgram> Target for Network<P> {
     fn slots(&self) -> usize {
         self.routes.len()
     }

@@ -2,7 +2,7 @@
 //! The module for the LetsTrust-TPM2Go on a simulated stick behind the kernel's USB stack, in a virtual machine.
 
 use super::open;
-use crate::place::{Abilities, BROKEN, Keeps, Now, Place, Programs, Refusals, Strike, TAKEN};
+use crate::target::{Abilities, BROKEN, Keeps, Now, Programs, Refusals, Strike, TAKEN, Target};
 use fastrand::Rng;
 use tcti_core::Result;
 use tcti_core::Tcti;
@@ -40,7 +40,7 @@ impl Usb {
     }
 }
 
-impl Place for Usb {
+impl Target for Usb {
     fn slots(&self) -> usize {
         1
     }

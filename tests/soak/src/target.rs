@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The interface of a kind of TPM that is put under load: contexts and faults ([`Place`]).
+//! The interface of a kind of TPM that is put under load: contexts and faults ([`Target`]).
 
 use fastrand::Rng;
 use std::time::Instant;
@@ -100,7 +100,7 @@ pub(crate) enum Reach {
 }
 
 /// One or more TPMs of a kind.
-pub(crate) trait Place {
+pub(crate) trait Target {
     /// Returns the maximum number of contexts.
     fn slots(&self) -> usize;
 

@@ -4,7 +4,7 @@
 
 use super::open;
 use crate::descriptors::Exhausted;
-use crate::place::{Abilities, Keeps, Moment, Now, Place, Programs, Refusals, Strike, TAKEN};
+use crate::target::{Abilities, Keeps, Moment, Now, Programs, Refusals, Strike, TAKEN, Target};
 use fastrand::Rng;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -100,9 +100,10 @@ impl Libtpms {
         let dir = tempfile::tempdir().unwrap();
         let own = State::new(dir.path().join("own"));
         let shared = dir.path().join("shared");
-        let mut place = Libtpms { dir: Some(dir), own, seeds, using: Using::Memory, ..Libtpms::other_instance(shared) };
-        place.others = (1..=VICTIM).map(|number| place.other(number)).collect();
-        place
+        let mut target =
+            Libtpms { dir: Some(dir), own, seeds, using: Using::Memory, ..Libtpms::other_instance(shared) };
+        target.others = (1..=VICTIM).map(|number| target.other(number)).collect();
+        target
     }
 
     /// One of the other processes, on the shared state file.
@@ -214,7 +215,7 @@ fn lock(file: &File) {
     }
 }
 
-impl Place for Libtpms {
+impl Target for Libtpms {
     fn slots(&self) -> usize {
         1
     }

@@ -6,7 +6,7 @@
 use super::open;
 use crate::descriptors::Exhausted;
 use crate::kernel;
-use crate::place::{Abilities, Keeps, Moment, NO_DESCRIPTORS, Now, Place, Programs, Refusals, Strike};
+use crate::target::{Abilities, Keeps, Moment, NO_DESCRIPTORS, Now, Programs, Refusals, Strike, Target};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use std::os::unix::process::ExitStatusExt;
@@ -44,7 +44,7 @@ impl Device {
     }
 }
 
-impl Place for Device {
+impl Target for Device {
     fn slots(&self) -> usize {
         3
     }

@@ -3,11 +3,11 @@
 
 pub(crate) mod command;
 pub(crate) mod device;
-pub(crate) mod liar;
 pub(crate) mod libtpms;
 pub(crate) mod network;
 pub(crate) mod stick;
 pub(crate) mod usb;
+pub(crate) mod wrong_answers;
 
 use std::ffi::CString;
 use tcti_core::Result;

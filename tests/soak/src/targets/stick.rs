@@ -2,7 +2,7 @@
 //! The bus of the LetsTrust-TPM2Go on a simulated stick in this process, with libtpms behind it: more commands and
 //! faults than through the kernel's USB stack, which `usb` uses.
 
-use crate::place::{Abilities, BROKEN, Keeps, Now, Place, Refusals, SPOILT, Strike, TAKEN};
+use crate::target::{Abilities, BROKEN, Keeps, Now, Refusals, SPOILT, Strike, TAKEN, Target};
 use fastrand::Rng;
 use rusb::Error;
 use sim_tis::{Death, TctiTpm};
@@ -216,7 +216,7 @@ fn draw(rng: &mut Rng) -> (&'static str, &'static [ReturnCode], Faults) {
     (fault, BROKEN, faults)
 }
 
-impl Place for Simulated {
+impl Target for Simulated {
     fn slots(&self) -> usize {
         1
     }

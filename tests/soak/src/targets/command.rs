@@ -3,7 +3,7 @@
 //! is killed, and the module starts it again.
 
 use super::open;
-use crate::place::{Abilities, BROKEN, Keeps, Moment, Now, Place, Reach, Refusals, Strike, TAKEN};
+use crate::target::{Abilities, BROKEN, Keeps, Moment, Now, Reach, Refusals, Strike, TAKEN, Target};
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -47,7 +47,7 @@ impl Command {
     }
 }
 
-impl Place for Command {
+impl Target for Command {
     fn slots(&self) -> usize {
         SLOTS
     }
