@@ -78,7 +78,7 @@ impl What {
             What::Stick => "stick (bus only, in this process)",
             What::Usb => "stick (kernel's USB)",
             What::Device => "device",
-            What::WrongAnswers => "liar",
+            What::WrongAnswers => "wrong-answers",
             What::Proxy => "proxy",
         }
     }
@@ -111,7 +111,7 @@ struct Options {
     /// How messages through `proxy` are delimited.
     #[arg(long, default_value = "Raw", value_parser = proxy::framing)]
     framing: Framing,
-    /// The defect of `liar`.
+    /// The defect of `wrong-answers`.
     #[arg(long)]
     lie: Option<Lie>,
     /// Compiles the C programs into the directory `TSS2_PROGRAMS`, and prints the head of the table.

@@ -11,7 +11,7 @@ const WRONG: [&str; 3] = [" got Wrong: ", " got Refusal(", LOST];
 
 fn soak(more: &[&str]) -> Output {
     let mut soak = Command::new(env!("CARGO_BIN_EXE_soak"));
-    soak.args(["liar", "--commands", "3000"]).args(more);
+    soak.args(["wrong-answers", "--commands", "3000"]).args(more);
     soak.env("GLIBC_TUNABLES", "glibc.malloc.tcache_count=0").env_remove("TSS2_LOGFILE").output().unwrap()
 }
 
@@ -28,7 +28,7 @@ fn a_correct_tpm_passes() {
     let ended = soak(&[]);
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
     let row = String::from_utf8_lossy(&ended.stdout);
-    assert!(row.starts_with("| liar | 3") && row.ends_with("|\n"), "{row}");
+    assert!(row.starts_with("| wrong-answers | 3") && row.ends_with("|\n"), "{row}");
     // Commands refused, processes forked and killed, keys checked.
     let counts: Vec<u64> = row.split(" | ").skip(1).filter_map(|count| count.parse().ok()).collect();
     assert!([4, 7, 8, 9].iter().all(|column| counts[*column] > 0), "{row}");
