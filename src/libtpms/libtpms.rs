@@ -41,7 +41,7 @@ enum Storage {
 /// The file that holds the state.
 struct FileBacked {
     file: StateFile,
-    /// Whether the chip is in another state than the one last read from or written to the file: its last command was not
+    /// Whether the state of the chip differs from the one last read from or written to the file: its last command was not
     /// stored.
     is_stale: bool,
 }

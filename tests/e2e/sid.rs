@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The C modules of Debian sid, which `cargo xtask test e2e` unpacks where apt has a mirror. `TSS2_C_SID` names
-//! another directory than `target/bench/c-sid`.
+//! a directory other than `target/bench/c-sid`.
 
 use std::env;
 use std::ffi::OsStr;

@@ -52,7 +52,7 @@ impl Journal {
         }
         let state = read_c_format(file, size, FILE_SIZE)?;
         let newest = Record::new(Head { number: 0, durable: 0, boot }, &state.permanent, &state.volatile)?;
-        let is_of_this_boot = true; // the format of the C module does not tell
+        let is_of_this_boot = true; // the format of the C module does not record this
         Ok(Journal {
             boot,
             newest,

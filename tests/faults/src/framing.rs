@@ -51,7 +51,7 @@ impl Framing {
 
     /// Reads one command; with `Raw`, a response is read in the same way. On a control channel that is whatever one
     /// read returns: clients send a code and its operands in one piece. Fails when the connection ends, or when a
-    /// simulator gets another code than that of a command.
+    /// simulator gets a code different from that of a command.
     pub fn read_message(self, stream: &mut impl Read) -> io::Result<Vec<u8>> {
         if self == Framing::Word {
             let mut bytes = [0; 64];

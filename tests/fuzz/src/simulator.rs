@@ -13,7 +13,7 @@ use tcti_core::session::{Received, State};
 use tcti_core::{Conf, Error, Open, Result, ReturnCode, Session, Transport, Wait};
 use tss2_faults::{Action, End as Ending, Framing, Response, Step};
 
-/// Milliseconds for connecting and for control commands: when something that is waited for does not come, and
+/// Time-outs for connecting and control commands, in milliseconds: `SHORT` if an expected reply never comes, `LONG`
 /// otherwise.
 const SHORT: u16 = 20;
 const LONG: u16 = 10_000;

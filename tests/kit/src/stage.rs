@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The staged tree, laid out like an installation, and the environment in which programs find its libraries.
-//! `TSS2_STAGE` names another directory than `target/stage`.
+//! `TSS2_STAGE` names a directory other than `target/stage`.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -37,8 +37,7 @@ pub fn library(name: &str) -> PathBuf {
     lib().join(format!("libtss2-{name}.so.0"))
 }
 
-/// Returns the path of a program or library of `tests/sim`, which `cargo xtask test` builds. `TSS2_SIM` names another
-/// directory than `target/release`.
+/// Returns the path of a program or library of `tests/sim`, which `cargo xtask test` builds. `TSS2_SIM` names a directory other than `target/release`.
 pub fn sim(name: &str) -> PathBuf {
     env::var_os("TSS2_SIM").map_or_else(|| repository().join("target/release"), PathBuf::from).join(name)
 }

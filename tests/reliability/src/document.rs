@@ -34,7 +34,7 @@ A cell shows the return code of the call in which the fault appears (without `TS
 * **new context**: the context has to be finalized or was not initialized; a new one in the same process works.
 
 In the tables with real TPMs a key is loaded before the fault, and the test fails when the same context has lost it afterwards.
-The key is lost only with the TPM itself, in the table \"The TPM goes away\"; there it stays for cmd, whose command ends while its TPM goes on.
+The key is lost only with the TPM itself, in the table \"The TPM goes away\"; with cmd it survives even there, because only the command exits and its TPM keeps running.
 
 A fault with several codes has several variants: the test sees each of these codes and no other.
 Only where a cell says **(race)** does chance decide which of the codes is returned, and the test sees at least one of them.
