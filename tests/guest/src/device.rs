@@ -96,8 +96,9 @@ pub(crate) fn says(command: &mut Command, code: i32, text: &str) {
 }
 
 fn second_open() {
-    let text = "cannot open /dev/tpm0: Device or resource busy (one program at a time may hold this device, and one \
-                does). Use /dev/tpmrm0, which programs can share, or end the program that holds the device";
+    let text = "cannot open /dev/tpm0: Device or resource busy (only one program can open this device at a time, and \
+                another one has it open). Use /dev/tpmrm0, which programs can share, or end the program that holds the \
+                device";
     let mut open = stage::command(program::link_tctildr());
     says(open.args(["device:/dev/tpm0", "device:/dev/tpm0"]), IO_ERROR, text);
     let mut open = stage::command(program::link_tctildr());
