@@ -78,11 +78,8 @@ impl Error {
                 .build(),
         );
     }
-}
 
-/// For errors that no caller receives, as in Finalize.
-impl Error {
-    /// Writes the message to the log, at level warning; nothing without a message.
+    /// Writes the message to the log, at level warning: for errors that no caller receives, as in Finalize.
     pub fn warn(&self) {
         if !self.message().is_empty() {
             log::warn!("{}", self.message());

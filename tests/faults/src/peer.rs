@@ -6,7 +6,7 @@ use crate::fault::{End, Fault, Response, Step};
 use crate::framing::Framing;
 use crate::stream::{Listener, Stream, readable};
 use nix::poll::PollTimeout;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufReader, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -94,9 +94,13 @@ impl Shared {
         if self.armed.take(|fault| *fault == Fault::Refuse).is_some() {
             return Ok(End::Close);
         }
+        // A command is taken in one read, as a driver takes it: each read of a terminal wakes whoever polls its device.
+        let mut commands = BufReader::new(stream.try_clone()?);
         loop {
-            wait(stream, stopped)?;
-            let command = framing.read_message(stream)?;
+            if commands.buffer().is_empty() {
+                wait(stream, stopped)?;
+            }
+            let command = framing.read_message(&mut commands)?;
             if self.armed.take(|fault| *fault == Fault::DropCommand).is_some() {
                 return Ok(End::Close);
             }

@@ -30,8 +30,10 @@ pub(super) fn violations(project: &Project) -> Result<Vec<String>> {
         let manifest: toml::Table = text.parse().with_context(|| path.display().to_string())?;
         let name = manifest.get("package").and_then(|package| package.get("name")).and_then(toml::Value::as_str);
         let name = name.with_context(|| format!("{} names no package", path.display()))?.to_owned();
-        let dependencies = manifest.get("dependencies").and_then(toml::Value::as_table);
-        let dependencies: Vec<String> = dependencies.into_iter().flat_map(|table| table.keys().cloned()).collect();
+        // Unit tests may depend on more: those of spi-helper call contexts as C does.
+        let tables = ["dependencies", "build-dependencies"];
+        let tables = tables.iter().filter_map(|table| manifest.get(*table).and_then(toml::Value::as_table));
+        let dependencies: Vec<String> = tables.flat_map(|table| table.keys().cloned()).collect();
         packages.insert(name, (path.parent().unwrap_or(Path::new("")), dependencies));
     }
     for (name, (dir, dependencies)) in &packages {
