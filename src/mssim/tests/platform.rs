@@ -124,7 +124,7 @@ fn open_with_reply(reply: &'static [u8]) -> Result<Mssim> {
         peer.write_all(reply).unwrap();
         let _ = peer.read(&mut [0; 4]);
     });
-    let opened = open(port, platform_port);
+    let opened = open_within(500, port, platform_port);
     peer.join().unwrap();
     opened
 }

@@ -139,8 +139,10 @@ impl Chroot {
         log.write_all(printed.as_bytes())?;
         if !status.success() {
             let lines: Vec<&str> = printed.lines().collect();
+            let panics = lines.windows(2).filter(|pair| pair.iter().take(1).any(|line| line.contains(" panicked at ")));
+            let panics: Vec<String> = panics.map(|pair| pair.join("\n")).collect();
             let last = lines.get(lines.len().saturating_sub(15)..).unwrap_or_default().join("\n");
-            bail!("{status}; see {}, which ends with:\n{last}", path.display());
+            bail!("{status}; see {}:\n{}\nIt ends with:\n{last}", path.display(), panics.join("\n"));
         }
         Ok(printed)
     }
