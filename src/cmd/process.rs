@@ -20,6 +20,7 @@ use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::io::{above_stdio, wait_for};
 use tcti_core::{Deadline, Result, ReturnCode, RxBuf, fail};
+use zeroize::Zeroizing;
 
 /// How long a command may take to exit after its input was closed, and again after SIGTERM.
 pub(crate) const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -107,12 +108,12 @@ impl Process {
     }
 
     /// Takes the last TPM command back out of the pipe, if nobody has read a byte of it.
-    pub(crate) fn take_unread(&self) -> Option<Vec<u8>> {
+    pub(crate) fn take_unread(&self) -> Option<Zeroizing<Vec<u8>>> {
         let stdin = self.stdin.as_ref()?;
         if u64::try_from(self.sent) != Ok(ioctl_fionread(&stdin.reader).ok()?) {
             return None;
         }
-        let mut command = Vec::new();
+        let mut command = Zeroizing::new(Vec::new());
         command.try_reserve_exact(self.sent).ok()?;
         command.resize(self.sent, 0);
         // A read from the pipe itself would block if a process that the command left behind has emptied it meanwhile.

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Receive buffer and framing: [`RxBuf`] collects the bytes of a response until it has the size that its header states. The
-//! buffer grows with the bytes received, never with the size that a peer claims.
+//! Receive buffer and framing: [`RxBuf`] collects the bytes of a response until it has the size that its header states. It has
+//! room for the responses of real TPMs, and grows for larger ones: with the bytes received, never with the size that a peer
+//! claims. Bytes that are no longer needed are overwritten, because responses contain secrets.
+#![forbid(unsafe_code)]
 
 use crate::header::{HEADER_SIZE, Header};
 use crate::{Result, ReturnCode};
+use zeroize::Zeroize;
 
 /// The largest response that is accepted, in bytes. Responses of real TPMs have at most 4096.
 pub const MAX_RESPONSE: usize = 1 << 20;
@@ -15,31 +18,46 @@ const TAGS: [u16; 3] = [0x8001, 0x8002, 0x00c4];
 /// How many bytes of a malformed response an error message quotes.
 const QUOTED: usize = 80;
 
-/// The space offered to each read, in bytes: the kernel's TPM driver returns at most this much in one read.
-const CHUNK: usize = 4096;
+/// The bytes that fit without an allocation. The kernel's TPM driver returns at most this many in one read.
+const CAPACITY: usize = 4096;
 
-/// The bytes received so far.
-#[derive(Default)]
+/// The bytes received so far, which are overwritten when they are discarded.
 pub struct RxBuf {
-    /// Received bytes, followed by initialised free space.
-    bytes: Vec<u8>,
+    start: [u8; CAPACITY],
+    /// Replaces `start` once a response is larger.
+    large: Vec<u8>,
     len: usize,
+}
+
+impl Default for RxBuf {
+    fn default() -> RxBuf {
+        RxBuf::new()
+    }
+}
+
+impl Drop for RxBuf {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 impl RxBuf {
     /// Creates an empty buffer.
     pub const fn new() -> RxBuf {
-        RxBuf { bytes: Vec::new(), len: 0 }
+        RxBuf { start: [0; CAPACITY], large: Vec::new(), len: 0 }
     }
 
-    /// Discards the received bytes and keeps the memory.
+    /// Overwrites and discards the received bytes.
     pub fn clear(&mut self) {
-        self.len = 0;
+        let len = core::mem::take(&mut self.len);
+        self.space().get_mut(..len).unwrap_or_default().zeroize();
+        self.large = Vec::new();
     }
 
     /// Returns the received bytes.
     pub fn as_slice(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        let all = if self.large.is_empty() { &self.start } else { self.large.as_slice() };
+        all.get(..self.len).unwrap_or_default()
     }
 
     /// Returns the number of bytes received.
@@ -52,13 +70,13 @@ impl RxBuf {
         self.len == 0
     }
 
-    /// Calls `read` with free space, and appends as many bytes as `read` returns. Fails with `MEMORY`, without calling `read`,
-    /// if the buffer cannot grow.
+    /// Calls `read` with free space, 4096 bytes in an empty buffer, and appends as many bytes as `read` returns. Fails with
+    /// `MEMORY`, without calling `read`, if the buffer is full and cannot grow.
     pub fn read_with<E>(
         &mut self,
         read: impl FnOnce(&mut [u8]) -> core::result::Result<usize, E>,
     ) -> Result<core::result::Result<usize, E>> {
-        self.read_into(CHUNK, read)
+        self.read_into(1, read)
     }
 
     /// Reads like [`read_with`](Self::read_with), with space for at least `size` bytes.
@@ -67,11 +85,9 @@ impl RxBuf {
         size: usize,
         read: impl FnOnce(&mut [u8]) -> core::result::Result<usize, E>,
     ) -> Result<core::result::Result<usize, E>> {
-        if self.bytes.len() < self.len + size {
-            self.reserve(self.len + size)?;
-            self.bytes.resize(self.len + size, 0);
-        }
-        let space = self.bytes.get_mut(self.len..).unwrap_or_default();
+        self.reserve(size)?;
+        let len = self.len;
+        let space = self.space().get_mut(len..).unwrap_or_default();
         let count = read(space).map(|count| count.min(space.len()));
         self.len += count.as_ref().map_or(0, |count| *count);
         Ok(count)
@@ -79,20 +95,36 @@ impl RxBuf {
 
     /// Appends bytes. Fails with `MEMORY` if the buffer cannot grow.
     pub fn extend(&mut self, bytes: &[u8]) -> Result<()> {
-        self.reserve(self.len + bytes.len())?;
-        self.bytes.truncate(self.len);
-        self.bytes.extend_from_slice(bytes);
-        self.len = self.bytes.len();
+        self.reserve(bytes.len())?;
+        let end = self.len + bytes.len();
+        let start = core::mem::replace(&mut self.len, end);
+        self.space().get_mut(start..end).unwrap_or_default().copy_from_slice(bytes);
         Ok(())
     }
 
-    /// Reserves memory for `size` bytes in all. A peer influences the size, so a failure must be an error, whereas a `Vec` that
-    /// cannot grow would abort the process.
-    fn reserve(&mut self, size: usize) -> Result<()> {
-        let more = size.saturating_sub(self.bytes.len());
-        self.bytes.try_reserve(more).map_err(|_| {
-            crate::fail!(ReturnCode::MEMORY, "no memory for a response of more than {} bytes", self.bytes.len())
-        })
+    /// Returns the received bytes and the free space.
+    fn space(&mut self) -> &mut [u8] {
+        if self.large.is_empty() { &mut self.start } else { &mut self.large }
+    }
+
+    /// Makes room for `more` bytes. A peer influences their number, so a failure must be an error, whereas a `Vec` that cannot
+    /// grow would abort the process.
+    fn reserve(&mut self, more: usize) -> Result<()> {
+        let capacity = self.space().len();
+        if more <= capacity - self.len {
+            return Ok(());
+        }
+        let size = self.len.saturating_add(more).max(2 * capacity);
+        let mut larger = Vec::new();
+        larger.try_reserve_exact(size).map_err(|_| {
+            crate::fail!(ReturnCode::MEMORY, "no memory for a response of more than {} bytes", self.len)
+        })?;
+        larger.extend_from_slice(self.as_slice());
+        larger.resize(size, 0);
+        let len = self.len;
+        self.clear();
+        (self.large, self.len) = (larger, len);
+        Ok(())
     }
 
     /// Returns how many bytes are missing from a whole response: those of the header while that is incomplete, 0 once the
@@ -180,20 +212,45 @@ mod tests {
     fn memory_grows_with_received_bytes_and_not_with_claimed_ones() {
         let mut rx = received(&response(MAX_RESPONSE as u32, 10));
         rx.read_with(|space| {
-            assert_eq!(space.len(), CHUNK);
+            assert_eq!(space.len(), CAPACITY - 10);
             Ok::<_, ()>(1)
         })
         .unwrap()
         .unwrap();
         assert_eq!(rx.len(), 11);
-        assert!(rx.bytes.len() <= 10 + CHUNK);
+        assert!(rx.large.is_empty());
+        while rx.len() < MAX_RESPONSE {
+            rx.read_with(|space| Ok::<_, ()>(space.len().min(100))).unwrap().unwrap();
+            assert!(rx.large.capacity() <= 2 * rx.len(), "{} for {}", rx.large.capacity(), rx.len());
+        }
+    }
+
+    #[test]
+    fn a_response_of_a_real_tpm_fits_without_an_allocation() {
+        let mut rx = RxBuf::new();
+        for _ in 0..CAPACITY / 64 {
+            rx.extend(&[7; 64]).unwrap();
+        }
+        assert!(rx.large.is_empty());
+        rx.extend(&[8]).unwrap();
+        assert_eq!(rx.as_slice(), [&[7; CAPACITY][..], &[8]].concat());
+    }
+
+    #[test]
+    fn discarded_bytes_are_overwritten() {
+        let mut rx = received(&[7; CAPACITY]);
+        rx.extend(&[7; 10]).unwrap();
+        assert_eq!(rx.start, [0; CAPACITY], "the copy in the smaller buffer");
+        let mut rx = received(&[7; 100]);
+        rx.clear();
+        assert_eq!(rx.start, [0; CAPACITY]);
     }
 
     #[test]
     fn a_read_cannot_claim_more_bytes_than_its_space() {
         let mut rx = RxBuf::new();
-        assert_eq!(rx.read_with(|_| Ok::<_, ()>(usize::MAX)), Ok(Ok(CHUNK)));
-        assert_eq!(rx.len(), CHUNK);
+        assert_eq!(rx.read_with(|_| Ok::<_, ()>(usize::MAX)), Ok(Ok(CAPACITY)));
+        assert_eq!(rx.len(), CAPACITY);
     }
 
     #[test]

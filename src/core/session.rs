@@ -80,6 +80,13 @@ impl<T: Transport> Session<T> {
         Ok(Entered(self))
     }
 
+    /// Ends a call. Overwrites a response that the caller has taken, and by now copied.
+    pub fn leave(&mut self) {
+        if self.state == State::Transmit {
+            self.rx.clear();
+        }
+    }
+
     /// Makes this process the owner, if it was forked from the owner.
     fn claim(&mut self) {
         let current = Generation::current();

@@ -42,9 +42,10 @@ impl<T: Transport> Tcti for Session<T> {
         match self.enter()?.receive(Some(buffer.len()), wait)? {
             Received::Size(_) | Received::TooLarge(_) => Err(ReturnCode::INSUFFICIENT_BUFFER.into()),
             Received::Response(response) => {
-                let buffer = buffer.get_mut(..response.len()).ok_or(ReturnCode::INSUFFICIENT_BUFFER)?;
-                buffer.copy_from_slice(response);
-                Ok(response.len())
+                let size = response.len();
+                buffer.get_mut(..size).ok_or(ReturnCode::INSUFFICIENT_BUFFER)?.copy_from_slice(response);
+                self.leave();
+                Ok(size)
             }
         }
     }

@@ -21,6 +21,7 @@ use std::path::Path;
 use tcti_core::io::{above_stdio, wait_for};
 use tcti_core::{Deadline, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
+use zeroize::Zeroizing;
 
 /// The largest response of a driver, in bytes (Linux `TPM_BUFSIZE`).
 const MAX_RESPONSE: usize = 4096;
@@ -112,8 +113,8 @@ impl WatchedDevice {
 
     /// Reads and drops a response. Returns whether there was one. Blocks on a driver without poll.
     pub(crate) fn drop_response(&self) -> bool {
-        let mut rest = [0; MAX_RESPONSE];
-        self.read(&mut rest).is_ok_and(|count| count > 0)
+        let mut rest = Zeroizing::new([0; MAX_RESPONSE]);
+        self.read(&mut *rest).is_ok_and(|count| count > 0)
     }
 
     /// Returns whether a command is in progress or a response is waiting. A single byte is not a command: the driver

@@ -55,7 +55,9 @@ unsafe fn call_with<T: Module>(
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
         // SAFETY: `check` has established that the Init of `T` made this context.
         let mut entered = unsafe { context.enter::<T>() }?;
-        let result = entered.session().and_then(|session| body(session.enter()?));
+        let session = entered.session()?;
+        let result = session.enter().and_then(body);
+        session.leave();
         entered.leave();
         result
     })

@@ -9,7 +9,7 @@ pub mod sys;
 
 use crate::power::{Reseed, TPM_RC_FAILURE, Tpm, is_startup};
 use crate::state::{FileState, StateFile};
-use crate::sys::Blobs;
+use crate::sys::{Blobs, Secret};
 use std::mem::{replace, take};
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::header::Header;
@@ -25,7 +25,7 @@ pub struct Libtpms {
     is_new: bool,
     storage: Storage,
     locality: u8,
-    response: Vec<u8>,
+    response: Secret,
 }
 
 /// Where the state is between two commands.
@@ -53,7 +53,7 @@ impl Libtpms {
             self.tpm.cycle()?;
             self.storage = Storage::Chip; // power-on has taken new entropy
         } else {
-            self.transact(|tpm| tpm.cycle().map(|()| Vec::new()))?;
+            self.transact(|tpm| tpm.cycle().map(|()| Secret::default()))?;
         }
         self.is_new = true;
         Ok(())
@@ -62,7 +62,7 @@ impl Libtpms {
     /// Runs `function` on the state in the file, which other processes may have changed, and stores the result. On an error
     /// the TPM returns to the stored state. It also does when it enters failure mode, which a chip leaves by a reset: if that
     /// state were stored, no later process could leave it.
-    fn transact(&mut self, function: impl FnOnce(&mut Tpm) -> Result<Vec<u8>>) -> Result<Vec<u8>> {
+    fn transact(&mut self, function: impl FnOnce(&mut Tpm) -> Result<Secret>) -> Result<Secret> {
         let Libtpms { tpm, storage, .. } = self;
         let FileBacked { file, is_stale } = match storage {
             Storage::File(file) => &mut **file,
@@ -104,8 +104,13 @@ impl Module for Libtpms {
 
 impl Open for Libtpms {
     fn open(conf: Conf<'_>) -> Result<Libtpms> {
-        let mut opened =
-            Libtpms { tpm: Tpm::take()?, is_new: true, storage: Storage::Chip, locality: 0, response: Vec::new() };
+        let mut opened = Libtpms {
+            tpm: Tpm::take()?,
+            is_new: true,
+            storage: Storage::Chip,
+            locality: 0,
+            response: Secret::default(),
+        };
         let Some(path) = conf.path() else {
             opened.tpm.power_on(Blobs::default())?;
             return Ok(opened);
@@ -163,14 +168,14 @@ impl Transport for Libtpms {
     }
 
     fn abandon(&mut self) {
-        self.response.clear();
+        self.response = Secret::default();
     }
 
     /// The fork has copied the TPM. With a state file each process picks up the changes of the other; without one there are
     /// two TPMs from now on. The file descriptor stays open: it is used without its offset, which the processes would share,
     /// its locks belong to one process, and a child that has changed its user could not open the file again.
     fn after_fork(&mut self, _inheritance: Inheritance) {
-        self.response.clear();
+        self.response = Secret::default();
         self.tpm.after_fork();
         if let Storage::Chip = self.storage {
             self.storage = Storage::Forked;

@@ -3,7 +3,7 @@
 //! another one, it sends TPM2_Startup(CLEAR) itself, as the firmware of a machine does.
 #![forbid(unsafe_code)]
 
-use crate::sys::{Blobs, Chip, copy};
+use crate::sys::{Blobs, Chip, Secret, copy};
 use tcti_core::header::Header;
 use tcti_core::{Result, ReturnCode, fail};
 
@@ -61,7 +61,7 @@ impl Tpm {
     /// Power-cycles the TPM; volatile state is lost, as at the reset of a machine.
     pub(crate) fn cycle(&mut self) -> Result<()> {
         let permanent = self.chip.permanent(copy)?;
-        self.power_on(Blobs { permanent, volatile: Vec::new() })
+        self.power_on(Blobs { permanent, volatile: Secret::default() })
     }
 
     /// Power-cycles the TPM, unless it is waiting for TPM2_Startup already.
@@ -84,7 +84,7 @@ impl Tpm {
     }
 
     /// Executes a command of the caller.
-    pub(crate) fn execute(&mut self, locality: u8, command: &[u8]) -> Result<Vec<u8>> {
+    pub(crate) fn execute(&mut self, locality: u8, command: &[u8]) -> Result<Secret> {
         let is_startup = is_startup(command);
         if !is_startup && !self.is_started {
             self.start()?;

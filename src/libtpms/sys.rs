@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tcti_core::io::file_in_memory;
 use tcti_core::{Error, Result, ReturnCode, fail};
+use zeroize::{Zeroize, Zeroizing};
 
 /// The result of a libtpms function; 0 is success.
 type TpmResult = u32;
@@ -48,23 +49,26 @@ struct Callbacks {
     io_getphysicalpresence: unsafe extern "C" fn(*mut c_uchar, u32) -> TpmResult,
 }
 
+/// Bytes that are overwritten when dropped.
+pub type Secret = Zeroizing<Vec<u8>>;
+
 /// The state of a TPM: two blobs in a format of libtpms.
 #[derive(Default, PartialEq, Eq)]
 #[cfg_attr(test, derive(Clone, Debug))]
 pub struct Blobs {
     /// NV memory: hierarchies, persistent objects, NV indices. Empty in a new TPM.
-    pub permanent: Vec<u8>,
+    pub permanent: Secret,
     /// PCRs, loaded objects, sessions. Empty if the TPM was not powered on.
-    pub volatile: Vec<u8>,
+    pub volatile: Secret,
 }
 
 /// The state that the callbacks load and store. Static, because libtpms passes them no context.
-static BLOBS: Mutex<Blobs> = Mutex::new(Blobs { permanent: Vec::new(), volatile: Vec::new() });
+static BLOBS: Mutex<Option<Blobs>> = Mutex::new(None);
 static LOCALITY: AtomicU8 = AtomicU8::new(0);
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 fn with_blobs<R>(function: impl FnOnce(&mut Blobs) -> R) -> R {
-    function(&mut BLOBS.lock().unwrap_or_else(PoisonError::into_inner))
+    function(BLOBS.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default())
 }
 
 /// The functions of libtpms that we call.
@@ -196,7 +200,7 @@ impl Chip {
     }
 
     /// Executes one command and returns its response.
-    pub fn process(&mut self, locality: u8, command: &[u8]) -> Result<Vec<u8>> {
+    pub fn process(&mut self, locality: u8, command: &[u8]) -> Result<Secret> {
         LOCALITY.store(locality, Ordering::Relaxed);
         let size = u32::try_from(command.len()).map_err(|_| ReturnCode::BAD_VALUE)?;
         let (data, len, room) = (&raw mut self.response.data, &raw mut self.response.len, &raw mut self.room);
@@ -204,7 +208,9 @@ impl Chip {
         // bytes, which libtpms fills or replaces by a larger block.
         let result = unsafe { (self.functions.process)(data, len, room, command.as_ptr(), size) };
         self.check("execute a command", result)?;
-        copy(&self.response)
+        let response = copy(&self.response);
+        self.response.wipe();
+        response
     }
 
     /// Calls `function` with the permanent state, which libtpms stores after each change.
@@ -308,16 +314,27 @@ impl Deref for CBuffer {
     }
 }
 
+impl CBuffer {
+    /// Overwrites the bytes.
+    fn wipe(&mut self) {
+        if !self.data.is_null() {
+            // SAFETY: libtpms has filled `len` bytes at `data`, which this buffer owns until its drop.
+            unsafe { core::slice::from_raw_parts_mut(self.data, self.len as usize) }.zeroize();
+        }
+    }
+}
+
 impl Drop for CBuffer {
     fn drop(&mut self) {
+        self.wipe();
         // SAFETY: libtpms has allocated `data` with malloc(3), or it is NULL; only this buffer frees it.
         unsafe { libc::free(self.data.cast()) };
     }
 }
 
 /// Copies bytes; `MEMORY` if there is not enough.
-pub fn copy(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut copy = Vec::new();
+pub fn copy(bytes: &[u8]) -> Result<Secret> {
+    let mut copy = Secret::default();
     let reserved = copy.try_reserve_exact(bytes.len());
     reserved.map_err(|_| fail!(ReturnCode::MEMORY, "no memory for {} bytes", bytes.len()))?;
     copy.extend_from_slice(bytes);
@@ -380,8 +397,8 @@ unsafe extern "C" fn delete(_tpm: u32, name: *const c_char, _must_exist: c_uchar
     // SAFETY: libtpms passes a C string that stays valid during the call.
     let name = unsafe { CStr::from_ptr(name) };
     with_blobs(|blobs| match name {
-        name if name == PERMANENT => blobs.permanent.clear(),
-        name if name == VOLATILE => blobs.volatile.clear(),
+        name if name == PERMANENT => blobs.permanent = Secret::default(),
+        name if name == VOLATILE => blobs.volatile = Secret::default(),
         _ => {}
     });
     TPM_SUCCESS

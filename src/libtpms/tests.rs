@@ -34,7 +34,11 @@ fn is_alone(test: &str) -> bool {
 
 /// Returns the state that a TPM would store.
 fn state(tpm: &mut Tpm) -> Blobs {
-    tpm.with_state(|permanent, volatile| Blobs { permanent: permanent.to_vec(), volatile: volatile.to_vec() }).unwrap()
+    tpm.with_state(|permanent, volatile| Blobs {
+        permanent: permanent.to_vec().into(),
+        volatile: volatile.to_vec().into(),
+    })
+    .unwrap()
 }
 
 pub(super) fn open(path: Option<&Path>) -> Result<Session<Libtpms>> {
@@ -216,8 +220,8 @@ fn failure_mode_does_not_outlive_its_command() {
     let file = std::fs::read(&path).unwrap();
     let failure = [0x80, 0x01, 0, 0, 0, 10, 0, 0, 0x01, 0x01];
     // The effect of the command that led to failure mode is undone.
-    let response = tpm.transact(|tpm| tpm.execute(0, &extend(16)).map(|_| failure.to_vec())).unwrap();
-    assert_eq!(response, failure);
+    let response = tpm.transact(|tpm| tpm.execute(0, &extend(16)).map(|_| failure.to_vec().into())).unwrap();
+    assert_eq!(*response, failure);
     assert_eq!(std::fs::read(&path).unwrap(), file);
     assert_eq!(pcr(&mut Session::new(tpm), 16), [0; 32]);
     assert_eq!(pcr(&mut open(Some(&path)).unwrap(), 16), [0; 32]);

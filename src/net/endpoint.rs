@@ -3,7 +3,7 @@
 
 use super::stream::Stream;
 use nix::errno::Errno;
-use nix::sys::socket::{SockaddrLike, SockaddrStorage, UnixAddr};
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr};
 use std::fmt;
 use std::io::IoSlice;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -142,15 +142,17 @@ impl Endpoint {
         let mut reason = String::new();
         for index in 0..self.resolved.len() {
             let Some(address) = self.resolved.get(index) else { break };
-            let sockaddr = address.to_sockaddr();
-            let new = || Stream::connect(&*sockaddr, self.timeout, &self.name);
-            let attempt = match self.spare.take() {
-                Some(stream) => match stream.reconnect(&*sockaddr) {
-                    Err(error) if error != Errno::ECONNREFUSED && error != Errno::ETIMEDOUT => new(),
-                    other => other,
-                },
-                None => new(),
-            };
+            let spare = self.spare.take();
+            let attempt = address.with_sockaddr(|sockaddr| {
+                let new = || Stream::connect(sockaddr, self.timeout, &self.name);
+                match spare {
+                    Some(stream) => match stream.reconnect(sockaddr) {
+                        Err(error) if error != Errno::ECONNREFUSED && error != Errno::ETIMEDOUT => new(),
+                        other => other,
+                    },
+                    None => new(),
+                }
+            });
             match attempt {
                 Ok(stream) => {
                     self.resolved.rotate_left(index);
@@ -179,10 +181,12 @@ enum Resolved {
 }
 
 impl Resolved {
-    fn to_sockaddr(&self) -> Box<dyn SockaddrLike> {
+    /// Calls `function` with the address in the form of the system.
+    fn with_sockaddr<R>(&self, function: impl FnOnce(&dyn SockaddrLike) -> R) -> R {
         match self {
-            Resolved::Tcp(address) => Box::new(SockaddrStorage::from(*address)),
-            Resolved::Unix(address) => Box::new(*address),
+            Resolved::Tcp(SocketAddr::V4(address)) => function(&SockaddrIn::from(*address)),
+            Resolved::Tcp(SocketAddr::V6(address)) => function(&SockaddrIn6::from(*address)),
+            Resolved::Unix(address) => function(address),
         }
     }
 }

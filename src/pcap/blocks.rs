@@ -5,6 +5,7 @@
 
 use std::io;
 use std::time::Duration;
+use zeroize::Zeroize;
 
 /// Block types (sections 4.1 to 4.3).
 const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -29,7 +30,7 @@ const END_OF_OPTIONS: [u8; WORD] = [0; WORD];
 /// Bytes of a word; data and options are padded to words.
 const WORD: usize = 4;
 /// The largest buffer that is reused, in bytes. Most messages have a few hundred.
-const MAX_REUSED: usize = 16_384;
+const MAX_REUSED: usize = 8192;
 
 /// A buffer of blocks. Appending fails if there is no memory.
 #[derive(Default)]
@@ -40,16 +41,30 @@ impl Blocks {
         &self.0
     }
 
-    /// Removes all blocks, and frees a buffer of unusual size.
+    /// Overwrites and removes all blocks, and frees a buffer of unusual size.
     pub(crate) fn clear(&mut self) {
+        self.0.as_mut_slice().zeroize();
         match self.0.capacity() <= MAX_REUSED {
             true => self.0.clear(),
             false => self.0 = Vec::new(),
         }
     }
 
-    /// Appends the header of a section and its one interface.
+    /// Makes room for `more` bytes. Moves the blocks to a larger buffer by itself, because a `Vec` would leave a copy behind.
+    fn reserve(&mut self, more: usize) -> io::Result<()> {
+        if self.0.capacity() - self.0.len() < more {
+            let mut larger = Vec::new();
+            larger.try_reserve_exact(self.0.len() + more)?;
+            larger.extend_from_slice(&self.0);
+            self.clear();
+            self.0 = larger;
+        }
+        Ok(())
+    }
+
+    /// Appends the header of a section and its one interface, and makes room for the messages of real TPMs.
     pub(crate) fn section(&mut self) -> io::Result<()> {
+        self.reserve(MAX_REUSED)?;
         let [[a, b], [c, d]] = VERSION.map(u16::to_ne_bytes);
         let [high, low] = [[u8::MAX; WORD]; 2]; // -1: the length of the section is unknown
         let words = [BYTE_ORDER_MAGIC.to_ne_bytes(), [a, b, c, d], high, low];
@@ -90,7 +105,7 @@ impl Blocks {
         let data_len = data.len().next_multiple_of(WORD);
         let len = (3 + WORDS) * WORD + data_len + option_len;
         let start = self.0.len();
-        self.0.try_reserve(len)?;
+        self.reserve(len)?;
         self.0.resize(start + len, 0);
         let room = self.0.get_mut(start..).unwrap_or_default();
         let len = u32::try_from(len).map_err(io::Error::other)?.to_ne_bytes();

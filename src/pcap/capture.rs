@@ -32,7 +32,10 @@ impl Capture {
         let file = Outlet::new(target.open()?);
         let mut blocks = Blocks::default();
         match blocks.section().and_then(|()| write(&file, &blocks)) {
-            Ok(()) => Ok(Capture { target, file: Some(file), conversation: Conversation::new(), blocks }),
+            Ok(()) => {
+                blocks.clear();
+                Ok(Capture { target, file: Some(file), conversation: Conversation::new(), blocks })
+            }
             Err(error) => Err(target.refused(&error)),
         }
     }
@@ -46,8 +49,8 @@ impl Capture {
     /// is logged once.
     pub(crate) fn record(&mut self, direction: Direction, message: &[u8], comment: Option<&str>) {
         let Some(file) = self.file.take() else { return };
-        self.blocks.clear();
         let written = self.add(direction, message, comment).and_then(|()| write(&file, &self.blocks));
+        self.blocks.clear();
         match written {
             Ok(()) => self.file = Some(file),
             Err(error) => {

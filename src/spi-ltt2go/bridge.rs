@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tcti_core::deadline::millis;
 use tcti_core::{Conf, Inheritance, Result, ReturnCode, fail};
 use tcti_tis::{Bus, Clock, HEADER_SIZE, MAX_DATA, OpenBus, SystemClock, Transfer};
+use zeroize::Zeroizing;
 
 /// The largest transaction in bytes.
 pub const MAX_TRANSFER: usize = HEADER_SIZE + MAX_DATA;
@@ -75,7 +76,7 @@ impl<F: Find> Bridge<F> {
 /// Drops stale bytes of a program that was killed between writing and reading.
 fn drain(stick: &mut impl Stick) -> rusb::Result<()> {
     for _ in 0..MAX_DRAIN_READS {
-        match stick.read(&mut [0; DRAIN_SIZE], DRAIN_TIMEOUT) {
+        match stick.read(&mut *Zeroizing::new([0; DRAIN_SIZE]), DRAIN_TIMEOUT) {
             Ok(count) => log::debug!("{count} stale bytes from an earlier program"),
             Err(Error::Timeout) => return Ok(()),
             Err(Error::Pipe) => log::debug!("an endpoint that an earlier program left halted"),
@@ -134,7 +135,7 @@ impl<F: Find> Bus for Bridge<F> {
     fn transfer(&mut self, transfer: Transfer<'_>) -> Result<()> {
         // The reason was returned when the stick was lost.
         let Some(stick) = &mut self.stick else { return Err(ReturnCode::NO_CONNECTION.into()) };
-        let (mut zeroes, mut dropped) = ([0; MAX_TRANSFER], [0; MAX_TRANSFER]);
+        let (mut zeroes, mut dropped) = ([0; MAX_TRANSFER], Zeroizing::new([0; MAX_TRANSFER]));
         let count = transfer.len();
         let out = transfer.out.or(zeroes.get_mut(..count).map(|zeroes| &*zeroes));
         let into = transfer.into.or(dropped.get_mut(..count));

@@ -121,7 +121,7 @@ impl<B: Bus> Tis<B> {
             if count == 0 {
                 break;
             }
-            rx.read_with(|room| {
+            rx.read_into(count, |room| {
                 let room = room.get_mut(..count).unwrap_or_default();
                 frame::read(&mut self.bus, Register::Fifo, room).map(|()| count)
             })??;

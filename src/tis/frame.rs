@@ -5,6 +5,7 @@
 use crate::bus::{Bus, ChipSelect, Transfer};
 use crate::registers::{Register, TIMEOUT_C};
 use tcti_core::{Result, ReturnCode, fail};
+use zeroize::Zeroize;
 
 /// The size of a header in bytes.
 pub const HEADER_SIZE: usize = 4;
@@ -52,10 +53,16 @@ fn header(direction: u8, register: Register, len: usize) -> Result<[u8; HEADER_S
     Ok([direction | (size - 1), BASE, high, low])
 }
 
-/// A transaction in one transfer.
+/// A transaction in one transfer, overwritten when dropped.
 struct Frame {
     bytes: [u8; HEADER_SIZE + MAX_DATA],
     len: usize,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
 }
 
 impl Frame {

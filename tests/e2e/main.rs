@@ -28,6 +28,7 @@ mod ssh;
 mod static_form;
 mod survival;
 mod tools;
+mod traces;
 mod transports;
 mod uninitialised;
 mod upstream;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
     static_form::tests(&mut suite);
     survival::tests(&mut suite);
     tools::tests(&mut suite);
+    traces::tests(&mut suite);
     uninitialised::tests(&mut suite);
     upstream::tests(&mut suite);
     let conclusion = libtest_mimic::run(&arguments, suite.into_trials());

@@ -9,7 +9,7 @@
 use super::record::{
     Boot, CHECK_SIZE, HEAD_SIZE, Head, MAX_PERMANENT, MAX_VOLATILE, NO_BOOT, Record, copy, damaged, read, read_c_format,
 };
-use crate::sys::Blobs;
+use crate::sys::{Blobs, Secret};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -41,7 +41,7 @@ pub(super) struct Journal {
     /// Whether the front is a copy of the newest record.
     is_front_current: bool,
     /// Reused memory.
-    buffer: Vec<u8>,
+    buffer: Secret,
 }
 
 impl Journal {
@@ -60,7 +60,7 @@ impl Journal {
             slot: 0,
             durable: (0, 0),
             is_front_current: false,
-            buffer: Vec::new(),
+            buffer: Secret::default(),
         })
     }
 
@@ -91,8 +91,15 @@ impl Journal {
                 (newest.head.number, slot)
             }
         };
-        let mut journal =
-            Journal { boot, newest, is_of_this_boot, slot, durable, is_front_current: false, buffer: Vec::new() };
+        let mut journal = Journal {
+            boot,
+            newest,
+            is_of_this_boot,
+            slot,
+            durable,
+            is_front_current: false,
+            buffer: Secret::default(),
+        };
         journal.write_front(file, 0);
         Ok(journal)
     }
@@ -114,7 +121,8 @@ impl Journal {
         file.sync_data()?;
         file.set_len(FILE_SIZE)?; // from here on the record counts
         let mut front = copy(self.newest.c_format())?;
-        front.resize(front.len().max(INITIAL_SIZE), 0);
+        let size = front.len().max(INITIAL_SIZE);
+        front.resize(size, 0);
         file.write_all_at(&front, 0)?;
         file.sync_all()?;
         (self.slot, self.durable, self.is_front_current) = (slot, (self.newest.head.number, slot), true);
@@ -133,13 +141,14 @@ impl Journal {
     /// Returns whether the file still has the known state.
     pub(super) fn is_current(&mut self, file: &File, size: u64) -> io::Result<bool> {
         let front = self.newest.c_format();
-        self.buffer.try_reserve(front.len().saturating_sub(self.buffer.len()))?;
+        let more = front.len().saturating_sub(self.buffer.len());
+        self.buffer.try_reserve(more)?;
         self.buffer.resize(front.len(), 0);
         if !self.is_front_current || size != FILE_SIZE {
             return Ok(false);
         }
         file.read_exact_at(&mut self.buffer, 0)?;
-        Ok(self.buffer == front)
+        Ok(*self.buffer == front)
     }
 
     /// Stores a state if it has changed, and syncs a changed permanent state to the disk. Returns whether the permanent state
@@ -205,7 +214,7 @@ fn write_through(file: &File, bytes: &[u8], at: u64) -> io::Result<()> {
 /// Returns whether the front is `front`, or a part of it written over `before`, which is zeroes in a new file. The checksum
 /// is ignored.
 fn is_front_intact(file: &File, front: &[u8], before: Option<&[u8]>) -> io::Result<bool> {
-    let mut now = Vec::new();
+    let mut now = Secret::default();
     read(file, 0, front.len(), &mut now)?;
     let c_format = |bytes: &[u8]| bytes.len() - CHECK_SIZE;
     let written = now.iter().zip(front).take_while(|(now, front)| now == front).count();

@@ -3,7 +3,7 @@
 //! state, length, volatile state. A [`Record`] is a header, that format, and a checksum, which is written last.
 #![forbid(unsafe_code)]
 
-use crate::sys::Blobs;
+use crate::sys::{Blobs, Secret};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -52,7 +52,7 @@ impl Head {
 /// A stored state.
 pub(super) struct Record {
     pub(super) head: Head,
-    bytes: Vec<u8>,
+    bytes: Secret,
     /// The offset of the length of the volatile state.
     middle: usize,
     /// The checksum of the permanent state.
@@ -61,15 +61,15 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(head: Head, permanent: &[u8], volatile: &[u8]) -> io::Result<Record> {
-        Record::make(head, permanent, sum(0, permanent), volatile, Vec::new())
+        Record::make(head, permanent, sum(0, permanent), volatile, Secret::default())
     }
 
     /// Makes the next record with the same permanent state, and reuses `memory`.
-    pub(super) fn next(&self, head: Head, volatile: &[u8], memory: Vec<u8>) -> io::Result<Record> {
+    pub(super) fn next(&self, head: Head, volatile: &[u8], memory: Secret) -> io::Result<Record> {
         Record::make(head, self.permanent(), self.sum, volatile, memory)
     }
 
-    fn make(head: Head, permanent: &[u8], sum: u64, volatile: &[u8], mut bytes: Vec<u8>) -> io::Result<Record> {
+    fn make(head: Head, permanent: &[u8], sum: u64, volatile: &[u8], mut bytes: Secret) -> io::Result<Record> {
         bytes.clear();
         bytes.try_reserve(HEAD_SIZE + 4 + permanent.len() + 4 + volatile.len() + CHECK_SIZE)?;
         bytes.extend(head.encode());
@@ -77,7 +77,8 @@ impl Record {
         let middle = bytes.len();
         append(&mut bytes, volatile, MAX_VOLATILE)?;
         let mut record = Record { head, bytes, middle, sum };
-        record.bytes.extend(record.check());
+        let check = record.check();
+        record.bytes.extend(check);
         Ok(record)
     }
 
@@ -90,7 +91,7 @@ impl Record {
     }
 
     fn try_read(file: &File, at: u64) -> io::Result<Record> {
-        let mut bytes = Vec::new();
+        let mut bytes = Secret::default();
         read(file, at, HEAD_SIZE, &mut bytes)?;
         let head = Head::decode(&bytes).ok_or(ErrorKind::UnexpectedEof)?;
         read_blob(file, at, MAX_PERMANENT, &mut bytes)?;
@@ -116,7 +117,7 @@ impl Record {
         &self.bytes
     }
 
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub(super) fn into_bytes(self) -> Secret {
         self.bytes
     }
 
@@ -144,7 +145,7 @@ impl Record {
 /// C module leaves when its process is killed.
 pub(super) fn read_c_format(file: &File, size: u64, records: u64) -> io::Result<Blobs> {
     let all = usize::try_from(size).ok().filter(|_| size <= MAX_FILE).ok_or_else(|| damaged("it is too large"))?;
-    let mut bytes = Vec::new();
+    let mut bytes = Secret::default();
     for some in [all.min(8), all] {
         bytes.clear();
         read(file, 0, some, &mut bytes)?;
@@ -213,9 +214,9 @@ pub(super) fn read(file: &File, start: u64, count: usize, bytes: &mut Vec<u8>) -
     file.read_exact_at(bytes.get_mut(already..).unwrap_or_default(), start + already as u64)
 }
 
-pub(super) fn copy(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut copy = Vec::new();
+pub(super) fn copy(bytes: &[u8]) -> io::Result<Secret> {
+    let mut copy = Secret::default();
     copy.try_reserve_exact(bytes.len())?;
-    copy.extend(bytes);
+    copy.extend_from_slice(bytes);
     Ok(copy)
 }

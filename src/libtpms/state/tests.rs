@@ -6,11 +6,11 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
 fn blobs() -> Blobs {
-    Blobs { permanent: vec![1, 2, 3], volatile: vec![4, 5] }
+    Blobs { permanent: vec![1, 2, 3].into(), volatile: vec![4, 5].into() }
 }
 
 fn others() -> Blobs {
-    Blobs { permanent: vec![9, 9, 9], volatile: vec![8, 8] }
+    Blobs { permanent: vec![9, 9, 9].into(), volatile: vec![8, 8].into() }
 }
 
 /// Encodes a state in the format of the C module.
@@ -41,7 +41,7 @@ fn front(path: &Path) -> Blobs {
         bytes[at + 4..at + 4 + length].to_vec()
     };
     let permanent = blob(0);
-    Blobs { volatile: blob(4 + permanent.len()), permanent }
+    Blobs { volatile: blob(4 + permanent.len()).into(), permanent: permanent.into() }
 }
 
 #[test]
@@ -171,8 +171,8 @@ fn a_kill_while_slots_are_created_keeps_the_state() {
             room[20_000..written.max(20_000)].copy_from_slice(&records[20_000..written.max(20_000)]);
             std::fs::write(&path, &room).unwrap();
             assert!(load(&path).unwrap() == before);
-            store(&mut StateFile::new(&path), &Blobs { volatile: vec![1], ..blobs() }).unwrap();
-            assert!(load(&path).unwrap() == Blobs { volatile: vec![1], ..blobs() });
+            store(&mut StateFile::new(&path), &Blobs { volatile: vec![1].into(), ..blobs() }).unwrap();
+            assert!(load(&path).unwrap() == Blobs { volatile: vec![1].into(), ..blobs() });
         }
     }
 }
@@ -185,7 +185,7 @@ fn only_changes_by_another_process_are_reported() {
     store(&mut ours, &blobs()).unwrap();
     assert!(ours.lock().unwrap().read_changes() == Ok(FileState::None));
     let (volatile, permanent) =
-        (Blobs { volatile: vec![6], ..blobs() }, Blobs { permanent: vec![9], volatile: vec![] });
+        (Blobs { volatile: vec![6].into(), ..blobs() }, Blobs { permanent: vec![9].into(), volatile: vec![].into() });
     for other in [volatile, permanent, blobs()] {
         store(&mut StateFile::new(&path), &other).unwrap();
         let mut locked = ours.lock().unwrap();
@@ -216,7 +216,8 @@ fn a_state_that_is_too_large_is_an_error_and_the_previous_one_remains() {
     let path = dir.path().join("state");
     let mut file = StateFile::new(&path);
     store(&mut file, &blobs()).unwrap();
-    let sized = |permanent, volatile| Blobs { permanent: vec![7; permanent], volatile: vec![6; volatile] };
+    let sized =
+        |permanent, volatile| Blobs { permanent: vec![7; permanent].into(), volatile: vec![6; volatile].into() };
     for large in [sized(record::MAX_PERMANENT + 1, 1), sized(1, record::MAX_VOLATILE + 1)] {
         assert_eq!(store(&mut file, &large), Err(ReturnCode::IO_ERROR.into()));
         assert!(load(&path).unwrap() == blobs());
@@ -293,7 +294,7 @@ fn no_other_file_is_written_to() {
 fn a_failed_first_store_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state");
-    let large = Blobs { permanent: vec![1; record::MAX_PERMANENT + 1], volatile: vec![] };
+    let large = Blobs { permanent: vec![1; record::MAX_PERMANENT + 1].into(), volatile: vec![].into() };
     assert_eq!(store(&mut StateFile::new(&path), &large), Err(ReturnCode::IO_ERROR.into()));
     assert!(!path.exists());
 }

@@ -13,7 +13,7 @@ fn messages_never_go_to_the_programs_stderr() {
         let mut chip = Chip::take().unwrap();
         chip.messages = None;
         assert_eq!(
-            chip.power_on(Blobs { permanent: vec![1; 100], volatile: Vec::new() }),
+            chip.power_on(Blobs { permanent: vec![1; 100].into(), volatile: Vec::new().into() }),
             Err(ReturnCode::IO_ERROR.into())
         );
         return;

@@ -17,6 +17,7 @@ use libusb1_sys::{
 };
 use rusb::{Context, DeviceHandle, Error, Result, UsbContext};
 use std::time::{Duration, Instant};
+use zeroize::Zeroize;
 
 /// The longest wait for an event of libusb; libusb handles the time-outs of transfers itself.
 const EVENT_TIMEOUT: libc::timeval = libc::timeval { tv_sec: 0, tv_usec: 250_000 };
@@ -172,6 +173,8 @@ impl<const N: usize> Pair<N> {
         let (sent, count) = (self.out.outcome()?, self.into.outcome()?);
         let came = self.into.buffer().get(..count).ok_or(Error::Overflow)?;
         into.get_mut(..count).ok_or(Error::Overflow)?.copy_from_slice(came);
+        self.out.buffer().zeroize();
+        self.into.buffer().zeroize();
         if sent == out.len() { Ok(count) } else { Err(Error::Io) }
     }
 

@@ -12,8 +12,8 @@ const NEXT_BOOT: Boot = [b'b'; 36];
 /// Returns successive states, some of which differ only in the volatile state. Their sizes grow and shrink.
 fn states() -> Vec<Blobs> {
     let state = |permanent: u8, volatile: u8| Blobs {
-        permanent: vec![permanent; 100 + usize::from(permanent) * 1000],
-        volatile: vec![volatile; 9000 - usize::from(volatile % 3) * 700],
+        permanent: vec![permanent; 100 + usize::from(permanent) * 1000].into(),
+        volatile: vec![volatile; 9000 - usize::from(volatile % 3) * 700].into(),
     };
     let numbers = [(1, 1), (1, 2), (1, 3), (2, 4), (2, 5), (3, 6), (4, 7), (1, 7), (1, 8), (1, 9), (1, 10), (2, 1)];
     numbers.map(|(permanent, volatile)| state(permanent, volatile)).into()
@@ -51,7 +51,7 @@ impl World {
     fn store(&mut self, state: &Blobs) -> Vec<Write> {
         let mut image = self.image();
         let World { file, journal } = self;
-        let is_same = state.permanent == journal.newest.permanent();
+        let is_same = *state.permanent == journal.newest.permanent();
         let check = journal.newest.c_format().len() - CHECK_SIZE;
         journal.store(file, &state.permanent, &state.volatile).unwrap();
         let write = |at: usize, bytes: &[u8], is_synced| Write { at, bytes: bytes.to_vec(), is_synced };
@@ -86,9 +86,9 @@ fn found(image: &[u8], boot: Boot) -> Blobs {
     let (mut journal, again) = load(&file, boot);
     assert!(state == again);
     assert!(journal.is_current(&file, FILE_SIZE).unwrap(), "the front is repaired");
-    assert!(journal.newest.permanent() == state.permanent);
+    assert!(journal.newest.permanent() == *state.permanent);
     // Further states can be stored.
-    let next = Blobs { permanent: vec![77; 10], volatile: vec![78; 20] };
+    let next = Blobs { permanent: vec![77; 10].into(), volatile: vec![78; 20].into() };
     for next in [&Blobs { permanent: state.permanent.clone(), ..next.clone() }, &next] {
         journal.store(&file, &next.permanent, &next.volatile).unwrap();
         assert!(load(&file, boot).1 == *next);
@@ -228,7 +228,7 @@ fn a_power_failure_without_a_boot_id_leaves_the_permanent_state() {
         assert!(load(&file, NO_BOOT).1 == *state);
     }
     file.write_all_at(&[0; 5000], 200).unwrap();
-    assert!(load(&file, NO_BOOT).1 == Blobs { volatile: vec![], ..states[3].clone() });
+    assert!(load(&file, NO_BOOT).1 == Blobs { volatile: vec![].into(), ..states[3].clone() });
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_volatile_state_ends_with_the_boot() {
     let state = &states()[0];
     let world = World::new(state);
     assert!(found(&world.image(), BOOT) == *state);
-    assert!(found(&world.image(), NEXT_BOOT) == Blobs { volatile: vec![], ..state.clone() });
+    assert!(found(&world.image(), NEXT_BOOT) == Blobs { volatile: vec![].into(), ..state.clone() });
 }
 
 /// Two machines share one file.
