@@ -3,7 +3,7 @@
 
 use super::context::{self, ContextRef};
 use super::guard::guard;
-use super::reserve::without_reserve;
+use super::reserve::{boxed, without_reserve};
 use super::thunks::head;
 use core::ffi::{CStr, c_char};
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT};
@@ -80,7 +80,7 @@ unsafe fn create<T: Module>(
         }
         // SAFETY: the caller passes memory of the size that a call with a NULL context returns.
         let context = unsafe { ContextRef::prepare::<T>(ctx) }?;
-        let session = without_reserve(|| Ok(Box::new(Session::new(open()?))))?;
+        let session = boxed(without_reserve(|| Ok(Session::new(open()?)))?)?;
         // SAFETY: `prepare` has accepted the memory, which the caller keeps valid during the call.
         unsafe { context.install(session, head::<T>()) };
         Ok(())

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The global allocator: malloc(3), and a static reserve for when that fails. Large buffers are allocated with `try_reserve`,
-//! whose failure is `MEMORY`. For small allocations, such as strings, Rust would abort the host process; they come from the
-//! reserve instead, so that a call can complete. [`check`] rejects a call that might exhaust the reserve, and
-//! [`without_reserve`] keeps long-lived values out of it.
+//! The global allocator: malloc(3), and a static reserve for when that fails. Calls that succeed do not allocate, and buffers of
+//! responses grow with `try_reserve`, whose failure is `MEMORY`. Init and error messages do allocate, strings above all, in our
+//! code and in std; without memory Rust would abort the host process there. Those allocations come from the reserve instead,
+//! until the call returns: [`without_reserve`] keeps everything that outlives Init out of it. [`check`] rejects a call that
+//! might exhaust the reserve, because other threads are using it.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr::{NonNull, copy_nonoverlapping, null_mut};
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::alloc::System;
-use tcti_core::{Result, ReturnCode};
+use tcti_core::{Error, Result, ReturnCode};
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator::new();
@@ -30,16 +31,34 @@ pub fn without_reserve<T>(create: impl FnOnce() -> Result<T>) -> Result<T> {
     let before = ALLOCATOR.in_use();
     let value = create()?;
     match ALLOCATOR.in_use() > before {
-        true => Err(tcti_core::fail!(ReturnCode::MEMORY, "no memory for a context")),
+        true => Err(no_memory()),
         false => Ok(value),
     }
+}
+
+/// Moves a value of any size to the heap, never to the reserve. Fails with `MEMORY`.
+pub(super) fn boxed<T>(value: T) -> Result<Box<T>> {
+    const { assert!(size_of::<T>() > 0) };
+    // SAFETY: the size is not zero.
+    let block: *mut T = unsafe { System.alloc(Layout::new::<T>()) }.cast();
+    if block.is_null() {
+        return Err(no_memory());
+    }
+    // SAFETY: malloc(3) has returned a block of this size and alignment.
+    unsafe { block.write(value) };
+    // SAFETY: the block has the layout of `T` and holds a value; the global allocator passes it back to malloc.
+    Ok(unsafe { Box::from_raw(block) })
+}
+
+fn no_memory() -> Error {
+    tcti_core::fail!(ReturnCode::MEMORY, "no memory for a context")
 }
 
 /// malloc(3) with a reserve of three sizes of blocks. The pages of the reserve occupy no memory until they are used.
 struct Allocator {
     small: Pool<64, 64>,
-    medium: Pool<512, 64>,
-    large: Pool<8192, 16>,
+    medium: Pool<512, 32>,
+    large: Pool<8192, 4>,
 }
 
 impl Allocator {
@@ -211,7 +230,7 @@ mod tests {
     fn blocks_come_from_the_smallest_pool_and_can_be_reused() {
         let memory = Allocator::new();
         let all: Vec<*mut u8> = std::iter::from_fn(|| Some(memory.take(BYTES)).filter(|p| !p.is_null())).collect();
-        assert_eq!((all.len(), memory.in_use()), (144, 144));
+        assert_eq!((all.len(), memory.in_use()), (100, 100));
         assert!(all.iter().all(|block| memory.owns(*block) && block.addr() % ALIGN == 0));
         assert!(all.iter().skip(1).zip(&all).all(|(next, last)| next.addr() >= last.addr() + 64), "{all:?}");
         memory.release(all[70]);
@@ -227,7 +246,7 @@ mod tests {
     fn the_reserve_is_low_when_half_of_any_pool_is_in_use() {
         let memory = Allocator::new();
         let large = Layout::new::<[u8; 8192]>();
-        let blocks: Vec<*mut u8> = (0..9).map(|_| memory.take(large)).collect();
+        let blocks: Vec<*mut u8> = (0..3).map(|_| memory.take(large)).collect();
         assert!(memory.is_low());
         memory.release(blocks[0]);
         assert!(!memory.is_low());
@@ -252,8 +271,9 @@ mod tests {
             let mut text = format!("{:p}", &ALLOCATOR);
             text.reserve(4000); // moves from one pool to the next
             let is_from_reserve = text.starts_with("0x") && ALLOCATOR.owns(text.as_mut_ptr());
-            let is_rejected =
-                without_reserve(|| Ok(Box::new([1_u8; 32]))).is_err_and(|error| error == ReturnCode::MEMORY.into());
+            let is_rejected = without_reserve(|| Ok(Box::new([1_u8; 32])))
+                .is_err_and(|error| error == ReturnCode::MEMORY.into())
+                && boxed([1_u8; 9000]).is_err();
             let is_accepted = without_reserve(|| Ok(Box::new(1_u8).leading_zeros())).is_ok();
             is_from_reserve
                 && is_rejected

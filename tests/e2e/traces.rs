@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The memory that calls use and leave behind: no call that succeeds allocates, and no response outlives its context.
+//! The memory that calls use and leave behind: no call that succeeds allocates, and no response outlives its context. Nine
+//! contexts survive a shortage of memory.
 
 use crate::transports::{TRANSPORTS, Transport};
 use std::path::PathBuf;
@@ -17,6 +18,18 @@ pub(crate) fn tests(suite: &mut Suite) {
     for (name, before, after) in [("a_kept_connection", "", ",keep=true"), ("a_recorder", "pcap:", "")] {
         suite.test(format!("traces::of_{name}"), &[SWTPM, CC, PKG_CONFIG], move || {
             traces(&Wrapped(before, Swtpm::start(SocketKind::Unix), after));
+        });
+    }
+    for (library, init, conf) in [
+        ("tcti-swtpm", "Tss2_Tcti_Swtpm_Init", ""),
+        ("tcti-pcap", "Tss2_Tcti_Pcap_Init", "swtpm:"),
+        ("tctildr", "Tss2_Tcti_TctiLdr_Init", "swtpm:"),
+    ] {
+        suite.test(format!("traces::nine_contexts_without_memory_{library}"), &[SWTPM, CC], move || {
+            let swtpm = Swtpm::start(SocketKind::Unix);
+            let mut program = stage::command(program::build("shortage", Link::Nothing, &["-ldl"]));
+            program.arg(stage::library(library)).arg(init).arg(format!("{conf}{}", swtpm.conf()));
+            output::succeed(program.env("TSS2_LOG", "all+none").env("TCTI_PCAP_FILE", "/dev/null"));
         });
     }
 }
