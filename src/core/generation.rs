@@ -3,18 +3,20 @@
 //! module checks it, so it makes no system call.
 
 use crate::sys;
-use once_cell::race::OnceBox;
+use once_cell::race::OnceRef;
 use std::process;
+use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Distinguishes a process from its ancestors. Two children of the same process may have the same generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation(u32);
 
-/// A word that the kernel clears in a child process; `None` if the kernel cannot, in which case the process ID is used
+/// A word that the kernel clears in a child process; [`NO_WITNESS`] if the kernel cannot, in which case the process ID is used
 /// instead. The cell never blocks: after a fork the thread that holds a lock may not exist. When two threads initialise it at
 /// once, the page of the second one is leaked.
-static WITNESS: OnceBox<Option<&'static AtomicU32>> = OnceBox::new();
+static WITNESS: OnceRef<'static, AtomicU32> = OnceRef::new();
+static NO_WITNESS: AtomicU32 = AtomicU32::new(0);
 
 /// The last generation that this process or an ancestor with this library has taken.
 static LAST: AtomicU32 = AtomicU32::new(0);
@@ -22,9 +24,10 @@ static LAST: AtomicU32 = AtomicU32::new(0);
 impl Generation {
     /// Returns the generation of this process.
     pub fn current() -> Generation {
-        match WITNESS.get_or_init(|| Box::new(sys::cleared_in_child().ok())) {
-            Some(witness) => Generation(generation_of(witness)),
-            None => Generation(process::id()),
+        let witness = WITNESS.get_or_init(|| sys::cleared_in_child().unwrap_or(&NO_WITNESS));
+        match ptr::eq(witness, &NO_WITNESS) {
+            true => Generation(process::id()),
+            false => Generation(generation_of(witness)),
         }
     }
 
