@@ -49,9 +49,11 @@ impl RxBuf {
 
     /// Overwrites and discards the received bytes.
     pub fn clear(&mut self) {
-        let len = core::mem::take(&mut self.len);
-        self.space().get_mut(..len).unwrap_or_default().zeroize();
-        self.large = Vec::new();
+        if self.len > 0 {
+            let len = core::mem::take(&mut self.len);
+            self.space().get_mut(..len).unwrap_or_default().zeroize();
+            self.large = Vec::new();
+        }
     }
 
     /// Returns the received bytes.
