@@ -12,8 +12,15 @@
 #define VERSION_1 6     /* contexts of version 1, without makeSticky */
 #define NO_SLOTS 7      /* contexts without any function */
 #define NO_TEXTS 8      /* as VERSION_1, with an info without name and description */
+#define NO_VERSION 9    /* Init succeeds and writes nothing */
+#define CUT_OFF 10      /* contexts that state version 2 and end where makeSticky would be */
+#define MANY_HANDLES 11 /* states 2^40 poll handles, or as many as a size_t holds */
+#define MORE_HANDLES 12 /* states more poll handles when it writes them than when it is asked for their number */
 
-#if STUB == VERSION_1 || STUB == NO_TEXTS
+#define ANSWERS (STUB == VERSION_1 || STUB == NO_TEXTS || STUB == CUT_OFF || HAS_HANDLES)
+#define HAS_HANDLES (STUB == MANY_HANDLES || STUB == MORE_HANDLES)
+
+#if ANSWERS
 /* Answers every command with a fixed response to GetRandom. */
 static TSS2_RC transmit(TSS2_TCTI_CONTEXT *ctx, size_t size, const uint8_t *command)
 {
@@ -32,6 +39,20 @@ static TSS2_RC receive(TSS2_TCTI_CONTEXT *ctx, size_t *size, uint8_t *response, 
 }
 #endif
 
+#if HAS_HANDLES
+static TSS2_RC get_poll_handles(TSS2_TCTI_CONTEXT *ctx, TSS2_TCTI_POLL_HANDLE *handles, size_t *count)
+{
+    (void)ctx;
+    if (handles != NULL)
+        handles[0] = (TSS2_TCTI_POLL_HANDLE){.fd = 0, .events = POLLIN};
+    if (STUB == MORE_HANDLES)
+        *count = handles == NULL ? 1 : 1000;
+    else
+        *count = sizeof(size_t) == 8 ? (size_t)1 << 20 << 20 : SIZE_MAX;
+    return TSS2_RC_SUCCESS;
+}
+#endif
+
 TSS2_RC Tss2_Tcti_Stub_Init(TSS2_TCTI_CONTEXT *ctx, size_t *size, const char *conf)
 {
     (void)conf;
@@ -43,11 +64,16 @@ TSS2_RC Tss2_Tcti_Stub_Init(TSS2_TCTI_CONTEXT *ctx, size_t *size, const char *co
     }
     if (STUB == REFUSES)
         return TSS2_TCTI_RC_NO_CONNECTION;
+    if (STUB == NO_VERSION)
+        return TSS2_RC_SUCCESS;
     memset(ctx, 0, *size);
-    TSS2_TCTI_VERSION(ctx) = 1;
-#if STUB == VERSION_1 || STUB == NO_TEXTS
+    TSS2_TCTI_VERSION(ctx) = STUB == CUT_OFF ? 2 : 1;
+#if ANSWERS
     TSS2_TCTI_TRANSMIT(ctx) = transmit;
     TSS2_TCTI_RECEIVE(ctx) = receive;
+#endif
+#if HAS_HANDLES
+    TSS2_TCTI_GET_POLL_HANDLES(ctx) = get_poll_handles;
 #endif
     return TSS2_RC_SUCCESS;
 }

@@ -105,7 +105,6 @@ impl Drop for Cmd {
 impl Module for Cmd {
     /// The magic of the C module, which is also that of mssim.
     const MAGIC: u64 = 0xf05b_04cd_9f02_728d;
-    const IDENTITY: u64 = 0x8a51_6fd0_2b7c_93e4;
 }
 
 impl Open for Cmd {

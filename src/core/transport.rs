@@ -128,8 +128,6 @@ pub trait Transport: Send + Sized + 'static {
 pub trait Module: Transport {
     /// Identifies the module in every context (`TSS2_TCTI_MAGIC`).
     const MAGIC: u64;
-    /// Distinguishes its contexts from those of this project's other modules. Must be set if another one has the same magic.
-    const IDENTITY: u64 = Self::MAGIC;
     /// Whether `Init(ctx, NULL, ...)` is accepted, as the C module of the same name does.
     const SIZE_OPTIONAL: bool = false;
     /// The code that `Init` returns when the caller's memory is too small.

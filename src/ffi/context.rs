@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The memory of a context: the head that C reads, then a pointer to the session, then a second magic, which no C module
-//! writes. The pointer is also the lock and the state: null before Init and after Finalize, [`BUSY`] during a call, otherwise a
-//! boxed session. A module that wraps another context ends with a pointer to that, see
-//! [`Wrapped`](tcti_core::transport::Wrapped). A call uses [`ContextRef::check`], then [`ContextRef::enter`].
+//! The memory of a context: the head that C reads, then a pointer to the session. The pointer is also the lock and the state:
+//! null before Init and after Finalize, [`BUSY`] during a call, otherwise a boxed session. A module that wraps another context
+//! ends with a pointer to that, see [`Wrapped`](tcti_core::transport::Wrapped). A call uses [`ContextRef::check`], then
+//! [`ContextRef::enter`].
 
+use super::origin;
+use super::thunks::head;
 use core::mem::offset_of;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -17,7 +19,6 @@ use tcti_core::{Result, ReturnCode};
 pub(super) struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
     session: *mut (),
-    identity: u64,
 }
 
 /// The size in bytes of a context that wraps no other one.
@@ -32,11 +33,6 @@ pub(super) const fn size<T: Module>() -> usize {
             wrapped.offset + size_of::<*mut ()>()
         }
     }
-}
-
-/// Returns the second magic of the contexts of `T`. Change the constant whenever the layout of [`Context`] changes.
-const fn identity<T: Module>() -> u64 {
-    T::IDENTITY ^ 0x3e0d_97c2_61b8_4af5
 }
 
 /// The value of the session pointer during a call; no box has this address.
@@ -69,52 +65,24 @@ impl ContextRef {
     ///
     /// # Safety
     /// `self` comes from `prepare::<T>`, and the memory is still valid.
-    pub(super) unsafe fn install<T: Module>(self, session: Box<Session<T>>, head: TSS2_TCTI_CONTEXT_COMMON_V2) {
+    pub(super) unsafe fn install<T: Module>(self, session: Box<Session<T>>) {
         // SAFETY: the caller guarantees that the memory is valid and was prepared for `T`.
         unsafe { self.expose_wrapped(Some(&session)) };
         let boxed: *mut () = Box::into_raw(session).cast();
         // SAFETY: the caller guarantees that the memory is valid; no other thread reads it before Init returns.
         unsafe { self.slot().write(boxed) };
-        // SAFETY: the caller guarantees this, as above.
-        unsafe { self.identity().write(const { identity::<T>() }) };
         // SAFETY: the caller guarantees this, as above; the head is the first field.
-        unsafe { self.0.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().write(head) };
+        unsafe { self.0.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().write(head::<T>()) };
     }
 
-    /// Checks that C has passed a context of `T`. Fails with `BAD_REFERENCE` for NULL, and with `BAD_CONTEXT` for a context of
-    /// another module, even if that has the same magic: the C modules mssim and cmd share one, and a program may load a C
-    /// module together with ours.
+    /// Checks that C has passed a context that the Init of `T` made, see [`origin::check`].
     ///
     /// # Safety
-    /// `ctx` is NULL or points to a live context of any module. A context with the magic of `T` was made by that module, ours
-    /// or the one in C, whose contexts are at least as large as [`Context`].
+    /// `ctx` is NULL or points to a live context of any module.
     pub(super) unsafe fn check<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<ContextRef> {
-        let ctx: *mut Context = ctx.cast();
-        if ctx.is_null() {
-            return Err(tcti_core::fail!(ReturnCode::BAD_REFERENCE, "the context is NULL"));
-        }
-        // SAFETY: the caller passes a context, and the magic is the first field of every context.
-        let magic = unsafe { ctx.cast::<u64>().read() };
-        if magic != T::MAGIC {
-            return Err(tcti_core::fail!(
-                ReturnCode::BAD_CONTEXT,
-                "the context has magic {magic:#018x}, but this module's contexts have {:#018x}",
-                T::MAGIC
-            ));
-        }
-        // SAFETY: the caller guarantees that a context with this magic is large enough; in a C module's, any value may be there.
-        if unsafe { ContextRef(ctx).identity().read() } != const { identity::<T>() } {
-            return Err(tcti_core::fail!(
-                ReturnCode::BAD_CONTEXT,
-                "the context has this module's magic {magic:#018x}, but another module has made it"
-            ));
-        }
-        Ok(ContextRef(ctx))
-    }
-
-    /// Returns the address of the second magic.
-    const fn identity(self) -> *mut u64 {
-        self.0.wrapping_byte_add(offset_of!(Context, identity)).cast()
+        // SAFETY: the caller guarantees what `origin::check` requires.
+        unsafe { origin::check(ctx, &const { head::<T>() }.v1) }?;
+        Ok(ContextRef(ctx.cast()))
     }
 
     /// Returns the address of the pointer to the session.
@@ -205,5 +173,5 @@ const _: () = {
     assert!(offset_of!(Context, head) == 0);
     assert!(offset_of!(Context, session) == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>());
     let end = size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + size_of::<*mut ()>();
-    assert!(CONTEXT_SIZE == end.next_multiple_of(align_of::<u64>()) + size_of::<u64>());
+    assert!(CONTEXT_SIZE == end.next_multiple_of(align_of::<u64>()));
 };

@@ -4,7 +4,6 @@
 use super::context::{self, ContextRef};
 use super::guard::guard;
 use super::reserve::{boxed, without_reserve};
-use super::thunks::head;
 use core::ffi::{CStr, c_char};
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT};
 use tcti_core::conf::Conf;
@@ -82,7 +81,7 @@ unsafe fn create<T: Module>(
         let context = unsafe { ContextRef::prepare::<T>(ctx) }?;
         let session = boxed(without_reserve(|| Ok(Session::new(open()?)))?)?;
         // SAFETY: `prepare` has accepted the memory, which the caller keeps valid during the call.
-        unsafe { context.install(session, head::<T>()) };
+        unsafe { context.install(session) };
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The C boundary, where all pointers from C are handled: [`init`] and [`init_with`] create a context, [`call`] enters one for
-//! the functions that only one module has, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] catches panics, and `reserve`
+//! the functions that only one module has, [`origin`] tells contexts apart, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] catches panics, and `reserve`
 //! provides memory when malloc fails.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
@@ -8,6 +8,7 @@ mod context;
 mod guard;
 mod info;
 mod init;
+pub mod origin;
 mod reserve;
 #[cfg(test)]
 mod table;

@@ -5,10 +5,11 @@
 
 use super::*;
 use core::ffi::CStr;
+use core::mem::offset_of;
 use core::ptr::{null, null_mut};
-use tcti_core::ReturnCode;
-use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
+use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2};
 use tcti_core::testing::{GET_RANDOM, OK, Scripted};
+use tcti_core::{Inheritance, Module, Progress, Result, ReturnCode, RxBuf, Transport, Wait};
 
 const GARBAGE: u64 = 0xa5a5_a5a5_a5a5_a5a5;
 
@@ -66,9 +67,9 @@ fn init_without_a_context_returns_the_size() {
     // SAFETY: the test passes no memory.
     assert_eq!(unsafe { init::<Scripted>(null_mut(), &mut size, null()) }, 0);
     let expected = match (size_of::<usize>(), align_of::<u64>()) {
-        (8, _) => 88,
-        (_, 8) => 64,
-        _ => 52,
+        (8, _) => 80,
+        (_, 8) => 56,
+        _ => 44,
     };
     assert_eq!(size, expected);
     // SAFETY: the test passes no memory.
@@ -151,15 +152,94 @@ fn null_is_a_bad_reference_and_a_foreign_context_a_bad_context() {
     caller.finalize();
 }
 
-/// Guards against contexts of C modules: two of those share a magic, and their layouts differ from ours.
+/// A module with the magic of [`Scripted`], as the C modules cmd and mssim have the same one.
+struct Twin;
+
+impl Transport for Twin {
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, _rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        Ok(Progress::Pending)
+    }
+
+    fn abandon(&mut self) {}
+
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
+}
+
+impl Module for Twin {
+    const MAGIC: u64 = Scripted::MAGIC;
+}
+
 #[test]
-fn a_context_must_have_the_second_magic() {
+fn a_context_of_a_module_with_the_same_magic_is_a_bad_context() {
+    let (mut ours, mut theirs, mut size) = (Caller::open(None).0, Caller::memory(), CONTEXT_SIZE);
+    // SAFETY: `theirs` has CONTEXT_SIZE bytes.
+    assert_eq!(unsafe { init_with(theirs.ctx(), &mut size, null::<()>(), |_| Ok(Twin)) }, 0);
+    // SAFETY: both contexts live, and the pointers are valid.
+    unsafe {
+        assert_eq!(call::<Scripted>(theirs.ctx(), |_| Ok(())), code(ReturnCode::BAD_CONTEXT));
+        assert_eq!(call::<Twin>(ours.ctx(), |_| Ok(())), code(ReturnCode::BAD_CONTEXT));
+        ours.head().v1.finalize.unwrap()(theirs.ctx());
+        theirs.head().v1.finalize.unwrap()(ours.ctx());
+        assert_eq!(call::<Scripted>(ours.ctx(), |_| Ok(())), 0);
+        assert_eq!(call::<Twin>(theirs.ctx(), |_| Ok(())), 0);
+    }
+    ours.finalize();
+    theirs.finalize();
+}
+
+#[test]
+fn a_program_may_replace_functions_of_a_context_but_not_all() {
     let (mut caller, _) = Caller::open(None);
-    *caller.0.last_mut().unwrap() ^= 1;
-    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(ReturnCode::BAD_CONTEXT));
-    *caller.0.last_mut().unwrap() ^= 1;
-    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
+    let first = (offset_of!(TSS2_TCTI_CONTEXT_COMMON_V1, transmit)) / size_of::<usize>();
+    let words: *mut usize = caller.ctx().cast();
+    // SAFETY: `caller` has more than eight words, which are accessed only through this slice and by the calls.
+    let functions = unsafe { core::slice::from_raw_parts_mut(words.add(first), 6) };
+    let ours = functions.to_vec();
+    for kept in 0..ours.len() {
+        for (function, original) in functions.iter_mut().zip(&ours) {
+            *function = !original;
+        }
+        // SAFETY: the context lives.
+        assert_eq!(unsafe { call::<Scripted>(words.cast(), |_| Ok(())) }, code(ReturnCode::BAD_CONTEXT));
+        functions[kept] = ours[kept];
+        // SAFETY: the context lives.
+        assert_eq!(unsafe { call::<Scripted>(words.cast(), |_| Ok(())) }, 0);
+    }
+    functions.copy_from_slice(&ours);
     caller.finalize();
+}
+
+/// The smallest context that there is, a head of version 1, ends where the memory ends.
+#[test]
+fn nothing_beyond_the_head_of_a_foreign_context_is_read() {
+    const PAGE: usize = 65536; // at least as large as any page
+    // SAFETY: a new anonymous mapping affects no other memory.
+    let memory = unsafe {
+        libc::mmap(
+            null_mut(),
+            2 * PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(memory, libc::MAP_FAILED);
+    let mut head = Caller::open(None).0.head().v1;
+    (head.transmit, head.receive, head.finalize) = (None, None, None);
+    (head.cancel, head.getPollHandles, head.setLocality) = (None, None, None);
+    // SAFETY: the mapping has two times PAGE bytes, and the head ends where the second half begins.
+    unsafe {
+        assert_eq!(libc::mprotect(memory.byte_add(PAGE), PAGE, libc::PROT_NONE), 0);
+        let context = memory.byte_add(PAGE - size_of_val(&head));
+        context.cast::<TSS2_TCTI_CONTEXT_COMMON_V1>().write(head);
+        assert_eq!(call::<Scripted>(context.cast(), |_| Ok(())), code(ReturnCode::BAD_CONTEXT));
+        assert_eq!(libc::munmap(memory, 2 * PAGE), 0);
+    }
 }
 
 #[test]

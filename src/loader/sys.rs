@@ -15,6 +15,9 @@ use tcti_core::{PollHandle, Result, ReturnCode, Tcti, Wait, fail};
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
 type InfoFn = unsafe extern "C" fn() -> *const TSS2_TCTI_INFO;
 
+/// The largest number of poll handles that a module may have. Those of tpm2-tss and tpm2-abrmd have at most two.
+const MAX_POLL_HANDLES: usize = 64;
+
 /// A loaded library with a TCTI.
 pub struct Module {
     info: NonNull<TSS2_TCTI_INFO>,
@@ -124,7 +127,7 @@ impl Module {
         }
         let context = Memory::zeroed(size)?;
         // SAFETY: `context` has the size that the module has requested.
-        ReturnCode::from_c(unsafe { init(context.0.as_ptr(), &mut size, conf) })?;
+        ReturnCode::from_c(unsafe { init(context.start.as_ptr(), &mut size, conf) })?;
         Ok(Child { context, module: self })
     }
 }
@@ -163,14 +166,18 @@ fn reason(error: &libloading::Error) -> String {
 }
 
 /// The memory of a context, allocated with calloc.
-struct Memory(NonNull<TSS2_TCTI_CONTEXT>);
+struct Memory {
+    start: NonNull<TSS2_TCTI_CONTEXT>,
+    /// In bytes.
+    size: usize,
+}
 
 impl Memory {
     fn zeroed(size: usize) -> Result<Memory> {
         // SAFETY: calloc has no preconditions.
         let memory = unsafe { libc::calloc(1, size) };
         NonNull::new(memory.cast())
-            .map(Memory)
+            .map(|start| Memory { start, size })
             .ok_or_else(|| fail!(ReturnCode::MEMORY, "no memory for a context of {size} bytes"))
     }
 }
@@ -178,7 +185,7 @@ impl Memory {
 impl Drop for Memory {
     fn drop(&mut self) {
         // SAFETY: calloc has returned the memory, and `self` owns it.
-        unsafe { libc::free(self.0.as_ptr().cast()) };
+        unsafe { libc::free(self.start.as_ptr().cast()) };
     }
 }
 
@@ -199,35 +206,38 @@ impl Child {
 
     /// Returns the context, for calls through its C functions.
     pub fn as_ptr(&self) -> *mut TSS2_TCTI_CONTEXT {
-        self.context.0.as_ptr()
+        self.context.start.as_ptr()
     }
 
-    /// Returns the head of the context; functions that its version lacks are `None`.
-    pub fn head(&self) -> TSS2_TCTI_CONTEXT_COMMON_V2 {
+    /// Returns the function of the context that `slot` selects, or the error that the macros of tss2_tcti.h return:
+    /// `ABI_MISMATCH` if the context has an earlier version than `since`, and `NOT_IMPLEMENTED` if it lacks the function.
+    pub fn function<F>(&self, since: u32, slot: impl FnOnce(&TSS2_TCTI_CONTEXT_COMMON_V2) -> Option<F>) -> Result<F> {
         let head: *const TSS2_TCTI_CONTEXT_COMMON_V1 = self.as_ptr().cast();
-        // SAFETY: Init has written a head of version 1 or later at the start of the context.
+        // SAFETY: `open` has allocated zeroed memory for at least a head of version 1.
         let v1 = unsafe { head.read() };
+        if v1.version < since {
+            return Err(ReturnCode::ABI_MISMATCH.into());
+        }
         #[expect(non_snake_case, reason = "C name")]
-        let makeSticky = match v1.version {
-            0 | 1 => None,
-            // SAFETY: a module that states version 2 or later has written a head with this field.
-            _ => unsafe { head.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }.makeSticky,
+        let makeSticky = match v1.version >= 2 && self.context.size >= size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() {
+            // SAFETY: the memory is large enough, as checked, and the module states that it has written this field.
+            true => unsafe { head.cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read() }.makeSticky,
+            false => None,
         };
-        TSS2_TCTI_CONTEXT_COMMON_V2 { v1, makeSticky }
+        slot(&TSS2_TCTI_CONTEXT_COMMON_V2 { v1, makeSticky }).ok_or(ReturnCode::NOT_IMPLEMENTED.into())
     }
 }
 
-/// Each call returns what the macros of tss2_tcti.h return: `ABI_MISMATCH` for a context of version 0, `NOT_IMPLEMENTED` for a
-/// function that the context lacks, otherwise the code of the module.
+/// Each call returns the error of [`Child::function`], otherwise the code of the module.
 impl Tcti for Child {
     fn transmit(&mut self, command: &[u8]) -> Result<()> {
-        let transmit = self.slot(|head| head.v1.transmit)?;
+        let transmit = self.function(1, |head| head.v1.transmit)?;
         // SAFETY: `self` keeps the context open, and `command` is readable for its length.
         ReturnCode::from_c(unsafe { transmit(self.as_ptr(), command.len(), command.as_ptr()) })
     }
 
     fn response_size(&mut self, wait: Wait) -> Result<usize> {
-        let receive = self.slot(|head| head.v1.receive)?;
+        let receive = self.function(1, |head| head.v1.receive)?;
         let mut size = 0;
         // SAFETY: `self` keeps the context open; with a NULL buffer the module writes only the size.
         ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, null_mut(), wait.to_c()) })?;
@@ -235,7 +245,7 @@ impl Tcti for Child {
     }
 
     fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize> {
-        let receive = self.slot(|head| head.v1.receive)?;
+        let receive = self.function(1, |head| head.v1.receive)?;
         let mut size = buffer.len();
         // SAFETY: `self` keeps the context open, and `buffer` is writable for `size` bytes.
         ReturnCode::from_c(unsafe { receive(self.as_ptr(), &mut size, buffer.as_mut_ptr(), wait.to_c()) })?;
@@ -243,22 +253,29 @@ impl Tcti for Child {
     }
 
     fn cancel(&mut self) -> Result<()> {
-        let cancel = self.slot(|head| head.v1.cancel)?;
+        let cancel = self.function(1, |head| head.v1.cancel)?;
         // SAFETY: `self` keeps the context open.
         ReturnCode::from_c(unsafe { cancel(self.as_ptr()) })
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
-        let set_locality = self.slot(|head| head.v1.setLocality)?;
+        let set_locality = self.function(1, |head| head.v1.setLocality)?;
         // SAFETY: `self` keeps the context open.
         ReturnCode::from_c(unsafe { set_locality(self.as_ptr(), locality) })
     }
 
     fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
-        let get = self.slot(|head| head.v1.getPollHandles)?;
+        let get = self.function(1, |head| head.v1.getPollHandles)?;
         let mut count = 0;
         // SAFETY: `self` keeps the context open; with a NULL array the module writes only the count.
         ReturnCode::from_c(unsafe { get(self.as_ptr(), null_mut(), &mut count) })?;
+        if count > MAX_POLL_HANDLES {
+            return Err(fail!(
+                ReturnCode::GENERAL_FAILURE,
+                "{} states {count} poll handles; the limit is {MAX_POLL_HANDLES}",
+                self.file()
+            ));
+        }
         let mut handles = Vec::new();
         handles
             .try_reserve_exact(count)
@@ -266,25 +283,14 @@ impl Tcti for Child {
         handles.resize(count, PollHandle { fd: -1, events: 0, revents: 0 });
         // SAFETY: `self` keeps the context open, and `handles` has room for `count` handles.
         ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
-        handles.truncate(count);
+        handles.truncate(count); // a larger count than before is ignored: there was no room for more
         Ok(handles)
-    }
-}
-
-impl Child {
-    /// Returns one function of the context.
-    fn slot<F>(&self, slot: impl FnOnce(&TSS2_TCTI_CONTEXT_COMMON_V2) -> Option<F>) -> Result<F> {
-        let head = self.head();
-        match head.v1.version {
-            0 => Err(ReturnCode::ABI_MISMATCH.into()),
-            _ => slot(&head).ok_or(ReturnCode::NOT_IMPLEMENTED.into()),
-        }
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        if let Some(finalize) = self.head().v1.finalize {
+        if let Ok(finalize) = self.function(1, |head| head.v1.finalize) {
             // SAFETY: the module has made this context, which `self` owns and does not use afterwards.
             unsafe { finalize(self.as_ptr()) };
         }

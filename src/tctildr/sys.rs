@@ -12,7 +12,7 @@ use tcti_core::abi::{
     TSS2_TCTI_POLL_HANDLE,
 };
 use tcti_core::{Result, ReturnCode, fail, log};
-use tcti_ffi::{guard, guard_end, without_reserve};
+use tcti_ffi::{guard, guard_end, origin, without_reserve};
 use tcti_loader::{Child, NameConf};
 
 /// Identifies the contexts of the loader.
@@ -273,29 +273,14 @@ pub unsafe fn free_info(info: *mut *mut TSS2_TCTI_INFO) {
     unsafe { info.write(null_mut()) };
 }
 
-/// Returns the magic of a context; `None` for NULL.
-///
-/// # Safety
-/// `ctx` is NULL or points to a live context of any module.
-unsafe fn magic(ctx: *mut TSS2_TCTI_CONTEXT) -> Option<u64> {
-    // SAFETY: the caller passes NULL or a context, and the magic is the first field of every context.
-    unsafe { ctx.cast::<u64>().as_ref() }.copied()
-}
-
-/// Checks that C has passed a context of the loader. Fails with `BAD_REFERENCE` for NULL, and with `BAD_CONTEXT` for another
-/// magic.
+/// Checks that C has passed a context of this copy of the loader, see [`origin::check`].
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of any module.
 unsafe fn check(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<*mut Context> {
     // SAFETY: the caller passes NULL or a live context.
-    match unsafe { magic(ctx) } {
-        Some(MAGIC) => Ok(ctx.cast()),
-        Some(magic) => {
-            Err(fail!(ReturnCode::BAD_CONTEXT, "the context has magic {magic:#018x}, which is not that of the loader"))
-        }
-        None => Err(fail!(ReturnCode::BAD_REFERENCE, "the context is NULL")),
-    }
+    unsafe { origin::check(ctx, &HEAD.v1) }?;
+    Ok(ctx.cast())
 }
 
 /// Returns the number of calls in progress.
@@ -307,13 +292,14 @@ unsafe fn inside<'a>(ctx: *mut Context) -> &'a AtomicUsize {
     unsafe { &(*ctx).inside }
 }
 
-/// Calls the function of the child that `slot` selects. Returns what the macros of tss2_tcti.h return: `ABI_MISMATCH` for a child
-/// of version 0, `NOT_IMPLEMENTED` for a function that the child lacks. Returns `BAD_SEQUENCE` during and after Finalize.
+/// Calls the function of the child that `slot` selects, which contexts have since version `since`; see [`Child::function`].
+/// Returns `BAD_SEQUENCE` during and after Finalize.
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of any module.
 unsafe fn forward<F>(
     ctx: *mut TSS2_TCTI_CONTEXT,
+    since: u32,
     slot: impl FnOnce(&TSS2_TCTI_CONTEXT_COMMON_V2) -> Option<F>,
     call: impl FnOnce(F, *mut TSS2_TCTI_CONTEXT) -> TSS2_RC,
 ) -> TSS2_RC {
@@ -328,12 +314,7 @@ unsafe fn forward<F>(
         // SAFETY: `install` made the pointer from a box, which only Finalize frees, and `Inside` excludes that.
         let child =
             unsafe { child.as_ref() }.ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "the context was finalized"))?;
-        let head = child.head();
-        if head.v1.version < 1 {
-            return Err(ReturnCode::ABI_MISMATCH.into());
-        }
-        let function = slot(&head).ok_or(ReturnCode::NOT_IMPLEMENTED)?;
-        ReturnCode::from_c(call(function, child.as_ptr()))
+        ReturnCode::from_c(call(child.function(since, slot)?, child.as_ptr()))
     })
 }
 
@@ -341,7 +322,7 @@ unsafe extern "C" fn forward_transmit(ctx: *mut TSS2_TCTI_CONTEXT, size: usize, 
     // SAFETY: C guarantees the arguments, which are passed on unchanged.
     let call = |function: unsafe extern "C" fn(_, _, _) -> _, child| unsafe { function(child, size, command) };
     // SAFETY: C passes NULL or a live context.
-    unsafe { forward(ctx, |head| head.v1.transmit, call) }
+    unsafe { forward(ctx, 1, |head| head.v1.transmit, call) }
 }
 
 unsafe extern "C" fn forward_receive(
@@ -355,14 +336,14 @@ unsafe extern "C" fn forward_receive(
         unsafe { function(child, size, response, timeout) }
     };
     // SAFETY: C passes NULL or a live context.
-    unsafe { forward(ctx, |head| head.v1.receive, call) }
+    unsafe { forward(ctx, 1, |head| head.v1.receive, call) }
 }
 
 unsafe extern "C" fn forward_cancel(ctx: *mut TSS2_TCTI_CONTEXT) -> TSS2_RC {
     // SAFETY: C guarantees the arguments, which are passed on unchanged.
     let call = |function: unsafe extern "C" fn(_) -> _, child| unsafe { function(child) };
     // SAFETY: C passes NULL or a live context.
-    unsafe { forward(ctx, |head| head.v1.cancel, call) }
+    unsafe { forward(ctx, 1, |head| head.v1.cancel, call) }
 }
 
 unsafe extern "C" fn forward_get_poll_handles(
@@ -375,21 +356,21 @@ unsafe extern "C" fn forward_get_poll_handles(
         unsafe { function(child, handles, num_handles) }
     };
     // SAFETY: C passes NULL or a live context.
-    unsafe { forward(ctx, |head| head.v1.getPollHandles, call) }
+    unsafe { forward(ctx, 1, |head| head.v1.getPollHandles, call) }
 }
 
 unsafe extern "C" fn forward_set_locality(ctx: *mut TSS2_TCTI_CONTEXT, locality: u8) -> TSS2_RC {
     // SAFETY: C guarantees the arguments, which are passed on unchanged.
     let call = |function: unsafe extern "C" fn(_, _) -> _, child| unsafe { function(child, locality) };
     // SAFETY: C passes NULL or a live context.
-    unsafe { forward(ctx, |head| head.v1.setLocality, call) }
+    unsafe { forward(ctx, 1, |head| head.v1.setLocality, call) }
 }
 
 unsafe extern "C" fn forward_make_sticky(ctx: *mut TSS2_TCTI_CONTEXT, handle: *mut u32, sticky: u8) -> TSS2_RC {
     // SAFETY: C guarantees the arguments, which are passed on unchanged.
     let call = |function: unsafe extern "C" fn(_, _, _) -> _, child| unsafe { function(child, handle, sticky) };
     // SAFETY: C passes NULL or a live context.
-    unsafe { forward(ctx, |head| head.makeSticky, call) }
+    unsafe { forward(ctx, 2, |head| head.makeSticky, call) }
 }
 
 /// Finalizes the child and unloads its library. The memory of the context still belongs to the caller.
@@ -408,16 +389,12 @@ unsafe extern "C" fn forward_finalize(ctx: *mut TSS2_TCTI_CONTEXT) {
 /// `ctx` is NULL or points to a live context of any module.
 unsafe fn close(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<()> {
     // SAFETY: the caller passes NULL or a live context.
-    if unsafe { magic(ctx) } != Some(MAGIC) {
-        // Not logged, as in C: tpm2-tools pass every context to Tss2_TctiLdr_Finalize.
-        return Err(ReturnCode::BAD_CONTEXT.into());
-    }
-    let ctx: *mut Context = ctx.cast();
-    // SAFETY: the magic is that of the loader, and the caller keeps the context alive during the call.
+    let ctx = unsafe { check(ctx) }.map_err(|error| error.code())?; // not logged: tpm2-tools pass contexts of all modules
+    // SAFETY: `check` has accepted the context, and the caller keeps the context alive during the call.
     let exclusive = Inside::enter_exclusive(unsafe { inside(ctx) });
     let _exclusive = exclusive
         .ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context, so it is not finalized"))?;
-    // SAFETY: the magic is that of the loader, and `Inside` excludes every other call.
+    // SAFETY: `check` has accepted the context, and `Inside` excludes every other call.
     let child = unsafe { (*ctx).child };
     // SAFETY: `Inside` excludes every other call, as above.
     unsafe { (*ctx).child = null_mut() };

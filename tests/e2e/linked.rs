@@ -3,8 +3,11 @@
 //! libtss2-esys on our loader.
 
 use crate::indirect;
+use crate::needs::{C_CMD, C_MSSIM, C_SWTPM, C_TCTILDR};
+use std::fs;
+use std::path::PathBuf;
 use tss2_kit::mssim::Mssim;
-use tss2_kit::need::{CC, ESYS, LIBTPMS, Need, PKG_CONFIG, SWTPM, TPM2_TOOLS, TSS2_HEADERS, VALGRIND};
+use tss2_kit::need::{self, CC, ESYS, LIBTPMS, Need, PKG_CONFIG, SWTPM, TPM2_TOOLS, TSS2_HEADERS, VALGRIND};
 use tss2_kit::program::{self, Link};
 use tss2_kit::pty::PtyDevice;
 use tss2_kit::server::{SocketKind, StateFile, Swtpm, TestTpm};
@@ -41,6 +44,8 @@ pub(crate) fn tests(suite: &mut Suite) {
     let needs = [&BUILD[..], &[LIBTPMS, SWTPM, TPM2_TOOLS]].concat();
     suite.test("linked::each_module_recognizes_its_contexts_in_the_loader", &needs, || inside(""));
     suite.test("linked::each_module_recognizes_its_contexts_in_pcap", &needs, || inside("pcap:"));
+    let needs = [CC, LIBTPMS, SWTPM, C_CMD, C_MSSIM, C_SWTPM, C_TCTILDR];
+    suite.test("linked::no_module_accepts_the_contexts_of_another", &needs, foreign_contexts);
     suite.test("linked::several_contexts_at_once", &[&BUILD[..], &[SWTPM]].concat(), several_contexts);
 }
 
@@ -59,6 +64,42 @@ fn swtpm_over_tcp_and_unix() {
 
 fn loader(tpm: &dyn TestTpm) {
     assert_random(output::succeed(stage::command(program::link_tctildr()).arg(tpm.name_conf())).trim());
+}
+
+/// Modules in C and second copies of ours have the same magic numbers as ours, and so have mssim and cmd.
+fn foreign_contexts() {
+    let dir = program::readable_dir();
+    let (swtpm, state) = (Swtpm::start(SocketKind::Unix), StateFile::new());
+    let simulators = [(); 3].map(|()| Mssim::start(SocketKind::Tcp, 0));
+    let [ours, copies, theirs] = simulators.each_ref().map(|simulator| simulator.conf());
+    let (cat, swtpm) = ("cat".to_owned(), swtpm.conf());
+    let state = state.name_conf().replace("libtpms:", "");
+    let loader = "cmd:cat".to_owned();
+    let copy = |name: &str| -> PathBuf {
+        let copy = dir.path().join(format!("{name}.so"));
+        fs::copy(stage::library(name), &copy).unwrap();
+        copy
+    };
+    let of_c = |name: &str| need::distribution_library(&format!("libtss2-{name}.so.0")).unwrap();
+    let mut command = stage::command(program::build("foreign", Link::Nothing, &["-ldl"]));
+    for (name, conf) in [
+        ("tcti-cmd", &cat),
+        ("tcti-mssim", &ours),
+        ("tcti-swtpm", &swtpm),
+        ("tcti-libtpms", &state),
+        ("tctildr", &loader),
+    ] {
+        command.arg(format!("+{}={conf}", stage::library(name).display()));
+    }
+    for (name, conf) in [("tcti-cmd", &cat), ("tcti-mssim", &copies), ("tctildr", &loader)] {
+        command.arg(format!("+{}={conf}", copy(name).display()));
+    }
+    for (name, conf) in [("tcti-cmd", &cat), ("tcti-mssim", &theirs), ("tcti-swtpm", &swtpm), ("tctildr", &loader)] {
+        command.arg(format!("{}={conf}", of_c(name).display()));
+    }
+    let printed = output::succeed(command.env("TSS2_LOG", "all+none"));
+    let passed = printed.trim().strip_suffix(" passed, 0 failed").unwrap();
+    assert!(passed.parse::<u32>().unwrap() > 8 * 11 * 7, "{printed}");
 }
 
 fn several_contexts() {

@@ -16,7 +16,7 @@ const BUILD: [Need; 2] = [CC, PKG_CONFIG];
 const LEAKS: &str = "-q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite,indirect";
 
 /// The rest of the test's name, STUB of stub.c, and the code that opening the module returns, without its layer.
-const STUBS: [(&str, &str, i32); 8] = [
+const STUBS: [(&str, &str, i32); 9] = [
     ("whose_info_is_null", "NULL_INFO", 0x1),
     ("without_an_init_function", "NULL_INIT", 0x5),
     ("whose_init_fails", "REFUSES", 0x8),
@@ -24,7 +24,26 @@ const STUBS: [(&str, &str, i32); 8] = [
     ("with_a_context_smaller_than_its_head", "TINY", 0x1),
     ("of_version_1", "VERSION_1", 0),
     ("without_functions", "NO_SLOTS", 0x2),
+    ("that_writes_no_head", "NO_VERSION", 0x4),
     ("without_descriptions", "NO_TEXTS", 0),
+];
+
+/// Calls of `c-tests/child.c`.
+const CALLS: [&str; 6] = ["setLocality", "makeSticky", "transmit", "getPollHandles", "cancel", "receive"];
+
+/// The rest of the test's name, STUB of stub.c, and the codes that [`CALLS`] return, without the layer, on the loader
+/// alone and with pcap.
+const CHILDREN: [(&str, &str, [[u32; 6]; 2]); 6] = [
+    ("without_a_version", "NO_VERSION", [[0x4; 6], [0x4, 0x2, 0x4, 0x4, 0x7, 0x7]]),
+    ("without_functions", "NO_SLOTS", [[0x2, 0x4, 0x2, 0x2, 0x2, 0x2], [0x2, 0x2, 0x2, 0x2, 0x7, 0x7]]),
+    ("of_version_1", "VERSION_1", [[0x2, 0x4, 0x0, 0x2, 0x2, 0x0], [0x2, 0x2, 0x0, 0x2, 0x2, 0x0]]),
+    ("whose_context_is_cut_off", "CUT_OFF", [[0x2, 0x2, 0x0, 0x2, 0x2, 0x0], [0x2, 0x2, 0x0, 0x2, 0x2, 0x0]]),
+    ("with_countless_poll_handles", "MANY_HANDLES", [[0x2, 0x4, 0x0, 0x0, 0x2, 0x0], [0x2, 0x2, 0x0, 0x1, 0x2, 0x0]]),
+    (
+        "with_more_poll_handles_than_stated",
+        "MORE_HANDLES",
+        [[0x2, 0x4, 0x0, 0x0, 0x2, 0x0], [0x2, 0x2, 0x0, 0x0, 0x2, 0x0]],
+    ),
 ];
 
 pub(crate) fn tests(suite: &mut Suite) {
@@ -39,6 +58,9 @@ pub(crate) fn tests(suite: &mut Suite) {
             let lines = output::stderr(&output).lines().count();
             assert!(lines <= 1, "{}", output::show(&output));
         });
+    }
+    for (name, stub, codes) in CHILDREN {
+        suite.test(format!("loader::a_child_{name}"), &[&BUILD[..], &[VALGRIND]].concat(), move || child(stub, codes));
     }
     suite.test("loader::the_loader_logs_the_failure_of_a_silent_module", &BUILD, silent_module);
     suite.test("loader::the_default_library_comes_first", &[&BUILD[..], &[LIBTPMS]].concat(), default_library);
@@ -85,6 +107,22 @@ fn all_calls(command: impl Fn(PathBuf) -> Command) {
 fn open_stub(kind: &str) -> Output {
     let (_dir, path) = stub(kind, "libtss2-tcti-stub.so.0");
     output::run(valgrind(program::link_tctildr()).arg(path))
+}
+
+/// Makes all calls of a module under valgrind, through the loader and through pcap.
+fn child(kind: &str, codes: [[u32; 6]; 2]) {
+    let (dir, path) = stub(kind, "libtss2-tcti-stub.so.0");
+    let program = program::build("child", Link::Staged("tss2-tctildr"), &[]);
+    for (prefix, codes) in ["", "pcap:"].iter().zip(codes) {
+        let mut command = valgrind(program.clone());
+        command.arg(format!("{prefix}{}", path.display())).env("TCTI_PCAP_FILE", dir.path().join("capture"));
+        let line = |(call, code): (&&str, u32)| match code {
+            0 => format!("{call} 0x0\n"),
+            code => format!("{call} {:#x}\n", 0xa_0000 | code),
+        };
+        let expected: String = CALLS.iter().zip(codes).map(line).collect();
+        output::assert_same(prefix, &output::succeed(command.env("TSS2_LOG", "all+none")), &expected);
+    }
 }
 
 /// The module logs nothing when its Init fails, so the loader does.
