@@ -2,9 +2,11 @@
 //! The transport [`Cmd`] runs a command: it writes TPM commands to the command's standard input and reads responses from
 //! its standard output.
 
+mod below;
 mod hangup;
 mod process;
 mod resync;
+mod shell;
 mod sys;
 
 use process::{EXIT_TIMEOUT, Process, SHORT_EXIT_TIMEOUT, WRITE_TIMEOUT};

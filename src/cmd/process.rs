@@ -5,17 +5,18 @@
 #![forbid(unsafe_code)]
 
 use super::hangup::HangupPipe;
+use super::shell::{Shell, reap};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::{pipe2, read, write};
 use rustix::io::ioctl_fionread;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tcti_core::io::Arrival;
 use tcti_core::io::{above_stdio, wait_for};
@@ -33,9 +34,7 @@ pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running command.
 pub(crate) struct Process {
-    child: Child,
-    /// Becomes readable when the command has exited. Absent before Linux 5.3, and where the system denies it.
-    pidfd: Option<OwnedFd>,
+    pub(crate) shell: Shell,
     /// Closed first to stop the command.
     stdin: Option<Stdin>,
     stdout: OwnedFd,
@@ -57,6 +56,7 @@ struct Stdin {
 
 impl Process {
     pub(crate) fn spawn(command: &Path) -> io::Result<Process> {
+        reap();
         let (stdin, writer) = pipe2(OFlag::O_CLOEXEC)?;
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC)?;
         let (writer, reader, stdout) = (above_stdio(writer)?, stdin.try_clone()?, above_stdio(stdout)?);
@@ -69,13 +69,10 @@ impl Process {
             .stdin(Stdio::from(stdin))
             .stdout(Stdio::from(output))
             .spawn()?;
-        if let Some(pid) = pid(&child) {
-            read_end.signal(pid);
-        }
-        let pidfd = pid(&child).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-        let pidfd = pidfd.map(above_stdio).transpose()?;
+        let shell = Shell::new(&child)?;
+        read_end.signal(shell.id());
         let stdin = Some(Stdin { writer, reader });
-        Ok(Process { child, pidfd, stdin, stdout, _hangup: hangup, has_answered: false, sent: 0 })
+        Ok(Process { shell, stdin, stdout, _hangup: hangup, has_answered: false, sent: 0 })
     }
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
@@ -161,48 +158,41 @@ impl Process {
         self.stdout.as_raw_fd()
     }
 
-    /// Waits for the command to exit. Returns `None` if it is still running after `timeout`, and `Some(None)` if it has
-    /// exited with a status that only another process knows: the one that started it, or the host program that reaped it.
+    /// Waits for the command to exit, see [`Shell::wait`].
     pub(crate) fn wait(&mut self, timeout: Duration) -> Option<Option<ExitStatus>> {
-        let deadline = Deadline::within(timeout);
-        loop {
-            match (self.child.try_wait(), &self.pidfd) {
-                (Ok(Some(status)), _) => return Some(Some(status)),
-                (Err(_), Some(pidfd)) => {
-                    return wait_for(pidfd.as_fd(), PollFlags::POLLIN, &deadline).ok()?.then_some(None);
-                }
-                (Err(_), None) => return Some(None),
-                (Ok(None), _) if deadline.has_passed() => return None,
-                (Ok(None), Some(pidfd)) => {
-                    wait_for(pidfd.as_fd(), PollFlags::POLLIN, &deadline).ok()?;
-                }
-                // wait(2) has no time-out, so this polls once per millisecond.
-                (Ok(None), None) => {
-                    let _ = poll(&mut [], PollTimeout::from(1_u8));
-                }
-            }
-        }
+        self.shell.wait(timeout)
     }
 
     /// Terminates the command, for every process that uses it: closes its input, at which a well-behaved command exits,
     /// then sends SIGTERM, then SIGKILL, and waits `timeout` after each. A command that was never sent a TPM command may
     /// not read its input yet, and has nothing to finish: it gets SIGTERM at once, as from the C module.
+    ///
+    /// The signals go to the shell and to the processes below it. A process that the command leaves behind when it exits by
+    /// itself, such as ssh with ControlPersist, gets none.
     pub(crate) fn terminate(mut self, timeout: Duration) {
+        reap();
         self.stdin = None;
         let was_used = self.has_answered || self.sent > 0;
+        let mut descendants = Vec::new();
         for signal in [Signal::TERM, Signal::KILL] {
             let at_once = signal == Signal::TERM && !was_used;
             if self.wait(if at_once { Duration::ZERO } else { timeout }).is_some() {
-                return;
+                break;
             }
-            // An error means that the process has exited.
-            let _ = match (&self.pidfd, pid(&self.child)) {
-                (Some(pidfd), _) => pidfd_send_signal(pidfd, signal),
-                (None, Some(pid)) => kill_process(pid, signal), // our child, and not reaped yet
-                (None, None) => return,
-            };
+            descendants.extend(self.shell.descendants());
+            // The shell first: it would start the next command of a list when this one ends.
+            self.shell.signal(signal);
+            for descendant in &descendants {
+                let _ = pidfd_send_signal(descendant, signal); // fails once it has exited, or runs as another user
+            }
         }
         self.wait(timeout);
+        let deadline = Deadline::within(timeout);
+        for descendant in &descendants {
+            if !wait_for(descendant.as_fd(), PollFlags::POLLIN, &deadline).unwrap_or(true) {
+                let _ = pidfd_send_signal(descendant, Signal::KILL);
+            }
+        }
     }
 
     /// Closes the input of the command, and terminates it unless another process still has the input open after
@@ -219,17 +209,13 @@ impl Process {
     }
 }
 
-fn pid(child: &Child) -> Option<Pid> {
-    i32::try_from(child.id()).ok().and_then(Pid::from_raw)
-}
-
 #[cfg(test)]
 impl Process {
     /// Returns a process that has exited, with these pipes in place of its own.
     pub(crate) fn with_pipes(writer: OwnedFd, reader: OwnedFd, stdout: OwnedFd) -> io::Result<Process> {
-        let child = Command::new("true").spawn()?;
+        let shell = Shell::new(&Command::new("true").spawn()?)?;
         let (hangup, _) = HangupPipe::new()?;
         let stdin = Some(Stdin { writer, reader });
-        Ok(Process { child, pidfd: None, stdin, stdout, _hangup: hangup, has_answered: false, sent: 0 })
+        Ok(Process { shell, stdin, stdout, _hangup: hangup, has_answered: false, sent: 0 })
     }
 }

@@ -2,6 +2,7 @@
 //! Tests of the transport with real shells.
 
 mod hangup;
+mod termination;
 
 use super::*;
 use nix::fcntl::OFlag;
@@ -16,7 +17,7 @@ use tcti_core::Session;
 use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
-use tcti_core::testing::{Forked, GET_RANDOM, OK, malformed};
+use tcti_core::testing::{Forked, GET_RANDOM, OK, emulator_lacks, malformed, this_program};
 use tcti_core::turns;
 
 fn open(command: &str) -> Session<Cmd> {
