@@ -9,6 +9,19 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// The longest name or configuration string, in bytes. No path and no command that C modules accept through their loader is
+/// longer.
+const LONGEST: usize = 4096;
+
+/// Checks the length of a text from the caller before it is copied or parsed. Fails with `BAD_VALUE` and a message that names
+/// `what`.
+pub fn check_length(what: &str, text: &[u8]) -> Result<()> {
+    match text.len() {
+        ..=LONGEST => Ok(()),
+        len => Err(crate::fail!(ReturnCode::BAD_VALUE, "{what} has {len} bytes; at most {LONGEST} are allowed")),
+    }
+}
+
 /// The configuration string of a module. An empty one is treated as absent.
 #[derive(Clone, Copy)]
 pub struct Conf<'a>(Option<&'a CStr>);
@@ -17,6 +30,12 @@ impl<'a> Conf<'a> {
     /// Wraps the string that C passed; `None` for NULL.
     pub fn new(conf: Option<&'a CStr>) -> Conf<'a> {
         Conf(conf.filter(|text| !text.is_empty()))
+    }
+
+    /// Wraps the string that C passed. Fails with `BAD_VALUE` if it has more than 4096 bytes.
+    pub fn from_caller(conf: Option<&'a CStr>) -> Result<Conf<'a>> {
+        check_length("the configuration string", conf.unwrap_or_default().to_bytes())?;
+        Ok(Conf::new(conf))
     }
 
     /// Returns the whole string, to pass it to another module.
@@ -33,8 +52,10 @@ impl<'a> Conf<'a> {
     pub fn text(self) -> Result<Option<&'a str>> {
         self.0
             .map(|text| {
-                text.to_str()
-                    .map_err(|_| crate::fail!(ReturnCode::BAD_VALUE, "the configuration string {text:?} is not UTF-8"))
+                text.to_str().map_err(|_| {
+                    let text = visible(OsStr::from_bytes(text.to_bytes()));
+                    crate::fail!(ReturnCode::BAD_VALUE, "the configuration string {text} is not UTF-8")
+                })
             })
             .transpose()
     }
@@ -55,14 +76,14 @@ impl<'a> Conf<'a> {
                 crate::fail!(
                     ReturnCode::BAD_VALUE,
                     "\"{}\" in the configuration string has no '='; expected key=value, such as {example}{comma}",
-                    OsStr::from_bytes(part).to_string_lossy().escape_debug()
+                    visible(OsStr::from_bytes(part))
                 )
             })?;
             key.to_str().and_then(|key| set(key, value)).unwrap_or_else(|| {
                 Err(crate::fail!(
                     ReturnCode::BAD_VALUE,
                     "unknown key \"{}\" in the configuration string; valid keys are {}",
-                    key.to_string_lossy().escape_debug(),
+                    visible(key),
                     keys.join(", ")
                 ))
             })?;

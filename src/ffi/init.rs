@@ -24,7 +24,7 @@ pub unsafe fn init<T: Open>(ctx: *mut TSS2_TCTI_CONTEXT, size: *mut usize, conf:
             // SAFETY: the caller passes a C string that outlives this call.
             false => Some(unsafe { CStr::from_ptr(conf) }),
         };
-        T::open(Conf::new(conf))
+        T::open(Conf::from_caller(conf)?)
     };
     // SAFETY: the caller guarantees what `create` requires.
     unsafe { create(ctx, size, open) }

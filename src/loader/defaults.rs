@@ -5,6 +5,7 @@
 use crate::local;
 use crate::sys::{Child, Module};
 use core::ffi::CStr;
+use core::fmt;
 use nix::errno::Errno;
 use std::env;
 use std::ffi::OsStr;
@@ -13,7 +14,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use tcti_core::{Result, ReturnCode, fail};
+use tcti_core::{Error, Result, ReturnCode, fail};
 use tcti_diagnosis::{self as diagnosis, UnusableDevice};
 
 /// One of the defaults to try.
@@ -47,22 +48,50 @@ const DEFAULTS: [Candidate; 7] = [
     Candidate { library: c"libtss2-tcti-mssim.so.0", requires: Requirement::Simulator },
 ];
 
+/// Why a default does not open. Its text is made only when it is shown, because that of a device needs files of the system.
+enum Failure {
+    Device(UnusableDevice),
+    Other(Error),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Device(device) => f.write_str(&device.reason()),
+            Failure::Other(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Other(error)
+    }
+}
+
+/// Returns the texts of failures.
+fn reasons(failures: &[Failure]) -> String {
+    let mut reasons: Vec<String> = failures.iter().map(Failure::to_string).collect();
+    reasons.dedup();
+    reasons.join("; ")
+}
+
 impl Candidate {
-    /// Opens this default. Adds a device that does not open to `devices`, for the advice in the error message.
-    fn open(&self, devices: &mut Vec<UnusableDevice>) -> Result<Child> {
-        self.requires.probe(devices)?;
+    /// Opens this default.
+    fn open(&self) -> core::result::Result<Child, Failure> {
+        self.requires.probe()?;
         let module = self.load()?;
         // The library would try the defaults, too, in an endless recursion.
         if module.is_this_library() {
-            return Err(fail!(ReturnCode::IO_ERROR, "{} is this library itself", self.library.to_string_lossy()));
+            return Err(fail!(ReturnCode::IO_ERROR, "{} is this library itself", self.library.to_string_lossy()).into());
         }
         let conf = match self.requires {
             Requirement::Device(path) => Some(path),
             Requirement::Unknown | Requirement::SystemBus | Requirement::Simulator => None,
         };
-        module
-            .open(conf)
-            .map_err(|error| fail!(ReturnCode::IO_ERROR, "{} does not open ({error})", self.library.to_string_lossy()))
+        Ok(module.open(conf).map_err(|error| {
+            fail!(ReturnCode::IO_ERROR, "{} does not open ({error})", self.library.to_string_lossy())
+        })?)
     }
 
     fn load(&self) -> Result<Module> {
@@ -72,18 +101,14 @@ impl Candidate {
 }
 
 impl Requirement {
-    fn probe(&self, devices: &mut Vec<UnusableDevice>) -> Result<()> {
+    fn probe(&self) -> core::result::Result<(), Failure> {
         match self {
             Requirement::Unknown => Ok(()),
-            Requirement::SystemBus => probe_system_bus(),
+            Requirement::SystemBus => Ok(probe_system_bus()?),
             Requirement::Device(path) => {
-                probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))).map_err(|failure| {
-                    let error = fail!(ReturnCode::IO_ERROR, "{}", failure.reason());
-                    devices.push(failure);
-                    error
-                })
+                probe_device(Path::new(OsStr::from_bytes(path.to_bytes()))).map_err(Failure::Device)
             }
-            Requirement::Simulator => local::probe_simulator(),
+            Requirement::Simulator => Ok(local::probe_simulator()?),
         }
     }
 }
@@ -108,38 +133,40 @@ fn probe_device(path: &Path) -> core::result::Result<(), UnusableDevice> {
 
 /// Opens the first default that opens. Fails with `IO_ERROR` if none does.
 pub(crate) fn open() -> Result<Child> {
-    let mut reasons: Vec<String> = Vec::new();
-    let mut devices = Vec::new();
+    let mut failures = Vec::new();
     for candidate in &DEFAULTS {
-        match candidate.open(&mut devices) {
+        match candidate.open() {
             Ok(child) => {
-                let before = if reasons.is_empty() { "no".to_owned() } else { reasons.join("; ") };
-                log::info!("the TCTI is the default {}; tried before: {before}", child.file());
+                let before = || if failures.is_empty() { "no".to_owned() } else { reasons(&failures) };
+                log::info!("the TCTI is the default {}; tried before: {}", child.file(), before());
                 return Ok(child);
             }
-            Err(error) => reasons.push(error.to_string()),
+            Err(failure) => failures.push(failure),
         }
     }
-    reasons.dedup();
+    let reasons = reasons(&failures);
+    let device = |failure| match failure {
+        Failure::Device(device) => Some(device),
+        Failure::Other(_) => None,
+    };
+    let devices: Vec<UnusableDevice> = failures.into_iter().filter_map(device).collect();
     Err(fail!(
         ReturnCode::IO_ERROR,
-        "no TCTI was specified and no default could be opened: {}. {}",
-        reasons.join("; "),
+        "no TCTI was specified and no default could be opened: {reasons}. {}",
         diagnosis::remedy(&devices)
     ))
 }
 
 /// Loads the first default whose library loads. Fails with `NOT_SUPPORTED` if none does.
 pub(crate) fn load() -> Result<Module> {
-    let mut reasons = Vec::new();
+    let mut failures = Vec::new();
     for candidate in &DEFAULTS {
         match candidate.load() {
             Ok(module) => return Ok(module),
-            Err(error) => reasons.push(error.to_string()),
+            Err(error) => failures.push(error.into()),
         }
     }
-    reasons.dedup();
     // The caller only queries information, so this is not worth an error in the log.
-    log::info!("no library of a default TCTI loads: {}", reasons.join("; "));
+    log::info!("no library of a default TCTI loads: {}", reasons(&failures));
     Err(ReturnCode::NOT_SUPPORTED.into())
 }

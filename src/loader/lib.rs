@@ -21,18 +21,19 @@ pub fn open(name_conf: &NameConf<'_>) -> Result<Child> {
     let Some(name) = name_conf.name() else { return defaults::open() };
     let module = find::find(name)?;
     let logs_errors = module.logs_errors();
-    let shown = name_conf.conf().map_or_else(|| "no conf".to_owned(), |conf| format!("conf {}", show(conf)));
+    let shown = || name_conf.conf().map_or_else(|| "no conf".to_owned(), |conf| format!("conf {}", show(conf)));
     let child = module.open(name_conf.conf()).map_err(|error| {
         let code = error.code();
         match error.message().is_empty() && !logs_errors {
             // A third-party module may not have logged the reason.
             true => {
-                fail!(code, "the TCTI {} does not open with {shown}: error {:#x} ({code:?})", show(name), code.to_c())
+                let (name, shown) = (show(name), shown());
+                fail!(code, "the TCTI {name} does not open with {shown}: error {:#x} ({code:?})", code.to_c())
             }
             false => error,
         }
     })?;
-    log::info!("the TCTI is {}, which is in {}, with {shown}", show(name), child.file());
+    log::info!("the TCTI is {}, which is in {}, with {}", show(name), child.file(), shown());
     Ok(child)
 }
 

@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Parses `name:conf`, the form of `TPM2TOOLS_TCTI` and similar variables: [`NameConf::parse`].
 
+use crate::suggestion::bare;
 use core::ffi::CStr;
+use core::iter::once;
+use core::str::from_utf8;
 use std::ffi::CString;
+use tcti_core::conf::check_length;
 use tcti_core::{Result, ReturnCode, fail};
+
+/// How many TCTIs that open another one may be inside one another. Useful strings have two; each costs a context and stack,
+/// and the shortest name would fit 800 times.
+const MOST_NESTED: usize = 8;
 
 /// The name of a module and its configuration string. Empty parts are treated as absent.
 #[derive(Debug)]
@@ -32,21 +40,32 @@ impl<'a> NameConf<'a> {
             let rest = text.to_bytes_with_nul().get(colon + 1..)?;
             CStr::from_bytes_with_nul(rest).ok()
         });
-        NameConf::new(CString::new(name).ok(), conf)
+        NameConf::combine(name, conf)
     }
 
-    /// Combines both parts. Fails with `BAD_VALUE` for a configuration string without a name.
-    pub fn new(name: Option<CString>, conf: Option<&'a CStr>) -> Result<NameConf<'a>> {
-        let name = name.filter(|name| !name.is_empty());
+    /// Combines both parts. Fails with `BAD_VALUE` for a configuration string without a name, for a part that is too long, and
+    /// for too many TCTIs inside one another.
+    pub fn new(name: Option<&CStr>, conf: Option<&'a CStr>) -> Result<NameConf<'a>> {
+        NameConf::combine(name.unwrap_or_default().to_bytes(), conf)
+    }
+
+    fn combine(name: &[u8], conf: Option<&'a CStr>) -> Result<NameConf<'a>> {
+        check_length("the name of a TCTI", name)?;
+        check_length("the configuration string", conf.unwrap_or_default().to_bytes())?;
         let conf = conf.filter(|conf| !conf.is_empty());
-        if let (None, Some(conf)) = (&name, conf) {
+        if let (b"", Some(conf)) = (name, conf) {
+            return Err(fail!(ReturnCode::BAD_VALUE, "the TCTI \":{}\" has no name before the ':'", crate::show(conf)));
+        }
+        // Counted in the text, because the libraries share no state.
+        let inner = conf.unwrap_or_default().to_bytes().split(|byte| *byte == b':');
+        let nested = once(name).chain(inner).take_while(|name| opens_another(name)).count();
+        if nested > MOST_NESTED {
             return Err(fail!(
                 ReturnCode::BAD_VALUE,
-                "the TCTI \":{}\" has no name before the ':'",
-                conf.to_string_lossy()
+                "the configuration string nests pcap or tctildr {nested} times; at most {MOST_NESTED} are allowed"
             ));
         }
-        Ok(NameConf { name, conf })
+        Ok(NameConf { name: CString::new(name).ok().filter(|name| !name.is_empty()), conf })
     }
 
     /// Returns the name.
@@ -58,6 +77,12 @@ impl<'a> NameConf<'a> {
     pub fn conf(&self) -> Option<&'a CStr> {
         self.conf
     }
+}
+
+/// Returns whether this is a name or a path of a TCTI that opens another one, which its configuration string names.
+fn opens_another(name: &[u8]) -> bool {
+    let file = name.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    matches!(from_utf8(file).map(bare), Ok("pcap" | "tctildr"))
 }
 
 #[cfg(test)]
@@ -95,5 +120,25 @@ mod tests {
         let text = |len| CString::new(vec![b'x'; len]).unwrap();
         assert!(NameConf::parse(Some(&text(4095))).is_ok());
         assert_eq!(NameConf::parse(Some(&text(4096))).err(), Some(ReturnCode::BAD_VALUE.into()));
+        assert!(NameConf::new(Some(&text(4096)), Some(&text(4096))).is_ok());
+        assert_eq!(NameConf::new(Some(&text(4097)), None).err(), Some(ReturnCode::BAD_VALUE.into()));
+        assert_eq!(NameConf::new(Some(c"cmd"), Some(&text(4097))).err(), Some(ReturnCode::BAD_VALUE.into()));
+    }
+
+    #[test]
+    fn the_depth_of_nesting_is_limited() {
+        for name in
+            ["pcap", "tctildr", "tcti-pcap", "libtss2-tcti-pcap.so.0", "/lib/libtss2-tctildr.so.0.0.0", "./pcap.so"]
+        {
+            let nested = |count| CString::new(format!("{name}:").repeat(count) + "null").unwrap();
+            assert!(NameConf::parse(Some(&nested(8))).is_ok());
+            let error = NameConf::parse(Some(&nested(9))).unwrap_err();
+            assert_eq!(error.code(), ReturnCode::BAD_VALUE);
+            assert_eq!(
+                error.message(),
+                "the configuration string nests pcap or tctildr 9 times; at most 8 are allowed"
+            );
+        }
+        assert!(NameConf::parse(Some(&CString::new("cmd:".to_owned() + &"pcap:".repeat(100)).unwrap())).is_ok());
     }
 }

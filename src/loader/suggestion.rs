@@ -53,7 +53,7 @@ pub(crate) fn package(reason: &str) -> Option<String> {
 }
 
 /// Returns the name in `libtss2-tcti-NAME.so.0` and `tcti-NAME`.
-fn bare(name: &str) -> &str {
+pub(crate) fn bare(name: &str) -> &str {
     let name = name.strip_prefix("libtss2-").unwrap_or(name);
     let name = name.strip_prefix("tcti-").unwrap_or(name);
     name.split(".so").next().unwrap_or(name)

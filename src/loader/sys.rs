@@ -29,12 +29,12 @@ impl Module {
     /// Loads a file by `dlopen(3)`; `None` if the file does not exist. Fails with `NOT_SUPPORTED` if the dynamic linker rejects
     /// the file, and with `BAD_REFERENCE` or `GENERAL_FAILURE` if the library has no TCTI.
     pub(crate) fn load(file: &CStr) -> Result<Option<Module>> {
-        let shown = file.to_string_lossy();
+        let shown = visible(std::ffi::OsStr::from_bytes(file.to_bytes()));
         let os_file = std::ffi::OsStr::from_bytes(file.to_bytes());
         // SAFETY: the user who names a library guarantees that its initialisers may run.
         let library = match unsafe { Library::open(Some(os_file), RTLD_NOW | RTLD_LOCAL) } {
             Ok(library) => library,
-            Err(error) => return refusal(&shown, &reason(&error)),
+            Err(error) => return refusal(&file.to_string_lossy(), &reason(&error)),
         };
         // SAFETY: a TCTI library exports a symbol of this name with this type (TCG "TSS 2.0 TCTI API", section 3.5).
         let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }.map_err(|_| {
@@ -142,7 +142,10 @@ fn refusal(file: &str, reason: &str) -> Result<Option<Module>> {
     let is_missing = reason.ends_with(no_such_file) || reason.ends_with(translated);
     match is_missing && reason.starts_with(&format!("{file}:")) {
         true => Ok(None),
-        false => Err(fail!(ReturnCode::NOT_SUPPORTED, "{reason}")),
+        false => {
+            let shown = reason.strip_prefix(file).map(|rest| visible(file) + rest);
+            Err(fail!(ReturnCode::NOT_SUPPORTED, "{}", shown.as_deref().unwrap_or(reason)))
+        }
     }
 }
 

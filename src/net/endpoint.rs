@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The address of a simulator: [`Endpoint::connect`] tries every address of a host name, which is resolved once per context.
 
+use super::channels::DEFAULT_HOST;
 use super::stream::Stream;
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr};
 use std::fmt;
 use std::io::IoSlice;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,6 +142,7 @@ impl Endpoint {
             self.resolved = resolve(&self.address)?;
         }
         let mut reason = String::new();
+        let is_localhost = matches!(&self.address, Address::Tcp(host, _) if is_localhost(host));
         for index in 0..self.resolved.len() {
             let Some(address) = self.resolved.get(index) else { break };
             let spare = self.spare.take();
@@ -159,13 +162,17 @@ impl Endpoint {
                     return Ok(stream);
                 }
                 Err(error) => {
-                    let separator = if reason.is_empty() { "" } else { ", " };
                     let error = match error {
                         Errno::ETIMEDOUT => format!("no response within {} ms", millis(self.timeout)),
                         other => other.desc().to_owned(),
                     };
-                    reason =
-                        if self.resolved.len() == 1 { error } else { format!("{reason}{separator}{address}: {error}") };
+                    match (is_localhost || self.resolved.len() == 1, reason.is_empty()) {
+                        (true, true) => reason = error,
+                        // The error of the other family would only confuse where the system does not have it.
+                        (true, false) => {}
+                        (false, true) => reason = format!("{address}: {error}"),
+                        (false, false) => reason = format!("{reason}, {address}: {error}"),
+                    }
                 }
             }
         }
@@ -202,7 +209,17 @@ impl fmt::Display for Resolved {
 
 fn resolve(address: &Address) -> core::result::Result<Vec<Resolved>, String> {
     match address {
+        // Without the resolver, which would load libraries into the program and may ask servers. The name always means the
+        // loopback addresses (RFC 6761, section 6.3). IPv4 is first, because simulators listen there by default.
+        Address::Tcp(host, port) if is_localhost(host) => {
+            let loopback: [IpAddr; 2] = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            Ok(loopback.map(|ip| Resolved::Tcp((ip, *port).into())).into())
+        }
         Address::Tcp(host, port) => {
+            if let Some(address) = scoped(host, *port) {
+                return Ok(vec![Resolved::Tcp(address)]);
+            }
+            // Parses other numeric addresses without the resolver.
             let found: Vec<SocketAddr> = (host.as_str(), *port)
                 .to_socket_addrs()
                 .map_err(|error| format!("the name does not resolve: {error}"))?
@@ -217,6 +234,18 @@ fn resolve(address: &Address) -> core::result::Result<Vec<Resolved>, String> {
             Err(error) => Err(error.desc().to_owned()),
         },
     }
+}
+
+fn is_localhost(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.eq_ignore_ascii_case(DEFAULT_HOST)
+}
+
+/// Parses an IPv6 address with a scope, such as `fe80::1%eth0`.
+fn scoped(host: &str, port: u16) -> Option<SocketAddr> {
+    let (ip, scope) = host.split_once('%')?;
+    let scope = scope.parse().ok().or_else(|| if_nametoindex(scope).ok())?;
+    Some(SocketAddrV6::new(ip.parse().ok()?, port, 0, scope).into())
 }
 
 #[cfg(test)]
@@ -237,6 +266,31 @@ mod tests {
         endpoint.connect().unwrap();
         listener.accept().unwrap();
         assert_eq!(endpoint.resolved[0], at(port), "must be first from now on");
+    }
+
+    #[test]
+    fn localhost_is_the_loopback_addresses() {
+        for host in ["localhost", "LocalHost", "localhost."] {
+            let resolved = resolve(&Address::Tcp(host.into(), 7)).unwrap();
+            let at = |address: &str| Resolved::Tcp(address.parse().unwrap());
+            assert_eq!(resolved, [at("127.0.0.1:7"), at("[::1]:7")]);
+        }
+        let (listener, port) = listen();
+        let mut endpoint = Endpoint::new(Address::Tcp("localhost".into(), port), TIMEOUT, "remedy");
+        endpoint.connect().unwrap();
+        drop(listener);
+        let refused = format!("cannot connect to localhost:{port}: Connection refused. remedy");
+        assert_eq!(endpoint.connect().unwrap_err().message(), refused);
+    }
+
+    #[test]
+    fn a_scope_is_a_name_or_a_number() {
+        let loopback = if_nametoindex("lo").unwrap();
+        let address = |scope| SocketAddrV6::new("fe80::1".parse().unwrap(), 7, 0, scope).into();
+        assert_eq!(scoped("fe80::1%lo", 7), Some(address(loopback)));
+        assert_eq!(scoped("fe80::1%9", 7), Some(address(9)));
+        assert_eq!(scoped("fe80::1%no-such-interface", 7), None);
+        assert_eq!(scoped("fe80::1", 7), None);
     }
 
     #[test]

@@ -124,7 +124,7 @@ pub unsafe fn initialize_ex(name: *const c_char, conf: *const c_char, context: *
     // SAFETY: the caller passes NULL or a C string.
     let conf = unsafe { text(conf) };
     // SAFETY: the caller passes NULL or a writable pointer.
-    unsafe { open_into(context, || NameConf::new(name.map(CStr::to_owned), conf)) }
+    unsafe { open_into(context, || NameConf::new(name, conf)) }
 }
 
 /// Opens a module, and stores a new context in `*context`, or NULL after a failure.

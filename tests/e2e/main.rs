@@ -13,6 +13,7 @@ mod hostile;
 mod indirect;
 mod install;
 mod layout;
+mod limits;
 mod linked;
 mod loader;
 mod log;
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
     hostile::tests(&mut suite);
     install::tests(&mut suite);
     layout::tests(&mut suite);
+    limits::tests(&mut suite);
     linked::tests(&mut suite);
     loader::tests(&mut suite);
     log::tests(&mut suite);

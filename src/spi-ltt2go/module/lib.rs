@@ -19,7 +19,7 @@ static INFO: Info = Info::new(
 /// nothing else.
 ///
 /// # Configuration
-/// `conf` is a POSIX extended regular expression that matches any part of the serial number of the stick. If it is NULL or
+/// `conf` is an extended regular expression that matches any part of the serial number of the stick. If it is NULL or
 /// empty, the first stick that opens is used.
 ///
 /// # Return value

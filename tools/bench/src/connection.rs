@@ -82,7 +82,7 @@ impl Library {
     pub(crate) fn open(&self) -> Result<Child> {
         let conf = CString::new(self.conf.as_str())?;
         let file = CString::new(self.file.as_os_str().as_bytes())?;
-        let name_conf = NameConf::new(Some(file), Some(&conf))?;
+        let name_conf = NameConf::new(Some(&file), Some(&conf))?;
         tcti_loader::open(&name_conf).with_context(|| format!("cannot open {}", self.file.display()))
     }
 

@@ -51,7 +51,7 @@ impl PoweredTpm {
 
     fn open(&self) -> Result<Child> {
         let state = CString::new(self.state.to_string_lossy().as_bytes())?;
-        let what = NameConf::new(Some(self.library.clone()), Some(&state)).map_err(|rc| anyhow!("{rc:?}"))?;
+        let what = NameConf::new(Some(&self.library), Some(&state)).map_err(|rc| anyhow!("{rc:?}"))?;
         tcti_loader::open(&what).map_err(|rc| anyhow!("cannot open {:?}: {rc:?}", self.library))
     }
 
