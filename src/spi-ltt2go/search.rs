@@ -5,7 +5,7 @@
 
 use crate::bridge::Find;
 use crate::lease::{Lease, Leases, Takeover};
-use crate::posix_regex::PosixRegex;
+use crate::pattern::Pattern;
 use crate::stick::{OpenStick, UsbStick};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow};
@@ -69,7 +69,7 @@ fn sysfs_serial(device: &Device<Context>) -> Option<String> {
 
 /// The criterion for a stick, from the configuration string.
 pub struct Search {
-    serial: Option<PosixRegex>,
+    serial: Option<Pattern>,
 }
 
 /// Why a stick cannot be opened, ordered by how close to success it was.
@@ -143,7 +143,7 @@ impl Search {
     fn not_found(&self, reasons: &[(Cause, String)], same: Option<&str>) -> tcti_core::Error {
         let wanted = match (same, &self.serial) {
             (Some(serial), _) => format!(" with the serial number \"{serial}\""),
-            (None, Some(posix_regex)) => format!(" whose serial number matches \"{}\"", posix_regex.text()),
+            (None, Some(pattern)) => format!(" whose serial number matches \"{}\"", pattern.text()),
             (None, None) => String::new(),
         };
         let absent = if same.is_some() { ReturnCode::NO_CONNECTION } else { ReturnCode::IO_ERROR };
@@ -166,7 +166,7 @@ impl Search {
     fn is_wanted(&self, serial: &str, same: Option<&str>) -> bool {
         match same {
             Some(same) => serial == same,
-            None => self.serial.as_ref().is_none_or(|posix_regex| posix_regex.matches(serial)),
+            None => self.serial.as_ref().is_none_or(|pattern| pattern.matches(serial)),
         }
     }
 }
@@ -175,7 +175,7 @@ impl Find for Search {
     type Stick = Lease<UsbStick>;
 
     fn parse(conf: Conf<'_>) -> Result<Search> {
-        Ok(Search { serial: conf.c_str().map(PosixRegex::parse).transpose()? })
+        Ok(Search { serial: conf.c_str().map(Pattern::parse).transpose()? })
     }
 
     fn find(&self, same: Option<&str>) -> Result<Lease<UsbStick>> {

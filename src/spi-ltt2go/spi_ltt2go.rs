@@ -4,7 +4,7 @@
 
 pub mod bridge;
 mod lease;
-pub mod posix_regex;
+pub mod pattern;
 pub mod search;
 mod stick;
 

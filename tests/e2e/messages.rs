@@ -137,7 +137,7 @@ const CASES: [Case; 16] = [
         "a_malformed_expression_for_a_serial_number",
         "spi-ltt2go:^00(42",
         BAD_VALUE,
-        "posix_regex",
+        "pattern",
         "\"^00(42\" is not an extended regular expression for a serial number: unmatched (",
     ),
 ];

@@ -10,7 +10,7 @@ use tcti_core::conf::boolean;
 use tcti_core::{Conf, Result, ReturnCode};
 use tcti_net::Channels;
 use tcti_pcap::target::Target;
-use tcti_spi_ltt2go::posix_regex::PosixRegex;
+use tcti_spi_ltt2go::pattern::Pattern;
 
 const KEYS: [&str; 7] = ["host", "port", "path", "ctrl_port", "ctrl_path", "timeout", "keep"];
 
@@ -105,7 +105,7 @@ fn expression(bytes: &CStr) {
     }
     let expression_c = CString::new(expression).expect("no NUL");
     let is_word = !expression.is_empty() && expression.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    match PosixRegex::parse(&expression_c) {
+    match Pattern::parse(&expression_c) {
         Ok(regex) => {
             let matches = regex.matches(subject);
             assert_eq!(regex.text(), expression);
