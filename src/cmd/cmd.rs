@@ -15,6 +15,7 @@ use std::mem;
 use std::path::PathBuf;
 use std::time::Duration;
 use tcti_core::io::Arrival;
+use tcti_core::visible::visible;
 use tcti_core::{
     Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode,
     RxBuf, Sharing, Transport, Wait, fail,
@@ -46,7 +47,7 @@ impl Cmd {
     fn start(&mut self) -> Result<()> {
         self.terminate(SHORT_EXIT_TIMEOUT);
         let process = Process::spawn(&self.command).map_err(|error| {
-            fail!(ReturnCode::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", self.command.display())
+            fail!(ReturnCode::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", visible(&self.command))
         })?;
         self.process = Some(process);
         self.took_own_connection = true;
@@ -70,7 +71,7 @@ impl Cmd {
                 io::ErrorKind::TimedOut => format!("it has not read its input for {} s", WRITE_TIMEOUT.as_secs()),
                 _ => error.to_string(),
             };
-            fail!(ReturnCode::IO_ERROR, "cannot send to the command \"{}\": {reason}", self.command.display())
+            fail!(ReturnCode::IO_ERROR, "cannot send to the command \"{}\": {reason}", visible(&self.command))
         })
     }
 
@@ -91,7 +92,7 @@ impl Cmd {
         fail!(
             ReturnCode::IO_ERROR,
             "the command \"{}\" {how} after {} bytes of the response{hint}",
-            self.command.display(),
+            visible(&self.command),
             rx.len()
         )
     }
@@ -182,7 +183,7 @@ impl Transport for Cmd {
             log::warn!(
                 "a TPM command was interrupted, and its response cannot be told from later ones. The command \"{}\" is \
                  restarted; keys and sessions loaded through it may be lost",
-                self.command.display()
+                visible(&self.command)
             );
             self.terminate(SHORT_EXIT_TIMEOUT);
         }

@@ -48,7 +48,7 @@ pub fn warn_of_invalid_level() {
         log::warn!(
             "TSS2_LOG: \"{}\" is ignored: expected module+level, such as tcti+debug or all+none. Levels are none, error, \
              warning, info, debug and trace",
-            part.to_string_lossy().escape_debug()
+            crate::visible::visible(part)
         );
     }
 }

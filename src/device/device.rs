@@ -13,6 +13,7 @@ mod watched;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use tcti_core::visible::visible;
 use tcti_core::{
     Conf, Deadline, Error, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode,
     RxBuf, Transport, Wait, fail, turns,
@@ -65,7 +66,7 @@ impl Device {
             true => ". What was loaded through this connection is lost; the next command reopens the device",
             false => "",
         };
-        fail!(ReturnCode::IO_ERROR, "cannot {what} {}: {meaning}{loss}", self.path.display())
+        fail!(ReturnCode::IO_ERROR, "cannot {what} {}: {meaning}{loss}", visible(&self.path))
     }
 }
 
@@ -115,7 +116,7 @@ impl Transport for Device {
             Ok(count) => Err(fail!(
                 ReturnCode::IO_ERROR,
                 "{} took {count} bytes of a command of {}",
-                self.path.display(),
+                visible(&self.path),
                 command.len()
             )),
             Err(error) => {
@@ -141,7 +142,7 @@ impl Transport for Device {
                         ReturnCode::NO_CONNECTION,
                         "{} has no response: it went away, or nobody read the response for the 120 seconds that the \
                          driver keeps it",
-                        self.path.display()
+                        visible(&self.path)
                     ));
                 }
                 // The event belonged to an earlier response; the driver reports the next one again.

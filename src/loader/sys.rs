@@ -29,8 +29,8 @@ impl Module {
     /// Loads a file by `dlopen(3)`; `None` if the file does not exist. Fails with `NOT_SUPPORTED` if the dynamic linker rejects
     /// the file, and with `BAD_REFERENCE` or `GENERAL_FAILURE` if the library has no TCTI.
     pub(crate) fn load(file: &CStr) -> Result<Option<Module>> {
-        let shown = visible(std::ffi::OsStr::from_bytes(file.to_bytes()));
         let os_file = std::ffi::OsStr::from_bytes(file.to_bytes());
+        let shown = || visible(os_file);
         // SAFETY: the user who names a library guarantees that its initialisers may run.
         let library = match unsafe { Library::open(Some(os_file), RTLD_NOW | RTLD_LOCAL) } {
             Ok(library) => library,
@@ -38,12 +38,12 @@ impl Module {
         };
         // SAFETY: a TCTI library exports a symbol of this name with this type (TCG "TSS 2.0 TCTI API", section 3.5).
         let info: Symbol<InfoFn> = unsafe { library.get(c"Tss2_Tcti_Info".to_bytes_with_nul()) }.map_err(|_| {
-            fail!(ReturnCode::BAD_REFERENCE, "{shown} is not a TCTI: it has no function Tss2_Tcti_Info")
+            fail!(ReturnCode::BAD_REFERENCE, "{} is not a TCTI: it has no function Tss2_Tcti_Info", shown())
         })?;
         // SAFETY: the specification defines the function without arguments; it returns NULL or a pointer to constant data.
         let info = unsafe { info() };
         let info = NonNull::new(info.cast_mut()).ok_or_else(|| {
-            fail!(ReturnCode::GENERAL_FAILURE, "{shown} is not a TCTI: its Tss2_Tcti_Info returns NULL")
+            fail!(ReturnCode::GENERAL_FAILURE, "{} is not a TCTI: its Tss2_Tcti_Info returns NULL", shown())
         })?;
         Ok(Some(Module { info, _library: library }))
     }

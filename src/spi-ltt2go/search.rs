@@ -109,11 +109,12 @@ impl Cause {
     }
 }
 
-/// Describes an error of libusb for a device.
+/// Describes an error of libusb for a device. If access is denied, this is only its path: [`Search::not_found`] looks its mode
+/// and owner up if no other stick opens.
 fn reason(device: &Device<Context>, error: Error) -> String {
     let path = path(device);
     match error {
-        Error::Access => diagnosis::reason(&path, Errno::EACCES),
+        Error::Access => path.display().to_string(),
         Error::Busy => format!("{} is in use by another program", path.display()),
         error => format!("{}: {error}", path.display()),
     }
@@ -154,7 +155,11 @@ impl Search {
                  one, use a simulator: TCTI swtpm or libtpms"
             );
         };
-        let reasons: Vec<&str> = reasons.iter().map(|(_, reason)| reason.as_str()).collect();
+        let show = |(cause, reason): &(Cause, String)| match cause {
+            Cause::Denied => diagnosis::reason(reason.as_ref(), Errno::EACCES),
+            _ => reason.clone(),
+        };
+        let reasons: Vec<String> = reasons.iter().map(show).collect();
         let code = match nearest {
             Cause::Denied => ReturnCode::NOT_PERMITTED,
             Cause::Serial => absent,

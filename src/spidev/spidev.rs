@@ -11,6 +11,7 @@ use nix::sys::stat::Mode;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use tcti_core::io::above_stdio;
+use tcti_core::visible::visible;
 use tcti_core::{Conf, Inheritance, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 use tcti_tis::{Bus, ChipSelect, Clock, OpenBus, SystemClock, Transfer};
@@ -56,7 +57,7 @@ impl Spidev {
             return Err(fail!(
                 ReturnCode::IO_ERROR,
                 "{} is {kind}, not a spidev device such as {DEFAULT}. {REMEDY}",
-                path.display()
+                visible(path)
             ));
         }
         let spidev = Spidev { path: path.to_owned(), fd: Some(fd), clock: SystemClock::new(), selected: false };
@@ -66,16 +67,16 @@ impl Spidev {
 
     fn set_up(&self) -> Result<()> {
         let Some(fd) = self.fd.as_ref().map(AsFd::as_fd) else { return Err(ReturnCode::IO_ERROR.into()) };
-        let path = self.path.display();
+        let path = || visible(&self.path);
         sys::set_mode(fd, SPI_MODE_0).map_err(|error| match error {
-            Errno::ENOTTY => fail!(ReturnCode::IO_ERROR, "{path} is a device, but not one of spidev. {REMEDY}"),
-            _ => fail!(ReturnCode::IO_ERROR, "{path} does not do SPI mode {SPI_MODE_0}: {}", error.desc()),
+            Errno::ENOTTY => fail!(ReturnCode::IO_ERROR, "{} is a device, but not one of spidev. {REMEDY}", path()),
+            _ => fail!(ReturnCode::IO_ERROR, "{} does not do SPI mode {SPI_MODE_0}: {}", path(), error.desc()),
         })?;
         sys::set_bits_per_word(fd, BITS_PER_WORD).map_err(|error| {
-            fail!(ReturnCode::IO_ERROR, "{path} does not do {BITS_PER_WORD} bits: {}", error.desc())
+            fail!(ReturnCode::IO_ERROR, "{} does not do {BITS_PER_WORD} bits: {}", path(), error.desc())
         })?;
         sys::set_max_speed(fd, MAX_SPEED_HZ)
-            .map_err(|error| fail!(ReturnCode::IO_ERROR, "{path} does not do {MAX_SPEED_HZ} Hz: {}", error.desc()))
+            .map_err(|error| fail!(ReturnCode::IO_ERROR, "{} does not do {MAX_SPEED_HZ} Hz: {}", path(), error.desc()))
     }
 
     fn message(&mut self, transfer: Transfer<'_>, stay_selected: bool) -> Result<()> {
@@ -85,7 +86,7 @@ impl Spidev {
         // The driver deselects the TPM after a failed message.
         self.selected = stay_selected && sent.is_ok();
         sent.map_err(|error| {
-            fail!(ReturnCode::IO_ERROR, "cannot transfer {count} bytes on {}: {}", self.path.display(), error.desc())
+            fail!(ReturnCode::IO_ERROR, "cannot transfer {count} bytes on {}: {}", visible(&self.path), error.desc())
         })
     }
 }

@@ -19,6 +19,7 @@ mod loader;
 mod log;
 mod manual;
 mod messages;
+mod name_service;
 mod needs;
 mod pcap;
 mod probing;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
     log::tests(&mut suite);
     manual::tests(&mut suite);
     messages::tests(&mut suite);
+    name_service::tests(&mut suite);
     pcap::tests(&mut suite);
     probing::tests(&mut suite);
     refused::tests(&mut suite);

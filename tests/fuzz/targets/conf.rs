@@ -7,6 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use tcti_core::conf::boolean;
+use tcti_core::visible::visible;
 use tcti_core::{Conf, Result, ReturnCode};
 use tcti_net::Channels;
 use tcti_pcap::target::Target;
@@ -95,25 +96,23 @@ fn simulators(conf: &CStr) {
     }
 }
 
-/// The first line is the expression, the second the subject. Repetitions and back references are left out: the C
-/// library may take very long for them.
+/// The first line is the expression, the second the subject.
 fn expression(bytes: &CStr) {
     let Ok(text) = bytes.to_str() else { return };
     let (expression, subject) = text.split_once('\n').unwrap_or((text, ""));
-    if expression.len() > 24 || subject.len() > 64 || expression.contains(['{', '\\', '+', '*']) {
-        return;
-    }
     let expression_c = CString::new(expression).expect("no NUL");
-    let is_word = !expression.is_empty() && expression.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let has_words = expression.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'|');
     match Pattern::parse(&expression_c) {
         Ok(regex) => {
             let matches = regex.matches(subject);
-            assert_eq!(regex.text(), expression);
-            if is_word {
-                assert_eq!(matches, subject.contains(expression));
+            assert_eq!(regex.text(), visible(expression));
+            if has_words {
+                assert_eq!(matches, expression.split('|').any(|word| subject.contains(word)));
             }
         }
-        Err(error) => assert!(error.code() == ReturnCode::BAD_VALUE && !is_word, "{error:?}"),
+        Err(error) => {
+            assert!(error.code() == ReturnCode::BAD_VALUE && !(has_words && expression.len() <= 4096), "{error:?}");
+        }
     }
 }
 
