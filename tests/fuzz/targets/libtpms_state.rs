@@ -128,7 +128,7 @@ fn check_records(file: &Path, bytes: &[u8]) {
     match StateFile::new(file).lock().expect("no other process has the lock").read_changes() {
         Ok(FileState::State(state)) => {
             let (permanent, volatile) = model(&WORLD.real).expect("a state");
-            assert!(state == Blobs { permanent, volatile }, "another state");
+            assert!(state == Blobs { permanent: permanent.into(), volatile: volatile.into() }, "another state");
         }
         Ok(FileState::None | FileState::Removed) => panic!("nothing was known"),
         Err(error) => {
