@@ -34,7 +34,7 @@ impl Calls {
         match self.update(|state| if may_enter(state) { state + 1 } else { state }) {
             state if may_enter(state) => Ok(self.inside(false)),
             state if state & ENDING == 0 => Err(fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context")),
-            _ => Err(fail!(ReturnCode::BAD_SEQUENCE, "the context is being finalized")),
+            _ => Err(fail!(ReturnCode::BAD_SEQUENCE, "Finalize was called on this context")),
         }
     }
 
@@ -185,6 +185,31 @@ mod tests {
             drop(finalize);
         });
         assert!(calls.enter(1).is_ok());
+    }
+
+    #[test]
+    fn no_call_is_in_progress_when_finalize_has_entered() {
+        for _ in 0..300 {
+            let (calls, inside) = (Calls::default(), AtomicU32::new(0));
+            thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| {
+                        while let Ok(call) = calls.enter(2) {
+                            inside.fetch_add(1, Ordering::Relaxed);
+                            thread::yield_now();
+                            inside.fetch_sub(1, Ordering::Relaxed);
+                            drop(call);
+                        }
+                    });
+                }
+                while inside.load(Ordering::Relaxed) == 0 {
+                    thread::yield_now();
+                }
+                let finalize = calls.enter_last().unwrap();
+                assert_eq!(inside.load(Ordering::Relaxed), 0);
+                core::mem::forget(finalize); // so that both threads end
+            });
+        }
     }
 
     #[test]

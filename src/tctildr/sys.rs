@@ -24,6 +24,7 @@ struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
     /// A boxed `Child`; null after Finalize. Accessed only inside a call.
     child: *mut Child,
+    /// tpm2-tss has two pointers before the next field.
     _unused: *mut (),
     /// The context of the child, for such programs; null after Finalize.
     tcti: *mut TSS2_TCTI_CONTEXT,
