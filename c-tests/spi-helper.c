@@ -4,9 +4,11 @@
  *
  *   spi-helper check TCTI                       runs the checks and prints those that fail
  *   spi-helper serve TCTI [held|whole [FAULTS]] passes raw TPM commands from stdin and responses to stdout, for the TCTI cmd
+ *   spi-helper exit TCTI                        calls pthread_exit(3) in a platform function, which ends the process
  *
  * held: with spi_acquire and spi_release; whole: without them. FAULTS are the simulator's, such as burst=8,wait_states=2. */
 
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +38,8 @@ struct platform {
     struct timespec timer;
     const char *fails; /* the name of the function that fails */
     int finalized;
+    int exits; /* whether spi_transfer ends the thread */
+    TSS2_TCTI_CONTEXT *ends; /* a context that spi_transfer finalizes */
 };
 
 static TSS2_RC answer(const struct platform *platform, const char *name, int result)
@@ -88,6 +92,10 @@ static TSS2_RC spi_release(void *user_data)
 static TSS2_RC spi_transfer(void *user_data, const void *data_out, void *data_in, size_t cnt)
 {
     struct platform *platform = user_data;
+    if (platform->exits)
+        pthread_exit(NULL);
+    if (platform->ends != NULL)
+        Tss2_Tcti_Finalize(platform->ends);
     return answer(platform, "spi_transfer", tis_sim_transfer(platform->sim, data_out, data_in, cnt));
 }
 
@@ -241,6 +249,48 @@ static void check_failing_functions(struct tis_sim *sim)
     CHECK(platform.finalized == 0);
 }
 
+static void check_finalize_inside_a_call(struct tis_sim *sim)
+{
+    struct platform platform = {.sim = sim};
+    TSS2_TCTI_CONTEXT *ctx = NULL;
+    uint8_t response[64];
+    size_t size = sizeof(response);
+    CHECK(tis_sim_set(sim, "") == 0);
+    CHECK(open_context(functions(&platform, 1), &ctx) == TSS2_RC_SUCCESS);
+    if (ctx == NULL)
+        return;
+    CHECK(Tss2_Tcti_Transmit(ctx, sizeof(GET_RANDOM), GET_RANDOM) == TSS2_RC_SUCCESS);
+    platform.ends = ctx;
+    CHECK(Tss2_Tcti_Receive(ctx, &size, response, TSS2_TCTI_TIMEOUT_BLOCK) == TSS2_RC_SUCCESS);
+    platform.ends = NULL;
+    CHECK(size == 28);
+    CHECK(platform.finalized == 1);
+    CHECK(!tis_sim_has_locality(sim));
+    CHECK(get_random(ctx) == TSS2_TCTI_RC_BAD_SEQUENCE);
+    close_context(ctx);
+    CHECK(platform.finalized == 1);
+}
+
+static void *get_random_in_a_thread(void *ctx)
+{
+    get_random(ctx);
+    return NULL;
+}
+
+/* Returns only if the process survives. */
+static int exit_in_a_function(struct tis_sim *sim)
+{
+    struct platform platform = {.sim = sim};
+    TSS2_TCTI_CONTEXT *ctx = NULL;
+    pthread_t thread;
+    if (open_context(functions(&platform, 1), &ctx) != TSS2_RC_SUCCESS)
+        return 2;
+    platform.exits = 1;
+    pthread_create(&thread, NULL, get_random_in_a_thread, ctx);
+    pthread_join(thread, NULL);
+    return 0;
+}
+
 static int read_all(uint8_t *bytes, size_t size)
 {
     while (size > 0) {
@@ -275,7 +325,7 @@ static int serve(struct tis_sim *sim, int held)
 int main(int argc, char **argv)
 {
     if (argc < 3) {
-        fprintf(stderr, "usage: spi-helper check TCTI | serve TCTI [held|whole [FAULTS]]\n");
+        fprintf(stderr, "usage: spi-helper check|exit TCTI | serve TCTI [held|whole [FAULTS]]\n");
         return 2;
     }
     struct tis_sim *sim = tis_sim_new(argv[2], argc > 4 ? argv[4] : NULL);
@@ -286,12 +336,15 @@ int main(int argc, char **argv)
         tis_sim_free(sim);
         return status;
     }
+    if (strcmp(argv[1], "exit") == 0)
+        return exit_in_a_function(sim);
     check_commands(sim, 0, "");
     check_commands(sim, 1, "");
     check_commands(sim, 0, "burst=1,burst_zero_every=3,ready_after=2,data_after=4,claim_after=2,through_idle=1");
     check_commands(sim, 1, "burst=5,burst_zero_every=3,ready_after=2,data_after=4,claim_after=2,wait_states=3");
     check_missing_functions(sim);
     check_failing_functions(sim);
+    check_finalize_inside_a_call(sim);
     tis_sim_free(sim);
     printf("%u checks failed\n", failed);
     return failed != 0;

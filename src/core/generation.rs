@@ -31,6 +31,12 @@ impl Generation {
         }
     }
 
+    /// Returns a number for it, which starts at 1 and is one higher in each child process that uses this library; the process ID
+    /// where the kernel does not support more.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
     /// Returns the generation of a parent process, which this process never has. For tests.
     #[cfg(any(test, feature = "testing"))]
     pub const fn parent() -> Generation {

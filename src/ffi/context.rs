@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The memory of a context: the head that C reads, then a pointer to the session. The pointer is also the lock and the state:
-//! null before Init and after Finalize, [`BUSY`] during a call, otherwise a boxed session. A module that wraps another context
-//! ends with a pointer to that, see [`Wrapped`](tcti_core::transport::Wrapped). A call uses [`ContextRef::check`], then
-//! [`ContextRef::enter`].
+//! The memory of a context: the head that C reads, a pointer to the session, and the calls in progress, of which there is one at
+//! a time. The pointer is null before Init, during a call and after Finalize, otherwise it is that of a boxed session. A module
+//! that wraps another context ends with a pointer to that, see [`Wrapped`](tcti_core::transport::Wrapped). A call uses
+//! [`ContextRef::check`], then [`ContextRef::enter`].
 
+use super::calls::{Calls, Inside};
 use super::origin;
 use super::thunks::head;
 use core::mem::offset_of;
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicPtr, Ordering};
 use tcti_core::abi::{TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
 use tcti_core::session::Session;
 use tcti_core::transport::Module;
@@ -19,6 +19,7 @@ use tcti_core::{Result, ReturnCode};
 pub(super) struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
     session: *mut (),
+    calls: Calls,
 }
 
 /// The size in bytes of a context that wraps no other one.
@@ -34,9 +35,6 @@ pub(super) const fn size<T: Module>() -> usize {
         }
     }
 }
-
-/// The value of the session pointer during a call; no box has this address.
-const BUSY: *mut () = core::ptr::without_provenance_mut(1);
 
 /// A context that has passed the checks.
 #[derive(Clone, Copy)]
@@ -108,29 +106,56 @@ impl ContextRef {
     /// # Safety
     /// `self` is a live context that `install::<T>` filled.
     pub(super) unsafe fn enter<'a, T: Module>(self) -> Result<Taken<'a, T>> {
-        // SAFETY: the caller passes a live context, whose field is aligned and accessed only atomically during its life.
-        let slot = unsafe { AtomicPtr::from_ptr(self.slot()) };
-        let session = slot.load(Ordering::Acquire);
-        if session.is_null() {
-            return Err(tcti_core::fail!(
-                ReturnCode::BAD_SEQUENCE,
-                "the context was finalized, or lost to an internal error"
-            ));
-        }
-        if session == BUSY || slot.compare_exchange(session, BUSY, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            return Err(tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context"));
-        }
-        // SAFETY: `install::<T>` made this pointer from a box, and BUSY in its place excludes every other call.
-        let session = unsafe { Box::from_raw(session.cast()) };
-        Ok(Taken { context: self, slot, session: Some(session) })
+        // SAFETY: the caller passes a live context.
+        let inside = unsafe { self.calls() }.enter(1)?;
+        // SAFETY: the caller passes a live context, and `inside` comes from it.
+        unsafe { self.take(inside) }.ok_or_else(|| {
+            tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "the context was finalized, or lost to an internal error")
+        })
+    }
+
+    /// Finalizes the context, after the call of another thread has ended. Does nothing if it was finalized before. Fails with
+    /// `BAD_SEQUENCE` inside a call of the same thread, which then finalizes the context at its end.
+    ///
+    /// # Safety
+    /// `self` is a live context that `install::<T>` filled.
+    pub(super) unsafe fn finalize<T: Module>(self) -> Result<()> {
+        // SAFETY: the caller passes a live context.
+        let inside = unsafe { self.calls() }.enter_last()?;
+        // SAFETY: the caller passes a live context, and `inside` comes from it.
+        drop(unsafe { self.take::<T>(inside) });
+        Ok(())
+    }
+
+    /// Returns the calls in progress.
+    ///
+    /// # Safety
+    /// `self` is a live context that `install::<T>` filled, for as long as the result is used.
+    unsafe fn calls<'a>(self) -> &'a Calls {
+        let calls: *const Calls = self.0.wrapping_byte_add(offset_of!(Context, calls)).cast();
+        // SAFETY: the caller passes a live context, whose field is aligned and never referred to by `&mut`.
+        unsafe { &*calls }
+    }
+
+    /// Takes the session out of the context; `None` if there is none.
+    ///
+    /// # Safety
+    /// `self` is a live context that `install::<T>` filled, and `inside` comes from it.
+    unsafe fn take<T: Module>(self, inside: Inside<'_>) -> Option<Taken<'_, T>> {
+        // SAFETY: the caller passes a live context, and `inside` excludes every other call.
+        let session = unsafe { self.slot().replace(null_mut()) };
+        // SAFETY: `install::<T>` made this pointer from a box, and null has replaced it.
+        let session = (!session.is_null()).then(|| unsafe { Box::from_raw(session.cast()) })?;
+        Some(Taken { context: self, session: Some(session), inside })
     }
 }
 
-/// A session that was taken out of its context. Dropping it leaves null there.
+/// A session that was taken out of its context. Dropping it finalizes the context.
 pub(super) struct Taken<'a, T: Module> {
     context: ContextRef,
-    slot: &'a AtomicPtr<()>,
     session: Option<Box<Session<T>>>,
+    /// Dropped last: from then on the caller may free the memory.
+    inside: Inside<'a>,
 }
 
 impl<T: Module> Taken<'_, T> {
@@ -139,12 +164,17 @@ impl<T: Module> Taken<'_, T> {
         self.session.as_deref_mut().ok_or(ReturnCode::BAD_SEQUENCE.into())
     }
 
-    /// Puts the session back. Without this call the session is dropped: in Finalize, and when a panic unwinds.
+    /// Puts the session back, unless Finalize was called meanwhile. Without this call the session is dropped: in Finalize, and
+    /// when a panic unwinds.
     pub(super) fn leave(mut self) {
+        if self.inside.is_last() {
+            return;
+        }
         if let Some(session) = self.session.take() {
-            // SAFETY: the caller of `enter` keeps the context alive during the call, and BUSY excludes every other call.
+            // SAFETY: the caller of `enter` keeps the context alive during the call, and `inside` excludes every other call.
             unsafe { self.context.expose_wrapped(Some(&session)) };
-            self.slot.store(Box::into_raw(session).cast(), Ordering::Release);
+            // SAFETY: the caller of `enter` and `inside` guarantee this, as above.
+            unsafe { self.context.slot().write(Box::into_raw(session).cast()) };
         }
     }
 }
@@ -152,26 +182,16 @@ impl<T: Module> Taken<'_, T> {
 impl<T: Module> Drop for Taken<'_, T> {
     fn drop(&mut self) {
         if let Some(session) = self.session.take() {
-            let _finalized = Finalized(self.slot); // even if the drop of the transport panics
-            // SAFETY: the caller of `enter` keeps the context alive during the call, and BUSY excludes every other call.
+            // SAFETY: the caller of `enter` keeps the context alive during the call, and `inside` excludes every other call.
             unsafe { self.context.expose_wrapped::<T>(None) };
             drop(session);
         }
     }
 }
 
-/// Stores null in a context when dropped.
-struct Finalized<'a>(&'a AtomicPtr<()>);
-
-impl Drop for Finalized<'_> {
-    fn drop(&mut self) {
-        self.0.store(null_mut(), Ordering::Release);
-    }
-}
-
 const _: () = {
     assert!(offset_of!(Context, head) == 0);
     assert!(offset_of!(Context, session) == size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>());
-    let end = size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + size_of::<*mut ()>();
+    let end = size_of::<TSS2_TCTI_CONTEXT_COMMON_V2>() + 3 * size_of::<*mut ()>();
     assert!(CONTEXT_SIZE == end.next_multiple_of(align_of::<u64>()));
 };

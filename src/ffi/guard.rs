@@ -39,21 +39,28 @@ fn caught(body: &mut dyn FnMut() -> Result<()>) -> TSS2_RC {
 
 /// Defers `pthread_cancel(3)` until it is dropped, so that the call completes first. Otherwise glibc would unwind the
 /// thread; Rust treats that as a foreign exception and aborts the process. musl would end the thread at once, leaving the
-/// context busy for ever.
+/// context busy for ever. In a thread with asynchronous cancellation, which POSIX allows to call hardly any function, a request
+/// would take effect in the drop, with the same result. Such a thread is left with deferred cancellation: the request takes
+/// effect at the next cancellation point of the program.
 struct CancellationDeferred(c_int);
 
-// The crate libc does not declare it for Linux.
+// The crate libc does not declare them for Linux.
 unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, old: *mut c_int) -> c_int;
+    fn pthread_setcanceltype(kind: c_int, old: *mut c_int) -> c_int;
 }
 /// `PTHREAD_CANCEL_DISABLE` in the pthread.h of glibc and of musl.
 const DISABLE: c_int = 1;
+/// `PTHREAD_CANCEL_DEFERRED` in the pthread.h of glibc and of musl.
+const DEFERRED: c_int = 0;
 
 impl CancellationDeferred {
     fn new() -> CancellationDeferred {
         let mut before = DISABLE;
         // SAFETY: DISABLE is a valid state, and `before` outlives the call.
         unsafe { pthread_setcancelstate(DISABLE, &mut before) };
+        // SAFETY: DEFERRED is a valid type; glibc and musl accept NULL for the old one.
+        unsafe { pthread_setcanceltype(DEFERRED, ptr::null_mut()) };
         CancellationDeferred(before)
     }
 }

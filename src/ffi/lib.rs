@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The C boundary, where all pointers from C are handled: [`init`] and [`init_with`] create a context, [`call`] enters one for
-//! the functions that only one module has, [`origin`] tells contexts apart, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] catches panics, and `reserve`
+//! the functions that only one module has, [`origin`] tells contexts apart, [`calls`] excludes Finalize, [`Info`] is what `Tss2_Tcti_Info` returns, [`guard`] catches panics, and `reserve`
 //! provides memory when malloc fails.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
+pub mod calls;
 mod context;
 mod guard;
 mod info;

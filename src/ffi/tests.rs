@@ -7,6 +7,10 @@ use super::*;
 use core::ffi::CStr;
 use core::mem::offset_of;
 use core::ptr::{null, null_mut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2};
 use tcti_core::testing::{GET_RANDOM, OK, Scripted};
 use tcti_core::{Inheritance, Module, Progress, Result, ReturnCode, RxBuf, Transport, Wait};
@@ -67,9 +71,9 @@ fn init_without_a_context_returns_the_size() {
     // SAFETY: the test passes no memory.
     assert_eq!(unsafe { init::<Scripted>(null_mut(), &mut size, null()) }, 0);
     let expected = match (size_of::<usize>(), align_of::<u64>()) {
-        (8, _) => 80,
-        (_, 8) => 56,
-        _ => 44,
+        (8, _) => 96,
+        (_, 8) => 64,
+        _ => 52,
     };
     assert_eq!(size, expected);
     // SAFETY: the test passes no memory.
@@ -310,5 +314,82 @@ fn a_nested_call_is_a_bad_sequence() {
     };
     assert_eq!(outer, 0);
     assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
+    caller.finalize();
+}
+
+/// A transport that says when a call is inside, and then waits for the end of Finalize, in vain.
+struct Slow {
+    inside: Sender<()>,
+    finalized: Receiver<()>,
+    dropped: Arc<AtomicBool>,
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.dropped.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Transport for Slow {
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        self.inside.send(()).unwrap();
+        assert!(self.finalized.recv_timeout(Duration::from_millis(300)).is_err(), "Finalize returned during a call");
+        rx.extend(OK)?;
+        Ok(Progress::Complete)
+    }
+
+    fn abandon(&mut self) {}
+
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
+}
+
+impl Module for Slow {
+    const MAGIC: u64 = 0x736c_6f77_736c_6f77;
+}
+
+#[test]
+fn finalize_waits_for_the_call_of_another_thread_which_then_leaves_the_memory_alone() {
+    let (inside, entered) = channel();
+    let (end, finalized) = channel();
+    let dropped = Arc::new(AtomicBool::new(false));
+    let slow = Slow { inside, finalized, dropped: Arc::clone(&dropped) };
+    let (mut caller, mut size) = (Caller::memory(), CONTEXT_SIZE);
+    // SAFETY: `caller` has CONTEXT_SIZE bytes.
+    assert_eq!(unsafe { init_with(caller.ctx(), &mut size, null::<()>(), |_| Ok(slow)) }, 0);
+    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), 0);
+    let (head, context) = (caller.head().v1, caller.ctx() as usize);
+    let receive = std::thread::spawn(move || {
+        let (mut response, mut size) = ([0; 64], 64);
+        // SAFETY: the context lives during the call, as Finalize waits, and the buffer has `size` bytes.
+        let rc = unsafe { head.receive.unwrap()(context as *mut _, &mut size, response.as_mut_ptr(), -1) };
+        (rc, response[..size].to_vec())
+    });
+    entered.recv().unwrap();
+    caller.finalize();
+    caller.0.fill(GARBAGE);
+    let _ = end.send(()); // fails because the transport was dropped
+    assert_eq!(receive.join().unwrap(), (0, OK.to_vec()));
+    assert!(dropped.load(Ordering::Relaxed));
+    assert!(caller.0.iter().all(|word| *word == GARBAGE), "the memory was used after Finalize");
+}
+
+#[test]
+fn finalize_inside_a_call_of_the_same_thread_takes_effect_when_the_call_ends() {
+    let (mut caller, _) = Caller::open(None);
+    let (ctx, finalize) = (caller.ctx(), caller.head().v1.finalize.unwrap());
+    // SAFETY: `caller` keeps the context alive during both calls.
+    let outer = unsafe {
+        call::<Scripted>(ctx, |session| {
+            finalize(ctx);
+            session.transmit(GET_RANDOM)
+        })
+    };
+    assert_eq!(outer, 0);
+    assert_eq!(caller.transmit(GET_RANDOM.len(), GET_RANDOM.as_ptr()), code(ReturnCode::BAD_SEQUENCE));
+    assert!(caller.0[9] == 0 || size_of::<usize>() != 8, "the session is gone");
     caller.finalize();
 }

@@ -168,7 +168,6 @@ unsafe extern "C" fn finalize<T: Module>(ctx: *mut TSS2_TCTI_CONTEXT) {
         // SAFETY: C passes NULL or a live context.
         let context = unsafe { ContextRef::check::<T>(ctx) }?;
         // SAFETY: `check` has established that the Init of `T` made this context.
-        drop(unsafe { context.enter::<T>() }?);
-        Ok(())
+        unsafe { context.finalize::<T>() }
     });
 }

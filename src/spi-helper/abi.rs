@@ -29,7 +29,8 @@ pub type TSS2_TCTI_SPI_HELPER_PLATFORM_SPI_TRANSFER_FUNC = Option<
 pub type TSS2_TCTI_SPI_HELPER_PLATFORM_FINALIZE = Option<unsafe extern "C" fn(user_data: *mut c_void)>;
 
 /// The functions of the program. Each receives `user_data` and returns `TSS2_RC_SUCCESS`, or any other code for an error,
-/// which fails the command.
+/// which fails the command. Each must return: `pthread_exit(3)`, a C++ exception or a cancellation inside it ends the process,
+/// because the call could release neither the bus nor the context.
 ///
 /// `spi_acquire` and `spi_release` are both present or both NULL. With them the TPM may insert wait states: header, wait
 /// states and data are separate transfers between the two calls. Without them each transfer is a complete transaction, and

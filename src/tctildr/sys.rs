@@ -3,15 +3,14 @@
 //! states and no buffer. C code may free contexts and infos itself, so they are allocated with calloc.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
-use crate::inside::Inside;
 use core::ffi::{CStr, c_char, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::AtomicUsize;
 use tcti_core::abi::{
     TCTI_VERSION, TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V1, TSS2_TCTI_CONTEXT_COMMON_V2, TSS2_TCTI_INFO,
     TSS2_TCTI_POLL_HANDLE,
 };
 use tcti_core::{Result, ReturnCode, fail, log};
+use tcti_ffi::calls::Calls;
 use tcti_ffi::{guard, guard_end, origin, without_reserve};
 use tcti_loader::{Child, NameConf};
 
@@ -23,12 +22,18 @@ const MAGIC: u64 = 0xbc44_a31c_a74b_4aaf;
 #[repr(C)]
 struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
-    /// A boxed `Child`; null after Finalize. Accessed only by a call that is [`Inside`].
+    /// A boxed `Child`; null after Finalize. Accessed only inside a call.
     child: *mut Child,
-    inside: AtomicUsize,
+    /// tpm2-tss has two pointers before the next field.
+    _unused: *mut (),
     /// The context of the child, for such programs; null after Finalize.
     tcti: *mut TSS2_TCTI_CONTEXT,
+    calls: Calls,
 }
+
+/// The largest number of calls at the same time. The loader does not exclude one by another, as a module in C may allow, for
+/// example, to cancel in one thread what another one receives.
+const MOST_CALLS: u32 = 255;
 
 const HEAD: TSS2_TCTI_CONTEXT_COMMON_V2 = TSS2_TCTI_CONTEXT_COMMON_V2 {
     v1: TSS2_TCTI_CONTEXT_COMMON_V1 {
@@ -100,7 +105,15 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
 unsafe fn install(ctx: *mut Context, child: Box<Child>) {
     let tcti = child.as_ptr();
     // SAFETY: the caller guarantees that the memory is writable and aligned.
-    unsafe { ctx.write(Context { head: HEAD, child: Box::into_raw(child), inside: AtomicUsize::new(0), tcti }) };
+    unsafe {
+        ctx.write(Context {
+            head: HEAD,
+            child: Box::into_raw(child),
+            _unused: null_mut(),
+            tcti,
+            calls: Calls::default(),
+        })
+    };
 }
 
 /// Implements `Tss2_TctiLdr_Initialize`.
@@ -204,7 +217,7 @@ pub unsafe fn finalize(context: *mut *mut TSS2_TCTI_CONTEXT) {
             return Ok(());
         }
         // SAFETY: the caller passes a context.
-        unsafe { close(ctx) }?; // during another call the memory is still in use
+        unsafe { close(ctx) }?; // inside a call of the same thread the memory is still in use
         // SAFETY: `open_into` has allocated it with calloc.
         unsafe { libc::free(ctx.cast()) };
         // SAFETY: the caller passes a writable pointer.
@@ -283,13 +296,13 @@ unsafe fn check(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<*mut Context> {
     Ok(ctx.cast())
 }
 
-/// Returns the number of calls in progress.
+/// Returns the calls in progress.
 ///
 /// # Safety
 /// `ctx` comes from `check` and lives as long as the result.
-unsafe fn inside<'a>(ctx: *mut Context) -> &'a AtomicUsize {
+unsafe fn calls<'a>(ctx: *mut Context) -> &'a Calls {
     // SAFETY: the caller guarantees that the context lives; its field is aligned, and no `&mut` to it is ever made.
-    unsafe { &(*ctx).inside }
+    unsafe { &(*ctx).calls }
 }
 
 /// Calls the function of the child that `slot` selects, which contexts have since version `since`; see [`Child::function`].
@@ -306,12 +319,11 @@ unsafe fn forward<F>(
     guard(|| {
         // SAFETY: the caller passes NULL or a live context.
         let ctx = unsafe { check(ctx) }?;
-        // SAFETY: `check` has accepted the context, which the caller keeps alive during the call.
-        let inside = Inside::enter(unsafe { inside(ctx) });
-        let _inside = inside.ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "the context is being finalized"))?;
-        // SAFETY: `check` has accepted the context, and `Inside` excludes Finalize, which alone writes the field.
+        // SAFETY: `check` has accepted the context, and Finalize waits for the call.
+        let _inside = unsafe { calls(ctx) }.enter(MOST_CALLS)?;
+        // SAFETY: `check` has accepted the context, and `_inside` excludes Finalize, which alone writes the field.
         let child = unsafe { (*ctx).child };
-        // SAFETY: `install` made the pointer from a box, which only Finalize frees, and `Inside` excludes that.
+        // SAFETY: `install` made the pointer from a box, which only Finalize frees, and `_inside` excludes that.
         let child =
             unsafe { child.as_ref() }.ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "the context was finalized"))?;
         ReturnCode::from_c(call(child.function(since, slot)?, child.as_ptr()))
@@ -382,23 +394,21 @@ unsafe extern "C" fn forward_finalize(ctx: *mut TSS2_TCTI_CONTEXT) {
     guard_end(|| unsafe { close(ctx) });
 }
 
-/// Finalizes the child. Fails with `BAD_SEQUENCE` during another call and with `BAD_CONTEXT` for a context of another module,
-/// and leaves the context unchanged.
+/// Finalizes the child, after the calls of other threads have ended. Fails with `BAD_SEQUENCE` inside a call of the same thread,
+/// and with `BAD_CONTEXT` for a context of another module, without finalizing the child.
 ///
 /// # Safety
 /// `ctx` is NULL or points to a live context of any module.
 unsafe fn close(ctx: *mut TSS2_TCTI_CONTEXT) -> Result<()> {
     // SAFETY: the caller passes NULL or a live context.
     let ctx = unsafe { check(ctx) }.map_err(|error| error.code())?; // not logged: tpm2-tools pass contexts of all modules
-    // SAFETY: `check` has accepted the context, and the caller keeps the context alive during the call.
-    let exclusive = Inside::enter_exclusive(unsafe { inside(ctx) });
-    let _exclusive = exclusive
-        .ok_or_else(|| fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context, so it is not finalized"))?;
-    // SAFETY: `check` has accepted the context, and `Inside` excludes every other call.
+    // SAFETY: `check` has accepted the context, and the caller keeps it alive during the call.
+    let _inside = unsafe { calls(ctx) }.enter_last()?;
+    // SAFETY: `check` has accepted the context, and `_inside` excludes every other call.
     let child = unsafe { (*ctx).child };
-    // SAFETY: `Inside` excludes every other call, as above.
+    // SAFETY: `_inside` excludes every other call, as above.
     unsafe { (*ctx).child = null_mut() };
-    // SAFETY: `Inside` excludes every other call, as above.
+    // SAFETY: `_inside` excludes every other call, as above.
     unsafe { (*ctx).tcti = null_mut() };
     if !child.is_null() {
         // SAFETY: `install` made the pointer from a box, and no other copy of it is left.

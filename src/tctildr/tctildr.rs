@@ -2,5 +2,4 @@
 //! The contexts of the loader, which forward every call unchanged to a module: [`sys`]. The crate `tcti-loader` finds and opens
 //! modules.
 
-mod inside;
 pub mod sys;

@@ -6,6 +6,7 @@ use crate::indirect;
 use crate::needs::{C_CMD, C_MSSIM, C_SWTPM, C_TCTILDR};
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use tss2_kit::mssim::Mssim;
 use tss2_kit::need::{self, CC, ESYS, LIBTPMS, Need, PKG_CONFIG, SWTPM, TPM2_TOOLS, TSS2_HEADERS, VALGRIND};
 use tss2_kit::program::{self, Link};
@@ -46,6 +47,15 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("linked::each_module_recognizes_its_contexts_in_pcap", &needs, || inside("pcap:"));
     let needs = [CC, LIBTPMS, SWTPM, C_CMD, C_MSSIM, C_SWTPM, C_TCTILDR];
     suite.test("linked::no_module_accepts_the_contexts_of_another", &needs, foreign_contexts);
+    suite.test("linked::finalize_waits_for_a_call_of_another_thread", &BUILD, || ends(stage::command));
+    let needs = [&BUILD[..], &[VALGRIND]].concat();
+    suite.test("linked::finalize_waits_for_a_call_of_another_thread_under_valgrind", &needs, || {
+        ends(|program| {
+            let mut valgrind = stage::command("valgrind");
+            valgrind.args(["-q", "--error-exitcode=99"]).arg(program);
+            valgrind
+        });
+    });
     suite.test("linked::several_contexts_at_once", &[&BUILD[..], &[SWTPM]].concat(), several_contexts);
 }
 
@@ -100,6 +110,19 @@ fn foreign_contexts() {
     let printed = output::succeed(command.env("TSS2_LOG", "all+none"));
     let passed = printed.trim().strip_suffix(" passed, 0 failed").unwrap();
     assert!(passed.parse::<u32>().unwrap() > 8 * 11 * 7, "{printed}");
+}
+
+/// The command reads commands of GetRandom for eight bytes, and responds when the file exists.
+fn ends(command: impl Fn(PathBuf) -> Command) {
+    let program = program::build("ends", Link::Staged("tss2-tctildr tss2-tcti-cmd"), &["-lpthread"]);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("due").display().to_string();
+    let wait = format!("while [ ! -e {file} ]; do sleep 0.02; done; rm {file}");
+    let response = r"printf '\200\001\000\000\000\024\000\000\000\000\000\010\001\002\003\004\005\006\007\010'";
+    let responder = format!("while head -c 12 | grep -qa .; do {wait}; {response}; done");
+    let mut command = command(program);
+    let printed = output::succeed(command.args([responder, file]).env("TSS2_LOG", "all+none"));
+    assert_eq!(printed, "20 passed, 0 failed\n");
 }
 
 fn several_contexts() {

@@ -4,6 +4,7 @@
 
 use crate::indirect;
 use crate::transports::{TRANSPORTS, Transport};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use tss2_kit::need::{CC, LIBTPMS, OPENSSL, PKG_CONFIG, TPM2_TOOLS, VALGRIND};
 use tss2_kit::scenario::tools;
@@ -22,6 +23,7 @@ pub(crate) fn tests(suite: &mut Suite) {
         });
     }
     let spi = [CC, PKG_CONFIG, LIBTPMS];
+    suite.test("spi::a_platform_function_that_ends_its_thread_ends_the_process", &spi, spi_exit);
     suite.test("spi::platform_functions", &spi, || spi_check(&mut stage::command(indirect::spi_program())));
     suite.test("spi::platform_functions_under_valgrind", &[&spi[..], &[VALGRIND]].concat(), || {
         let mut valgrind = stage::command("valgrind");
@@ -48,6 +50,12 @@ fn spi_check(command: &mut Command) {
     assert!(output.status.success(), "{}", output::show(&output));
     assert!(output::stdout(&output).ends_with("\n0 checks failed\n"), "{}", output::show(&output));
     assert!(output::stdout(&output).contains("GetRandom in 8 transactions"), "{}", output::show(&output));
+}
+
+/// A platform function that does not return would leave the context in use and the bus acquired.
+fn spi_exit() {
+    let output = output::run(stage::command(indirect::spi_program()).args(["exit", "libtpms:"]));
+    assert_eq!(output.status.signal(), Some(6), "SIGABRT: {}", output::show(&output));
 }
 
 fn random(name_conf: &str) {
