@@ -111,7 +111,7 @@ fn expression(bytes: &CStr) {
             }
         }
         Err(error) => {
-            assert!(error.code() == ReturnCode::BAD_VALUE && !(has_words && expression.len() <= 4096), "{error:?}");
+            assert!(error.code() == ReturnCode::BAD_VALUE && !(has_words && expression.len() <= 2048), "{error:?}");
         }
     }
 }

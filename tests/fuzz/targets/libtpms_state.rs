@@ -144,7 +144,7 @@ fn check(file: &Path, bytes: &[u8]) {
     let mut state_file = StateFile::new(file);
     let mut locked = state_file.lock().expect("no other process has the lock");
     let state = locked.read_changes().map(|state| match state {
-        FileState::State(blobs) => Some((blobs.permanent, blobs.volatile)),
+        FileState::State(blobs) => Some((blobs.permanent.to_vec(), blobs.volatile.to_vec())),
         FileState::None | FileState::Removed => None,
     });
     match (state, model(bytes)) {
@@ -163,7 +163,7 @@ fn check(file: &Path, bytes: &[u8]) {
             let mut locked = state_file.lock().expect("no other process has the lock");
             assert!(matches!(locked.read_changes(), Ok(FileState::None)), "no other process has changed it");
             locked.accept().expect("the state is accepted");
-            let known = Blobs { permanent, volatile };
+            let known = Blobs { permanent: permanent.into(), volatile: volatile.into() };
             let mut locked = StateFile::new(file);
             let mut locked = locked.lock().expect("no other process has the lock");
             assert!(
