@@ -102,6 +102,7 @@ impl Cmd {
 impl Drop for Cmd {
     fn drop(&mut self) {
         self.release(Duration::ZERO);
+        shell::reap();
     }
 }
 
@@ -161,8 +162,12 @@ impl Transport for Cmd {
             (Inheritance::Shared, Some(process)) => process.sent = 0,
             (Inheritance::Shared, None) => {}
             (Inheritance::Copies, process) => *process = None,
-            (Inheritance::Nothing, process) => mem::forget(process.take()),
         }
+    }
+
+    fn drop_closed(&mut self) -> bool {
+        let closed = self.process.take_if(|process| !process.is_open());
+        closed.map(|process| process.close(SHORT_EXIT_TIMEOUT)).is_some()
     }
 
     fn is_shared(&self) -> bool {

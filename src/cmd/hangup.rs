@@ -12,14 +12,14 @@ use nix::unistd::pipe2;
 use rustix::process::Pid;
 use std::io;
 use std::os::fd::OwnedFd;
-use tcti_core::io::above_stdio;
+use tcti_core::kept::Kept;
 
 /// The lowest file descriptor for the read end in the command: shell scripts use those below 10 themselves.
 const ABOVE_SCRIPTS: i32 = 10;
 
 /// The write end, held by each process that uses the command.
 pub(crate) struct HangupPipe {
-    _writer: OwnedFd,
+    _writer: Kept,
 }
 
 /// The read end, inherited by the command. Other programs that start at the same time may inherit it too; they cannot do
@@ -30,7 +30,7 @@ impl HangupPipe {
     pub(crate) fn new() -> io::Result<(HangupPipe, ReadEnd)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         let reader = sys::inheritable(&reader, ABOVE_SCRIPTS)?;
-        Ok((HangupPipe { _writer: above_stdio(writer)? }, ReadEnd(reader)))
+        Ok((HangupPipe { _writer: Kept::new(writer)? }, ReadEnd(reader)))
     }
 }
 

@@ -13,13 +13,14 @@ use nix::unistd::{pipe2, read, write};
 use rustix::io::ioctl_fionread;
 use rustix::process::{Signal, pidfd_send_signal};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use tcti_core::io::Arrival;
-use tcti_core::io::{above_stdio, wait_for};
+use tcti_core::io::wait_for;
+use tcti_core::kept::Kept;
 use tcti_core::{Deadline, Result, ReturnCode, RxBuf, fail};
 use zeroize::Zeroizing;
 
@@ -37,7 +38,7 @@ pub(crate) struct Process {
     pub(crate) shell: Shell,
     /// Closed first to stop the command.
     stdin: Option<Stdin>,
-    stdout: OwnedFd,
+    stdout: Kept,
     /// Terminates the command when the last process that uses it is gone.
     _hangup: HangupPipe,
     /// Whether a response has been read: the command works, and is restarted if it exits while idle.
@@ -49,9 +50,9 @@ pub(crate) struct Process {
 /// The pipe to a command.
 struct Stdin {
     /// Non-blocking, so that a command that does not read its input is noticed.
-    writer: OwnedFd,
+    writer: Kept,
     /// Prevents SIGPIPE, and holds what a command has not read when it exits.
-    reader: OwnedFd,
+    reader: Kept,
 }
 
 impl Process {
@@ -59,7 +60,7 @@ impl Process {
         reap();
         let (stdin, writer) = pipe2(OFlag::O_CLOEXEC)?;
         let (stdout, output) = pipe2(OFlag::O_CLOEXEC)?;
-        let (writer, reader, stdout) = (above_stdio(writer)?, stdin.try_clone()?, above_stdio(stdout)?);
+        let (writer, reader, stdout) = (Kept::new(writer)?, Kept::new(stdin.try_clone()?)?, Kept::new(stdout)?);
         fcntl(&writer, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let (hangup, read_end) = HangupPipe::new()?;
         let child = Command::new("/bin/sh")
@@ -77,7 +78,7 @@ impl Process {
 
     pub(crate) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.sent = bytes.len();
-        let stdin = self.stdin.as_ref().ok_or(io::ErrorKind::BrokenPipe)?;
+        let stdin = self.stdin.as_ref().filter(|stdin| stdin.writer.is_open()).ok_or(io::ErrorKind::BrokenPipe)?;
         let deadline = Deadline::within(WRITE_TIMEOUT);
         while !bytes.is_empty() {
             match write(&stdin.writer, bytes) {
@@ -107,7 +108,7 @@ impl Process {
     /// Takes the last TPM command back out of the pipe, if nobody has read a byte of it.
     pub(crate) fn take_unread(&self) -> Option<Zeroizing<Vec<u8>>> {
         let stdin = self.stdin.as_ref()?;
-        if u64::try_from(self.sent) != Ok(ioctl_fionread(&stdin.reader).ok()?) {
+        if u64::try_from(self.sent) != Ok(ioctl_fionread(stdin.reader.get()?).ok()?) {
             return None;
         }
         let mut command = Zeroizing::new(Vec::new());
@@ -153,6 +154,11 @@ impl Process {
         }
     }
 
+    /// Returns whether the file descriptor of its output is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.stdout.is_open()
+    }
+
     /// Returns the file descriptor that becomes readable when a response arrives.
     pub(crate) fn poll_handle(&self) -> RawFd {
         self.stdout.as_raw_fd()
@@ -170,7 +176,6 @@ impl Process {
     /// The signals go to the shell and to the processes below it. A process that the command leaves behind when it exits by
     /// itself, such as ssh with ControlPersist, gets none.
     pub(crate) fn terminate(mut self, timeout: Duration) {
-        reap();
         self.stdin = None;
         let was_used = self.has_answered || self.sent > 0;
         let mut descendants = Vec::new();
@@ -195,13 +200,24 @@ impl Process {
         }
     }
 
+    /// Closes the pipes of a command after the program has closed some of them. The command gets the end of its input and
+    /// SIGTERM if no other process uses it. Waits `timeout` for that.
+    pub(crate) fn close(self, timeout: Duration) {
+        let Process { mut shell, stdin, stdout, _hangup, .. } = self;
+        drop((stdin, stdout, _hangup));
+        shell.wait(timeout);
+    }
+
     /// Closes the input of the command, and terminates it unless another process still has the input open after
     /// `hangup_timeout`.
     pub(crate) fn release(mut self, hangup_timeout: Duration, exit_timeout: Duration) {
         let reader = self.stdin.take().map(|Stdin { reader, .. }| reader);
-        // poll(2) reports POLLHUP once no write end is open.
+        // poll(2) reports POLLHUP once no write end is open. If the program has closed the read end, the command still gets
+        // the end of its input and SIGTERM when the last process has closed its pipes.
         let is_last = reader.is_none_or(|reader| {
-            wait_for(reader.as_fd(), PollFlags::empty(), &Deadline::within(hangup_timeout)).unwrap_or(true)
+            reader.get().is_some_and(|reader| {
+                wait_for(reader, PollFlags::empty(), &Deadline::within(hangup_timeout)).unwrap_or(true)
+            })
         });
         if is_last {
             self.terminate(exit_timeout);
@@ -212,10 +228,14 @@ impl Process {
 #[cfg(test)]
 impl Process {
     /// Returns a process that has exited, with these pipes in place of its own.
-    pub(crate) fn with_pipes(writer: OwnedFd, reader: OwnedFd, stdout: OwnedFd) -> io::Result<Process> {
+    pub(crate) fn with_pipes(
+        writer: std::os::fd::OwnedFd,
+        reader: std::os::fd::OwnedFd,
+        stdout: std::os::fd::OwnedFd,
+    ) -> io::Result<Process> {
         let shell = Shell::new(&Command::new("true").spawn()?)?;
         let (hangup, _) = HangupPipe::new()?;
-        let stdin = Some(Stdin { writer, reader });
-        Ok(Process { shell, stdin, stdout, _hangup: hangup, has_answered: false, sent: 0 })
+        let stdin = Some(Stdin { writer: Kept::new(writer)?, reader: Kept::new(reader)? });
+        Ok(Process { shell, stdin, stdout: Kept::new(stdout)?, _hangup: hangup, has_answered: false, sent: 0 })
     }
 }

@@ -8,12 +8,13 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process, pidfd_open, pidfd_send_signal, waitid,
 };
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::sync::Mutex;
 use std::time::Duration;
-use tcti_core::io::{above_stdio, wait_for};
+use tcti_core::io::wait_for;
+use tcti_core::kept::Kept;
 use tcti_core::{Deadline, Generation};
 
 /// Shells that were still running when they were dropped, of any context.
@@ -35,7 +36,7 @@ pub(crate) struct Shell {
     /// The process whose child it is.
     parent: Generation,
     /// Becomes readable when the shell has exited. Absent before Linux 5.3, and where the system denies it.
-    pidfd: Option<OwnedFd>,
+    pidfd: Option<Kept>,
     /// Set once the shell was waited for; its ID may belong to another process then.
     status: Option<ExitStatus>,
 }
@@ -43,12 +44,16 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn new(child: &Child) -> io::Result<Shell> {
         let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
-        let pidfd = pidfd_open(id, PidfdFlags::empty()).ok().and_then(|pidfd| above_stdio(pidfd).ok());
+        let pidfd = pidfd_open(id, PidfdFlags::empty()).ok().and_then(|pidfd| Kept::new(pidfd).ok());
         Ok(Shell { id, parent: Generation::current(), pidfd, status: None })
     }
 
     pub(crate) fn id(&self) -> Pid {
         self.id
+    }
+
+    fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().and_then(Kept::get)
     }
 
     /// Waits for the shell to exit. Returns `None` if it is still running after `timeout`, and `Some(None)` if it has exited
@@ -57,10 +62,10 @@ impl Shell {
     pub(crate) fn wait(&mut self, timeout: Duration) -> Option<Option<ExitStatus>> {
         let deadline = Deadline::within(timeout);
         loop {
-            match (self.try_wait(), &self.pidfd) {
+            match (self.try_wait(), self.pidfd()) {
                 (Ok(Some(status)), _) => return Some(Some(status)),
                 (Ok(None) | Err(_), Some(pidfd)) => {
-                    let has_exited = wait_for(pidfd.as_fd(), PollFlags::POLLIN, &deadline).ok()?;
+                    let has_exited = wait_for(pidfd, PollFlags::POLLIN, &deadline).ok()?;
                     return has_exited.then(|| self.try_wait().ok().flatten());
                 }
                 (Err(_), None) => return Some(None),
@@ -74,7 +79,7 @@ impl Shell {
     /// Sends a signal to the shell. An error means that it has exited.
     pub(crate) fn signal(&mut self, signal: Signal) {
         let is_running_child = self.is_running_child();
-        let _ = match &self.pidfd {
+        let _ = match self.pidfd() {
             Some(pidfd) => pidfd_send_signal(pidfd, signal),
             None if is_running_child => kill_process(self.id, signal),
             None => Ok(()),
@@ -83,10 +88,10 @@ impl Shell {
 
     /// Returns file descriptors of the processes below the shell while it is running.
     pub(crate) fn descendants(&self) -> Vec<OwnedFd> {
-        let Some(pidfd) = &self.pidfd else { return Vec::new() };
+        let Some(pidfd) = self.pidfd() else { return Vec::new() };
         let found = descendants(self.id);
         // Another process may have its ID if it has exited.
-        let has_exited = wait_for(pidfd.as_fd(), PollFlags::POLLIN, &Deadline::Now).unwrap_or(true);
+        let has_exited = wait_for(pidfd, PollFlags::POLLIN, &Deadline::Now).unwrap_or(true);
         if has_exited { Vec::new() } else { found }
     }
 
@@ -98,7 +103,7 @@ impl Shell {
     fn try_wait(&mut self) -> rustix::io::Result<Option<ExitStatus>> {
         if self.status.is_none() {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            let by_pidfd = self.pidfd.as_ref().map(|pidfd| waitid(WaitId::PidFd(pidfd.as_fd()), options));
+            let by_pidfd = self.pidfd().map(|pidfd| waitid(WaitId::PidFd(pidfd), options));
             let waited = match by_pidfd {
                 // Before Linux 5.4.
                 None | Some(Err(rustix::io::Errno::INVAL)) if self.parent == Generation::current() => {

@@ -17,7 +17,9 @@ use tcti_core::Session;
 use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
-use tcti_core::testing::{Forked, GET_RANDOM, OK, emulator_lacks, malformed, this_program};
+use tcti_core::testing::{
+    Forked, GET_RANDOM, OK, assert_closed_descriptors_are_left_alone, emulator_lacks, malformed, this_program,
+};
 use tcti_core::turns;
 
 fn open(command: &str) -> Session<Cmd> {

@@ -8,16 +8,20 @@ use crate::io::above_stdio;
 use rustix::fs::{AtFlags, Statx, StatxFlags, fstat, major, minor, statx};
 use rustix::io::Errno;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// An open file descriptor, and what identifies its file. Another thread must not close file descriptors during a call of
 /// this module; nothing could be done about that.
 ///
-/// Descriptors of events, timers and epoll(7) share one inode, so one of them is not told from another.
+/// Dereferences to the file descriptor without looking whether it is still open: for the rest of a call that has looked.
+///
+/// Descriptors of events, timers and epoll(7) share one inode, and so do those of processes before Linux 6.9: one of them is
+/// not told from another. An owner of one considers it closed with the descriptor that it serves.
 #[derive(Debug)]
-pub struct Kept {
-    /// Present until it is dropped.
-    fd: Option<OwnedFd>,
+pub struct Kept<T: AsFd = OwnedFd> {
+    fd: ManuallyDrop<T>,
     identity: Identity,
 }
 
@@ -27,38 +31,63 @@ type Identity = ([u32; 2], u64, [u32; 2]);
 impl Kept {
     /// Takes over `fd`, and moves it above the standard streams.
     pub fn new(fd: OwnedFd) -> io::Result<Kept> {
-        let fd = above_stdio(fd)?;
+        Kept::owner(above_stdio(fd)?)
+    }
+
+    /// Makes the number one of `other`, as when a program closes the file descriptor and opens another file. For tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn reuse_for(&mut self, other: impl AsFd) -> io::Result<()> {
+        Ok(rustix::io::dup2(other, &mut self.fd)?)
+    }
+}
+
+impl<T: AsFd> Kept<T> {
+    /// Takes over the owner of a file descriptor that is above the standard streams.
+    pub fn owner(fd: T) -> io::Result<Kept<T>> {
         let identity = identity(fd.as_fd())?;
-        Ok(Kept { fd: Some(fd), identity })
+        Ok(Kept { fd: ManuallyDrop::new(fd), identity })
     }
 
     /// Returns the file descriptor, after one system call; `None` if the program has closed it, whatever its number is now.
     pub fn get(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd).filter(|fd| identity(*fd).is_ok_and(|now| now == self.identity))
+        Some(self.fd.as_fd()).filter(|fd| identity(*fd).is_ok_and(|now| now == self.identity))
+    }
+
+    /// Returns whether the file descriptor is still open, after one system call.
+    pub fn is_open(&self) -> bool {
+        self.get().is_some()
     }
 
     /// Returns the status; `None` if the program has closed the file descriptor.
     pub fn status(&self) -> Option<Statx> {
-        status(self.fd.as_ref()?.as_fd()).ok().filter(|status| self.is(status))
+        status(self.fd.as_fd()).ok().filter(|status| self.is(status))
     }
 
     /// Returns whether `status` is that of this file.
     pub fn is(&self, status: &Statx) -> bool {
         identity_of(status) == self.identity
     }
+}
 
-    /// Makes the number one of `other`, as when a program closes the file descriptor and opens another file. For tests.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn reuse_for(&mut self, other: impl AsFd) -> io::Result<()> {
-        Ok(self.fd.as_mut().map_or(Ok(()), |fd| rustix::io::dup2(other, fd))?)
+impl<T: AsFd> Deref for Kept<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.fd
+    }
+}
+
+impl<T: AsFd> AsFd for Kept<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
 /// Closes the file descriptor, unless the program has.
-impl Drop for Kept {
+impl<T: AsFd> Drop for Kept<T> {
     fn drop(&mut self) {
-        if self.get().is_none() {
-            let _ = self.fd.take().map(OwnedFd::into_raw_fd);
+        if let Some(fd) = self.get() {
+            let _ = nix::unistd::close(fd.as_raw_fd());
         }
     }
 }

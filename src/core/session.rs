@@ -8,7 +8,7 @@ use crate::header::{HEADER_SIZE, Header};
 use crate::ready::Ready;
 use crate::rx::{MAX_RESPONSE, RxBuf};
 use crate::transport::{LastExchange, PollHandle, Progress, Transport};
-use crate::turns::{Outcome, Turns};
+use crate::turns::{CLOSED, Outcome, Turns};
 use crate::{Error, Result, ReturnCode};
 use nix::libc::POLLIN;
 
@@ -76,6 +76,7 @@ impl<T: Transport> Session<T> {
     /// call.
     pub fn enter(&mut self) -> Result<Entered<'_, T>> {
         self.claim();
+        self.drop_closed()?;
         self.transport.available()?;
         Ok(Entered(self))
     }
@@ -97,6 +98,26 @@ impl<T: Transport> Session<T> {
             self.rx.clear();
             self.state = State::Transmit;
         }
+    }
+
+    /// Notices that the program has closed the connection, as daemons close every file descriptor. Fails if a response was due.
+    fn drop_closed(&mut self) -> Result<()> {
+        if !self.transport.drop_closed() {
+            return Ok(());
+        }
+        let is_due = self.state == State::Awaiting;
+        if is_due {
+            self.abandon();
+        }
+        self.turns = Turns::new(self.transport.is_shared()); // the next connection is this process's alone
+        if is_due {
+            return Err(crate::fail!(
+                ReturnCode::IO_ERROR,
+                "{CLOSED} before the response arrived; the next command connects again"
+            ));
+        }
+        log::warn!("{CLOSED}; the next command connects again");
+        Ok(())
     }
 
     /// Begins a turn and removes what an earlier exchange may have left on the connection.
@@ -358,6 +379,7 @@ impl<T: Transport> Session<T> {
 impl<T: Transport> Drop for Session<T> {
     fn drop(&mut self) {
         self.claim();
+        let _ = self.drop_closed().inspect_err(Error::warn);
         let Some((sharing, last)) = self.turns.begin_last() else { return };
         let outcome = match last {
             LastExchange::Ours => Outcome::Complete,

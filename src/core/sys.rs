@@ -161,6 +161,14 @@ impl Drop for Forked {
     }
 }
 
+/// Makes `number` another number of `file`. For tests.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn give_number(file: BorrowedFd<'_>, number: libc::c_int) {
+    // SAFETY: the tests that call this check what happens to owners of the number.
+    let result = unsafe { libc::dup2(file.as_raw_fd(), number) };
+    assert_eq!(result, number, "{}", io::Error::last_os_error());
+}
+
 /// Returns whether `poll(2)` reports one of these as ready now. For tests.
 #[cfg(any(test, feature = "property"))]
 pub(crate) fn is_ready(handles: &mut [libc::pollfd]) -> bool {

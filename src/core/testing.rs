@@ -17,6 +17,9 @@ use std::process::Command;
 
 #[cfg(any(test, feature = "property"))]
 pub mod exchange;
+mod stranger;
+
+pub use stranger::{Stranger, assert_closed_descriptors_are_left_alone};
 
 /// TPM2_GetRandom of 8 bytes.
 pub const GET_RANDOM: &[u8] = &[0x80, 0x01, 0, 0, 0, 12, 0, 0, 0x01, 0x7b, 0, 8];

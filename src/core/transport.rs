@@ -48,11 +48,9 @@ pub enum Inheritance {
     /// The connection itself, which the processes use in turns.
     Shared,
     /// Copies of file descriptors that belong to the parent: the connection is not shared, or the system denied what
-    /// taking turns needs. They are closed without sending anything to the peer, and the next `send` connects again.
+    /// taking turns needs, or the host has closed file descriptors. They are closed without sending anything to the peer,
+    /// and the next `send` connects again.
     Copies,
-    /// Nothing: the host has closed the file descriptors, and their numbers may belong to other files by now. They are
-    /// neither used nor closed.
-    Nothing,
 }
 
 /// Whether other processes have used the connection.
@@ -109,7 +107,15 @@ pub trait Transport: Send + Sized + 'static {
     /// in a forked process that has never used the connection: then the peer must not be told anything.
     fn close(&mut self, _sharing: Sharing) {}
 
-    /// Called first in every call but Finalize; an error is the result of that call, in every state.
+    /// Drops a connection whose file descriptor the host has closed, and returns whether it did. Called first in every call,
+    /// Finalize included: the number may belong to another file, which must be neither used nor closed ([`Kept`]).
+    ///
+    /// [`Kept`]: crate::kept::Kept
+    fn drop_closed(&mut self) -> bool {
+        false
+    }
+
+    /// Called next in every call but Finalize; an error is the result of that call, in every state.
     fn available(&mut self) -> Result<()> {
         Ok(())
     }

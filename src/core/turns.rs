@@ -25,6 +25,9 @@ pub const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 /// processes wait for this one.
 pub const RESUME_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The message about file descriptors whose numbers may belong to other files by now.
+pub(crate) const CLOSED: &str = "the program has closed the file descriptors of this context";
+
 /// How often a waiting process checks whether the process that it waits for has died, since a death wakes nobody.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -136,9 +139,9 @@ impl Turns {
                 Inheritance::Shared
             }
             Turns::Shared(_) => {
-                log::warn!("the program closed this context's file descriptors; the next command reconnects");
-                std::mem::forget(std::mem::replace(self, Turns::Exclusive(Outcome::Complete)));
-                Inheritance::Nothing
+                log::warn!("{CLOSED}; the next command connects again");
+                *self = Turns::Exclusive(Outcome::Complete);
+                Inheritance::Copies
             }
             Turns::Exclusive(last) => {
                 *last = Outcome::Complete;

@@ -100,8 +100,10 @@ impl Open for Device {
 
 impl Transport for Device {
     fn send(&mut self, command: &[u8]) -> Result<()> {
+        if self.watched()?.drop_reported().is_err() {
+            self.watched = None;
+        }
         let watched = self.watched()?;
-        watched.drop_reported();
         let deadline = Deadline::within(turns::RESUME_TIMEOUT);
         let sent = loop {
             match watched.write(command) {
@@ -130,8 +132,13 @@ impl Transport for Device {
         let Some(watched) = &mut self.watched else { return Err(ReturnCode::BAD_SEQUENCE.into()) };
         let deadline = Deadline::after(wait);
         loop {
-            if !watched.wait(&deadline)? {
-                return Ok(Progress::Pending);
+            match watched.wait(&deadline) {
+                Ok(true) => {}
+                Ok(false) => return Ok(Progress::Pending),
+                Err(error) => {
+                    self.watched = None; // the program has closed the epoll instance
+                    return Err(error);
+                }
             }
             // Before Linux 5.0 the driver drops the rest of a response that is not read at once, so the buffer has room
             // for the largest response.
@@ -174,8 +181,11 @@ impl Transport for Device {
         match inheritance {
             Inheritance::Shared => {}
             Inheritance::Copies => self.watched = None,
-            Inheritance::Nothing => std::mem::forget(self.watched.take()),
         }
+    }
+
+    fn drop_closed(&mut self) -> bool {
+        self.watched.take_if(|watched| !watched.is_open()).is_some()
     }
 
     fn is_shared(&self) -> bool {

@@ -19,7 +19,7 @@ use tcti_core::Tcti;
 use tcti_core::io::wait_for;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
-use tcti_core::testing::{GET_RANDOM, OK};
+use tcti_core::testing::{Forked, GET_RANDOM, OK, Stranger};
 
 fn conf(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap()
@@ -234,5 +234,38 @@ proptest! {
     fn any_exchange_matches_the_ideal_transport(exchanges in exchanges(4000)) {
         let (tpm, slave, mut session) = device();
         follow_the_ideal(&mut session, &mut Ends { tpm, slave }, &exchanges);
+    }
+}
+
+/// The pseudo-terminal, unlike a TPM, keeps the response to a command of a connection that was closed.
+#[test]
+fn files_that_a_program_opens_after_closing_every_descriptor_are_left_alone() {
+    for kind in [Stranger::file, Stranger::socket] {
+        for (is_due, closes_all) in [(false, true), (true, true), (false, false), (true, false)] {
+            let child = Forked::asks(|| {
+                let (mut tpm, slave, mut session) = device();
+                let mut stranger = kind();
+                if is_due {
+                    session.transmit(GET_RANDOM).unwrap();
+                    expect_command(&mut tpm);
+                }
+                let device = session.transport().watched.as_ref().unwrap().as_fd().as_raw_fd();
+                let others = [tpm.as_raw_fd(), slave.as_raw_fd(), if closes_all { -1 } else { device }];
+                stranger.take_over(&others);
+                let is_lost = session.receive(Some(4096), Wait::Millis(0));
+                assert_eq!(is_lost.is_err_and(|error| error == ReturnCode::IO_ERROR.into()), is_due);
+                for _ in 0..2 {
+                    session.transmit(GET_RANDOM).unwrap();
+                    expect_command(&mut tpm);
+                    tpm.write_all(OK).unwrap();
+                    assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
+                }
+                assert!(stranger.is_untouched());
+                stranger.take_over(&others);
+                drop(session);
+                stranger.is_untouched()
+            });
+            assert_eq!(child.status(), Some(0), "a response is due: {is_due}, all are closed: {closes_all}");
+        }
     }
 }

@@ -16,9 +16,11 @@ use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::stat::Mode;
 use nix::unistd::{read, write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use tcti_core::io::{above_stdio, wait_for};
+use tcti_core::kept::Kept;
 use tcti_core::{Deadline, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 use zeroize::Zeroizing;
@@ -30,31 +32,41 @@ const MAX_STALE: u32 = 100;
 
 /// An open device.
 pub(crate) struct WatchedDevice {
-    fd: OwnedFd,
+    fd: Kept,
     /// Absent where the driver does not implement poll: then `read` blocks.
-    watch: Option<Epoll>,
+    watch: Option<Kept<Watch>>,
     /// Whether the last exchange ended in an error that may have ended the connection.
     is_doubtful: bool,
+}
+
+/// The epoll instance.
+struct Watch(Epoll);
+
+impl AsFd for Watch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
 }
 
 impl WatchedDevice {
     pub(crate) fn open(path: &Path) -> core::result::Result<WatchedDevice, Errno> {
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let fd = move_above_stdio(open(path, flags, Mode::empty())?)?;
+        let fd = Kept::new(open(path, flags, Mode::empty())?).map_err(errno)?;
         let mut device = WatchedDevice { fd, watch: None, is_doubtful: false };
-        let watch = Epoll(move_above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
+        let epoll = above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0).map_err(errno)?;
+        let watch = Kept::owner(Watch(Epoll(epoll))).map_err(errno)?;
         // The driver drops a response that nobody reads for 120 seconds, and then reports that it can be written to:
         // without EPOLLOUT, waiting for the response would never end. EPOLLET reports each wake-up once; without it epoll
         // would call the driver's poll again, which takes the lock.
         let events = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLET;
-        match watch.add(&device.fd, EpollEvent::new(events, 0)) {
+        match watch.0.add(&device.fd, EpollEvent::new(events, 0)) {
             Ok(()) => device.watch = Some(watch),
             Err(Errno::EPERM) => {} // no poll, as before Linux 5.0
             Err(error) => return Err(error),
         }
         // Readable before the first command: the driver does not implement poll, which a driver in user space (CUSE) need
         // not, and the kernel returns DEFAULT_POLLMASK for it. No event would follow.
-        if device.take_event() {
+        if device.take_event()? {
             device.watch = None;
         }
         if !device.is_watched() {
@@ -67,7 +79,7 @@ impl WatchedDevice {
     pub(crate) fn wait(&self, deadline: &Deadline) -> Result<bool> {
         let Some(watch) = &self.watch else { return wait_for(self.fd.as_fd(), PollFlags::POLLIN, deadline) };
         loop {
-            match watch.wait(&mut [EpollEvent::empty()], deadline.poll_timeout()) {
+            match watch.0.wait(&mut [EpollEvent::empty()], deadline.poll_timeout()) {
                 Ok(0) if deadline.has_passed() => return Ok(false),
                 Ok(0) | Err(Errno::EINTR) => {}
                 Ok(_) => return Ok(true),
@@ -77,10 +89,11 @@ impl WatchedDevice {
     }
 
     /// Takes a pending event without waiting. Returns whether there is something to read.
-    fn take_event(&self) -> bool {
+    fn take_event(&self) -> nix::Result<bool> {
+        let Some(watch) = &self.watch else { return Ok(false) };
         let mut events = [EpollEvent::empty()];
-        let count = self.watch.as_ref().and_then(|watch| watch.wait(&mut events, EpollTimeout::ZERO).ok());
-        count.is_some_and(|count| count > 0) && events.iter().any(|event| event.events().contains(EpollFlags::EPOLLIN))
+        let count = retry(|| watch.0.wait(&mut events, EpollTimeout::ZERO))?;
+        Ok(count > 0 && events.iter().any(|event| event.events().contains(EpollFlags::EPOLLIN)))
     }
 
     pub(crate) fn read(&self, room: &mut [u8]) -> nix::Result<usize> {
@@ -92,14 +105,15 @@ impl WatchedDevice {
     }
 
     /// Takes events that an earlier exchange has left, and drops their responses, so that a caller who polls is not woken
-    /// by them.
-    pub(crate) fn drop_reported(&self) {
+    /// by them. Fails if the program has closed the epoll instance.
+    pub(crate) fn drop_reported(&self) -> nix::Result<()> {
         for _ in 0..MAX_STALE {
-            if !self.take_event() {
+            if !self.take_event()? {
                 break;
             }
             self.drop_response();
         }
+        Ok(())
     }
 
     /// Drops a response whose event was taken by a process that was killed before it read the response.
@@ -147,9 +161,14 @@ impl WatchedDevice {
         }
     }
 
+    /// Returns whether the file descriptor is open. The epoll instance was closed with it, if the program closes them all.
+    pub(crate) fn is_open(&self) -> bool {
+        self.fd.is_open()
+    }
+
     /// Returns the file descriptor that becomes readable with an event.
     pub(crate) fn poll_handle(&self) -> BorrowedFd<'_> {
-        self.watch.as_ref().map_or(self.fd.as_fd(), |watch| watch.0.as_fd())
+        self.watch.as_ref().map_or(self.fd.as_fd(), |watch| watch.as_fd())
     }
 }
 
@@ -169,6 +188,6 @@ fn retry(mut call: impl FnMut() -> nix::Result<usize>) -> nix::Result<usize> {
     }
 }
 
-fn move_above_stdio(fd: OwnedFd) -> core::result::Result<OwnedFd, Errno> {
-    above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))
+fn errno(error: io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
 }

@@ -104,14 +104,15 @@ impl Mssim {
     /// the TPM command in progress, and when the connection is lost, which loses that command too.
     pub fn platform(&mut self, code: u32) -> Result<()> {
         // A connection that the simulator has closed, for example by a restart, is replaced as in `send`.
-        let has_ended = self.link.streams().is_some_and(|(_, platform)| !platform.is_quiet());
+        let has_ended = self.link.streams().is_some_and(|(_, platform)| !platform.is_open() || !platform.is_quiet());
         if has_ended && self.link.exchange() == Exchange::None {
             self.abandon();
         }
         if matches!(self.link, Link::Down | Link::Closed { .. }) {
             self.connect()?;
         }
-        let Some((_, platform)) = self.link.streams() else { return Err(self.connection_lost()) };
+        let streams = self.link.streams().filter(|(_, platform)| platform.is_open());
+        let Some((_, platform)) = streams else { return Err(self.connection_lost()) };
         match request(&self.channels, platform, code, self.channels.control.timeout()) {
             Ok(reply) => {
                 self.release();
@@ -334,9 +335,17 @@ impl Transport for Mssim {
         match inheritance {
             Inheritance::Shared if matches!(self.link, Link::Up { lifetime: Lifetime::Context, .. }) => {}
             Inheritance::Shared | Inheritance::Copies => self.link = Link::Down,
-            Inheritance::Nothing => mem::forget(mem::replace(&mut self.link, Link::Down)),
         }
-        self.channels.after_fork(inheritance);
+        self.channels.after_fork();
+    }
+
+    /// Ends the platform connection, too: the simulator would keep serving it.
+    fn drop_closed(&mut self) -> bool {
+        let is_closed = self.link.streams().is_some_and(|(data, _)| !data.is_open());
+        if is_closed {
+            self.abandon();
+        }
+        is_closed
     }
 
     fn is_shared(&self) -> bool {
@@ -366,7 +375,8 @@ impl Transport for Mssim {
         if self.cancelling && self.link.streams().is_none() {
             let _ = self.connect().inspect_err(Error::warn);
         }
-        if let (true, Link::Up { platform, .. }) = (self.cancelling, &self.link) {
+        let streams = self.link.streams().filter(|(_, platform)| self.cancelling && platform.is_open());
+        if let Some((_, platform)) = streams {
             let _ = request(&self.channels, platform, MS_SIM_CANCEL_OFF, CLOSE_TIMEOUT).inspect_err(Error::warn);
         }
         if sharing == Sharing::Exclusive {

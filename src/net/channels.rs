@@ -8,7 +8,6 @@ use nix::sys::socket::UnixAddr;
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 use tcti_core::conf::{Conf, number};
-use tcti_core::transport::Inheritance;
 use tcti_core::visible::visible;
 use tcti_core::{Result, ReturnCode};
 
@@ -64,10 +63,10 @@ impl Channels {
     }
 
     /// Releases what belongs to the parent process, see [`Transport::after_fork`](tcti_core::Transport::after_fork).
-    pub fn after_fork(&mut self, inheritance: Inheritance) {
-        self.data.after_fork(inheritance);
-        self.control.after_fork(inheritance);
-        self.descendants.after_fork(inheritance);
+    pub fn after_fork(&mut self) {
+        self.data.after_fork();
+        self.control.after_fork();
+        self.descendants.after_fork();
     }
 
     /// Returns whether the next connection may be kept open. Call this before each connection. It may not if a process was forked

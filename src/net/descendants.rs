@@ -8,8 +8,8 @@ use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
-use tcti_core::io::{above_stdio, file_in_memory};
-use tcti_core::transport::Inheritance;
+use tcti_core::io::file_in_memory;
+use tcti_core::kept::Kept;
 
 /// What is known about other processes with a copy of the context. A lock of flock(2) belongs to an open file, and is released
 /// when the last file descriptor for that is closed; a forked process inherits one.
@@ -18,10 +18,10 @@ pub(super) enum Descendants {
     /// Not checked yet: no connection was kept that could block another process.
     Unknown,
     /// No process existed at the last check. One that was forked since has this locked file open.
-    Watched(File),
+    Watched(Kept),
     /// Other processes exist, or may exist. A forked process keeps the file open that another process watches, for as long as
     /// it has the context.
-    Exist(Option<File>),
+    Exist(Option<Kept>),
 }
 
 impl Descendants {
@@ -30,7 +30,7 @@ impl Descendants {
     pub(super) fn exist(&mut self) -> bool {
         let first = matches!(self, Descendants::Unknown);
         let watched = match mem::replace(self, Descendants::Exist(None)) {
-            Descendants::Unknown => file_in_memory(c"tcti-descendants").map(File::from).and_then(lock),
+            Descendants::Unknown => file_in_memory(c"tcti-descendants").and_then(lock),
             Descendants::Watched(file) => lock_again(file),
             held @ Descendants::Exist(_) => {
                 *self = held;
@@ -44,28 +44,26 @@ impl Descendants {
     }
 
     /// Called in a forked process. Its parent has a copy of the context.
-    pub(super) fn after_fork(&mut self, inheritance: Inheritance) {
+    pub(super) fn after_fork(&mut self) {
         let held = match mem::replace(self, Descendants::Exist(None)) {
             Descendants::Watched(file) | Descendants::Exist(Some(file)) => Some(file),
             Descendants::Unknown | Descendants::Exist(None) => None,
         };
-        match inheritance {
-            Inheritance::Shared | Inheritance::Copies => *self = Descendants::Exist(held),
-            Inheritance::Nothing => mem::forget(held), // its number may belong to another file by now
-        }
+        *self = Descendants::Exist(held);
     }
 }
 
 /// Opens the same file again, closes the old file descriptor, and locks the new one. Fails while another process has the old
-/// one open.
-fn lock_again(file: File) -> io::Result<File> {
-    let again = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let again = above_stdio(OwnedFd::from(again))?;
+/// one open, and if the program has closed it.
+fn lock_again(file: Kept) -> io::Result<Kept> {
+    let number = file.get().ok_or(io::ErrorKind::NotFound)?.as_raw_fd();
+    let again = File::open(format!("/proc/self/fd/{number}"))?;
     drop(file);
-    lock(File::from(again))
+    lock(again.into())
 }
 
-fn lock(file: File) -> io::Result<File> {
+fn lock(file: OwnedFd) -> io::Result<Kept> {
+    let file = Kept::new(file)?;
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
 }
@@ -99,7 +97,7 @@ mod tests {
     fn a_forked_process_that_uses_the_context_is_detected() {
         let mut descendants = childless();
         let child = ForkedChild::after(|| {
-            descendants.after_fork(Inheritance::Shared);
+            descendants.after_fork();
             assert!(descendants.exist());
         });
         assert!(descendants.exist());
@@ -107,11 +105,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_closed_by_the_host_is_not_closed_again() {
+    fn a_file_closed_by_the_program_is_not_closed_again() {
         let mut descendants = childless();
-        let Descendants::Watched(file) = &descendants else { panic!("{descendants:?}") };
+        let Descendants::Watched(file) = &mut descendants else { panic!("{descendants:?}") };
         let number = file.as_raw_fd();
-        descendants.after_fork(Inheritance::Nothing);
+        file.reuse_for(File::open("/dev/null").unwrap()).unwrap();
         assert!(descendants.exist());
         assert!(File::open(format!("/proc/self/fd/{number}")).is_ok());
     }

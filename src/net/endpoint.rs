@@ -15,7 +15,6 @@ use std::time::Duration;
 use tcti_core::deadline::{Deadline, millis};
 use tcti_core::io::Arrival;
 use tcti_core::rx::RxBuf;
-use tcti_core::transport::Inheritance;
 use tcti_core::visible::visible;
 use tcti_core::{Error, Result, ReturnCode};
 
@@ -129,11 +128,8 @@ impl Endpoint {
     }
 
     /// Called in a forked process: drops the spare socket, which the parent also has.
-    pub(super) fn after_fork(&mut self, inheritance: Inheritance) {
-        let spare = self.spare.take();
-        if inheritance == Inheritance::Nothing {
-            std::mem::forget(spare);
-        }
+    pub(super) fn after_fork(&mut self) {
+        self.spare = None;
     }
 
     /// Connects to the first address that accepts a connection; returns the reason for each address if none does.
@@ -145,7 +141,7 @@ impl Endpoint {
         let is_localhost = matches!(&self.address, Address::Tcp(host, _) if is_localhost(host));
         for index in 0..self.resolved.len() {
             let Some(address) = self.resolved.get(index) else { break };
-            let spare = self.spare.take();
+            let spare = self.spare.take().filter(Stream::is_open);
             let attempt = address.with_sockaddr(|sockaddr| {
                 let new = || Stream::connect(sockaddr, self.timeout, &self.name);
                 match spare {
@@ -335,7 +331,7 @@ mod tests {
         let stream = endpoint.connect().unwrap();
         let parents = stream.as_fd().try_clone_to_owned().unwrap();
         endpoint.release(stream);
-        endpoint.after_fork(Inheritance::Copies);
+        endpoint.after_fork();
         let _ours = endpoint.connect().unwrap();
         drop(listener);
         let peer = nix::sys::socket::getpeername::<nix::sys::socket::SockaddrStorage>(parents.as_raw_fd());

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tcti_core::Generation;
 use tcti_core::deadline::{Deadline, Wait};
-use tcti_core::io::{Arrival, above_stdio, poll_until, wait_for};
+use tcti_core::io::{Arrival, poll_until, wait_for};
+use tcti_core::kept::Kept;
 use tcti_core::rx::RxBuf;
 use tcti_core::transport::Progress;
 use tcti_core::{Error, Result, ReturnCode};
@@ -21,7 +22,7 @@ use tcti_core::{Error, Result, ReturnCode};
 /// connection is [`shared`](Stream::shared).
 #[derive(Debug)]
 pub struct Stream {
-    fd: OwnedFd,
+    fd: Kept,
     /// The address, as shown in messages.
     peer: Arc<str>,
     /// The time limit for a connection attempt, and for sending to a peer that does not read.
@@ -56,7 +57,7 @@ impl Stream {
     ) -> core::result::Result<Stream, Errno> {
         let family = address.family().unwrap_or(AddressFamily::Unspec);
         let fd = socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-        let fd = above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
+        let fd = Kept::new(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default()))?;
         set_connect_timeout(&fd, timeout)?;
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // sends small writes at once
@@ -96,6 +97,12 @@ impl Stream {
         (!self.lent.get()).then_some(self)
     }
 
+    /// Returns whether the file descriptor is open. If the program has closed it, its number may be that of another file, and
+    /// the functions of this type that use it must not be called, except those that end the connection.
+    pub fn is_open(&self) -> bool {
+        self.fd.is_open()
+    }
+
     /// Shares the connection with processes that are forked from this one: a drop in one of them does not end it.
     pub fn shared(mut self) -> Stream {
         self.owner = None;
@@ -110,7 +117,7 @@ impl Stream {
     /// Ends the connection for every process that has a copy of the socket, and keeps the file descriptor open. The system
     /// call fails if the peer has already ended the connection.
     pub fn shut_down(&self) {
-        let _ = socket::shutdown(self.fd.as_raw_fd(), Shutdown::Both);
+        let _ = self.fd.get().map(|fd| socket::shutdown(fd.as_raw_fd(), Shutdown::Both));
     }
 
     /// Returns the file descriptor for a caller that polls for the response.
@@ -123,7 +130,7 @@ impl Stream {
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
         let (timeout, owner) = (Duration::from_secs(30), Some(Generation::current()));
-        Stream { fd, peer: peer.into(), timeout, owner, lent: Cell::new(false) }
+        Stream { fd: Kept::new(fd).unwrap(), peer: peer.into(), timeout, owner, lent: Cell::new(false) }
     }
 
     /// Returns whether the peer is connected and no byte has arrived, so that the next command may be sent. Unexpected bytes
@@ -149,7 +156,10 @@ impl Stream {
     /// Sends a last message and ends the connection as [`end`](Self::end) does, over TCP in one packet (`MSG_MORE`, send(2)).
     /// Keeps the file descriptor open for a caller that polls it.
     pub fn end_with(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
-        let sent = self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts);
+        let sent = match self.is_open() {
+            true => self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts),
+            false => Err(self.failed("cannot send to", Errno::EBADF)),
+        };
         self.shut_down();
         sent
     }

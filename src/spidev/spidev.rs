@@ -8,11 +8,11 @@ mod sys;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use tcti_core::io::above_stdio;
+use tcti_core::kept::Kept;
 use tcti_core::visible::visible;
-use tcti_core::{Conf, Inheritance, Result, ReturnCode, fail};
+use tcti_core::{Conf, Result, ReturnCode, fail};
 use tcti_diagnosis as diagnosis;
 use tcti_tis::{Bus, ChipSelect, Clock, OpenBus, SystemClock, Transfer};
 
@@ -31,8 +31,8 @@ const REMEDY: &str = "Switch SPI on (on a Raspberry Pi: dtparam=spi=on in config
 /// A spidev device.
 pub struct Spidev {
     path: PathBuf,
-    /// Absent in a forked process whose host has closed it, until the next command.
-    fd: Option<OwnedFd>,
+    /// Absent once the program has closed it, until the next command.
+    fd: Option<Kept>,
     clock: SystemClock,
     /// Whether the last transfer left the TPM selected.
     selected: bool,
@@ -42,7 +42,7 @@ impl Spidev {
     fn open_path(path: &Path) -> Result<Spidev> {
         let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
         let opened = open(path, flags, Mode::empty())
-            .and_then(|fd| above_stdio(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())));
+            .and_then(|fd| Kept::new(fd).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or_default())));
         let fd = opened.map_err(|error| match diagnosis::is_denial(error) {
             true => fail!(
                 ReturnCode::NOT_PERMITTED,
@@ -121,10 +121,8 @@ impl Bus for Spidev {
         }
     }
 
-    fn after_fork(&mut self, inheritance: Inheritance) {
-        if inheritance == Inheritance::Nothing {
-            core::mem::forget(self.fd.take());
-        }
+    fn drop_closed(&mut self) -> bool {
+        self.fd.take_if(|fd| !fd.is_open()).is_some()
     }
 
     /// Deselects after a failed transaction; the last transfer of a complete one has deselected already.

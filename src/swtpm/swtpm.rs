@@ -7,7 +7,6 @@
 mod start;
 
 use std::io::IoSlice;
-use std::mem;
 use tcti_core::conf::boolean;
 use tcti_core::{
     Conf, GetPollHandles, Inheritance, LastExchange, Module, Open, Progress, Result, ReturnCode, RxBuf, SetLocality,
@@ -163,9 +162,12 @@ impl Transport for Swtpm {
         match inheritance {
             Inheritance::Shared if self.lifetime == Lifetime::Context => {}
             Inheritance::Shared | Inheritance::Copies => self.data = None,
-            Inheritance::Nothing => mem::forget(self.data.take()),
         }
-        self.channels.after_fork(inheritance);
+        self.channels.after_fork();
+    }
+
+    fn drop_closed(&mut self) -> bool {
+        self.data.take_if(|data| !data.is_open()).is_some()
     }
 
     fn is_shared(&self) -> bool {

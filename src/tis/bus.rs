@@ -63,6 +63,12 @@ pub trait Bus: Send + 'static {
     /// shared releases its device here, without closing it for the parent.
     fn after_fork(&mut self, _inheritance: Inheritance) {}
 
+    /// Drops a device whose file descriptor the host has closed, and returns whether it did, see
+    /// [`Transport::drop_closed`](tcti_core::Transport::drop_closed).
+    fn drop_closed(&mut self) -> bool {
+        false
+    }
+
     /// Called when a command has failed. Drops bytes in flight, so that they are not taken for those of a later command.
     fn abandon(&mut self) {}
 

@@ -183,6 +183,10 @@ impl<B: Bus> Transport for Tis<B> {
         self.bus.after_fork(inheritance);
     }
 
+    fn drop_closed(&mut self) -> bool {
+        self.bus.drop_closed()
+    }
+
     fn is_shared(&self) -> bool {
         B::SHARED_BY_FORK
     }

@@ -174,3 +174,9 @@ fn a_process_that_a_command_leaves_behind_when_it_exits_by_itself_keeps_running(
     writer.unwrap().write_all(b"left").unwrap();
     assert_eq!(std::fs::read(&done).unwrap(), b"left");
 }
+
+#[test]
+fn files_that_a_program_opens_after_closing_every_descriptor_are_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_closed_descriptors_are_left_alone(|| open(&server(dir.path(), RANDOM)));
+}

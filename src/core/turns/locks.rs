@@ -4,13 +4,13 @@
 #![forbid(unsafe_code)]
 
 use crate::io::file_in_memory;
+use crate::kept::Kept;
 use crate::{Error, Result, ReturnCode};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::BorrowedFd;
 
 /// A byte of the file. A process that has locked it has this role.
 #[derive(Clone, Copy)]
@@ -25,48 +25,44 @@ pub(super) enum Lock {
 
 /// The locked file, which forked processes inherit.
 pub(super) struct Locks {
-    pub(super) file: File,
-    /// Detects that the host has closed the file descriptor and its number refers to another file.
-    pub(super) identity: (u64, u64),
+    pub(super) file: Kept,
 }
 
 impl Locks {
     pub(super) fn new() -> io::Result<Locks> {
-        let file = File::from(file_in_memory(c"tcti-turns")?);
-        let identity = identity(&file).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Locks { file, identity })
+        Ok(Locks { file: Kept::new(file_in_memory(c"tcti-turns")?)? })
     }
 
     /// Returns whether the file descriptor is still that of the file.
     pub(super) fn are_open(&self) -> bool {
-        identity(&self.file) == Some(self.identity)
+        self.file.is_open()
+    }
+
+    /// Returns the file, unless the program has closed its file descriptor.
+    fn open_file(&self) -> Result<BorrowedFd<'_>> {
+        self.file.get().ok_or_else(|| failed(Errno::EBADF))
     }
 
     /// Takes a lock if it is free. Returns whether it did. `IO_ERROR` if the system does not allow it.
     pub(super) fn lock(&self, lock: Lock) -> Result<bool> {
-        match fcntl(&self.file, FcntlArg::F_SETLK(&record(F_WRLCK, lock))) {
+        match fcntl(self.open_file()?, FcntlArg::F_SETLK(&record(F_WRLCK, lock))) {
             Ok(_) => Ok(true),
             Err(Errno::EAGAIN) => Ok(false),
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// Releases a lock. This fails only if the file descriptor is closed, in which case nothing is locked.
+    /// Releases a lock. Closing the file descriptor has already done so.
     pub(super) fn unlock(&self, lock: Lock) {
-        let _ = fcntl(&self.file, FcntlArg::F_SETLK(&record(F_UNLCK, lock)));
+        let _ = self.file.get().map(|file| fcntl(file, FcntlArg::F_SETLK(&record(F_UNLCK, lock))));
     }
 
     /// Returns the ID of the process that holds a lock; 0 or less for a process of another PID namespace.
     pub(super) fn holder(&self, lock: Lock) -> Result<Option<i32>> {
         let mut query = record(F_RDLCK, lock);
-        fcntl(&self.file, FcntlArg::F_GETLK(&mut query)).map_err(failed)?;
+        fcntl(self.open_file()?, FcntlArg::F_GETLK(&mut query)).map_err(failed)?;
         Ok((c_int::from(query.l_type) != F_UNLCK).then_some(query.l_pid))
     }
-}
-
-/// Returns the device and inode numbers of a file.
-pub(super) fn identity(file: &File) -> Option<(u64, u64)> {
-    file.metadata().ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Describes a lock of one byte. Some fields have narrower types than their constants.

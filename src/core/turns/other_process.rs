@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Simulates another process that shares the connection: [`OtherProcess`]. For tests.
 
-use super::locks::{identity, record};
+use super::locks::record;
 use super::*;
+use crate::kept::Kept;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::libc::F_WRLCK;
 use nix::sys::stat::Mode;
-use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The ID of that process.
@@ -15,7 +15,7 @@ const OTHER_ID: u32 = 1000;
 /// A simulated process with the same page and file as this one, as after a fork.
 pub struct OtherProcess {
     page: SharedPage,
-    file: File,
+    file: OwnedFd,
 }
 
 /// A turn of the other process, which ends when this is dropped. The drop also releases all record locks of this process on
@@ -58,10 +58,8 @@ impl OtherProcess {
 
     /// Returns the turns of that process before its first one.
     pub(crate) fn turns(&self) -> Turns {
-        let (page, file) = (self.page.map_again(), self.file.try_clone().unwrap());
-        let identity = identity(&file).unwrap();
-        let locks = Locks { file, identity };
-        Turns::Shared(Shared { page, locks, id: 0, turn: Turn::None, timeout: TURN_TIMEOUT })
+        let locks = Locks { file: Kept::new(self.file.try_clone().unwrap()).unwrap() };
+        Turns::Shared(Shared { page: self.page.map_again(), locks, id: 0, turn: Turn::None, timeout: TURN_TIMEOUT })
     }
 }
 

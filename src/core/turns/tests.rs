@@ -293,10 +293,10 @@ fn descriptors_closed_by_the_host_are_not_closed_again() {
     let mut turns = Turns::new(true);
     assert_eq!(turns.after_fork(), Inheritance::Shared);
     let Turns::Shared(shared) = &mut turns else { panic!("the system denies what turns need") };
-    // As after the host has closed the descriptor and its number was reused for another file.
-    let _closed = std::mem::replace(&mut shared.locks.file, File::open("/dev/null").unwrap());
     let number = shared.locks.file.as_raw_fd();
-    assert_eq!(turns.after_fork(), Inheritance::Nothing);
+    shared.locks.file.reuse_for(File::open("/dev/null").unwrap()).unwrap();
+    assert!(shared.locks.lock(Lock::Turn).is_err() && shared.locks.holder(Lock::Turn).is_err());
+    assert_eq!(turns.after_fork(), Inheritance::Copies);
     assert!(matches!(turns, Turns::Exclusive(Outcome::Complete)));
     drop(turns);
     let path = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap();
