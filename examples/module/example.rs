@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tcti_core::io::{above_stdio, wait_for, write_all};
+use tcti_core::kept::Kept;
 use tcti_core::{
     Conf, Deadline, GetPollHandles, Inheritance, Module, Open, Progress, Result, ReturnCode, RxBuf, Transport, Wait,
     fail,
@@ -21,15 +22,14 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Example {
     path: PathBuf,
     /// `None` after an error; the next command connects again.
-    socket: Option<UnixStream>,
+    socket: Option<Kept<UnixStream>>,
 }
 
-fn connect(path: &Path) -> Result<UnixStream> {
+fn connect(path: &Path) -> Result<Kept<UnixStream>> {
     let socket = UnixStream::connect(path).and_then(|socket| above_stdio(OwnedFd::from(socket)));
-    let socket = socket.map_err(|error| {
+    socket.and_then(|socket| Kept::owner(UnixStream::from(socket))).map_err(|error| {
         fail!(ReturnCode::IO_ERROR, "cannot connect to {}: {error}. Is the server running?", path.display())
-    })?;
-    Ok(UnixStream::from(socket))
+    })
 }
 
 impl Module for Example {
@@ -59,7 +59,7 @@ impl Transport for Example {
     }
 
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress> {
-        let Some(mut socket) = self.socket.as_ref() else { return Err(ReturnCode::IO_ERROR.into()) };
+        let Some(mut socket) = self.socket.as_deref() else { return Err(ReturnCode::IO_ERROR.into()) };
         let deadline = Deadline::after(wait);
         while rx.missing()? > 0 {
             if !wait_for(socket.as_fd(), PollFlags::POLLIN, &deadline)? {
@@ -80,11 +80,12 @@ impl Transport for Example {
         self.socket = None;
     }
 
-    fn after_fork(&mut self, inheritance: Inheritance) {
-        match inheritance {
-            Inheritance::Shared | Inheritance::Copies => self.socket = None,
-            Inheritance::Nothing => std::mem::forget(self.socket.take()),
-        }
+    fn after_fork(&mut self, _inheritance: Inheritance) {
+        self.socket = None;
+    }
+
+    fn drop_closed(&mut self) -> bool {
+        self.socket.take_if(|socket| !socket.is_open()).is_some()
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =
