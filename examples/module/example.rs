@@ -89,7 +89,7 @@ impl Transport for Example {
     }
 
     const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|example| Ok(example.socket.iter().map(AsRawFd::as_raw_fd).collect()));
+        Some(|example| Ok(example.socket.iter().map(|socket| socket.as_raw_fd()).collect()));
 }
 
 #[cfg(test)]
