@@ -270,6 +270,17 @@ where
     })
 }
 
+/// Serves any number of connections at the same time, and answers every `size` bytes with `reply`.
+pub fn serve(listener: std::net::TcpListener, size: usize, reply: &[u8]) {
+    let reply = reply.to_vec();
+    std::thread::spawn(move || {
+        while let Ok((mut peer, _)) = listener.accept() {
+            let (mut bytes, reply) = (vec![0; size], reply.clone());
+            std::thread::spawn(move || while peer.read_exact(&mut bytes).is_ok() && peer.write_all(&reply).is_ok() {});
+        }
+    });
+}
+
 /// Listens on a free port of the loopback interface; returns the listener and the port.
 pub fn listen() -> (std::net::TcpListener, u16) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -16,7 +16,7 @@ use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{
-    Forked, ForkedChild, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play,
+    Forked, ForkedChild, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play, serve,
 };
 
 /// Returns the bytes read on each connection.
@@ -350,15 +350,8 @@ proptest! {
 
 #[test]
 fn files_that_a_program_opens_after_closing_every_descriptor_are_left_alone() {
-    let serve = |listener: TcpListener, size: usize, reply: Vec<u8>| {
-        spawn(move || {
-            while let Ok((mut peer, _)) = listener.accept() {
-                let reply = reply.clone();
-                spawn(move || while peer.read_exact(&mut vec![0; size]).is_ok() && peer.write_all(&reply).is_ok() {});
-            }
-        })
-    };
     let ((data, port), (ctrl, platform_port)) = (listen(), listen());
-    (serve(data, COMMAND, enveloped()), serve(ctrl, 4, vec![0; 4]));
+    serve(data, COMMAND, &enveloped());
+    serve(ctrl, 4, &[0; 4]);
     assert_closed_descriptors_are_left_alone(|| Session::new(open(port, platform_port).unwrap()));
 }

@@ -2,7 +2,7 @@
 //! A connection to a simulator: [`Stream`] is a blocking socket that never raises SIGPIPE and is closed on exec.
 
 use nix::errno::Errno;
-use nix::poll::PollFlags;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::cell::Cell;
@@ -136,8 +136,7 @@ impl Stream {
     /// Returns whether the peer is connected and no byte has arrived, so that the next command may be sent. Unexpected bytes
     /// would be taken for its response.
     pub fn is_quiet(&self) -> bool {
-        let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
-        socket::recv(self.fd.as_raw_fd(), &mut [0], peek) == Err(Errno::EAGAIN)
+        poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO) == Ok(0)
     }
 
     /// Acknowledges the next data at once (`TCP_QUICKACK`), for a peer that writes one message in several pieces and waits for

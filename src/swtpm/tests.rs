@@ -14,7 +14,7 @@ use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Accept, Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{
-    Forked, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play,
+    Forked, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play, serve,
 };
 
 fn open(conf: &str) -> Result<Swtpm> {
@@ -329,15 +329,9 @@ proptest! {
 
 #[test]
 fn files_that_a_program_opens_after_closing_every_descriptor_are_left_alone() {
-    let serve = |listener: TcpListener, size: usize, reply: &'static [u8]| {
-        spawn(move || {
-            while let Ok((mut peer, _)) = listener.accept() {
-                spawn(move || while peer.read_exact(&mut vec![0; size]).is_ok() && peer.write_all(reply).is_ok() {});
-            }
-        })
-    };
     let ((data, port), (ctrl, ctrl_port)) = (listen(), listen());
-    (serve(data, GET_RANDOM.len(), OK), serve(ctrl, 5, &[0; 4]));
+    serve(data, GET_RANDOM.len(), OK);
+    serve(ctrl, 5, &[0; 4]);
     for keep in [true, false] {
         assert_closed_descriptors_are_left_alone(|| {
             Session::new(open(&format!("host=127.0.0.1,port={port},ctrl_port={ctrl_port},keep={keep}")).unwrap())
