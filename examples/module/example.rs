@@ -87,8 +87,10 @@ impl Transport for Example {
         }
     }
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|example| Ok(example.socket.iter().map(AsRawFd::as_raw_fd).collect()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|example, watch| {
+        example.socket.iter().map(AsRawFd::as_raw_fd).for_each(watch);
+        Ok(())
+    });
 }
 
 #[cfg(test)]

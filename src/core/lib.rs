@@ -13,7 +13,7 @@ mod generation;
 pub mod header;
 pub mod io;
 pub mod log;
-mod ready;
+mod poll_set;
 pub mod return_code;
 pub mod rx;
 pub mod session;

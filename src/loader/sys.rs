@@ -13,6 +13,9 @@ use tcti_core::visible::visible;
 use tcti_core::{PollHandle, Result, ReturnCode, Tcti, Wait, fail};
 
 type Init = unsafe extern "C" fn(*mut TSS2_TCTI_CONTEXT, *mut usize, *const c_char) -> TSS2_RC;
+/// The most poll handles that a context may have; those of tpm2-tss have one.
+const MAX_HANDLES: usize = 8;
+
 type InfoFn = unsafe extern "C" fn() -> *const TSS2_TCTI_INFO;
 
 /// A loaded library with a TCTI.
@@ -254,20 +257,14 @@ impl Tcti for Child {
         ReturnCode::from_c(unsafe { set_locality(self.as_ptr(), locality) })
     }
 
-    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+    fn poll_handles(&mut self, each: &mut dyn FnMut(PollHandle)) -> Result<()> {
         let get = self.slot(|head| head.v1.getPollHandles)?;
-        let mut count = 0;
-        // SAFETY: `self` keeps the context open; with a NULL array the module writes only the count.
-        ReturnCode::from_c(unsafe { get(self.as_ptr(), null_mut(), &mut count) })?;
-        let mut handles = Vec::new();
-        handles
-            .try_reserve_exact(count)
-            .map_err(|_| fail!(ReturnCode::MEMORY, "no memory for {count} poll handles"))?;
-        handles.resize(count, PollHandle { fd: -1, events: 0, revents: 0 });
+        let mut handles = [PollHandle { fd: -1, events: 0, revents: 0 }; MAX_HANDLES];
+        let mut count = handles.len();
         // SAFETY: `self` keeps the context open, and `handles` has room for `count` handles.
         ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
-        handles.truncate(count);
-        Ok(handles)
+        handles.into_iter().take(count).for_each(each);
+        Ok(())
     }
 }
 
