@@ -88,8 +88,10 @@ impl Transport for Example {
         self.socket.take_if(|socket| !socket.is_open()).is_some()
     }
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|example| Ok(example.socket.iter().map(|socket| socket.as_raw_fd()).collect()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|example, watch| {
+        example.socket.iter().map(|socket| socket.as_raw_fd()).for_each(watch);
+        Ok(())
+    });
 }
 
 #[cfg(test)]

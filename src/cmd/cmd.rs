@@ -200,8 +200,10 @@ impl Transport for Cmd {
         self.release(if sharing == Sharing::Exclusive { SHORT_EXIT_TIMEOUT } else { Duration::ZERO });
     }
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|cmd| Ok(cmd.process.iter().map(Process::poll_handle).collect()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|cmd, watch| {
+        cmd.process.iter().map(Process::poll_handle).for_each(watch);
+        Ok(())
+    });
 }
 
 #[cfg(test)]

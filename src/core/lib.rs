@@ -14,7 +14,7 @@ pub mod header;
 pub mod io;
 pub mod kept;
 pub mod log;
-mod ready;
+mod poll_set;
 pub mod return_code;
 pub mod rx;
 pub mod session;

@@ -5,12 +5,11 @@
 use crate::deadline::Wait;
 use crate::generation::Generation;
 use crate::header::{HEADER_SIZE, Header};
-use crate::ready::Ready;
+use crate::poll_set::PollSet;
 use crate::rx::{MAX_RESPONSE, RxBuf};
 use crate::transport::{LastExchange, PollHandle, Progress, Transport};
 use crate::turns::{CLOSED, Outcome, Turns};
 use crate::{Error, Result, ReturnCode};
-use nix::libc::POLLIN;
 
 /// The largest command that is sent, in bytes.
 pub const MAX_COMMAND: usize = MAX_RESPONSE;
@@ -42,7 +41,8 @@ pub struct Session<T: Transport> {
     transport: T,
     state: State,
     rx: RxBuf,
-    ready: Ready,
+    /// What the caller polls; absent until it asks for it.
+    polled: Option<PollSet>,
     /// The process that the exchange in progress belongs to.
     owner: Generation,
     turns: Turns,
@@ -56,7 +56,7 @@ impl<T: Transport> Session<T> {
             transport,
             state: State::Transmit,
             rx: RxBuf::new(),
-            ready: Ready::new(),
+            polled: None,
             owner: Generation::current(),
         }
     }
@@ -97,6 +97,7 @@ impl<T: Transport> Session<T> {
             self.transport.after_fork(self.turns.after_fork());
             self.rx.clear();
             self.state = State::Transmit;
+            self.polled = self.polled.take().and_then(PollSet::after_fork);
         }
     }
 
@@ -129,6 +130,23 @@ impl<T: Transport> Session<T> {
         resumed.inspect_err(|_| self.abandon())
     }
 
+    /// Points the poll set at what the caller waits for.
+    fn watch(&mut self) {
+        if let (Some(set), Some(list)) = (PollSet::checked(&mut self.polled), T::POLL_HANDLES) {
+            match self.state {
+                State::Awaiting => set.watch(|watch| list(&mut self.transport, watch)),
+                State::Transmit | State::Ready => {} // readable, as `checked` leaves it
+            }
+        }
+    }
+
+    /// Takes the connection out of the poll set, before a call that may close it.
+    fn unwatch(&mut self) {
+        if self.state == State::Awaiting {
+            PollSet::checked(&mut self.polled).into_iter().for_each(PollSet::unwatch);
+        }
+    }
+
     /// Takes turns on the new connection if the transport has replaced the shared one.
     fn follow_connection(&mut self) {
         if self.transport.took_own_connection() {
@@ -138,17 +156,20 @@ impl<T: Transport> Session<T> {
 
     /// Receives the response: changes from `Awaiting` to `Ready`, or to `Transmit` after an error.
     fn complete(&mut self, wait: Wait) -> Result<()> {
+        self.unwatch();
         let received = self.transport.recv(&mut self.rx, wait);
         self.follow_connection();
         match received.and_then(|progress| self.check(progress)) {
             Ok(()) => {
                 self.state = State::Ready;
                 self.turns.end(Outcome::Complete);
+                self.watch();
                 Ok(())
             }
             Err(error) => {
-                if error.code() != ReturnCode::TRY_AGAIN {
-                    self.abandon();
+                match error.code() {
+                    ReturnCode::TRY_AGAIN => self.watch(),
+                    _ => self.abandon(),
                 }
                 Err(error)
             }
@@ -179,10 +200,12 @@ impl<T: Transport> Session<T> {
 
     /// Ends the exchange after an error.
     fn abandon(&mut self) {
+        self.unwatch();
         self.transport.abandon();
         self.turns.end(Outcome::Interrupted);
         self.rx.clear();
         self.state = State::Transmit;
+        self.watch();
     }
 
     /// Fails with `BAD_SEQUENCE` unless `call` is allowed.
@@ -240,6 +263,7 @@ impl<'a, T: Transport> Entered<'a, T> {
             return Err(error);
         }
         session.state = State::Awaiting;
+        session.watch();
         Ok(())
     }
 
@@ -270,14 +294,19 @@ impl<'a, T: Transport> Entered<'a, T> {
         let Entered(session) = self;
         let cancel = T::CANCEL.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
         session.expect(session.state != State::Transmit, "cancel")?;
-        match session.state {
-            State::Ready => session.transport.response_taken(), // too late to cancel: the response has arrived and is dropped
-            State::Transmit | State::Awaiting => cancel(&mut session.transport)?,
+        session.unwatch();
+        let cancelled = match session.state {
+            // too late to cancel: the response has arrived and is dropped
+            State::Ready => Ok(session.transport.response_taken()),
+            State::Transmit | State::Awaiting => cancel(&mut session.transport),
+        };
+        if cancelled.is_ok() {
+            session.turns.end(Outcome::Interrupted);
+            session.rx.clear();
+            session.state = State::Transmit;
         }
-        session.turns.end(Outcome::Interrupted);
-        session.rx.clear();
-        session.state = State::Transmit;
-        Ok(())
+        session.watch();
+        cancelled
     }
 
     /// Sets the locality of later commands. Fails with `BAD_SEQUENCE` while a response is due, and with `BAD_VALUE` for 5 to
@@ -295,18 +324,19 @@ impl<'a, T: Transport> Entered<'a, T> {
         session.in_turn(|transport| set_locality(transport, locality))
     }
 
-    /// Returns the entries for `poll(2)`. While no response is due, or receive would not wait for it, `poll(2)` returns at
-    /// once: callers of libtss2-fapi also poll between two commands and would otherwise block for ever.
-    pub fn poll_handles(self) -> Result<Vec<PollHandle>> {
+    /// Returns the entry for `poll(2)`, the same for the life of the context unless the host closes it. While no response is
+    /// due, or receive would not wait for it, `poll(2)` returns at once: callers of libtss2-fapi also poll between two
+    /// commands and would otherwise block for ever.
+    pub fn poll_handle(self) -> Result<PollHandle> {
         let Entered(session) = self;
-        let poll_handles = T::POLL_HANDLES.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
-        let fds = poll_handles(&mut session.transport)?;
-        match session.state {
-            State::Awaiting if !fds.is_empty() => {
-                Ok(fds.into_iter().map(|fd| PollHandle { fd, events: POLLIN, revents: 0 }).collect())
-            }
-            State::Transmit | State::Awaiting | State::Ready => Ok(vec![session.ready.handle()?]),
+        let list = T::POLL_HANDLES.ok_or(ReturnCode::NOT_IMPLEMENTED)?;
+        if let Some(set) = PollSet::checked(&mut session.polled) {
+            return Ok(set.handle());
         }
+        list(&mut session.transport, &mut |_| {})?; // fails if a recorded TCTI has none
+        let handle = session.polled.insert(PollSet::new()?).handle();
+        session.watch();
+        Ok(handle)
     }
 
     /// Runs a function that only this module has, such as a reset, and abandons the exchange in progress. If the response has
@@ -330,7 +360,13 @@ impl<'a, T: Transport> Entered<'a, T> {
     pub fn alongside<R>(self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
         let Entered(session) = self;
         match session.state {
-            State::Awaiting => function(&mut session.transport), // in the turn of that exchange
+            // In the turn of that exchange.
+            State::Awaiting => {
+                session.unwatch();
+                let result = function(&mut session.transport);
+                session.watch();
+                result
+            }
             State::Transmit | State::Ready => session.in_turn(function),
         }
     }
@@ -342,6 +378,11 @@ impl<T: Transport> Session<T> {
     /// Enters, and calls [`Entered::receive`].
     pub fn receive(&mut self, capacity: Option<usize>, wait: Wait) -> Result<Received<'_>> {
         self.enter()?.receive(capacity, wait)
+    }
+
+    /// Enters, and calls [`Entered::poll_handle`].
+    pub fn poll_handle(&mut self) -> Result<PollHandle> {
+        self.enter()?.poll_handle()
     }
 
     /// Enters, and calls [`Entered::preempt`].
@@ -379,6 +420,7 @@ impl<T: Transport> Session<T> {
 impl<T: Transport> Drop for Session<T> {
     fn drop(&mut self) {
         self.claim();
+        self.polled.take().into_iter().for_each(PollSet::close);
         let _ = self.drop_closed().inspect_err(Error::warn);
         let Some((sharing, last)) = self.turns.begin_last() else { return };
         let outcome = match last {

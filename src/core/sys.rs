@@ -2,10 +2,11 @@
 //! System calls that no crate wraps.
 #![expect(unsafe_code, reason = "an island of unsafe code, see src/README.md")]
 
+use nix::errno::Errno;
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
 
@@ -169,9 +170,17 @@ pub(crate) fn give_number(file: BorrowedFd<'_>, number: libc::c_int) {
     assert_eq!(result, number, "{}", io::Error::last_os_error());
 }
 
+/// Calls `epoll_ctl(2)`. `fd` is any number: the transports of other modules name their file descriptors by number.
+pub(crate) fn epoll_ctl(epoll: &OwnedFd, operation: libc::c_int, fd: RawFd, events: libc::c_int) -> nix::Result<()> {
+    let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: 0 };
+    // SAFETY: the kernel reads `event`, which outlives the call, and rejects a number that is not an open file.
+    let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), operation, fd, &mut event) };
+    Errno::result(result).map(drop)
+}
+
 /// Returns whether `poll(2)` reports one of these as ready now. For tests.
-#[cfg(any(test, feature = "property"))]
-pub(crate) fn is_ready(handles: &mut [libc::pollfd]) -> bool {
+#[cfg(any(test, feature = "testing"))]
+pub fn is_ready(handles: &mut [libc::pollfd]) -> bool {
     let count = libc::nfds_t::try_from(handles.len()).unwrap_or_default();
     // SAFETY: the kernel reads and writes `count` handles, which the caller lends for the call. It reports closed descriptors.
     unsafe { libc::poll(handles.as_mut_ptr(), count, 0) > 0 }

@@ -21,8 +21,8 @@ pub trait Tcti {
     fn cancel(&mut self) -> Result<()>;
     /// Sets the locality of later commands.
     fn set_locality(&mut self, locality: u8) -> Result<()>;
-    /// Returns the entries for `poll(2)` that wait for the response.
-    fn poll_handles(&mut self) -> Result<Vec<PollHandle>>;
+    /// Passes the entries for `poll(2)` that wait for the response to `each`.
+    fn poll_handles(&mut self, each: &mut dyn FnMut(PollHandle)) -> Result<()>;
 }
 
 /// Makes the same calls as the C boundary.
@@ -58,7 +58,7 @@ impl<T: Transport> Tcti for Session<T> {
         self.enter()?.set_locality(locality)
     }
 
-    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
-        self.enter()?.poll_handles()
+    fn poll_handles(&mut self, each: &mut dyn FnMut(PollHandle)) -> Result<()> {
+        self.enter()?.poll_handle().map(each)
     }
 }

@@ -4,16 +4,17 @@
 
 use crate::deadline::Wait;
 use crate::rx::RxBuf;
-pub use crate::sys::Forked;
+pub use crate::sys::{Forked, is_ready};
 use crate::transport::{Cancel, GetPollHandles, Inheritance, Module, Open, Progress, SetLocality, Transport};
 use crate::{Result, ReturnCode};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
 use std::env;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
+use std::sync::OnceLock;
 
 #[cfg(any(test, feature = "property"))]
 pub mod exchange;
@@ -92,8 +93,12 @@ impl ForkedChild {
     }
 }
 
-/// The number that a [`Scripted`] transport returns as its poll handle; it has no file descriptor.
-pub const POLLED: std::os::fd::RawFd = 1234;
+/// Returns the file descriptor that a [`Scripted`] transport is polled for. It never becomes readable.
+pub fn polled() -> RawFd {
+    static PIPE: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
+    let (reader, _writer) = PIPE.get_or_init(|| nix::unistd::pipe().unwrap());
+    reader.as_raw_fd()
+}
 
 /// An event in the script of a [`Scripted`] transport, which `recv` executes.
 #[derive(Clone, Debug)]
@@ -197,7 +202,10 @@ impl Transport for Scripted {
         scripted.locality = locality;
         Ok(())
     });
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(vec![POLLED]));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_, watch| {
+        watch(polled());
+        Ok(())
+    });
 }
 
 impl Module for Scripted {

@@ -19,7 +19,7 @@ pub type Cancel<T> = fn(&mut T) -> Result<()>;
 /// The type of [`Transport::SET_LOCALITY`].
 pub type SetLocality<T> = fn(&mut T, locality: u8) -> Result<()>;
 /// The type of [`Transport::POLL_HANDLES`].
-pub type GetPollHandles<T> = fn(&mut T) -> Result<Vec<RawFd>>;
+pub type GetPollHandles<T> = fn(&mut T, watch: &mut dyn FnMut(RawFd)) -> Result<()>;
 
 /// How much of a response has arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub trait Transport: Send + Sized + 'static {
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress>;
 
     /// Called when the caller has taken the response. A transport that keeps no connection between commands releases it
-    /// here, and no earlier: until then the caller may still poll its file descriptor.
+    /// here.
     fn response_taken(&mut self) {}
 
     /// Called once after an exchange has failed, in `send`, in `recv` or because its response is malformed. Drops what is
@@ -126,7 +126,8 @@ pub trait Transport: Send + Sized + 'static {
     /// Sets the locality of later commands: 0 to 4, or 32 to 255 (TPM 2.0 Library Part 2, TPMA_LOCALITY).
     const SET_LOCALITY: Option<SetLocality<Self>> = None;
 
-    /// Returns the file descriptors that become readable when the response arrives; none if `recv` never waits.
+    /// Passes the file descriptors that become readable when the response arrives to `watch`; none if `recv` never waits. The
+    /// session polls them for the caller and stops before the next call that may close them.
     const POLL_HANDLES: Option<GetPollHandles<Self>> = None;
 }
 

@@ -192,8 +192,10 @@ impl Transport for Device {
         true
     }
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|device| Ok(device.watched.iter().map(|watched| watched.poll_handle().as_raw_fd()).collect()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|device, watch| {
+        device.watched.iter().for_each(|watched| watch(watched.poll_handle().as_raw_fd()));
+        Ok(())
+    });
 }
 
 #[cfg(test)]

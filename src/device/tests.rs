@@ -83,9 +83,9 @@ fn a_timeout_loses_no_bytes() {
 fn the_device_can_be_polled() {
     let (mut tpm, _slave, mut session) = device();
     session.transmit(GET_RANDOM).unwrap();
-    let handles = session.poll_handles().unwrap();
-    assert_eq!((handles.len(), handles[0].events), (1, nix::libc::POLLIN));
-    assert!(handles[0].fd > 2);
+    let handle = session.poll_handle().unwrap();
+    assert_eq!(handle.events, nix::libc::POLLIN);
+    assert!(handle.fd > 2);
     tpm.write_all(OK).unwrap();
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }
@@ -223,8 +223,8 @@ impl Peer for Ends {
         self.tpm.send(bytes);
     }
 
-    /// Counts at the slave: the polled file descriptor is an epoll instance.
-    fn unread(&self, _polled: RawFd) -> usize {
+    /// Counts at the slave: the watched file descriptor is an epoll instance.
+    fn unread(&self, _watched: RawFd) -> usize {
         ioctl_fionread(&self.slave).unwrap().try_into().unwrap()
     }
 }

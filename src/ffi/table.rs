@@ -15,7 +15,7 @@ use tcti_core::deadline::Wait;
 use tcti_core::header::Header;
 use tcti_core::rx::RxBuf;
 use tcti_core::session::{MAX_COMMAND, State};
-use tcti_core::testing::{GET_RANDOM, OK, POLLED};
+use tcti_core::testing::{GET_RANDOM, OK, polled};
 use tcti_core::transport::{Cancel, GetPollHandles, Inheritance, Module, PollHandle, Progress, SetLocality, Transport};
 use tcti_core::{Result, ReturnCode};
 
@@ -236,7 +236,10 @@ impl Transport for Controlled {
 
     const CANCEL: Option<Cancel<Self>> = Some(Controlled::behave);
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(|transport, _| transport.behave());
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(vec![POLLED]));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_, watch| {
+        watch(polled());
+        Ok(())
+    });
 }
 
 impl Module for Controlled {
@@ -249,6 +252,8 @@ struct Caller {
     foreign: Box<[u64; CONTEXT_SIZE.div_ceil(8)]>,
     functions: TSS2_TCTI_CONTEXT_COMMON_V2,
     control: Arc<Mutex<Control>>,
+    /// The file descriptor that the first poll handle had.
+    polled: Option<i32>,
 }
 
 impl Caller {
@@ -260,7 +265,7 @@ impl Caller {
             assert_eq!(init_with(ours.as_mut_ptr().cast(), &mut size, null::<()>(), |_| Ok(transport)), 0);
             ours.as_ptr().cast::<TSS2_TCTI_CONTEXT_COMMON_V2>().read()
         };
-        Caller { ours, foreign: Box::new([1; CONTEXT_SIZE.div_ceil(8)]), functions, control }
+        Caller { ours, foreign: Box::new([1; CONTEXT_SIZE.div_ceil(8)]), functions, control, polled: None }
     }
 
     fn context(&mut self, context: Context) -> *mut TSS2_TCTI_CONTEXT {
@@ -305,9 +310,10 @@ impl Caller {
                     let handles = if capacity.is_some() { &raw mut handle } else { null_mut() };
                     let code = functions.getPollHandles.unwrap()(ctx, handles, pointer);
                     if code == 0 && capacity.is_some() {
+                        assert_eq!((handle.events, handle.revents, count), (libc::POLLIN, 0, 1));
+                        assert_eq!(handle.fd, *self.polled.get_or_insert(handle.fd), "the handle must stay the same");
                         let is_due = row.next == Some(State::Awaiting);
-                        assert_eq!(handle.events, if is_due { libc::POLLIN } else { libc::POLLOUT });
-                        assert_eq!((handle.fd == POLLED, handle.revents, count), (is_due, 0, 1));
+                        assert_eq!(libc::poll(&mut handle, 1, 0), i32::from(!is_due));
                     }
                     code
                 }

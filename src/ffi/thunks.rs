@@ -130,19 +130,19 @@ unsafe extern "C" fn get_poll_handles<T: Module>(
     num_handles: *mut usize,
 ) -> TSS2_RC {
     let body = |session: Entered<'_, T>| {
-        let found = session.poll_handles()?;
+        let handle = session.poll_handle()?;
         // SAFETY: the caller passes in `num_handles` the length of its array.
         let capacity = unsafe { num_handles.read() };
         // SAFETY: the caller passes a writable count.
-        unsafe { num_handles.write(found.len()) };
+        unsafe { num_handles.write(1) };
         if handles.is_null() {
             return Ok(());
         }
-        if capacity < found.len() {
+        if capacity < 1 {
             return Err(ReturnCode::INSUFFICIENT_BUFFER.into());
         }
-        // SAFETY: the caller's array has room for `found.len()` handles, as checked, and does not overlap `found`.
-        unsafe { copy_nonoverlapping(found.as_ptr(), handles, found.len()) };
+        // SAFETY: the caller's array has room for a handle, as checked.
+        unsafe { handles.write(handle) };
         Ok(())
     };
     // SAFETY: C passes NULL or a live context.

@@ -267,7 +267,7 @@ impl Tcti for Child {
         ReturnCode::from_c(unsafe { set_locality(self.as_ptr(), locality) })
     }
 
-    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+    fn poll_handles(&mut self, each: &mut dyn FnMut(PollHandle)) -> Result<()> {
         let get = self.function(1, |head| head.v1.getPollHandles)?;
         let mut count = 0;
         // SAFETY: `self` keeps the context open; with a NULL array the module writes only the count.
@@ -279,15 +279,12 @@ impl Tcti for Child {
                 self.file()
             ));
         }
-        let mut handles = Vec::new();
-        handles
-            .try_reserve_exact(count)
-            .map_err(|_| fail!(ReturnCode::MEMORY, "no memory for {count} poll handles"))?;
-        handles.resize(count, PollHandle { fd: -1, events: 0, revents: 0 });
+        let mut handles = [PollHandle { fd: -1, events: 0, revents: 0 }; MAX_POLL_HANDLES];
+        count = handles.len();
         // SAFETY: `self` keeps the context open, and `handles` has room for `count` handles.
         ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
-        handles.truncate(count); // a larger count than before is ignored: there was no room for more
-        Ok(handles)
+        handles.into_iter().take(count).for_each(each); // not more than there was room for
+        Ok(())
     }
 }
 

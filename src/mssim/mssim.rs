@@ -399,8 +399,10 @@ impl Transport for Mssim {
         Ok(())
     });
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> =
-        Some(|mssim| Ok(mssim.link.streams().map(|(data, _)| data.lend()).into_iter().collect()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|mssim, watch| {
+        mssim.link.streams().into_iter().for_each(|(data, _)| watch(data.number()));
+        Ok(())
+    });
 }
 
 #[cfg(test)]

@@ -309,22 +309,6 @@ mod tests {
     }
 
     #[test]
-    fn a_released_socket_that_a_caller_polls_is_closed() {
-        let (listener, port) = listen();
-        let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");
-        let stream = endpoint.connect().unwrap();
-        stream.lend();
-        let (mut peer, _) = listener.accept().unwrap();
-        endpoint.release(stream);
-        assert!(endpoint.spare.is_none());
-        assert_eq!(
-            peer.read(&mut [0]).unwrap_err().kind(),
-            io::ErrorKind::ConnectionReset,
-            "the connection must be reset"
-        );
-    }
-
-    #[test]
     fn a_child_connects_with_its_own_socket() {
         let (listener, port) = listen();
         let mut endpoint = Endpoint::new(Address::Tcp("127.0.0.1".into(), port), TIMEOUT, "remedy");

@@ -5,7 +5,6 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{self, AddressFamily, MsgFlags, Shutdown, SockFlag, SockType, SockaddrLike, sockopt};
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::cell::Cell;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -29,8 +28,6 @@ pub struct Stream {
     timeout: Duration,
     /// The process that owns the connection; `None` if forked processes share it.
     owner: Option<Generation>,
-    /// Whether a caller may be polling the file descriptor.
-    lent: Cell<bool>,
 }
 
 impl Drop for Stream {
@@ -62,8 +59,7 @@ impl Stream {
         if family != AddressFamily::Unix {
             socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?; // sends small writes at once
         }
-        Stream { fd, peer: Arc::clone(peer), timeout, owner: Some(Generation::current()), lent: Cell::new(false) }
-            .reconnect(address)
+        Stream { fd, peer: Arc::clone(peer), timeout, owner: Some(Generation::current()) }.reconnect(address)
     }
 
     /// Connects a socket that `connect` has created or that `disconnect` has returned.
@@ -90,11 +86,10 @@ impl Stream {
     }
 
     /// Resets a TCP connection, so that it leaves no TIME_WAIT and a program that connects for each command does not run out of
-    /// ports. Returns the socket for the next connection, unless a caller may be polling it: in an epoll set it would report
-    /// an error continuously. Only for a connection on which all data has been exchanged.
+    /// ports. Returns the socket for the next connection. Only for a connection on which all data has been exchanged.
     pub(super) fn disconnect(self) -> Option<Stream> {
         crate::sys::disconnect(self.as_fd()).ok()?;
-        (!self.lent.get()).then_some(self)
+        Some(self)
     }
 
     /// Returns whether the file descriptor is open. If the program has closed it, its number may be that of another file, and
@@ -120,9 +115,8 @@ impl Stream {
         let _ = self.fd.get().map(|fd| socket::shutdown(fd.as_raw_fd(), Shutdown::Both));
     }
 
-    /// Returns the file descriptor for a caller that polls for the response.
-    pub fn lend(&self) -> RawFd {
-        self.lent.set(true);
+    /// Returns the number of the file descriptor, to poll for the response.
+    pub fn number(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
 
@@ -130,7 +124,7 @@ impl Stream {
     #[cfg(test)]
     fn from_connected(fd: OwnedFd, peer: &str) -> Stream {
         let (timeout, owner) = (Duration::from_secs(30), Some(Generation::current()));
-        Stream { fd: Kept::new(fd).unwrap(), peer: peer.into(), timeout, owner, lent: Cell::new(false) }
+        Stream { fd: Kept::new(fd).unwrap(), peer: peer.into(), timeout, owner }
     }
 
     /// Returns whether the peer is connected and no byte has arrived, so that the next command may be sent. Unexpected bytes

@@ -173,9 +173,13 @@ impl<C: Tcti + Send + 'static> Transport for Pcap<C> {
         set
     });
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|pcap| {
-        let handles = pcap.child.as_mut().map_or(Ok(Vec::new()), Tcti::poll_handles)?;
-        Ok(handles.into_iter().map(|handle| handle.fd).filter(|fd| *fd >= 0).collect())
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|pcap, watch| match &mut pcap.child {
+        Some(child) => child.poll_handles(&mut |handle| {
+            if handle.fd >= 0 {
+                watch(handle.fd)
+            }
+        }),
+        None => Ok(()),
     });
 }
 

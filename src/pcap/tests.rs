@@ -6,10 +6,13 @@ mod exchange;
 use super::*;
 use crate::capture::tests::read;
 use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tcti_core::session::{Received, State};
-use tcti_core::testing::{GET_RANDOM, OK};
+use tcti_core::testing::{GET_RANDOM, OK, is_ready};
 use tcti_core::{PollHandle, Session};
 
 /// The result of a receive of the child.
@@ -38,7 +41,8 @@ struct World {
     refusal: Option<ReturnCode>,
     /// The response size that the child reports, if it is not the true one.
     guess: Option<usize>,
-    fd: i32,
+    /// What a caller polls for the response.
+    fds: Vec<RawFd>,
 }
 
 type Shared = Arc<Mutex<World>>;
@@ -113,9 +117,11 @@ impl Tcti for Scripted {
         Ok(())
     }
 
-    fn poll_handles(&mut self) -> Result<Vec<PollHandle>> {
+    fn poll_handles(&mut self, each: &mut dyn FnMut(PollHandle)) -> Result<()> {
         self.world().refusal.map_or(Ok(()), Err)?;
-        Ok(vec![PollHandle { fd: self.world().fd, events: 0, revents: 0 }])
+        let fds = self.world().fds.clone();
+        fds.into_iter().for_each(|fd| each(PollHandle { fd, events: libc::POLLIN | libc::POLLOUT, revents: 0 }));
+        Ok(())
     }
 }
 
@@ -347,19 +353,40 @@ fn set_locality_is_forwarded_and_recorded() {
 }
 
 #[test]
-fn poll_handles_are_those_of_the_child_until_the_response_arrives() {
+fn poll_waits_for_each_descriptor_of_the_child_until_the_response_arrives() {
+    let (near, far): (Vec<_>, Vec<_>) = (0..2).map(|_| UnixStream::pair().unwrap()).unzip();
+    let fds: Vec<RawFd> = near.iter().map(AsRawFd::as_raw_fd).collect();
+    let mut bench = Bench::new(&[response(), response(), response()]);
+    let handle = bench.session.poll_handle().unwrap();
+    let poll = || is_ready(&mut [handle]);
+    for mut peer in &far {
+        bench.world().fds.clone_from(&fds);
+        bench.session.transmit(GET_RANDOM).unwrap();
+        assert!(!poll(), "the sockets can be written to, which is of no interest");
+        peer.write_all(&[0]).unwrap();
+        assert!(poll());
+        bench.session.receive(None, Wait::Forever).unwrap();
+        assert!(poll(), "the response has arrived");
+        bench.session.receive(Some(4096), Wait::Forever).unwrap();
+        for mut near in &near {
+            near.set_nonblocking(true).unwrap();
+            let _ = near.read(&mut [0]);
+        }
+    }
+    bench.world().fds = vec![-1]; // as a module that has lost its connection
+    bench.session.transmit(GET_RANDOM).unwrap();
+    assert!(poll(), "receive does not wait");
+    assert_eq!(bench.session.poll_handle(), Ok(handle));
+}
+
+#[test]
+fn a_child_without_poll_handles_is_reported() {
     let mut bench = Bench::new(&[response()]);
     bench.session.transmit(GET_RANDOM).unwrap();
-    bench.world().fd = 77;
-    let handle = |bench: &mut Bench| bench.session.poll_handles().unwrap()[0];
-    assert_eq!((handle(&mut bench).fd, handle(&mut bench).events), (77, libc::POLLIN));
-    bench.world().fd = -1; // as a module that has lost its connection
-    assert_eq!(handle(&mut bench).events, libc::POLLOUT, "receive does not wait");
-    bench.world().fd = 77;
-    bench.session.receive(None, Wait::Forever).unwrap();
-    assert_eq!(handle(&mut bench).events, libc::POLLOUT, "the response has arrived");
     bench.world().refusal = Some(ReturnCode::NOT_IMPLEMENTED);
-    assert_eq!(bench.session.poll_handles(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
+    for _ in 0..2 {
+        assert_eq!(bench.session.poll_handle(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
+    }
 }
 
 #[test]

@@ -191,7 +191,10 @@ impl Transport for Swtpm {
 
     const SET_LOCALITY: Option<SetLocality<Self>> = Some(Swtpm::set_locality);
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|swtpm| Ok(swtpm.data.iter().map(Stream::lend).collect()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|swtpm, watch| {
+        swtpm.data.iter().map(Stream::number).for_each(watch);
+        Ok(())
+    });
 }
 
 #[cfg(test)]

@@ -3,10 +3,13 @@
 
 use super::*;
 use crate::Tcti;
-use crate::testing::exchange::{exchanges, follow_the_ideal, pair};
-use crate::testing::{Event, GET_RANDOM, OK, POLLED, Scripted};
+use crate::testing::exchange::{Peer, exchanges, follow_the_ideal, pair};
+use crate::testing::{Event, GET_RANDOM, OK, Scripted, is_ready};
 use crate::{Cancel, GetPollHandles, Inheritance, SetLocality, Sharing};
 use proptest::prelude::*;
+use std::net::Shutdown;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
@@ -167,14 +170,133 @@ fn the_locality_can_be_set_only_between_commands() {
 #[test]
 fn poll_waits_only_while_a_response_is_due() {
     let mut session = Session::new(Scripted::new(vec![Event::bytes(OK)]));
-    let at_once = session.ready.handle().unwrap();
-    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "no response is due");
+    let handle = session.poll_handle().unwrap();
+    let polled = || is_ready(&mut [handle]);
+    assert!(polled(), "no response is due");
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.poll_handles(), Ok(vec![PollHandle { fd: POLLED, events: POLLIN, revents: 0 }]));
+    assert!(!polled(), "the response is due");
     session.receive(None, Wait::Forever).unwrap();
-    assert_eq!(session.poll_handles(), Ok(vec![at_once]), "the response has arrived");
+    assert!(polled(), "the response has arrived");
     session.receive(Some(4096), Wait::Forever).unwrap();
-    assert_eq!(session.poll_handles(), Ok(vec![at_once]));
+    assert!(polled());
+    assert_eq!(session.poll_handle(), Ok(handle));
+}
+
+#[test]
+fn the_first_handle_is_that_of_the_state() {
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    assert!(!is_ready(&mut [session.poll_handle().unwrap()]), "the response is due");
+    session.receive(None, Wait::Forever).unwrap();
+    let handle = session.poll_handle().unwrap();
+    assert!(is_ready(&mut [handle]), "the response has arrived");
+    session.transmit(GET_RANDOM).unwrap_err();
+    assert!(is_ready(&mut [handle]), "the call was refused");
+}
+
+#[test]
+fn a_handle_asked_for_once_serves_every_command() {
+    let (near, mut far) = pair();
+    let mut session = Session::new(near);
+    let handle = session.poll_handle().unwrap();
+    let polled = || is_ready(&mut [handle]);
+    for _ in 0..3 {
+        assert!(polled());
+        session.transmit(GET_RANDOM).unwrap();
+        assert_eq!(far.command(GET_RANDOM.len()), GET_RANDOM);
+        assert!(!polled());
+        far.send(&OK[..4]);
+        assert!(polled(), "bytes have arrived");
+        assert_eq!(session.receive(Some(4096), Wait::Millis(0)), Err(ReturnCode::TRY_AGAIN.into()));
+        assert!(!polled(), "and were read");
+        far.send(&OK[4..]);
+        assert!(polled());
+        assert_eq!(session.receive(Some(4096), Wait::Millis(0)), Ok(Received::Response(OK)));
+    }
+}
+
+#[test]
+fn a_handle_is_ready_after_an_error_and_after_a_cancellation() {
+    let mut session = Session::new(Scripted::new(vec![Event::Fail(ReturnCode::IO_ERROR)]));
+    let handle = session.poll_handle().unwrap();
+    session.transmit(GET_RANDOM).unwrap();
+    session.receive(None, Wait::Forever).unwrap_err();
+    assert!(is_ready(&mut [handle]));
+    session.transmit(GET_RANDOM).unwrap();
+    assert!(!is_ready(&mut [handle]));
+    session.cancel().unwrap();
+    assert!(is_ready(&mut [handle]));
+    session.transmit(GET_RANDOM).unwrap();
+    session.alongside(|_| Ok(())).unwrap();
+    assert!(!is_ready(&mut [handle]), "the exchange continues");
+    session.preempt(|_| Ok(())).unwrap();
+    assert!(is_ready(&mut [handle]));
+}
+
+/// A socket that a forked process has a copy of, and that is closed and replaced for each command.
+struct Reconnecting {
+    near: UnixStream,
+    far: Vec<UnixStream>,
+    copies: Vec<UnixStream>,
+}
+
+impl Reconnecting {
+    fn new() -> Reconnecting {
+        let (near, far) = UnixStream::pair().unwrap();
+        Reconnecting { copies: vec![near.try_clone().unwrap()], near, far: vec![far] }
+    }
+}
+
+impl Transport for Reconnecting {
+    fn send(&mut self, _command: &[u8]) -> Result<()> {
+        let Reconnecting { near, far, copies } = Reconnecting::new();
+        self.near = near;
+        self.far.extend(far);
+        self.copies.extend(copies);
+        Ok(())
+    }
+
+    fn recv(&mut self, rx: &mut RxBuf, _wait: Wait) -> Result<Progress> {
+        rx.extend(OK)?;
+        Ok(Progress::Complete)
+    }
+
+    fn abandon(&mut self) {}
+
+    fn after_fork(&mut self, _inheritance: Inheritance) {}
+
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|transport, watch| {
+        watch(transport.near.as_raw_fd());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_closed_connection_does_not_stay_in_the_poll_set() {
+    let mut session = Session::new(Reconnecting::new());
+    let handle = session.poll_handle().unwrap();
+    for _ in 0..3 {
+        session.transmit(GET_RANDOM).unwrap();
+        session.transport.far.iter().rev().skip(1).for_each(|far| far.shutdown(Shutdown::Both).unwrap());
+        assert!(!is_ready(&mut [handle]), "earlier connections have ended, and this one has not");
+        session.receive(Some(4096), Wait::Forever).unwrap();
+    }
+}
+
+#[test]
+fn a_forked_process_polls_the_same_number_and_leaves_the_set_of_its_parent_alone() {
+    let mut parent = Session::new(Scripted::new(vec![Event::bytes(OK)]));
+    let handle = parent.poll_handle().unwrap();
+    parent.transmit(GET_RANDOM).unwrap();
+    let child = crate::sys::Forked::status_of(|| {
+        parent.enter().unwrap();
+        let idle = is_ready(&mut [handle]);
+        parent.transmit(GET_RANDOM).unwrap();
+        idle && !is_ready(&mut [handle]) && parent.poll_handle() == Ok(handle)
+    });
+    assert_eq!(child, Some(0));
+    assert!(!is_ready(&mut [handle]), "the parent's response is still due");
+    parent.receive(None, Wait::Forever).unwrap();
+    assert!(is_ready(&mut [handle]));
 }
 
 /// A transport that has lost its connection during the exchange, which receive reports at once.
@@ -193,14 +315,15 @@ impl Transport for Disconnected {
 
     fn after_fork(&mut self, _inheritance: Inheritance) {}
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_| Ok(Vec::new()));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|_, _| Ok(()));
 }
 
 #[test]
 fn poll_returns_at_once_when_the_connection_is_lost() {
     let mut session = Session::new(Disconnected);
+    let handle = session.poll_handle().unwrap();
     session.transmit(GET_RANDOM).unwrap();
-    assert_eq!(session.poll_handles(), Ok(vec![session.ready.handle().unwrap()]));
+    assert!(is_ready(&mut [handle]));
 }
 
 #[test]
@@ -254,7 +377,7 @@ fn missing_functions_are_not_implemented_in_every_state() {
         }
         assert_eq!(session.cancel(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
         assert_eq!(session.set_locality(1), Err(ReturnCode::NOT_IMPLEMENTED.into()));
-        assert_eq!(session.poll_handles().err(), Some(ReturnCode::NOT_IMPLEMENTED.into()));
+        assert_eq!(session.poll_handle().err(), Some(ReturnCode::NOT_IMPLEMENTED.into()));
     }
     assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
 }

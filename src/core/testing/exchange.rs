@@ -8,9 +8,9 @@ use crate::deadline::{Deadline, Wait};
 use crate::io::wait_for;
 use crate::rx::RxBuf;
 use crate::session::{Received, Session, State};
-use crate::sys::{is_ready, unread};
-use crate::testing::listen;
-use crate::transport::{GetPollHandles, Inheritance, Progress, Transport};
+use crate::sys::unread;
+use crate::testing::{is_ready, listen};
+use crate::transport::{GetPollHandles, Inheritance, PollHandle, Progress, Transport};
 use crate::{Result, ReturnCode};
 use nix::poll::PollFlags;
 use proptest::collection::vec;
@@ -18,7 +18,7 @@ use proptest::option;
 use proptest::prelude::*;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -88,9 +88,9 @@ pub trait Peer: Send {
     fn command(&mut self, size: usize) -> Vec<u8>;
     /// Sends bytes to the transport.
     fn send(&mut self, bytes: &[u8]);
-    /// Returns how many bytes have arrived that were not read yet. `polled` is the file descriptor that the caller polls.
-    fn unread(&self, polled: RawFd) -> usize {
-        unread(polled)
+    /// Returns how many bytes have arrived that were not read yet. `watched` is the file descriptor of the transport.
+    fn unread(&self, watched: RawFd) -> usize {
+        unread(watched)
     }
     /// Returns the bytes that are sent for a response.
     fn wrap(&self, response: &[u8]) -> Vec<u8> {
@@ -106,6 +106,8 @@ struct Ideal<'a> {
     in_flight: Vec<u8>,
     /// Whether bytes have arrived since the last receive.
     has_new_bytes: bool,
+    /// The first poll handle, with which the caller polls for the life of the session.
+    handle: Option<PollHandle>,
 }
 
 impl Ideal<'_> {
@@ -149,11 +151,12 @@ impl Ideal<'_> {
 
 /// Executes exchanges; panics if a result differs from that of an ideal transport.
 pub fn follow_the_ideal<T: Transport>(session: &mut Session<T>, peer: &mut impl Peer, exchanges: &[Exchange]) {
+    let mut handle = None;
     for exchange in exchanges {
         assert_eq!(session.transmit(&exchange.command), Ok(()));
         assert_eq!(peer.command(exchange.command.len()), exchange.command);
         let in_flight = peer.wrap(&exchange.response);
-        let mut ideal = Ideal { exchange, state: State::Awaiting, in_flight, has_new_bytes: false };
+        let mut ideal = Ideal { exchange, state: State::Awaiting, in_flight, has_new_bytes: false, handle };
         for next in &exchange.actions {
             step(session, peer, &mut ideal, next);
         }
@@ -165,6 +168,7 @@ pub fn follow_the_ideal<T: Transport>(session: &mut Session<T>, peer: &mut impl 
             }
         }
         assert_eq!(session.state(), State::Transmit);
+        handle = ideal.handle;
     }
 }
 
@@ -184,9 +188,10 @@ fn step<T: Transport, P: Peer>(session: &mut Session<T>, peer: &mut P, ideal: &m
             assert_eq!(session.receive(Some(*capacity), wait), ideal.receive(Some(*capacity)));
         }
         Action::Poll => {
-            let mut handles = session.poll_handles().unwrap();
-            let (returns, expected) = (is_ready(&mut handles), ideal.poll_returns());
-            assert!(returns == expected || returns && P::IS_RESTLESS, "poll returns: {returns}, {handles:?}");
+            let handle = session.poll_handle().unwrap();
+            assert_eq!(handle, *ideal.handle.get_or_insert(handle), "the handle must stay the same");
+            let (returns, expected) = (is_ready(&mut [handle]), ideal.poll_returns());
+            assert!(returns == expected || returns && P::IS_RESTLESS, "poll returns: {returns}");
         }
         Action::Transmit if ideal.state == State::Transmit => {}
         Action::Transmit => assert_eq!(session.transmit(&ideal.exchange.command), Err(ReturnCode::BAD_SEQUENCE.into())),
@@ -194,16 +199,19 @@ fn step<T: Transport, P: Peer>(session: &mut Session<T>, peer: &mut P, ideal: &m
     assert_eq!(session.state(), ideal.state);
 }
 
-fn polled<T: Transport>(session: &mut Session<T>) -> RawFd {
-    session.poll_handles().unwrap().first().unwrap().fd
+/// Returns the file descriptor that the transport has the session watch; -1 without a connection.
+fn watched<T: Transport>(session: &mut Session<T>) -> RawFd {
+    let mut watched = -1;
+    T::POLL_HANDLES.unwrap()(session.transport_mut(), &mut |fd| watched = fd).unwrap();
+    watched
 }
 
 /// Sends bytes, and waits until the transport can read them.
 fn arrive<T: Transport>(session: &mut Session<T>, peer: &mut impl Peer, bytes: &[u8]) {
-    let polled = polled(session);
-    let before = peer.unread(polled);
+    let watched = watched(session);
+    let before = peer.unread(watched);
     peer.send(bytes);
-    while peer.unread(polled) < before + bytes.len() {
+    while peer.unread(watched) < before + bytes.len() {
         thread::yield_now();
     }
 }
@@ -216,13 +224,13 @@ fn receive_in_pieces<'a, T: Transport>(
     capacity: Option<usize>,
     wait: Wait,
 ) -> Result<Received<'a>> {
-    let polled = polled(session);
+    let watched = watched(session);
     let has_returned = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             for piece in pieces {
                 peer.send(piece);
-                while peer.unread(polled) > 0 && !has_returned.load(Ordering::Relaxed) {
+                while peer.unread(watched) > 0 && !has_returned.load(Ordering::Relaxed) {
                     thread::yield_now();
                 }
             }
@@ -260,6 +268,12 @@ pub fn server(tcp: bool, path: &Path) -> (Accept, String) {
 /// A minimal transport over a non-blocking socket.
 pub struct SocketTransport(UnixStream);
 
+impl AsFd for SocketTransport {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Transport for SocketTransport {
     fn send(&mut self, command: &[u8]) -> Result<()> {
         self.0.write_all(command).map_err(|_| ReturnCode::IO_ERROR.into())
@@ -282,7 +296,10 @@ impl Transport for SocketTransport {
 
     fn after_fork(&mut self, _inheritance: Inheritance) {}
 
-    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|transport| Ok(vec![transport.0.as_raw_fd()]));
+    const POLL_HANDLES: Option<GetPollHandles<Self>> = Some(|transport, watch| {
+        watch(transport.0.as_raw_fd());
+        Ok(())
+    });
 }
 
 impl Peer for File {

@@ -182,5 +182,5 @@ fn cancel_set_locality_and_poll_handles_are_not_implemented() {
     let mut session = bench.open(ChipSelect::Held);
     assert_eq!(session.cancel(), Err(ReturnCode::NOT_IMPLEMENTED.into()));
     assert_eq!(session.set_locality(1), Err(ReturnCode::NOT_IMPLEMENTED.into()));
-    assert_eq!(session.poll_handles().err(), Some(ReturnCode::NOT_IMPLEMENTED.into()));
+    assert_eq!(session.poll_handle().err(), Some(ReturnCode::NOT_IMPLEMENTED.into()));
 }

@@ -289,10 +289,11 @@ impl<T: Protocol> Run<'_, T> {
         }
     }
 
-    /// Returns the transport's descriptors of its data channel. Between two commands the session itself returns another
-    /// one to poll.
+    /// Returns the transport's descriptors of its data channel.
     fn connection(&mut self) -> Vec<RawFd> {
-        let lend = <T::Transport as Transport>::POLL_HANDLES.expect("a descriptor");
-        self.session.alongside(|transport| lend(transport)).expect("its descriptor")
+        let list = <T::Transport as Transport>::POLL_HANDLES.expect("a descriptor");
+        let mut connection = Vec::new();
+        self.session.alongside(|transport| list(transport, &mut |fd| connection.push(fd))).expect("its descriptor");
+        connection
     }
 }

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use sys::Caller;
-use tcti_core::testing::POLLED;
+use tcti_core::testing::polled;
 use tcti_core::{
     Cancel, GetPollHandles, Inheritance, Module, Progress, Result, ReturnCode, RxBuf, SetLocality, Transport, Wait,
 };
@@ -156,7 +156,10 @@ impl<const FULL: bool> Transport for Fake<FULL> {
         false => None,
     };
     const POLL_HANDLES: Option<GetPollHandles<Self>> = match FULL {
-        true => Some(|_| Ok(vec![POLLED; 2])),
+        true => Some(|_, watch| {
+            watch(polled());
+            Ok(())
+        }),
         false => None,
     };
 }
@@ -285,16 +288,10 @@ impl Model {
         }
         self.enter(context)?;
         self.optional()?;
-        let count = self.polled();
         match handles {
-            Handles::Room(room) if usize::from(room % 5) < count => Err(ReturnCode::INSUFFICIENT_BUFFER),
+            Handles::Room(room) if room % 5 == 0 => Err(ReturnCode::INSUFFICIENT_BUFFER),
             _ => Ok(()),
         }
-    }
-
-    /// Returns the number of handles: those of the transport while a response is due, otherwise one that is ready.
-    fn polled(&self) -> usize {
-        if self.state == State::Receive { 2 } else { 1 }
     }
 }
 
@@ -344,7 +341,8 @@ fn play<const FULL: bool>(calls: &[(Context, Call)]) {
             }
             Call::GetPollHandles(handles) => {
                 let expected = model.get_poll_handles(context, handles);
-                assert_eq!(caller.get_poll_handles(context, handles, model.polled()), expected);
+                let is_due = model.state == State::Receive;
+                assert_eq!(caller.get_poll_handles(context, handles, is_due), expected);
             }
             Call::MakeSticky => {
                 let expected = model.enter(context).and(Err(ReturnCode::NOT_IMPLEMENTED));

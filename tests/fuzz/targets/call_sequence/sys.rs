@@ -5,7 +5,7 @@
 use super::{Command, Context, Fake, Handles, Returned, Room, Shared};
 use std::ptr::{null, null_mut};
 use tcti_core::abi::{TSS2_RC, TSS2_TCTI_CONTEXT, TSS2_TCTI_CONTEXT_COMMON_V2};
-use tcti_core::testing::POLLED;
+use tcti_core::testing::is_ready;
 use tcti_core::{PollHandle, ReturnCode};
 use tcti_ffi::{CONTEXT_SIZE, init_with};
 use tss2_fuzz::message::command;
@@ -132,7 +132,7 @@ impl<const FULL: bool> Caller<FULL> {
         answer(unsafe { set_locality(ctx, locality) })
     }
 
-    pub(super) fn get_poll_handles(&mut self, context: Context, handles: Handles, expected: usize) -> Returned<()> {
+    pub(super) fn get_poll_handles(&mut self, context: Context, handles: Handles, is_due: bool) -> Returned<()> {
         let (get, ctx) = (self.head().v1.getPollHandles.expect("a function"), self.context(context));
         let room = match handles {
             Handles::NullCount | Handles::Count => 0,
@@ -148,16 +148,14 @@ impl<const FULL: bool> Caller<FULL> {
         // SAFETY: the pointers are NULL or to live memory, as C passes them.
         let got = answer(unsafe { get(ctx, array, place) });
         if got.is_ok() {
-            assert_eq!(count, expected);
-            let right = |it: &PollHandle| match expected {
-                2 => (it.fd, it.events) == (POLLED, libc::POLLIN),
-                _ => it.fd > 2 && it.events == libc::POLLOUT,
-            };
-            let filled = memory.iter().take(count).all(|it| right(it) && it.revents == 0);
+            assert_eq!(count, 1);
+            let right = |it: &PollHandle| it.fd > 2 && (it.events, it.revents) == (libc::POLLIN, 0);
+            let filled = memory.iter().take(count).all(right);
             assert!(
                 filled && memory.iter().skip(count).all(|it| it.fd == -7),
                 "exactly the reported number of handles is written"
             );
+            assert!(memory.get_mut(..1).is_none_or(|handle| is_ready(handle) != is_due), "poll waits for a response");
         }
         got
     }

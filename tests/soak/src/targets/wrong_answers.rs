@@ -7,7 +7,9 @@ use clap::ValueEnum;
 use fastrand::Rng;
 use sha2::{Digest, Sha256};
 use tcti_core::Tcti;
-use tcti_core::{GetPollHandles, Inheritance, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait};
+use tcti_core::{
+    GetPollHandles, Inheritance, PollHandle, Progress, Result, ReturnCode, RxBuf, Session, Transport, Wait,
+};
 use tss2_soak::hmac;
 
 /// A defect.
@@ -86,10 +88,39 @@ impl Transport for Way {
         self.is_forked = true;
     }
 
-    const POLL_HANDLES: Option<GetPollHandles<Way>> = Some(|way| match way.lie {
-        Some(Lie::Handles) => Ok(vec![1, 2]),
-        _ => Ok(Vec::new()), // receive does not wait
-    });
+    const POLL_HANDLES: Option<GetPollHandles<Way>> = Some(|_, _| Ok(())); // receive does not wait
+}
+
+/// A context with [`Lie::Handles`].
+struct TwoHandles(Session<Way>);
+
+impl Tcti for TwoHandles {
+    fn transmit(&mut self, command: &[u8]) -> Result<()> {
+        self.0.transmit(command)
+    }
+
+    fn response_size(&mut self, wait: Wait) -> Result<usize> {
+        self.0.response_size(wait)
+    }
+
+    fn receive(&mut self, buffer: &mut [u8], wait: Wait) -> Result<usize> {
+        Tcti::receive(&mut self.0, buffer, wait)
+    }
+
+    fn cancel(&mut self) -> Result<()> {
+        self.0.cancel()
+    }
+
+    fn set_locality(&mut self, locality: u8) -> Result<()> {
+        self.0.set_locality(locality)
+    }
+
+    fn poll_handles(&mut self, each: &mut dyn FnMut(PollHandle)) -> Result<()> {
+        self.0.poll_handles(&mut |handle| {
+            each(handle);
+            each(handle);
+        })
+    }
 }
 
 impl Way {
@@ -151,7 +182,11 @@ impl Target for WrongAnswers {
     }
 
     fn open(&mut self, _slot: usize, _rng: &mut Rng) -> Result<Box<dyn Tcti>> {
-        Ok(Box::new(Session::new(Way::new(self.0))))
+        let session = Session::new(Way::new(self.0));
+        Ok(match self.0 {
+            Some(Lie::Handles) => Box::new(TwoHandles(session)),
+            _ => Box::new(session),
+        })
     }
 
     fn keeps(&self, _slot: usize) -> Keeps {

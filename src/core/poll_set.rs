@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The file descriptor that a program polls, the same for the life of a context: [`PollSet`], an epoll instance that becomes
+//! readable when receive would not wait. The session points it at the current connection.
+
+use crate::io::above_stdio;
+use crate::sys::epoll_ctl;
+use crate::transport::PollHandle;
+use crate::{Result, ReturnCode};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, POLLIN};
+use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use nix::unistd::dup3;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
+    timerfd_gettime, timerfd_settime,
+};
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// How many descriptors one response may have. Our transports have one; pcap watches those of any other TCTI.
+const MAX_WATCHED: usize = 8;
+
+/// An epoll instance with the descriptors that become readable when the response arrives, or, while no response is due, with
+/// one that is always readable.
+pub(crate) struct PollSet {
+    epoll: OwnedFd,
+    always: AlwaysReadable,
+    watched: [Option<RawFd>; MAX_WATCHED],
+}
+
+impl PollSet {
+    /// Creates a set that is readable. Fails with `IO_ERROR` if the process cannot open two more file descriptors.
+    pub(crate) fn new() -> Result<PollSet> {
+        let new = || {
+            let set = PollSet { epoll: new_epoll()?, always: AlwaysReadable::new()?, watched: [None; MAX_WATCHED] };
+            epoll_ctl(&set.epoll, EPOLL_CTL_ADD, set.always.number(), EPOLLIN)?;
+            Ok(set)
+        };
+        new().map_err(|error: io::Error| {
+            crate::fail!(ReturnCode::IO_ERROR, "cannot create a file descriptor to poll: {error}")
+        })
+    }
+
+    /// Returns the entry for `poll(2)`.
+    pub(crate) fn handle(&self) -> PollHandle {
+        PollHandle { fd: self.epoll.as_raw_fd(), events: POLLIN, revents: 0 }
+    }
+
+    /// Returns the set unless the host has closed its file descriptors, whose numbers may belong to other files by now: then
+    /// it forgets the set.
+    pub(crate) fn checked(set: &mut Option<PollSet>) -> Option<&mut PollSet> {
+        mem::forget(set.take_if(|set| !set.is_ours()));
+        set.as_mut()
+    }
+
+    /// Closes the file descriptors if they are still those of the set.
+    pub(crate) fn close(self) {
+        if !self.is_ours() {
+            mem::forget(self);
+        }
+    }
+
+    /// Watches the file descriptors that `list` passes to its argument. If one of them cannot be watched, or there is none,
+    /// the set is readable at once.
+    pub(crate) fn watch(&mut self, list: impl FnOnce(&mut dyn FnMut(RawFd)) -> Result<()>) {
+        let mut all = true;
+        let listed = list(&mut |fd| all &= self.add(fd));
+        if listed.is_err() || !all {
+            self.unwatch();
+        }
+        let _ = self.update();
+    }
+
+    /// Removes the watched file descriptors, before they may be closed: a copy in a forked process would keep a closed one in
+    /// the set. A thread that polls meanwhile waits for the next [`watch`](PollSet::watch) or [`checked`](PollSet::checked).
+    pub(crate) fn unwatch(&mut self) {
+        for fd in self.watched.iter_mut().filter_map(Option::take) {
+            let _ = epoll_ctl(&self.epoll, EPOLL_CTL_DEL, fd, 0);
+        }
+    }
+
+    /// Replaces the epoll instance, which the kernel shares with the parent process, under the same number. Returns `None` if
+    /// the host has closed it or the system denies a new one.
+    pub(crate) fn after_fork(mut self) -> Option<PollSet> {
+        // To add what is in the set already changes nothing, in particular not for the parent.
+        let added = epoll_ctl(&self.epoll, EPOLL_CTL_ADD, self.always.number(), 0);
+        if added.is_ok() {
+            let _ = epoll_ctl(&self.epoll, EPOLL_CTL_DEL, self.always.number(), 0);
+        }
+        if added != Err(Errno::EEXIST) || !self.always.is_ours() {
+            mem::forget(self);
+            return None;
+        }
+        self.watched = [None; MAX_WATCHED];
+        let epoll = new_epoll().ok()?;
+        epoll_ctl(&epoll, EPOLL_CTL_ADD, self.always.number(), EPOLLIN).ok()?;
+        dup3(&epoll, &mut self.epoll, OFlag::O_CLOEXEC).ok()?;
+        Some(self)
+    }
+
+    fn add(&mut self, fd: RawFd) -> bool {
+        let Some(free) = self.watched.iter_mut().find(|watched| watched.is_none()) else { return false };
+        let added = epoll_ctl(&self.epoll, EPOLL_CTL_ADD, fd, EPOLLIN).is_ok();
+        if added {
+            *free = Some(fd);
+        }
+        added
+    }
+
+    /// Makes the set readable if nothing is watched. Fails if the host has closed one of the two file descriptors.
+    fn update(&self) -> nix::Result<()> {
+        let is_idle = self.watched.iter().all(Option::is_none);
+        epoll_ctl(&self.epoll, EPOLL_CTL_MOD, self.always.number(), if is_idle { EPOLLIN } else { 0 })
+    }
+
+    /// Returns whether the numbers still belong to the files of this set. An epoll instance of the host does not contain our
+    /// timer.
+    fn is_ours(&self) -> bool {
+        self.always.is_ours() && self.update().is_ok()
+    }
+}
+
+fn new_epoll() -> io::Result<OwnedFd> {
+    above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)
+}
+
+/// An expired timer, which is readable until somebody reads it (timerfd_create(2)). Nobody does, and its interval of decades,
+/// which no other timer has, identifies it.
+struct AlwaysReadable {
+    timer: OwnedFd,
+    interval: Timespec,
+}
+
+impl AlwaysReadable {
+    fn new() -> io::Result<AlwaysReadable> {
+        let timer = above_stdio(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?)?;
+        let now = clock_gettime(ClockId::Monotonic);
+        let interval = Timespec { tv_sec: now.tv_sec + (1 << 30), tv_nsec: now.tv_nsec };
+        let long_ago = Timespec { tv_sec: 0, tv_nsec: 1 };
+        let expired = Itimerspec { it_interval: interval, it_value: long_ago };
+        timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &expired)?;
+        Ok(AlwaysReadable { timer, interval })
+    }
+
+    fn number(&self) -> RawFd {
+        self.timer.as_raw_fd()
+    }
+
+    fn is_ours(&self) -> bool {
+        timerfd_gettime(&self.timer).is_ok_and(|timer| timer.it_interval == self.interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{is_ready, polled};
+    use nix::sys::eventfd::EventFd;
+    use std::fs::read_link;
+
+    #[test]
+    fn what_cannot_be_watched_is_readable() {
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let pipes: Vec<_> = (0..=MAX_WATCHED).map(|_| nix::unistd::pipe().unwrap()).collect();
+        let many: Vec<RawFd> = pipes.iter().map(|(reader, _)| reader.as_raw_fd()).collect();
+        let cases = [
+            (vec![polled()], false),
+            (many[1..].to_vec(), false),
+            (many, true),
+            (vec![], true),
+            (vec![polled(), file.as_raw_fd()], true),
+            (vec![polled(), -1], true),
+        ];
+        let mut set = PollSet::new().unwrap();
+        let handle = set.handle();
+        assert!(handle.fd > 2 && is_ready(&mut [handle]), "a new set is readable");
+        for (fds, readable) in cases {
+            set.watch(|watch| {
+                fds.iter().copied().for_each(watch);
+                Ok(())
+            });
+            assert_eq!(is_ready(&mut [handle]), readable, "{fds:?}");
+            set.unwatch();
+            assert_eq!(is_ready(&mut [handle]), readable, "{fds:?} during a call");
+        }
+        set.watch(|watch| {
+            watch(polled());
+            Err(ReturnCode::IO_ERROR.into())
+        });
+        assert!(is_ready(&mut [handle]));
+    }
+
+    #[test]
+    fn numbers_that_belong_to_other_files_are_neither_used_nor_closed() {
+        // As after the host has closed descriptors and their numbers were reused: for an event loop, for a set of another
+        // context, or in part.
+        let host = || {
+            let set = PollSet::new().unwrap();
+            let event: OwnedFd = EventFd::new().unwrap().into();
+            epoll_ctl(&set.epoll, EPOLL_CTL_ADD, event.as_raw_fd(), EPOLLIN).unwrap();
+            (set, event)
+        };
+        let (mut loops, mut events, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for forked in [false, true] {
+            for case in 0..4 {
+                let mut set = PollSet::new().unwrap();
+                set.watch(|watch| {
+                    watch(polled());
+                    Ok(())
+                });
+                let (mut other, event) = host();
+                let timer = [other.always.number(), event.as_raw_fd()];
+                if case != 1 {
+                    mem::swap(&mut set.epoll, &mut other.epoll);
+                }
+                match case {
+                    0 => {}
+                    1 | 2 => mem::swap(&mut set.always.timer, &mut other.always.timer),
+                    _ => set.always.timer = event.try_clone().unwrap(),
+                }
+                let numbers = [set.epoll.as_raw_fd(), set.always.number()];
+                let open = || numbers.map(|fd| read_link(format!("/proc/self/fd/{fd}")).unwrap());
+                let before = (open(), is_ready(&mut [set.handle()]));
+                let handle = set.handle();
+                match forked {
+                    true => assert!(set.after_fork().is_none(), "case {case}"),
+                    false => {
+                        let mut set = Some(set);
+                        assert!(PollSet::checked(&mut set).is_none() && set.is_none(), "case {case}");
+                    }
+                }
+                assert_eq!((open(), is_ready(&mut [handle])), before, "case {case}, {timer:?}");
+                loops.push(other.epoll);
+                others.push(other.always.timer);
+                events.push(event);
+            }
+        }
+    }
+
+    #[test]
+    fn a_set_that_is_closed_closes_its_descriptors() {
+        let set = PollSet::new().unwrap();
+        let numbers = [set.epoll.as_raw_fd(), set.always.number()];
+        let inodes = || numbers.map(|fd| read_link(format!("/proc/self/fd/{fd}")).ok());
+        assert!(inodes().iter().all(Option::is_some));
+        // In a process of its own: here other tests open files under the same numbers.
+        assert_eq!(
+            crate::testing::Forked::status_of(|| {
+                set.close();
+                inodes() == [None, None]
+            }),
+            Some(0)
+        );
+    }
+}
