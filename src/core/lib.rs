@@ -12,6 +12,7 @@ mod error;
 mod generation;
 pub mod header;
 pub mod io;
+pub mod kept;
 pub mod log;
 mod ready;
 pub mod return_code;
