@@ -5,10 +5,15 @@
 #![forbid(unsafe_code)]
 
 use crate::io::above_stdio;
+use nix::unistd::close;
 use rustix::fs::{AtFlags, Statx, StatxFlags, fstat, major, minor, statx};
 use rustix::io::Errno;
+use std::ffi::CStr;
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An open file descriptor, and what identifies its file. Another thread must not close file descriptors during a call of
 /// this module; nothing could be done about that.
@@ -16,9 +21,10 @@ use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 /// Descriptors of events, timers and epoll(7) share one inode, so one of them is not told from another.
 #[derive(Debug)]
 pub struct Kept {
-    /// Present until it is dropped.
-    fd: Option<OwnedFd>,
+    file: ManuallyDrop<File>,
     identity: Identity,
+    /// Set when it was found closed: the same file may be opened again later and get the same number.
+    is_lost: AtomicBool,
 }
 
 /// The numbers of the file system, of the file, and of the device that it is.
@@ -29,17 +35,34 @@ impl Kept {
     pub fn new(fd: OwnedFd) -> io::Result<Kept> {
         let fd = above_stdio(fd)?;
         let identity = identity(fd.as_fd())?;
-        Ok(Kept { fd: Some(fd), identity })
+        Ok(Kept { file: ManuallyDrop::new(fd.into()), identity, is_lost: AtomicBool::new(false) })
     }
 
     /// Returns the file descriptor, after one system call; `None` if the program has closed it, whatever its number is now.
     pub fn get(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd).filter(|fd| identity(*fd).is_ok_and(|now| now == self.identity))
+        self.unless_lost(self.is_open_as(self.file.as_fd()).then_some(self.file.as_fd()))
+    }
+
+    /// Returns whether `fd` belongs to the same file.
+    pub fn is_open_as(&self, fd: BorrowedFd<'_>) -> bool {
+        identity(fd).is_ok_and(|identity| identity == self.identity)
     }
 
     /// Returns the status; `None` if the program has closed the file descriptor.
     pub fn status(&self) -> Option<Statx> {
-        status(self.fd.as_ref()?.as_fd()).ok().filter(|status| self.is(status))
+        self.unless_lost(status(&*self.file, c"").ok().filter(|status| self.is(status)))
+    }
+
+    fn unless_lost<T>(&self, found: Option<T>) -> Option<T> {
+        if found.is_none() {
+            self.is_lost.store(true, Ordering::Relaxed);
+        }
+        found.filter(|_| !self.is_lost.load(Ordering::Relaxed))
+    }
+
+    /// Returns the file without a check, for use right after one.
+    pub fn unchecked(&self) -> &File {
+        &self.file
     }
 
     /// Returns whether `status` is that of this file.
@@ -49,31 +72,32 @@ impl Kept {
 
     /// Makes the number one of `other`, as when a program closes the file descriptor and opens another file. For tests.
     #[cfg(any(test, feature = "testing"))]
-    pub fn reuse_for(&mut self, other: impl AsFd) -> io::Result<()> {
-        Ok(self.fd.as_mut().map_or(Ok(()), |fd| rustix::io::dup2(other, fd))?)
+    pub fn reuse_for(&self, other: impl AsFd) {
+        crate::sys::replace(&*self.file, other);
     }
 }
 
 /// Closes the file descriptor, unless the program has.
 impl Drop for Kept {
     fn drop(&mut self) {
-        if self.get().is_none() {
-            let _ = self.fd.take().map(OwnedFd::into_raw_fd);
+        if self.get().is_some() {
+            let _ = close(self.file.as_raw_fd());
         }
     }
 }
 
-/// Returns the kind, mode, owner, size and number of links of an open file. Does not ask for times: once they were asked for,
-/// Linux 6.13 keeps them with a finer resolution, which slows each write down.
-fn status(fd: BorrowedFd<'_>) -> rustix::io::Result<Statx> {
+/// Returns the kind, mode, owner, size and number of links of a file in a directory, without following links; of the open
+/// file itself if `name` is empty. Does not ask for times: once they were asked for, Linux 6.13 keeps them with a finer
+/// resolution, which slows each write down.
+pub(crate) fn status(fd: impl AsFd, name: &CStr) -> rustix::io::Result<Statx> {
     let kind_and_owner = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID;
     let wanted = kind_and_owner | StatxFlags::NLINK | StatxFlags::INO | StatxFlags::SIZE;
-    statx(fd, c"", AtFlags::EMPTY_PATH, wanted)
+    statx(fd, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH, wanted)
 }
 
 /// Returns the identity also where a sandbox denies statx(2).
 fn identity(fd: BorrowedFd<'_>) -> rustix::io::Result<Identity> {
-    match status(fd) {
+    match status(fd, c"") {
         Err(Errno::NOSYS | Errno::PERM) => {
             let stat = fstat(fd)?;
             let numbers = |device| [major(device), minor(device)];
@@ -91,9 +115,8 @@ fn identity_of(status: &Statx) -> Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{File, metadata};
+    use std::fs::metadata;
     use std::io::Read;
-    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
     /// Returns the same kinds twice: files, pipes, sockets and devices.
@@ -109,8 +132,8 @@ mod tests {
     fn a_file_descriptor_is_kept_until_it_is_dropped() {
         for [fd, _] in pairs() {
             let kept = Kept::new(fd).unwrap();
-            let (end, _) = (kept.get().unwrap().try_clone_to_owned().unwrap(), kept.status().unwrap());
-            assert_eq!(kept.get().map(identity), Some(identity(end.as_fd())));
+            let again = kept.get().unwrap().try_clone_to_owned().unwrap();
+            assert!(kept.is_open_as(again.as_fd()) && kept.is(&kept.status().unwrap()));
         }
         let (mut reader, writer) = nix::unistd::pipe().map(|(reader, writer)| (File::from(reader), writer)).unwrap();
         drop(Kept::new(writer).unwrap());
@@ -120,10 +143,12 @@ mod tests {
     #[test]
     fn a_number_that_belongs_to_another_file_is_neither_used_nor_closed() {
         for [fd, other] in pairs() {
-            let mut kept = Kept::new(fd).unwrap();
+            let (kept, same) = (Kept::new(fd.try_clone().unwrap()).unwrap(), fd);
             let number = kept.get().unwrap().as_raw_fd();
-            kept.reuse_for(&other).unwrap();
+            kept.reuse_for(&other);
             assert!(kept.get().is_none() && kept.status().is_none());
+            kept.reuse_for(&same);
+            assert!(kept.get().is_none(), "opened again under the same number, which has another owner");
             drop(kept);
             assert!(metadata(format!("/proc/self/fd/{number}")).is_ok(), "it was closed");
         }

@@ -5,6 +5,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
+#[cfg(any(test, feature = "testing"))]
+use std::os::fd::AsFd;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::AtomicU32;
@@ -161,6 +163,14 @@ impl Drop for Forked {
     }
 }
 
+/// Makes the number of `fd` one of `other`, as when a program closes it and opens another file. For tests.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn replace(fd: impl AsFd, other: impl AsFd) {
+    // SAFETY: dup2 has no preconditions. The tests that call this expect another file under the number of `fd`.
+    let number = unsafe { libc::dup2(other.as_fd().as_raw_fd(), fd.as_fd().as_raw_fd()) };
+    assert!(number >= 0, "{}", io::Error::last_os_error());
+}
+
 /// Returns whether `poll(2)` reports one of these as ready now. For tests.
 #[cfg(any(test, feature = "property"))]
 pub(crate) fn is_ready(handles: &mut [libc::pollfd]) -> bool {
@@ -243,7 +253,6 @@ fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
 
     #[test]
     fn a_broken_pipe_is_an_error_and_raises_no_signal() {
