@@ -6,6 +6,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use tss2_kit::need::{CC, LIBTPMS, Need, PKG_CONFIG, SWTPM};
+use tss2_kit::program::Link;
 use tss2_kit::pty::PtyDevice;
 use tss2_kit::server::{SocketKind, Swtpm, TestTpm};
 use tss2_kit::suite::Suite;
@@ -18,6 +19,7 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("log::secrets_are_not_logged_below_debug", &NEEDS, no_bytes_below_debug);
     suite.test("log::tss2_logfile_names_a_file", &NEEDS, file);
     suite.test("log::tss2_logfile_can_be_stdout", &NEEDS, stdout);
+    suite.test("log::a_daemon_that_closes_every_descriptor_keeps_log_and_capture", &NEEDS, daemon);
     suite.test("log::a_closed_stderr_does_not_become_the_tpm", &NEEDS, closed_streams);
     suite.test("log::a_broken_pipe_does_not_kill_the_process", &NEEDS, broken_pipe);
 }
@@ -74,8 +76,31 @@ fn file() {
         assert_eq!(text.lines().count(), lines, "{text}");
     }
     let output = output::run(open("no-such-tcti").env("TSS2_LOGFILE", "/nonexistent/log"));
-    assert!(output::stderr(&output).starts_with("ERROR:tcti:"), "{}", output::show(&output));
+    let printed = output::stderr(&output);
+    let [warning, error] = printed.lines().collect::<Vec<_>>()[..] else { panic!("{printed}") };
+    assert!(warning.starts_with("WARNING:tcti:") && error.starts_with("ERROR:tcti:"), "{printed}");
+    assert!(warning.contains("cannot write the log to /nonexistent/log: No such file or directory"), "{printed}");
 }
+
+/// The log, the capture and the state file stay open between two commands.
+fn daemon() {
+    let (dir, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (log, capture, state) = (dir.path().join("log"), dir.path().join("capture"), dir.path().join("state"));
+    let mut daemon = stage::command(program::build("closes", Link::Staged("tss2-tctildr"), &[]));
+    daemon.arg(format!("pcap:libtpms:{}", state.display())).arg(theirs.path());
+    daemon.env("TSS2_LOG", "all+debug").env("TSS2_LOGFILE", &log).env("TCTI_PCAP_FILE", &capture);
+    let output = output::run(&mut daemon);
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", output::show(&output));
+    let text = fs::read_to_string(&log).unwrap();
+    let command = "80010000000c0000017b0008";
+    assert_eq!(text.lines().filter(|line| line.contains(command)).count(), 2 * COMMANDS, "{text}");
+    let capture = fs::read(&capture).unwrap();
+    let command = [0x80, 0x01, 0, 0, 0, 0x0c, 0, 0, 0x01, 0x7b, 0, 8];
+    assert_eq!(capture.windows(command.len()).filter(|bytes| **bytes == command).count(), COMMANDS);
+}
+
+/// How many the program sends.
+const COMMANDS: usize = 4;
 
 fn stdout() {
     for name in ["-", "stdout"] {
