@@ -3,6 +3,7 @@
 //! from the numbers of the standard streams.
 
 use crate::deadline::Deadline;
+use crate::kept::Kept;
 use crate::{Result, ReturnCode};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -76,9 +77,9 @@ pub fn hold_stdio() -> Vec<OwnedFd> {
     held
 }
 
-/// A file descriptor that is written to repeatedly.
+/// A file descriptor that is written to repeatedly, and that the program may have closed in the meantime.
 pub struct Outlet {
-    fd: OwnedFd,
+    kept: Kept,
     kind: Kind,
 }
 
@@ -105,18 +106,30 @@ impl Kind {
 
 impl Outlet {
     /// Takes over `fd` and determines its kind once.
-    pub fn new(fd: OwnedFd) -> Outlet {
+    pub fn new(fd: OwnedFd) -> io::Result<Outlet> {
         let kind = Kind::of(fd.as_fd());
-        Outlet { fd, kind }
+        Ok(Outlet { kept: Kept::new(fd)?, kind })
     }
 
-    /// Writes like [`write_all`], with a deadline `timeout` from now.
+    /// Writes like [`write_all`], with a deadline `timeout` from now. Fails with EBADF if the program has closed the file
+    /// descriptor.
     pub fn write_all(&self, bytes: &[u8], timeout: Duration) -> io::Result<()> {
         let deadline = match self.kind {
             Kind::File => Deadline::Now, // never waits, so the clock need not be read
             Kind::NonBlocking | Kind::Blocking => Deadline::within(timeout),
         };
-        write_as(self.kind, self.fd.as_fd(), bytes, &deadline)
+        write_as(self.kind, self.kept.get().ok_or(Errno::EBADF)?, bytes, &deadline)
+    }
+
+    /// Returns whether `fd` belongs to the same file.
+    pub fn is_open_as(&self, fd: BorrowedFd<'_>) -> bool {
+        self.kept.is_open_as(fd)
+    }
+
+    /// See [`Kept::reuse_for`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn reuse_for(&self, other: impl AsFd) {
+        self.kept.reuse_for(other);
     }
 }
 
@@ -185,7 +198,7 @@ mod tests {
         const LIMIT: u64 = 1 << 40; // larger than any file of another test
         let mut file = tempfile::tempfile().unwrap();
         file.seek(io::SeekFrom::Start(LIMIT)).unwrap();
-        let outlet = Outlet::new(file.into());
+        let outlet = Outlet::new(file.into()).unwrap();
         let before = getrlimit(Resource::Fsize);
         setrlimit(Resource::Fsize, Rlimit { current: Some(LIMIT), ..before }).unwrap();
         let error = outlet.write_all(b"x", Duration::ZERO).unwrap_err();

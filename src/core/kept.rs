@@ -5,12 +5,16 @@
 #![forbid(unsafe_code)]
 
 use crate::io::above_stdio;
+use nix::unistd::close;
 use rustix::fs::{AtFlags, Statx, StatxFlags, fstat, major, minor, statx};
 use rustix::io::Errno;
+use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// An open file descriptor, and what identifies its file. Another thread must not close file descriptors during a call of
 /// this module; nothing could be done about that.
@@ -23,6 +27,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 pub struct Kept<T: AsFd = OwnedFd> {
     fd: ManuallyDrop<T>,
     identity: Identity,
+    /// Set when it was found closed: the same file may be opened again later and get the same number.
+    is_lost: AtomicBool,
 }
 
 /// The numbers of the file system, of the file, and of the device that it is.
@@ -33,11 +39,12 @@ impl Kept {
     pub fn new(fd: OwnedFd) -> io::Result<Kept> {
         Kept::owner(above_stdio(fd)?)
     }
+}
 
-    /// Makes the number one of `other`, as when a program closes the file descriptor and opens another file. For tests.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn reuse_for(&mut self, other: impl AsFd) -> io::Result<()> {
-        Ok(rustix::io::dup2(other, &mut self.fd)?)
+impl Kept<File> {
+    /// Takes over `fd` as a file, and moves it above the standard streams.
+    pub fn file(fd: OwnedFd) -> io::Result<Kept<File>> {
+        Kept::owner(above_stdio(fd)?.into())
     }
 }
 
@@ -45,12 +52,12 @@ impl<T: AsFd> Kept<T> {
     /// Takes over the owner of a file descriptor that is above the standard streams.
     pub fn owner(fd: T) -> io::Result<Kept<T>> {
         let identity = identity(fd.as_fd())?;
-        Ok(Kept { fd: ManuallyDrop::new(fd), identity })
+        Ok(Kept { fd: ManuallyDrop::new(fd), identity, is_lost: AtomicBool::new(false) })
     }
 
     /// Returns the file descriptor, after one system call; `None` if the program has closed it, whatever its number is now.
     pub fn get(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.fd.as_fd()).filter(|fd| identity(*fd).is_ok_and(|now| now == self.identity))
+        self.unless_lost(self.is_open_as(self.fd.as_fd()).then_some(self.fd.as_fd()))
     }
 
     /// Returns whether the file descriptor is still open, after one system call.
@@ -58,14 +65,43 @@ impl<T: AsFd> Kept<T> {
         self.get().is_some()
     }
 
+    /// Returns whether `fd` belongs to the same file.
+    pub fn is_open_as(&self, fd: BorrowedFd<'_>) -> bool {
+        identity(fd).is_ok_and(|identity| identity == self.identity)
+    }
+
     /// Returns the status; `None` if the program has closed the file descriptor.
     pub fn status(&self) -> Option<Statx> {
-        status(self.fd.as_fd()).ok().filter(|status| self.is(status))
+        self.unless_lost(status(self.fd.as_fd(), c"").ok().filter(|status| self.is(status)))
+    }
+
+    fn unless_lost<F>(&self, found: Option<F>) -> Option<F> {
+        if found.is_none() {
+            self.is_lost.store(true, Ordering::Relaxed);
+        }
+        found.filter(|_| !self.is_lost.load(Ordering::Relaxed))
     }
 
     /// Returns whether `status` is that of this file.
     pub fn is(&self, status: &Statx) -> bool {
         identity_of(status) == self.identity
+    }
+
+    /// Uses the file descriptor a last time and closes it, unless the program has closed it. Makes one system call for that,
+    /// none in a call that has looked, which passes `is_open`.
+    pub fn close(&mut self, is_open: bool, last: impl FnOnce(BorrowedFd<'_>)) {
+        if *self.is_lost.get_mut() || !(is_open || self.is_open()) {
+            return;
+        }
+        *self.is_lost.get_mut() = true;
+        last(self.fd.as_fd());
+        let _ = close(self.fd.as_fd().as_raw_fd());
+    }
+
+    /// Makes the number one of `other`, as when a program closes the file descriptor and opens another file. For tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn reuse_for(&self, other: impl AsFd) {
+        crate::sys::give_number(other.as_fd(), self.fd.as_fd().as_raw_fd());
     }
 }
 
@@ -86,23 +122,22 @@ impl<T: AsFd> AsFd for Kept<T> {
 /// Closes the file descriptor, unless the program has.
 impl<T: AsFd> Drop for Kept<T> {
     fn drop(&mut self) {
-        if let Some(fd) = self.get() {
-            let _ = nix::unistd::close(fd.as_raw_fd());
-        }
+        self.close(false, |_| {});
     }
 }
 
-/// Returns the kind, mode, owner, size and number of links of an open file. Does not ask for times: once they were asked for,
-/// Linux 6.13 keeps them with a finer resolution, which slows each write down.
-fn status(fd: BorrowedFd<'_>) -> rustix::io::Result<Statx> {
+/// Returns the kind, mode, owner, size and number of links of a file in a directory, without following links; of the open
+/// file itself if `name` is empty. Does not ask for times: once they were asked for, Linux 6.13 keeps them with a finer
+/// resolution, which slows each write down.
+pub(crate) fn status(fd: impl AsFd, name: &CStr) -> rustix::io::Result<Statx> {
     let kind_and_owner = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID;
     let wanted = kind_and_owner | StatxFlags::NLINK | StatxFlags::INO | StatxFlags::SIZE;
-    statx(fd, c"", AtFlags::EMPTY_PATH, wanted)
+    statx(fd, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH, wanted)
 }
 
 /// Returns the identity also where a sandbox denies statx(2).
 fn identity(fd: BorrowedFd<'_>) -> rustix::io::Result<Identity> {
-    match status(fd) {
+    match status(fd, c"") {
         Err(Errno::NOSYS | Errno::PERM) => {
             let stat = fstat(fd)?;
             let numbers = |device| [major(device), minor(device)];
@@ -120,9 +155,8 @@ fn identity_of(status: &Statx) -> Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs::{File, metadata};
+    use std::fs::metadata;
     use std::io::Read;
-    use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
     /// Returns the same kinds twice: files, pipes, sockets and devices.
@@ -138,8 +172,8 @@ mod tests {
     fn a_file_descriptor_is_kept_until_it_is_dropped() {
         for [fd, _] in pairs() {
             let kept = Kept::new(fd).unwrap();
-            let (end, _) = (kept.get().unwrap().try_clone_to_owned().unwrap(), kept.status().unwrap());
-            assert_eq!(kept.get().map(identity), Some(identity(end.as_fd())));
+            let again = kept.get().unwrap().try_clone_to_owned().unwrap();
+            assert!(kept.is_open_as(again.as_fd()) && kept.is(&kept.status().unwrap()));
         }
         let (mut reader, writer) = nix::unistd::pipe().map(|(reader, writer)| (File::from(reader), writer)).unwrap();
         drop(Kept::new(writer).unwrap());
@@ -149,10 +183,13 @@ mod tests {
     #[test]
     fn a_number_that_belongs_to_another_file_is_neither_used_nor_closed() {
         for [fd, other] in pairs() {
-            let mut kept = Kept::new(fd).unwrap();
+            let (mut kept, same) = (Kept::new(fd.try_clone().unwrap()).unwrap(), fd);
             let number = kept.get().unwrap().as_raw_fd();
-            kept.reuse_for(&other).unwrap();
+            kept.reuse_for(&other);
             assert!(kept.get().is_none() && kept.status().is_none());
+            kept.reuse_for(&same);
+            assert!(kept.get().is_none(), "opened again under the same number, which has another owner");
+            kept.close(false, |_| panic!("it was used"));
             drop(kept);
             assert!(metadata(format!("/proc/self/fd/{number}")).is_ok(), "it was closed");
         }

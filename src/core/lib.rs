@@ -14,6 +14,7 @@ pub mod header;
 pub mod io;
 pub mod kept;
 pub mod log;
+pub mod own_file;
 mod poll_set;
 pub mod return_code;
 pub mod rx;

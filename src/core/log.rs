@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Writes the records of the `log` crate in the line format of tpm2-tss, controlled by its environment variables `TSS2_LOG`
-//! and `TSS2_LOGFILE`. [`init`] connects it; [`line`] formats every line and escapes control characters.
+//! and `TSS2_LOGFILE`. [`init`] connects it; [`line`] formats every line and escapes control characters, so that no message
+//! can be two lines.
 
 use crate::deadline::Deadline;
+use crate::io::Outlet;
+use crate::own_file::{self, Accepts};
+use crate::visible::visible;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use once_cell::race::OnceBox;
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::{self, Write};
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf, absolute};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -31,6 +34,8 @@ pub fn init() {
     static CONNECTED: AtomicBool = AtomicBool::new(false);
     if !CONNECTED.load(Ordering::Relaxed) && !CONNECTED.swap(true, Ordering::Relaxed) {
         let level = env::var_os("TSS2_LOG").map_or(DEFAULT_LEVEL, |spec| level(spec.as_bytes()));
+        // Whoever starts such a program must not see the commands that it sends.
+        let level = if crate::io::runs_with_foreign_rights() { level.min(DEFAULT_LEVEL) } else { level };
         if log::set_logger(&SINK).is_ok() {
             log::set_max_level(level);
         }
@@ -63,6 +68,8 @@ fn invalid_part(spec: &[u8]) -> Option<&OsStr> {
     spec.split(|&byte| byte == b',').find(|part| !is_valid(part)).map(OsStr::from_bytes)
 }
 
+/// The mode of a new file, less the umask.
+const MODE: u32 = 0o666;
 /// How long a write may block on a reader that does not read; then the line is dropped.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -94,23 +101,67 @@ const LEVELS: [(&[u8], LevelFilter); 6] = [
 enum Target {
     Stdout,
     Stderr,
-    File(File),
+    File(LogFile),
+}
+
+/// A file to which lines are appended.
+struct LogFile {
+    path: PathBuf,
+    outlet: Outlet,
+    /// The destination that is opened when the program has closed the file descriptor.
+    next: OnceBox<Target>,
 }
 
 impl Target {
-    /// Opens the destination that `TSS2_LOGFILE` names; stderr if the file cannot be opened.
+    /// Opens the destination that `TSS2_LOGFILE` names; stderr, with a line that says why, if the file cannot be opened.
     fn new(name: Option<&OsStr>) -> Target {
         match name.map(OsStr::as_bytes) {
-            None | Some(b"" | b"stderr") => Target::Stderr,
-            Some(b"-" | b"stdout") => Target::Stdout,
+            None | Some(b"" | b"stderr" | b"/dev/stderr") => Target::Stderr,
+            Some(b"-" | b"stdout" | b"/dev/stdout") => Target::Stdout,
             Some(path) => {
-                let mut options = OpenOptions::new();
-                // A FIFO without a reader must not block the program: opening it fails, or lines are dropped.
-                options.append(true).create(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK);
-                options
-                    .open(OsStr::from_bytes(path))
-                    .and_then(|file| crate::io::above_stdio(OwnedFd::from(file)))
-                    .map_or(Target::Stderr, |fd| Target::File(File::from(fd)))
+                let path = Path::new(OsStr::from_bytes(path));
+                // It stays the same file when the program changes its directory.
+                Target::open(absolute(path).unwrap_or_else(|_| path.to_owned()))
+            }
+        }
+    }
+
+    fn open(path: PathBuf) -> Target {
+        // A FIFO without a reader must not block the program: opening it fails, or lines are dropped.
+        match own_file::append(&path, MODE, Accepts::Stream).and_then(Outlet::new) {
+            Ok(outlet) => Target::File(LogFile { path, outlet, next: OnceBox::new() }),
+            Err(error) => {
+                // Not through the log, which is being opened.
+                let reason = format_args!("cannot write the log to {}: {error}. It goes to stderr", visible(&path));
+                let warning = Record::builder()
+                    .level(Level::Warn)
+                    .target(module_path!())
+                    .file_static(Some(file!()))
+                    .line(Some(line!()))
+                    .args(reason)
+                    .build();
+                if SINK.enabled(warning.metadata()) {
+                    let _ = line(&warning).map(|warning| Target::Stderr.write(&warning));
+                }
+                Target::Stderr
+            }
+        }
+    }
+
+    fn write(&self, line: &str) -> io::Result<()> {
+        let to =
+            |stream: BorrowedFd<'_>| crate::io::write_all(stream, line.as_bytes(), &Deadline::within(WRITE_TIMEOUT));
+        let mut target = self;
+        loop {
+            target = match target {
+                Target::Stdout => return to(io::stdout().as_fd()),
+                Target::Stderr => return to(io::stderr().as_fd()),
+                Target::File(file) => match file.outlet.write_all(line.as_bytes(), WRITE_TIMEOUT) {
+                    Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                        file.next.get_or_init(|| Box::new(Target::open(file.path.clone())))
+                    }
+                    written => return written,
+                },
             }
         }
     }
@@ -139,13 +190,7 @@ impl Log for Sink {
         }
         // An error of the log itself is ignored, and a line for which there is no memory is dropped.
         let Ok(line) = line(record) else { return };
-        let (stdout, stderr) = (io::stdout(), io::stderr());
-        let fd = match self.target.get_or_init(target) {
-            Target::Stdout => stdout.as_fd(),
-            Target::Stderr => stderr.as_fd(),
-            Target::File(file) => file.as_fd(),
-        };
-        let _ = write(fd, &line);
+        let _ = self.target.get_or_init(target).write(&line);
     }
 
     fn flush(&self) {}
@@ -176,21 +221,29 @@ fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     Ok(line.0)
 }
 
-/// Escapes control characters, which a peer, a file or a configuration string may have put into a message, so that a record
-/// stays one line and cannot control a terminal.
+/// Escapes the characters that a peer, a file or a configuration string may have put into a message, so that a record stays
+/// one line and neither controls a terminal nor changes the order of what is shown.
 fn escape_controls(line: &mut Line) -> fmt::Result {
-    if !line.0.contains(char::is_control) {
+    if !line.0.contains(is_control) {
         return Ok(());
     }
     let mut escaped = Line(String::new());
     for letter in line.0.chars() {
-        match letter.is_control() {
-            true => write!(escaped, "\\x{:02x}", u32::from(letter))?,
-            false => escaped.write_char(letter)?,
+        match u32::from(letter) {
+            code @ ..=0xff if is_control(letter) => write!(escaped, "\\x{code:02x}")?,
+            code if is_control(letter) => write!(escaped, "\\u{{{code:x}}}")?,
+            _ => escaped.write_char(letter)?,
         }
     }
     *line = escaped;
     Ok(())
+}
+
+/// Returns whether this is a control character, a line or paragraph separator, or a control of the writing direction
+/// (Unicode Standard Annex 9, section 2).
+pub(crate) fn is_control(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A string that reports an error if it cannot grow: a command in a record of level debug has up to 2 MiB of digits.
@@ -211,10 +264,6 @@ impl Write for Line {
         self.0.push_str(text);
         Ok(())
     }
-}
-
-fn write(fd: BorrowedFd<'_>, line: &str) -> io::Result<()> {
-    crate::io::write_all(fd, line.as_bytes(), &Deadline::within(WRITE_TIMEOUT))
 }
 
 #[cfg(test)]
@@ -273,9 +322,14 @@ mod tests {
 
     #[test]
     fn control_characters_are_escaped() {
-        let mut text = Line("grün\r\n\u{1b}[2J\u{9b}".to_owned());
+        let mut text = Line("grün\r\n\u{1b}[2J\u{9b}\u{7f}\u{2028}\u{202e}".to_owned());
         escape_controls(&mut text).unwrap();
-        assert_eq!(text.0, r"grün\x0d\x0a\x1b[2J\x9b");
+        assert_eq!(text.0, r"grün\x0d\x0a\x1b[2J\x9b\x7f\u{2028}\u{202e}");
+        for code in (0..0x20).chain(0x7f..0xa0).chain([0x2028, 0x2029]).chain(0x202a..0x202f).chain(0x2066..0x206a) {
+            let mut text = Line(char::from_u32(code).unwrap().to_string());
+            escape_controls(&mut text).unwrap();
+            assert!(text.0.bytes().all(|byte| byte.is_ascii_graphic()), "{code:#x}");
+        }
     }
 
     #[test]
@@ -283,9 +337,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "old\n").unwrap();
-        let Target::File(file) = Target::new(Some(path.as_os_str())) else { panic!("not a file") };
-        write(file.as_fd(), "new\n").unwrap();
+        Target::new(Some(path.as_os_str())).write("new\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
+    }
+
+    /// As a daemon that closes all file descriptors and opens a file of its own, repeatedly.
+    #[test]
+    fn no_line_is_written_to_a_file_that_the_program_opened_under_the_same_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, theirs) = (dir.path().join("log"), dir.path().join("theirs"));
+        let target = Target::new(Some(path.as_os_str()));
+        let their_file = std::fs::File::create(&theirs).unwrap();
+        let mut newest = &target;
+        for round in 1..4 {
+            target.write("line\n").unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "line\n".repeat(round));
+            if let Target::File(LogFile { next, .. }) = newest {
+                newest = next.get().unwrap_or(newest);
+            }
+            let Target::File(file) = newest else { panic!("not a file") };
+            file.outlet.reuse_for(&their_file);
+        }
+        assert_eq!(std::fs::read(&theirs).unwrap(), b"");
     }
 
     #[test]
@@ -295,6 +368,8 @@ mod tests {
         assert!(matches!(target("stderr"), Target::Stderr));
         assert!(matches!(target("-"), Target::Stdout));
         assert!(matches!(target("stdout"), Target::Stdout));
+        assert!(matches!(target("/dev/stderr"), Target::Stderr));
+        assert!(matches!(target("/dev/stdout"), Target::Stdout));
         assert!(matches!(target("/nonexistent/log"), Target::Stderr));
     }
 }

@@ -2,6 +2,7 @@
 //! Quotes text from outside in messages: [`visible`].
 #![forbid(unsafe_code)]
 
+use crate::log::is_control;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
@@ -25,7 +26,7 @@ pub fn visible(text: impl AsRef<OsStr>) -> String {
 
 fn escaped(text: &OsStr) -> String {
     match text.to_str() {
-        Some(seen) if seen.trim() == seen && !seen.chars().any(char::is_control) => seen.to_owned(),
+        Some(seen) if seen.trim() == seen && !seen.contains(is_control) => seen.to_owned(),
         _ => format!("{text:?}"),
     }
 }
@@ -40,6 +41,7 @@ mod tests {
             assert_eq!(visible(plain), plain);
         }
         assert_eq!(visible("/dev/tpm0\r\n"), r#""/dev/tpm0\r\n""#);
+        assert_eq!(visible("/dev/\u{202e}tpm0"), r#""/dev/\u{202e}tpm0""#);
         assert_eq!(visible(" 1"), r#"" 1""#);
         assert_eq!(visible("a\tb"), r#""a\tb""#);
         assert_eq!(visible(OsStr::from_bytes(b"\xff")), r#""\xFF""#);

@@ -4,7 +4,7 @@
 
 use super::reserve;
 use core::ffi::c_int;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tcti_core::abi::{TSS2_RC, TSS2_RC_SUCCESS};
@@ -80,8 +80,46 @@ fn report_panics_to_the_log() {
         return; // the test harness has its own hook
     }
     if !HOOKED.load(Ordering::Relaxed) && !HOOKED.swap(true, Ordering::Relaxed) {
-        std::panic::set_hook(Box::new(|panic| {
-            log::error!("internal error, please report it: {panic}");
-        }));
+        std::panic::set_hook(Box::new(report));
+    }
+}
+
+/// Logs a panic. Its own text has two lines.
+fn report(panic: &PanicHookInfo<'_>) {
+    let text = panic.payload().downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.payload().downcast_ref::<String>().map(String::as_str)).unwrap_or("panic");
+    match panic.location() {
+        Some(place) => log::error!("internal error, please report it: {text} ({place})"),
+        None => log::error!("internal error, please report it: {text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tcti_core::testing::this_program;
+
+    const PANICS: &str = "TCTI_FFI_TEST_PANICS";
+
+    #[test]
+    fn a_panic_is_one_line() {
+        if std::env::var_os(PANICS).is_some() {
+            tcti_core::log::init();
+            std::panic::set_hook(Box::new(report));
+            panic!("the {} asks for it", "test");
+        }
+        let mut again = this_program();
+        again
+            .args(["--exact", "guard::tests::a_panic_is_one_line", "--nocapture"])
+            .env(PANICS, "1")
+            .env_remove("TSS2_LOG");
+        let output = again.env_remove("TSS2_LOGFILE").output().unwrap();
+        let printed = String::from_utf8(output.stderr).unwrap();
+        let ours: Vec<&str> = printed.lines().filter(|line| line.starts_with("ERROR:tcti:")).collect();
+        assert_eq!(ours.len(), 1, "{printed}");
+        assert!(
+            ours[0].contains("() internal error, please report it: the test asks for it (") && !ours[0].contains("x0a"),
+            "{printed}"
+        );
     }
 }

@@ -176,7 +176,6 @@ impl Transport for Libtpms {
     /// its locks belong to one process, and a child that has changed its user could not open the file again.
     fn after_fork(&mut self, _inheritance: Inheritance) {
         self.response = Secret::default();
-        self.tpm.after_fork();
         if let Storage::Chip = self.storage {
             self.storage = Storage::Forked;
         }

@@ -110,11 +110,6 @@ impl Tpm {
         command.extend(std::process::id().to_be_bytes());
         check_reseed(code(&self.chip.process(0, &command)?))
     }
-
-    /// Called in a forked process.
-    pub(crate) fn after_fork(&mut self) {
-        self.chip.after_fork();
-    }
 }
 
 /// Checks the response code of TPM2_StirRandom.

@@ -6,7 +6,6 @@
 mod journal;
 mod location;
 mod lock;
-mod open_file;
 mod record;
 
 use crate::sys::Blobs;

@@ -7,7 +7,7 @@ use core::ffi::{CStr, c_char, c_int, c_uchar};
 use core::ops::Deref;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -133,8 +133,6 @@ enum Power {
 pub struct Chip {
     functions: Functions,
     power: Power,
-    /// Absent in a forked process that could not open the file.
-    messages: Option<Messages>,
     /// The last response, in memory that libtpms reuses for the next one: malloc(3) does not cache blocks of 4 KiB.
     response: CBuffer,
     /// The capacity of that memory in bytes.
@@ -150,11 +148,10 @@ impl Chip {
                 "this process has a libtpms context already, and libtpms supports one TPM per process; finalize it first"
             ));
         }
-        let parts = Messages::open().and_then(|messages| Ok((messages, Functions::load()?)));
-        match parts {
-            Ok((messages, functions)) => {
+        match Functions::load() {
+            Ok(functions) => {
                 let response = CBuffer { data: ptr::null_mut(), len: 0 };
-                Ok(Chip { functions, power: Power::Off, messages: Some(messages), response, room: 0 })
+                Ok(Chip { functions, power: Power::Off, response, room: 0 })
             }
             Err(error) => {
                 IN_USE.store(false, Ordering::Release);
@@ -163,10 +160,22 @@ impl Chip {
         }
     }
 
-    /// Powers the chip on with this state; with a volatile state it resumes from there.
+    /// Powers the chip on with this state; with a volatile state it resumes from there. An error has the messages of libtpms,
+    /// which are taken only here: the program may close a descriptor that is open between two calls, and libtpms would write
+    /// to whatever file gets its number.
     pub fn power_on(&mut self, blobs: Blobs) -> Result<()> {
         self.power_off();
         with_blobs(|served| *served = blobs);
+        let messages = Messages::open().ok();
+        self.send_messages_to(messages.as_ref().map_or(NOWHERE, |messages| messages.0.as_raw_fd()));
+        let started = self.start();
+        self.send_messages_to(NOWHERE);
+        started.map_err(|error| {
+            fail!(error.code(), "{}{}", error.message(), messages.map_or_else(String::new, Messages::take))
+        })
+    }
+
+    fn start(&mut self) -> Result<()> {
         let callbacks = Callbacks {
             size: c_int::try_from(size_of::<Callbacks>()).unwrap_or_default(),
             nvram_init: succeed,
@@ -177,17 +186,16 @@ impl Chip {
             io_getlocality: locality,
             io_getphysicalpresence: physical_presence,
         };
-        self.point_to_messages();
         // SAFETY: libtpms is powered off, as this function requires.
         let chosen = unsafe { (self.functions.choose_version)(TPM_VERSION_2) };
-        self.check("choose TPM 2.0", chosen)?;
+        check("choose TPM 2.0", chosen)?;
         // SAFETY: libtpms copies the structure during the call, and this library, which has the functions, stays mapped.
         let registered = unsafe { (self.functions.register_callbacks)(&callbacks) };
-        self.check("take our callbacks", registered)?;
+        check("take our callbacks", registered)?;
         // SAFETY: the version is chosen and the callbacks are registered, as this function requires.
         let started = unsafe { (self.functions.main_init)() };
         self.power = Power::On; // a failed start has to be terminated too
-        self.check("start with this state", started)
+        check("start with this state", started)
     }
 
     /// Powers the chip off; volatile state is lost.
@@ -207,7 +215,7 @@ impl Chip {
         // SAFETY: `command` has `size` bytes, which libtpms only reads; `data` is NULL or memory of malloc(3) with `room`
         // bytes, which libtpms fills or replaces by a larger block.
         let result = unsafe { (self.functions.process)(data, len, room, command.as_ptr(), size) };
-        self.check("execute a command", result)?;
+        check("execute a command", result)?;
         let response = copy(&self.response);
         self.response.wipe();
         response
@@ -218,27 +226,9 @@ impl Chip {
         with_blobs(|blobs| function(&blobs.permanent))
     }
 
-    /// Called in a forked process: separates its messages from those of the parent.
-    pub fn after_fork(&mut self) {
-        let _parents = std::mem::replace(&mut self.messages, Messages::open().inspect_err(Error::warn).ok());
-        self.point_to_messages();
-    }
-
-    fn point_to_messages(&self) {
-        let fd = self.messages.as_ref().map_or(NOWHERE, |messages| messages.0.as_raw_fd());
-        // SAFETY: libtpms takes any number. Ours is open until the chip replaces it or is dropped, or is never open.
+    fn send_messages_to(&self, fd: c_int) {
+        // SAFETY: libtpms takes any number. This one is open until `power_on` sets the next, or is never open.
         unsafe { (self.functions.set_debug_fd)(fd) };
-    }
-
-    /// Turns an error of libtpms into ours, with its messages.
-    fn check(&mut self, what: &str, result: TpmResult) -> Result<()> {
-        match result {
-            TPM_SUCCESS => Ok(()),
-            error => {
-                let messages = self.messages.as_mut().map_or_else(String::new, Messages::take);
-                Err(fail!(ReturnCode::IO_ERROR, "libtpms cannot {what}: error {error:#x}{messages}"))
-            }
-        }
     }
 
     /// Returns the volatile state.
@@ -247,16 +237,23 @@ impl Chip {
         let (data, len) = (&raw mut volatile.data, &raw mut volatile.len);
         // SAFETY: `data` and `len` are writable; libtpms writes a block of malloc(3), which `CBuffer` frees, and its size.
         let result = unsafe { (self.functions.get_state)(STATE_VOLATILE, data, len) };
-        self.check("return its state", result)?;
+        check("return its state", result)?;
         Ok(volatile)
+    }
+}
+
+/// Turns an error of libtpms into ours.
+fn check(what: &str, result: TpmResult) -> Result<()> {
+    match result {
+        TPM_SUCCESS => Ok(()),
+        error => Err(fail!(ReturnCode::IO_ERROR, "libtpms cannot {what}: error {error:#x}")),
     }
 }
 
 impl Drop for Chip {
     fn drop(&mut self) {
         self.power_off();
-        // SAFETY: libtpms takes any number; it must forget that of the file, which is about to be closed.
-        unsafe { (self.functions.set_debug_fd)(-1) };
+        self.send_messages_to(-1); // its default
         with_blobs(|blobs| *blobs = Blobs::default());
         IN_USE.store(false, Ordering::Release);
     }
@@ -269,21 +266,17 @@ struct Messages(File);
 const MAX_MESSAGES: u64 = 4096;
 
 impl Messages {
-    fn open() -> Result<Messages> {
-        let file = file_in_memory(c"libtpms");
-        let file = file.map_err(|error| fail!(ReturnCode::IO_ERROR, "cannot take the messages of libtpms: {error}"))?;
-        Ok(Messages(file.into()))
+    fn open() -> io::Result<Messages> {
+        Ok(Messages(file_in_memory(c"libtpms")?.into()))
     }
 
     /// Takes the last lines, in parentheses; empty if there are none.
-    fn take(&mut self) -> String {
+    fn take(mut self) -> String {
         let mut bytes = Vec::new();
         // Errors are ignored: the error code is reported without the messages then.
         let size = self.0.metadata().map_or(0, |metadata| metadata.len());
         let _ = self.0.seek(SeekFrom::Start(size.saturating_sub(MAX_MESSAGES)));
         let _ = (&self.0).take(MAX_MESSAGES).read_to_end(&mut bytes);
-        let _ = self.0.set_len(0);
-        let _ = self.0.rewind();
         let text = String::from_utf8_lossy(&bytes);
         let lines: Vec<&str> = text.lines().map(|line| line.trim_start_matches("libtpms/tpm2: ").trim()).collect();
         match lines.get(lines.len().saturating_sub(4)..) {

@@ -29,8 +29,8 @@ impl Capture {
     /// Opens the file and begins a section. `NOT_PERMITTED` or `IO_ERROR` if that fails: a user who asked for a capture
     /// should not miss it.
     pub(crate) fn open(target: Target) -> Result<Capture> {
-        let file = Outlet::new(target.open()?);
-        let mut blocks = Blocks::default();
+        let file = target.open()?;
+        let (target, mut blocks) = (target.absolute(), Blocks::default());
         match blocks.section().and_then(|()| write(&file, &blocks)) {
             Ok(()) => {
                 blocks.clear();
@@ -49,10 +49,10 @@ impl Capture {
     /// is logged once.
     pub(crate) fn record(&mut self, direction: Direction, message: &[u8], comment: Option<&str>) {
         let Some(file) = self.file.take() else { return };
-        let written = self.add(direction, message, comment).and_then(|()| write(&file, &self.blocks));
+        let written = self.add(direction, message, comment).and_then(|()| self.write(file));
         self.blocks.clear();
         match written {
-            Ok(()) => self.file = Some(file),
+            Ok(file) => self.file = Some(file),
             Err(error) => {
                 log::warn!(
                     "cannot write the capture file {}: {error}. The capture ends here; commands are not affected",
@@ -70,6 +70,19 @@ impl Capture {
             self.blocks.packet(time, &packet.headers, packet.segment, comment.take())?;
         }
         Ok(())
+    }
+
+    /// Writes the blocks to `file`, or to a new section if the program has closed that; returns what was written to.
+    fn write(&self, file: Outlet) -> io::Result<Outlet> {
+        match write(&file, &self.blocks) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                let (again, mut section) = (self.target.open_again(&file)?, Blocks::default());
+                section.section()?;
+                write(&again, &section)?;
+                write(&again, &self.blocks).map(|()| again)
+            }
+            written => written.map(|()| file),
+        }
     }
 }
 

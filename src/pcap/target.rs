@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! The destination of the capture, [`Target`]: the file that `TCTI_PCAP_FILE` names. Opening it neither follows links that
-//! others may have placed nor blocks.
+//! The destination of the capture, [`Target`]: the file that `TCTI_PCAP_FILE` names.
 #![forbid(unsafe_code)]
 
-use nix::unistd::geteuid;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use tcti_core::io::{above_stdio, runs_with_foreign_rights};
+use std::path::PathBuf;
+use tcti_core::io::{Outlet, runs_with_foreign_rights};
+use tcti_core::own_file::{self, Accepts};
 use tcti_core::{Error, Result, ReturnCode, fail};
 
 /// The environment variable that names the file.
 const VARIABLE: &str = "TCTI_PCAP_FILE";
+/// The mode of a new file: commands hold secrets.
+const MODE: u32 = 0o600;
 /// The file if the variable is not set or empty.
 const DEFAULT: &str = "tpm2_log.pcap";
 
@@ -30,7 +29,7 @@ pub enum Target {
     /// A file that the variable names.
     Chosen(PathBuf),
     /// The default file.
-    Default(&'static Path),
+    Default(PathBuf),
 }
 
 impl Target {
@@ -42,16 +41,37 @@ impl Target {
     /// Parses the value of the variable.
     pub fn new(name: Option<&OsStr>) -> Target {
         match name.map(OsStr::as_bytes) {
-            None | Some(b"") => Target::Default(Path::new(DEFAULT)),
-            Some(b"-" | b"stdout") => Target::Stdout,
-            Some(b"stderr") => Target::Stderr,
+            None | Some(b"") => Target::Default(DEFAULT.into()),
+            Some(b"-" | b"stdout" | b"/dev/stdout") => Target::Stdout,
+            Some(b"stderr" | b"/dev/stderr") => Target::Stderr,
             Some(path) => Target::Chosen(OsStr::from_bytes(path).into()),
         }
     }
 
     /// Opens the destination. `NOT_PERMITTED` or `IO_ERROR` if that fails.
-    pub fn open(&self) -> Result<OwnedFd> {
+    pub fn open(&self) -> Result<Outlet> {
         self.try_open().map_err(|error| self.refused(&error))
+    }
+
+    /// Opens the destination again after the program has closed `closed`. A standard stream must still be the same: after
+    /// closing it, the program may have opened any file under its number.
+    pub fn open_again(&self, closed: &Outlet) -> io::Result<Outlet> {
+        let is_same = match self {
+            Target::Stdout => closed.is_open_as(io::stdout().as_fd()),
+            Target::Stderr => closed.is_open_as(io::stderr().as_fd()),
+            Target::Chosen(_) | Target::Default(_) => true,
+        };
+        if is_same { self.try_open() } else { Err(io::Error::other("the program has closed it")) }
+    }
+
+    /// Returns a destination that stays the same when the program changes its directory.
+    pub fn absolute(self) -> Target {
+        let absolute = |path| std::path::absolute(&path).unwrap_or(path);
+        match self {
+            Target::Chosen(path) => Target::Chosen(absolute(path)),
+            Target::Default(path) => Target::Default(absolute(path)),
+            stream => stream,
+        }
     }
 
     /// Makes the error for a destination that cannot be opened or written.
@@ -62,35 +82,21 @@ impl Target {
         };
         let hint = match error.raw_os_error() {
             Some(libc::ENXIO) => " (the pipe has no reader)",
-            Some(libc::ELOOP) => " (only a file that the variable names may be a symbolic link)",
             _ => "",
         };
         fail!(code, "cannot write the capture file {self}: {error}{hint}. {VARIABLE} names another one")
     }
 
-    fn try_open(&self) -> io::Result<OwnedFd> {
-        match self {
+    fn try_open(&self) -> io::Result<Outlet> {
+        let opened = match self {
             // A duplicate stays open when the program closes the stream.
             Target::Stdout => io::stdout().as_fd().try_clone_to_owned(),
             Target::Stderr => io::stderr().as_fd().try_clone_to_owned(),
-            Target::Chosen(path) => above_stdio(append(path, 0)?.into()),
-            Target::Default(path) => {
-                // Another user may have placed it in this directory, to redirect the writes or to read the capture.
-                let file = append(path, libc::O_NOFOLLOW)?;
-                if runs_with_foreign_rights() && file.metadata()?.uid() != geteuid().as_raw() {
-                    return Err(io::ErrorKind::PermissionDenied.into());
-                }
-                above_stdio(file.into())
-            }
-        }
+            Target::Chosen(path) => own_file::append(path, MODE, Accepts::Stream),
+            Target::Default(path) => own_file::append(path, MODE, Accepts::File),
+        };
+        Outlet::new(opened?)
     }
-}
-
-/// Opens a file for appending. Neither this nor a later write blocks on a pipe.
-fn append(path: &Path, flags: i32) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true).mode(0o600); // commands hold secrets
-    options.custom_flags(flags | libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
 impl fmt::Display for Target {
@@ -98,8 +104,7 @@ impl fmt::Display for Target {
         match self {
             Target::Stdout => f.write_str("stdout"),
             Target::Stderr => f.write_str("stderr"),
-            Target::Chosen(path) => path.display().fmt(f),
-            Target::Default(path) => path.display().fmt(f),
+            Target::Chosen(path) | Target::Default(path) => path.display().fmt(f),
         }
     }
 }
@@ -108,6 +113,7 @@ impl fmt::Display for Target {
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::Path;
 
     #[test]
     fn standard_streams_are_recognised_by_name() {
@@ -116,8 +122,8 @@ mod tests {
         assert_eq!(target("stdout"), Target::Stdout);
         assert_eq!(target("stderr"), Target::Stderr);
         assert_eq!(target("./stdout"), Target::Chosen("./stdout".into()));
-        assert_eq!(target(""), Target::Default(Path::new("tpm2_log.pcap")));
-        assert_eq!(Target::new(None), Target::Default(Path::new("tpm2_log.pcap")));
+        assert_eq!(target(""), Target::Default("tpm2_log.pcap".into()));
+        assert_eq!(Target::new(None), Target::Default("tpm2_log.pcap".into()));
     }
 
     #[test]
@@ -133,12 +139,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("capture"), dir.path().join("link"));
         symlink(&path, &link).unwrap();
-        let link: &'static Path = Box::leak(link.into_boxed_path());
-        assert_eq!(Target::Default(link).open().err(), Some(ReturnCode::IO_ERROR.into()));
+        assert_eq!(Target::Default(link.clone()).open().err(), Some(ReturnCode::IO_ERROR.into()));
         assert!(!path.exists());
-        Target::Chosen(link.into()).open().unwrap();
+        Target::Chosen(link).open().unwrap();
         assert!(path.exists());
-        Target::Default(Box::leak(path.into_boxed_path())).open().unwrap();
+        Target::Default(path).open().unwrap();
     }
 
     #[test]

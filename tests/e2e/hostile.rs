@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Root keeps the state file of libtpms in a directory in which another user, nobody, may write.
+//! Root keeps the state file of libtpms, a capture or a log in a directory in which another user, nobody, may write.
 
 use nix::fcntl::{AT_FDCWD, FcntlArg, Flock, FlockArg, RenameFlags, fcntl, renameat2};
 use nix::libc;
@@ -31,6 +31,8 @@ pub(crate) fn tests(suite: &mut Suite) {
     suite.test("hostile::other_files_in_the_directory_have_no_effect", &needs, occupied_names);
     suite.test("hostile::a_file_that_is_not_regular_is_refused", &needs, other_kinds);
     suite.test("hostile::a_lock_of_another_user_delays_nobody", &needs, lock);
+    suite.test("hostile::a_capture_is_not_written_to_what_another_user_has_placed", &needs, capture);
+    suite.test("hostile::a_log_is_not_written_to_what_another_user_has_placed", &needs, log);
 }
 
 /// Makes a directory with the permissions of /tmp. Returns it and the path of a state file in it.
@@ -170,11 +172,81 @@ fn lock() {
 
     fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     let theirs = File::open(&path).unwrap();
-    let whole =
-        libc::flock { l_type: libc::F_RDLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
-    fcntl(&theirs, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
-    let theirs = Flock::lock(theirs, FlockArg::LockExclusive).unwrap();
+    let set = |kind: libc::c_int| {
+        let kind = i16::try_from(kind).unwrap();
+        let whole = libc::flock { l_type: kind, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 0, l_pid: 0 };
+        fcntl(&theirs, FcntlArg::F_OFD_SETLK(&whole)).unwrap();
+    };
+    set(libc::F_RDLCK);
+    let file = Flock::lock(theirs.try_clone().unwrap(), FlockArg::LockExclusive).unwrap();
+    refused(&path, "locked by a program that only reads it");
     refused(&path, "chmod 600");
-    drop(theirs);
+    set(libc::F_UNLCK);
     works(&path);
+    // They have opened it before our module took their right to.
+    set(libc::F_RDLCK);
+    refused(&path, "locked by a program that only reads it");
+    set(libc::F_UNLCK);
+    works(&path);
+    drop(file);
+}
+
+/// Makes in `dir` what another user may place under the name that root uses, with the reason for which it is refused.
+fn placed(dir: &Path) -> Vec<(&'static str, &'static str)> {
+    let victim = dir.join("victim");
+    fs::write(&victim, "").unwrap();
+    let all = [
+        ("umask 0; : > \"$0\"", "it is owned by uid 65534, but this process runs as uid 0"),
+        ("umask 0; mkfifo \"$0\"", "the pipe is owned by uid 65534"),
+        ("ln -s victim \"$0\"", "a symbolic link is owned by uid 65534"),
+        ("ln -s /dev/null \"$0\"", "a symbolic link is owned by uid 65534"),
+        ("mkdir \"$0\"", "it is a directory"),
+    ];
+    all.into()
+}
+
+/// A reader makes sure that a FIFO can be opened for writing.
+fn with_each(mut check: impl FnMut(&Path, &str)) {
+    let (dir, path) = public();
+    for (script, reason) in placed(dir.path()) {
+        assert!(stranger(script, &path).wait().unwrap().success());
+        let is_pipe = script.contains("mkfifo");
+        let reader = is_pipe.then(|| File::options().read(true).write(true).open(&path).unwrap());
+        check(&path, reason);
+        drop(reader);
+        assert_eq!(fs::symlink_metadata(&path).unwrap().uid(), NOBODY);
+        assert_eq!(fs::metadata(dir.path().join("victim")).unwrap().len(), 0, "it was written to");
+        let is_file = fs::symlink_metadata(&path).unwrap().is_file();
+        assert!(!is_file || fs::metadata(&path).unwrap().len() == 0, "it was written to");
+        fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+    }
+}
+
+fn capture() {
+    with_each(|path, reason| {
+        for name in [None, Some(path)] {
+            let default = path.with_file_name("tpm2_log.pcap");
+            if name.is_none() {
+                fs::rename(path, &default).unwrap();
+            }
+            let mut command = stage::command(program::link_tctildr());
+            command.arg("pcap:libtpms").current_dir(path.parent().unwrap()).env_remove("TCTI_PCAP_FILE");
+            let output = output::run(command.envs(name.map(|name| ("TCTI_PCAP_FILE", name))));
+            let printed = output::stderr(&output);
+            assert!(!output.status.success() && printed.lines().count() == 1, "{}", output::show(&output));
+            // The default name can only be a regular file.
+            let is_refused = printed.contains(reason) || name.is_none() && printed.contains("not a regular file");
+            assert!(is_refused, "{printed}");
+            let _ = fs::rename(&default, path);
+        }
+    });
+}
+
+fn log() {
+    with_each(|path, reason| {
+        let output = output::run(stage::command(program::link_tctildr()).arg("no-such").env("TSS2_LOGFILE", path));
+        let printed = output::stderr(&output);
+        assert_eq!(printed.lines().count(), 2, "a warning and the error: {printed}");
+        assert!(printed.contains("cannot write the log to") && printed.contains(reason), "{printed}");
+    });
 }

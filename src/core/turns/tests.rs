@@ -294,7 +294,7 @@ fn descriptors_closed_by_the_host_are_not_closed_again() {
     assert_eq!(turns.after_fork(), Inheritance::Shared);
     let Turns::Shared(shared) = &mut turns else { panic!("the system denies what turns need") };
     let number = shared.locks.file.as_raw_fd();
-    shared.locks.file.reuse_for(File::open("/dev/null").unwrap()).unwrap();
+    shared.locks.file.reuse_for(File::open("/dev/null").unwrap());
     assert!(shared.locks.lock(Lock::Turn).is_err() && shared.locks.holder(Lock::Turn).is_err());
     assert_eq!(turns.after_fork(), Inheritance::Copies);
     assert!(matches!(turns, Turns::Exclusive(Outcome::Complete)));

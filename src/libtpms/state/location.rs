@@ -1,41 +1,37 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! A file of the current user for one process at a time, in a directory that may belong to others:
-//! [`StateLocation::lock`]. The path of the directory is resolved once, following links, to a file descriptor. The file
-//! itself must be a regular file of this user: whoever could place a link there could have root write to any file of root.
+//! [`StateLocation::lock`]. `tcti_core::own_file` opens it.
 #![forbid(unsafe_code)]
 
 use super::lock;
-use super::open_file::{OpenFile, status};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
-use nix::sys::stat::{Mode, SFlag, fchmod};
-use nix::unistd::{UnlinkatFlags, fsync, geteuid, unlinkat};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use rustix::fs::Statx;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+use tcti_core::kept::Kept;
+use tcti_core::own_file::{self, Accepts};
 
 /// How long to wait for other processes, each of which holds the lock for one command.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same if other users can read the file, and so can lock it.
 const PUBLIC_LOCK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How often another process may replace or remove the file between two steps here before that is an error.
+/// How often other processes may remove the file between two steps here before that is an error.
 const MAX_RACES: u32 = 10_000;
+/// The permissions of its owner.
+const PRIVATE: Mode = Mode::S_IRUSR.union(Mode::S_IWUSR);
 /// The permissions of group and others.
 const GROUP_AND_OTHERS: u16 = 0o077;
 
 /// A path, and what is open there.
 pub(super) struct StateLocation {
     path: PathBuf,
-    dir: Option<OpenFile>,
-    file: Option<OpenFile>,
-}
-
-impl Drop for StateLocation {
-    fn drop(&mut self) {
-        [self.file.take(), self.dir.take()].into_iter().flatten().for_each(OpenFile::close);
-    }
+    dir: Option<Kept<File>>,
+    file: Option<Kept<File>>,
 }
 
 impl StateLocation {
@@ -50,20 +46,19 @@ impl StateLocation {
     }
 
     fn lock_with(&mut self, wait: impl Fn(&File, Duration) -> io::Result<()>) -> io::Result<LockedFile<'_>> {
-        let mut races = 0..MAX_RACES;
-        let mut created = false;
+        let (mut races, mut created) = (0..MAX_RACES, false);
         let size = loop {
             if self.file.is_none() {
-                created = self.open(&mut races)?;
+                created = self.open()?;
             }
             match self.lock_open_file(&wait).inspect_err(|_| self.remove_if_empty(created))? {
                 Some(size) => break size,
                 None if races.next().is_none() => return Err(Errno::EBUSY.into()),
-                None => self.file.take().into_iter().for_each(OpenFile::close),
+                None => self.file = None,
             }
         };
         let Some(open) = &self.file else { return Err(Errno::EBADF.into()) };
-        Ok(LockedFile { location: self, file: &open.file, size, created })
+        Ok(LockedFile { location: self, file: open, size, created })
     }
 
     /// Locks the open file and returns its size in bytes; `None` if it was removed, or the program has closed it.
@@ -76,102 +71,52 @@ impl StateLocation {
             true => (LOCK_TIMEOUT, ""),
             false => (PUBLIC_LOCK_TIMEOUT, ". Other users can read it, and so lock it: chmod 600"),
         };
-        wait(&open.file, timeout).map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => in_use(timeout, advice),
+        wait(open, timeout).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => {
+                in_use(&format!("in use by another process, still after {} s", timeout.as_secs()), advice)
+            }
+            ErrorKind::WouldBlock => in_use("locked by a program that only reads it; lslocks names it", advice),
             _ => error,
         })?;
         // The process that held the lock may have removed the file.
         let Some(status) = open.status().filter(|status| status.stx_nlink > 0) else {
-            lock::unlock(&open.file);
+            lock::unlock(open);
             return Ok(None);
         };
         if !is_private {
-            let _ = fchmod(&open.file, Mode::S_IRUSR | Mode::S_IWUSR); // not every file system has modes
+            let _ = fchmod(open, PRIVATE); // not every file system has modes
         }
         Ok(Some(status.stx_size))
     }
 
     /// Opens the file at the path. Returns whether it was created.
-    fn open(&mut self, races: &mut impl Iterator) -> io::Result<bool> {
-        let name = self.path.file_name().ok_or_else(|| io::Error::other("it is a directory"))?.to_owned();
-        loop {
-            let dir = self.directory()?;
-            let is_new = match status(&dir.file, &name) {
-                Ok(status) => check(&status).map(|()| false)?,
-                Err(error) if error.kind() == ErrorKind::NotFound => true,
-                Err(error) => return Err(error),
-            };
-            // Opened with O_CREAT in any case, so that the kernel's rules for public directories apply
-            // (fs.protected_regular, fs.protected_symlinks).
-            let mut flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_LARGEFILE;
-            flags |= OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY; // harmless if it is another kind of file
-            flags.set(OFlag::O_EXCL, is_new);
-            match openat(&dir.file, name.as_os_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR) {
-                // Another process has just created, replaced or linked it.
-                Err(Errno::EEXIST | Errno::ELOOP) if races.next().is_some() => {}
-                Err(Errno::EEXIST | Errno::ELOOP) => return Err(Errno::EBUSY.into()),
-                opened => {
-                    let (open, status) = OpenFile::new(opened?)?;
-                    check(&status)?;
-                    self.file = Some(open);
-                    return Ok(is_new);
-                }
-            }
+    fn open(&mut self) -> io::Result<bool> {
+        let name = self.path.file_name().ok_or_else(|| io::Error::other("it is a directory, not a regular file"))?;
+        // The path is resolved at the first call, and again if the program has closed the directory.
+        if self.dir.as_ref().is_none_or(|dir| dir.get().is_none()) {
+            self.dir = Some(Kept::file(own_file::directory(AT_FDCWD, &self.path)?)?);
         }
-    }
-
-    /// Returns the directory. Its path is resolved at the first call, and again if the program has closed it.
-    fn directory(&mut self) -> io::Result<&OpenFile> {
-        if self.dir.as_ref().is_none_or(|dir| dir.status().is_none()) {
-            let parent = self.path.parent().unwrap_or(Path::new("/"));
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let (dir, _) = OpenFile::new(openat(AT_FDCWD, parent, flags, Mode::empty())?)?;
-            if let Some(closed) = self.dir.replace(dir) {
-                closed.close()
-            }
-        }
-        self.dir.as_ref().ok_or_else(|| Errno::EBADF.into())
-    }
-
-    /// Returns the status of the file at the path.
-    fn status(&self) -> io::Result<Statx> {
-        let (dir, name) = self.dir.as_ref().zip(self.path.file_name()).ok_or(Errno::EBADF)?;
-        status(&dir.file, name)
+        let dir = self.dir.as_ref().ok_or(Errno::EBADF)?;
+        let (fd, created) = own_file::open_in(dir, name, OFlag::O_RDWR, PRIVATE, Accepts::File)?;
+        self.file = Some(Kept::file(fd)?);
+        Ok(created)
     }
 
     /// Removes a file that we created if it is still empty, unless another process has locked it.
     fn remove_if_empty(&self, created: bool) {
         let (Some(dir), Some(open), Some(name)) = (&self.dir, &self.file, self.path.file_name()) else { return };
+        let is_empty = |status: &Statx| open.is(status) && status.stx_size == 0;
         if created
-            && lock::try_lock(&open.file).unwrap_or(true)
-            && self.status().is_ok_and(|status| open.is(&status) && status.stx_size == 0)
+            && lock::try_lock(open).unwrap_or(true)
+            && own_file::status(dir, name).is_ok_and(|status| is_empty(&status))
         {
-            let _ = unlinkat(&dir.file, name, UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(dir, name, UnlinkatFlags::NoRemoveDir);
         }
     }
 }
 
-/// Fails unless this is a regular file of the effective user.
-fn check(status: &Statx) -> io::Result<()> {
-    let kind = match SFlag::from_bits_truncate(u32::from(status.stx_mode) & SFlag::S_IFMT.bits()) {
-        SFlag::S_IFREG if status.stx_uid == geteuid().as_raw() => return Ok(()),
-        SFlag::S_IFREG => {
-            let whose =
-                format!("it is owned by uid {}, but this process runs as uid {}", status.stx_uid, geteuid().as_raw());
-            return Err(io::Error::new(ErrorKind::PermissionDenied, whose));
-        }
-        SFlag::S_IFLNK => "a symbolic link",
-        SFlag::S_IFDIR => "a directory",
-        SFlag::S_IFIFO => "a pipe",
-        SFlag::S_IFSOCK => "a socket",
-        _ => "a device",
-    };
-    Err(io::Error::other(format!("it is {kind}, not a regular file")))
-}
-
-fn in_use(timeout: Duration, advice: &str) -> io::Error {
-    let text = format!("is in use by another process, still after {} s{advice}", timeout.as_secs());
-    io::Error::new(ErrorKind::TimedOut, text)
+fn in_use(how: &str, advice: &str) -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, format!("is {how}{advice}"))
 }
 
 /// The file, locked until this is dropped.
@@ -186,14 +131,14 @@ pub(super) struct LockedFile<'a> {
 impl LockedFile<'_> {
     /// Returns whether the file still has a name.
     pub(super) fn exists(&self) -> bool {
-        self.location.file.as_ref().and_then(OpenFile::status).is_some_and(|status| status.stx_nlink > 0)
+        self.location.file.as_ref().and_then(|open| open.status()).is_some_and(|status| status.stx_nlink > 0)
     }
 
     /// Makes the name of a created file survive a power failure, on file systems that can.
     pub(super) fn sync_name(&self) {
         if let (true, Some(dir)) = (self.created, &self.location.dir) {
             let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            let _ = openat(&dir.file, ".", flags, Mode::empty()).map(fsync);
+            let _ = openat(dir, ".", flags, Mode::empty()).map(fsync);
         }
     }
 }

@@ -6,7 +6,7 @@
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc::{F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
+use nix::libc::{F_RDLCK, F_UNLCK, F_WRLCK, SEEK_SET, c_int, flock};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::thread::sleep;
@@ -17,7 +17,8 @@ use tcti_core::Deadline;
 /// the TPM because of another process takes less than the longest.
 const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
 
-/// Takes the lock, and waits while another process holds it; `TimedOut` after `timeout`.
+/// Takes the lock, and waits while another process holds it; `TimedOut` after `timeout`. A lock for reading is never one of
+/// ours: another user who may read the file can hold it forever, so that is `WouldBlock` at once.
 ///
 /// Linux waits for a lock forever or not at all, and only a signal interrupts that; so this retries. Alternatives that were
 /// tried: inotify(7) reports the last write of the process that holds the lock, but that is before the lock ends, and
@@ -25,12 +26,17 @@ const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(
 /// file kills the processes that map it.
 pub(super) fn wait(file: &File, timeout: Duration) -> io::Result<()> {
     if try_lock(file)? {
-        return Ok(());
+        return Ok(()); // without reading the clock
     }
     let (deadline, [mut pause, longest]) = (Deadline::within(timeout), PAUSES);
     while !try_lock(file)? {
         if deadline.has_passed() {
             return Err(ErrorKind::TimedOut.into());
+        }
+        let mut held = whole(F_WRLCK);
+        fcntl(file, FcntlArg::F_GETLK(&mut held))?;
+        if c_int::from(held.l_type) == F_RDLCK {
+            return Err(ErrorKind::WouldBlock.into());
         }
         sleep(deadline.remaining().map_or(pause, |left| left.min(pause)));
         pause = longest.min(pause * 2);

@@ -113,7 +113,7 @@ fn several_captures_may_share_a_file() {
 #[test]
 fn a_failed_write_ends_the_capture() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
-    let (file, blocks) = (Some(Outlet::new(writer)), Blocks::default());
+    let (file, blocks) = (Some(Outlet::new(writer).unwrap()), Blocks::default());
     let mut capture = Capture { target: Target::Stdout, file, conversation: Conversation::new(), blocks };
     capture.record(Direction::ToTpm, GET_RANDOM, None);
     assert!(capture.file.is_some());
@@ -128,4 +128,30 @@ fn a_full_disk_is_an_error_when_the_context_opens() {
     let full = Path::new("/dev/full");
     assert!(fs::metadata(full).is_ok());
     assert_eq!(Capture::open(Target::Chosen(full.into())).err(), Some(tcti_core::ReturnCode::IO_ERROR.into()));
+}
+
+#[test]
+fn nothing_is_written_to_a_file_that_the_program_opened_under_the_same_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, theirs) = (dir.path().join("capture"), dir.path().join("theirs"));
+    let their_file = File::create(&theirs).unwrap();
+    let mut capture = capture(&path);
+    for count in 1..4 {
+        capture.file.as_ref().unwrap().reuse_for(&their_file);
+        capture.record(Direction::ToTpm, GET_RANDOM, None);
+        assert_eq!(read(&path).len(), count);
+    }
+    assert_eq!(fs::read(&theirs).unwrap(), b"");
+}
+
+#[test]
+fn a_standard_stream_that_is_another_file_by_now_is_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let their_file = File::create(dir.path().join("theirs")).unwrap();
+    let (_reader, writer) = nix::unistd::pipe().unwrap();
+    let (file, blocks) = (Some(Outlet::new(writer).unwrap()), Blocks::default());
+    let mut capture = Capture { target: Target::Stdout, file, conversation: Conversation::new(), blocks };
+    capture.file.as_ref().unwrap().reuse_for(&their_file);
+    capture.record(Direction::ToTpm, GET_RANDOM, None);
+    assert!(capture.file.is_none(), "the capture ends");
 }

@@ -119,8 +119,8 @@ fn expression(bytes: &CStr) {
 fn capture(name: &CStr) {
     let target = Target::new(Some(OsStr::from_bytes(name.to_bytes())));
     match name.to_bytes() {
-        b"-" | b"stdout" => assert!(matches!(target, Target::Stdout)),
-        b"stderr" => assert!(matches!(target, Target::Stderr)),
+        b"-" | b"stdout" | b"/dev/stdout" => assert!(matches!(target, Target::Stdout)),
+        b"stderr" | b"/dev/stderr" => assert!(matches!(target, Target::Stderr)),
         b"" => assert!(matches!(target, Target::Default(_))),
         bytes => assert!(matches!(target, Target::Chosen(path) if path.as_os_str().as_bytes() == bytes)),
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod documents;
 mod layers;
+mod surroundings;
 mod unsafety;
 
 use crate::project::{Project, names_in};
@@ -24,6 +25,7 @@ pub(crate) fn run(project: &Project) -> Result<()> {
     wrong.extend(headers::stale(project)?);
     wrong.extend(needs::unlisted(project)?);
     wrong.extend(documents::broken_references(project)?);
+    wrong.extend(surroundings::differences(project)?);
     for line in &wrong {
         println!("{line}");
     }

@@ -8,6 +8,7 @@ use std::fs::{self, Permissions, remove_file};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
@@ -205,17 +206,17 @@ fn file_descriptors_that_the_program_closed_are_not_used() {
     let their_dir = File::open("/").unwrap();
     let mut numbers = Vec::new();
     for _ in 0..2 {
-        for (kept, to) in [(&mut location.file, &theirs), (&mut location.dir, &their_dir)] {
-            let kept = kept.as_mut().unwrap();
+        for (kept, to) in [(&location.file, &theirs), (&location.dir, &their_dir)] {
+            let kept = kept.as_ref().unwrap();
             kept.reuse_for(to);
-            numbers.push(kept.file.as_raw_fd());
+            numbers.push(kept.as_raw_fd());
         }
         let locked = location.lock().unwrap();
         assert_eq!(locked.size, 4);
         fill(locked);
     }
-    for (kept, to) in [(&mut location.file, &theirs), (&mut location.dir, &their_dir)] {
-        kept.as_mut().unwrap().reuse_for(to);
+    for (kept, to) in [(&location.file, &theirs), (&location.dir, &their_dir)] {
+        kept.as_ref().unwrap().reuse_for(to);
     }
     drop(location);
     assert_eq!(theirs.metadata().unwrap().len(), 0);

@@ -56,3 +56,16 @@ fn a_wait_ends_when_the_lock_is_released_and_not_at_a_write() {
         waits.join().unwrap();
     });
 }
+
+/// As another user can take it who may only read the file.
+#[test]
+fn a_lock_for_reading_is_not_waited_for() {
+    let (named, file) = file();
+    let theirs = File::open(named.path()).unwrap();
+    fcntl(&theirs, FcntlArg::F_OFD_SETLK(&whole(F_RDLCK))).unwrap();
+    let (start, time) = (Instant::now(), Duration::from_secs(60));
+    assert_eq!(wait(&file, time).err().unwrap().kind(), ErrorKind::WouldBlock);
+    assert!(start.elapsed() < time);
+    drop(theirs);
+    wait(&file, time).unwrap();
+}
