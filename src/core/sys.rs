@@ -260,6 +260,7 @@ fn set_of(signals: &[libc::c_int]) -> libc::sigset_t {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn a_broken_pipe_is_an_error_and_raises_no_signal() {
