@@ -26,6 +26,7 @@ struct module {
     int handles;
     int cancels;
     size_t child;              /* the offset of the inner context in its contexts, in bytes; 0: it has none */
+    size_t more;               /* the size of what follows, in bytes */
     int limited;               /* transcripts leave out what the module in C does not check: contexts and sizes */
     int started;               /* the module in C has a new TPM in each context, which it does not start up */
     int keeps_response;        /* the test device keeps a response that was not received */
@@ -54,7 +55,8 @@ static const struct module modules[] = {
      .size_optional = 1, .handles = 1, .cancels = 1, .child = offsetof(struct pcap_context, child)},
     /* In front of swtpm. */
     {"tctildr", 0xbc44a31ca74b4aaf, {"no-such-tcti", "no-such-tcti:conf"}, TSS2_TCTI_RC_NOT_SUPPORTED, .locality = 1,
-     .size_optional = 1, .handles = 1, .child = offsetof(struct tctildr_context, tcti)},
+     .size_optional = 1, .handles = 1, .child = offsetof(struct tctildr_context, tcti),
+     .more = sizeof(void *)},
 };
 
 static const struct module *module;

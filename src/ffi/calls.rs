@@ -31,10 +31,9 @@ impl Calls {
     /// Enters a call unless `most` others are in progress. Otherwise, and during and after Finalize, fails with `BAD_SEQUENCE`.
     pub fn enter(&self, most: u32) -> Result<Inside<'_>> {
         let may_enter = |state: u32| state & ENDING == 0 && state & COUNT < most.min(COUNT);
-        match self.update(|state| if may_enter(state) { state + 1 } else { state }) {
-            state if may_enter(state) => Ok(self.inside(false)),
-            state if state & ENDING == 0 => Err(fail!(ReturnCode::BAD_SEQUENCE, "another call is using this context")),
-            _ => Err(fail!(ReturnCode::BAD_SEQUENCE, "Finalize was called on this context")),
+        match may_enter(self.update(|state| if may_enter(state) { state + 1 } else { state })) {
+            true => Ok(self.inside(false)),
+            false => Err(fail!(ReturnCode::BAD_SEQUENCE, "another call, or Finalize, is using this context")),
         }
     }
 
@@ -53,7 +52,7 @@ impl Calls {
             if self.thread.load(Ordering::Relaxed) == this_thread() {
                 return Err(fail!(
                     ReturnCode::BAD_SEQUENCE,
-                    "the context is finalized inside another call of the same thread, so it is in use until that call returns"
+                    "Finalize inside a call of the same thread waits for its end"
                 ));
             }
             wait(&self.state, enter(state));

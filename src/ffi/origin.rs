@@ -22,19 +22,13 @@ pub unsafe fn check(ctx: *mut TSS2_TCTI_CONTEXT, ours: &TSS2_TCTI_CONTEXT_COMMON
     }
     // SAFETY: the caller passes a context, which begins with this structure; a pointer to a function may have any value.
     let theirs = unsafe { ctx.cast::<TSS2_TCTI_CONTEXT_COMMON_V1>().read() };
-    if theirs.magic != ours.magic {
+    let shares_a_function = addresses(&theirs).iter().zip(addresses(ours)).any(|(theirs, ours)| *theirs == ours);
+    if theirs.magic != ours.magic || !shares_a_function {
         return Err(tcti_core::fail!(
             ReturnCode::BAD_CONTEXT,
-            "the context has magic {:#018x}, but this module's contexts have {:#018x}",
+            "another module, or another copy of this one, has made the context: its magic is {:#018x}, ours is {:#018x}",
             theirs.magic,
             ours.magic
-        ));
-    }
-    let (theirs, ours) = (addresses(&theirs), addresses(ours));
-    if !theirs.iter().zip(&ours).any(|(theirs, ours)| theirs == ours) {
-        return Err(tcti_core::fail!(
-            ReturnCode::BAD_CONTEXT,
-            "the context has this module's magic, but another module or another copy of this one has made it"
         ));
     }
     Ok(())

@@ -22,13 +22,12 @@ const MAGIC: u64 = 0xbc44_a31c_a74b_4aaf;
 #[repr(C)]
 struct Context {
     head: TSS2_TCTI_CONTEXT_COMMON_V2,
-    /// A boxed `Child`; null after Finalize. Accessed only inside a call.
-    child: *mut Child,
-    /// tpm2-tss has two pointers before the next field.
-    _unused: *mut (),
+    /// As large as two pointers, which tpm2-tss has here.
+    calls: Calls,
     /// The context of the child, for such programs; null after Finalize.
     tcti: *mut TSS2_TCTI_CONTEXT,
-    calls: Calls,
+    /// A boxed `Child`; null after Finalize. Accessed only inside a call.
+    child: *mut Child,
 }
 
 /// The largest number of calls at the same time. The loader does not exclude one by another, as a module in C may allow, for
@@ -105,15 +104,7 @@ unsafe fn text<'a>(text: *const c_char) -> Option<&'a CStr> {
 unsafe fn install(ctx: *mut Context, child: Box<Child>) {
     let tcti = child.as_ptr();
     // SAFETY: the caller guarantees that the memory is writable and aligned.
-    unsafe {
-        ctx.write(Context {
-            head: HEAD,
-            child: Box::into_raw(child),
-            _unused: null_mut(),
-            tcti,
-            calls: Calls::default(),
-        })
-    };
+    unsafe { ctx.write(Context { head: HEAD, calls: Calls::default(), tcti, child: Box::into_raw(child) }) };
 }
 
 /// Implements `Tss2_TctiLdr_Initialize`.
