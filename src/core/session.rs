@@ -76,7 +76,10 @@ impl<T: Transport> Session<T> {
     /// call.
     pub fn enter(&mut self) -> Result<Entered<'_, T>> {
         self.claim();
-        self.drop_closed()?;
+        // A call that returns a response which has arrived does not use the connection.
+        if self.state != State::Ready {
+            self.drop_closed()?;
+        }
         self.transport.available()?;
         Ok(Entered(self))
     }
@@ -192,6 +195,7 @@ impl<T: Transport> Session<T> {
 
     /// Runs a function in a turn of its own. The function must leave no bytes in flight on the connection.
     fn in_turn<R>(&mut self, function: impl FnOnce(&mut T) -> Result<R>) -> Result<R> {
+        self.drop_closed()?;
         self.begin()?;
         let result = function(&mut self.transport);
         self.turns.end(Outcome::Complete);
@@ -282,7 +286,6 @@ impl<'a, T: Transport> Entered<'a, T> {
             Some(capacity) if capacity < size => Ok(Received::TooLarge(size)),
             Some(_) => {
                 session.state = State::Transmit;
-                session.transport.response_taken();
                 log::debug!("received {}", crate::log::Hex(session.rx.as_slice()));
                 Ok(Received::Response(session.rx.as_slice()))
             }
@@ -297,7 +300,7 @@ impl<'a, T: Transport> Entered<'a, T> {
         session.unwatch();
         let cancelled = match session.state {
             // too late to cancel: the response has arrived and is dropped
-            State::Ready => Ok(session.transport.response_taken()),
+            State::Ready => Ok(()),
             State::Transmit | State::Awaiting => cancel(&mut session.transport),
         };
         if cancelled.is_ok() {
@@ -348,7 +351,6 @@ impl<'a, T: Transport> Entered<'a, T> {
             State::Transmit => {}
             State::Awaiting => session.abandon(),
             State::Ready => {
-                session.transport.response_taken();
                 session.rx.clear();
                 session.state = State::Transmit;
             }

@@ -131,8 +131,6 @@ pub struct Scripted {
     pub abandoned: usize,
     /// How often `after_fork` was called.
     pub after_fork: usize,
-    /// How often `response_taken` was called.
-    pub responses_taken: usize,
     /// How often `CANCEL` was called.
     pub cancelled: usize,
     /// The last locality that was set.
@@ -149,7 +147,6 @@ impl Scripted {
             sent: Vec::new(),
             abandoned: 0,
             after_fork: 0,
-            responses_taken: 0,
             cancelled: 0,
             locality: 0,
             fail_next_send: false,
@@ -180,10 +177,6 @@ impl Transport for Scripted {
                 return Ok(Progress::Complete);
             }
         }
-    }
-
-    fn response_taken(&mut self) {
-        self.responses_taken += 1;
     }
 
     fn abandon(&mut self) {

@@ -69,12 +69,9 @@ pub trait Transport: Send + Sized + 'static {
     fn send(&mut self, command: &[u8]) -> Result<()>;
 
     /// Adds the bytes of the response that have arrived to `rx`, and waits for the rest for at most `wait`. Loses no byte:
-    /// after `Pending` the next call continues where this one stopped.
+    /// after `Pending` the next call continues where this one stopped. A transport that keeps no connection between commands
+    /// releases it once the response is complete.
     fn recv(&mut self, rx: &mut RxBuf, wait: Wait) -> Result<Progress>;
-
-    /// Called when the caller has taken the response. A transport that keeps no connection between commands releases it
-    /// here.
-    fn response_taken(&mut self) {}
 
     /// Called once after an exchange has failed, in `send`, in `recv` or because its response is malformed. Drops what is
     /// in flight, so that a late response never meets the next command.
@@ -107,8 +104,8 @@ pub trait Transport: Send + Sized + 'static {
     /// in a forked process that has never used the connection: then the peer must not be told anything.
     fn close(&mut self, _sharing: Sharing) {}
 
-    /// Drops a connection whose file descriptor the host has closed, and returns whether it did. Called first in every call,
-    /// Finalize included: the number may belong to another file, which must be neither used nor closed ([`Kept`]).
+    /// Drops a connection whose file descriptor the host has closed, and returns whether it did. Called before a call
+    /// uses the connection, and in Finalize: the number may belong to another file, which must be neither used nor closed ([`Kept`]).
     ///
     /// [`Kept`]: crate::kept::Kept
     fn drop_closed(&mut self) -> bool {

@@ -50,9 +50,6 @@ enum Link {
     Down,
     /// Not connected: the connections were lost with a command in progress, whose response will not arrive.
     Lost,
-    /// Closed at the end of an exchange ([`Lifetime::Exchange`]). The caller has not taken the response yet, and may still
-    /// poll the file descriptor.
-    Closed { _data: Stream },
     /// Both channels are connected.
     Up { data: Stream, platform: Stream, exchange: Exchange, lifetime: Lifetime },
 }
@@ -79,14 +76,14 @@ enum Exchange {
 impl Link {
     fn streams(&self) -> Option<(&Stream, &Stream)> {
         match self {
-            Link::Down | Link::Lost | Link::Closed { .. } => None,
+            Link::Down | Link::Lost => None,
             Link::Up { data, platform, .. } => Some((data, platform)),
         }
     }
 
     fn exchange(&self) -> Exchange {
         match self {
-            Link::Down | Link::Closed { .. } => Exchange::None,
+            Link::Down => Exchange::None,
             Link::Lost => Exchange::Due,
             Link::Up { exchange, .. } => *exchange,
         }
@@ -108,7 +105,7 @@ impl Mssim {
         if has_ended && self.link.exchange() == Exchange::None {
             self.abandon();
         }
-        if matches!(self.link, Link::Down | Link::Closed { .. }) {
+        if matches!(self.link, Link::Down) {
             self.connect()?;
         }
         let streams = self.link.streams().filter(|(_, platform)| platform.is_open());
@@ -116,7 +113,6 @@ impl Mssim {
         match request(&self.channels, platform, code, self.channels.control.timeout()) {
             Ok(reply) => {
                 self.release();
-                self.response_taken();
                 check(&self.channels, code, reply)
             }
             Err(error) => {
@@ -188,7 +184,6 @@ impl Mssim {
             // An error means that the simulator is gone.
             let _ = data.end_with(&mut [IoSlice::new(&end)]);
             let _ = platform.end_with(&mut [IoSlice::new(&end)]);
-            self.link = Link::Closed { _data: data };
         }
     }
 
@@ -315,12 +310,6 @@ impl Transport for Mssim {
         Ok(progress)
     }
 
-    fn response_taken(&mut self) {
-        if let Link::Closed { .. } = self.link {
-            self.link = Link::Down;
-        }
-    }
-
     /// Closes both connections. The TPM runs in the simulator and loses nothing.
     fn abandon(&mut self) {
         if let Link::Up { data, platform, .. } = mem::replace(&mut self.link, Link::Down) {
@@ -355,7 +344,7 @@ impl Transport for Mssim {
     fn resume(&mut self, last: LastExchange) -> Result<()> {
         match (last, &self.link) {
             (LastExchange::Ours, _) => {}
-            (LastExchange::Interrupted, Link::Down | Link::Lost | Link::Closed { .. }) => self.cancelling = true,
+            (LastExchange::Interrupted, Link::Down | Link::Lost) => self.cancelling = true,
             (LastExchange::Theirs, _) => self.forget_exchange(),
             (LastExchange::Interrupted, Link::Up { exchange: Exchange::Cancelled, .. }) => {
                 return self.finish_cancellation();
@@ -390,7 +379,7 @@ impl Transport for Mssim {
         mssim.link.set(Exchange::Cancelled);
         match mssim.link {
             Link::Up { lifetime: Lifetime::Exchange, .. } => mssim.finish_cancellation(),
-            Link::Up { lifetime: Lifetime::Context, .. } | Link::Down | Link::Lost | Link::Closed { .. } => Ok(()),
+            Link::Up { lifetime: Lifetime::Context, .. } | Link::Down | Link::Lost => Ok(()),
         }
     });
 

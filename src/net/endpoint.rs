@@ -122,9 +122,9 @@ impl Endpoint {
         }
     }
 
-    /// Ends a connection to this endpoint. A TCP connection leaves no TIME_WAIT, and its socket is kept for the next one.
+    /// Ends a connection to this endpoint, in a call that has used it. A TCP connection leaves no TIME_WAIT, and its socket is kept for the next one.
     pub fn release(&mut self, stream: Stream) {
-        self.spare = if self.is_tcp() { stream.disconnect() } else { None };
+        self.spare = if self.is_tcp() { stream.disconnect() } else { stream.end_now() };
     }
 
     /// Called in a forked process: drops the spare socket, which the parent also has.

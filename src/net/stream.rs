@@ -32,9 +32,8 @@ pub struct Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.owner == Some(Generation::current()) {
-            self.shut_down();
-        }
+        let owns = self.owner == Some(Generation::current());
+        self.close(false, owns);
     }
 }
 
@@ -105,14 +104,23 @@ impl Stream {
     }
 
     /// Ends the connection for every process that has a copy of the socket.
-    pub fn end(self) {
-        self.shut_down();
+    pub fn end(mut self) {
+        self.close(false, true);
     }
 
-    /// Ends the connection for every process that has a copy of the socket, and keeps the file descriptor open. The system
-    /// call fails if the peer has already ended the connection.
-    pub fn shut_down(&self) {
-        let _ = self.fd.get().map(|fd| socket::shutdown(fd.as_raw_fd(), Shutdown::Both));
+    /// Ends the connection as [`end`](Self::end) does, in a call that has used it. Leaves no socket for another one.
+    pub(super) fn end_now(mut self) -> Option<Stream> {
+        self.close(true, true);
+        None
+    }
+
+    /// Closes the file descriptor, and before that the connection `for_all` processes that have a copy. `is_open` says that
+    /// this call has used it.
+    fn close(&mut self, is_open: bool, for_all: bool) {
+        // Fails if the peer has already ended the connection.
+        self.fd.close(is_open, |fd| {
+            let _ = for_all.then(|| socket::shutdown(fd.as_raw_fd(), Shutdown::Both));
+        });
     }
 
     /// Returns the number of the file descriptor, to poll for the response.
@@ -147,13 +155,13 @@ impl Stream {
     }
 
     /// Sends a last message and ends the connection as [`end`](Self::end) does, over TCP in one packet (`MSG_MORE`, send(2)).
-    /// Keeps the file descriptor open for a caller that polls it.
-    pub fn end_with(&self, parts: &mut [IoSlice<'_>]) -> Result<()> {
-        let sent = match self.is_open() {
+    pub fn end_with(mut self, parts: &mut [IoSlice<'_>]) -> Result<()> {
+        let is_open = self.is_open();
+        let sent = match is_open {
             true => self.send_with(MsgFlags::from_bits_retain(libc::MSG_MORE), parts),
             false => Err(self.failed("cannot send to", Errno::EBADF)),
         };
-        self.shut_down();
+        self.close(is_open, true);
         sent
     }
 

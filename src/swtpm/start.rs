@@ -33,7 +33,6 @@ fn startup(swtpm: &mut Swtpm) -> Result<u32> {
     let mut rx = RxBuf::new();
     swtpm.send(&STARTUP_CLEAR)?;
     while swtpm.recv(&mut rx, Wait::Forever)? != Progress::Complete {}
-    swtpm.response_taken();
     Ok(Header::parse(rx.as_slice()).map_or(u32::MAX, |header| header.code))
 }
 

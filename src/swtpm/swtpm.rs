@@ -29,13 +29,11 @@ const DELETE_VOLATILE: u32 = 1;
 /// How long a data connection lasts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lifetime {
-    /// Until the caller has taken the response.
-    Command,
+    /// Until the response is complete. Also with `keep=true`, once a connection was lost that other processes share: they
+    /// have to connect again too, and swtpm serves one connection at a time.
+    Exchange,
     /// As long as the context (`keep=true`).
     Context,
-    /// Until the response is complete. Set when a kept connection was lost that other processes share: they have to
-    /// connect again too, and swtpm serves one connection at a time.
-    Exchange,
 }
 
 /// A swtpm.
@@ -69,6 +67,13 @@ impl Swtpm {
         }
         let stream = self.channels.connect_data()?;
         Ok(if self.lifetime == Lifetime::Context { stream.shared() } else { stream })
+    }
+
+    /// Closes the data connection of a complete exchange, unless it is kept.
+    fn release(&mut self) {
+        if self.lifetime == Lifetime::Exchange {
+            self.data.take().into_iter().for_each(|stream| self.channels.data.release(stream));
+        }
     }
 
     fn set_locality(&mut self, locality: u8) -> Result<()> {
@@ -106,12 +111,12 @@ impl Open for Swtpm {
             "init" => Some(boolean(key, value).map(|on| init = on)),
             _ => None,
         })?;
-        let lifetime = if keep { Lifetime::Context } else { Lifetime::Command };
+        let lifetime = if keep { Lifetime::Context } else { Lifetime::Exchange };
         let mut swtpm = Swtpm { channels, lifetime, data: None, is_explained: false };
         // Checks that the data channel accepts connections; a new context starts in locality 0.
         swtpm.data = Some(swtpm.connect()?);
         swtpm.set_locality(0)?;
-        swtpm.response_taken();
+        swtpm.release();
         if init {
             swtpm.is_explained = true;
             start::start(&mut swtpm)?;
@@ -137,18 +142,10 @@ impl Transport for Swtpm {
         if progress == Progress::Complete && !self.is_explained {
             self.is_explained = start::explain(rx.as_slice(), self.channels.data.name());
         }
-        if (progress, self.lifetime) == (Progress::Complete, Lifetime::Exchange) {
-            stream.shut_down(); // for the next process; the caller may still poll the file descriptor
+        if progress == Progress::Complete {
+            self.release();
         }
         Ok(progress)
-    }
-
-    fn response_taken(&mut self) {
-        match (self.lifetime, self.data.take()) {
-            (Lifetime::Command, Some(stream)) => self.channels.data.release(stream),
-            (Lifetime::Context, stream) => self.data = stream,
-            (Lifetime::Command, None) | (Lifetime::Exchange, _) => {}
-        }
     }
 
     /// Closes the data connection. The TPM runs in the server and loses nothing.

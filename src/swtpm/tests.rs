@@ -321,7 +321,7 @@ proptest! {
         let dir = tempfile::tempdir().unwrap();
         let (accept, conf) = server(tcp, &dir.path().join("sock"));
         let channels = Channels::parse(Conf::new(Some(&CString::new(conf).unwrap())), &[], |_, _| None).unwrap();
-        let lifetime = if keep { Lifetime::Context } else { Lifetime::Command };
+        let lifetime = if keep { Lifetime::Context } else { Lifetime::Exchange };
         let mut session = Session::new(Swtpm { channels, lifetime, data: None, is_explained: false });
         follow_the_ideal(&mut session, &mut Server { accept, keep, connection: None }, &exchanges);
     }
