@@ -56,8 +56,13 @@ impl<T: AsFd> Kept<T> {
     }
 
     /// Returns the file descriptor, after one system call; `None` if the program has closed it, whatever its number is now.
+    /// A program that has denied itself the system call (seccomp(2)) is taken not to have closed it.
     pub fn get(&self) -> Option<BorrowedFd<'_>> {
-        self.unless_lost(self.is_open_as(self.fd.as_fd()).then_some(self.fd.as_fd()))
+        let is_open = match identity(self.fd.as_fd()) {
+            Ok(identity) => identity == self.identity,
+            Err(error) => error != Errno::BADF,
+        };
+        self.unless_lost(is_open.then_some(self.fd.as_fd()))
     }
 
     /// Returns whether the file descriptor is still open, after one system call.
@@ -178,6 +183,18 @@ mod tests {
         let (mut reader, writer) = nix::unistd::pipe().map(|(reader, writer)| (File::from(reader), writer)).unwrap();
         drop(Kept::new(writer).unwrap());
         assert_eq!(reader.read(&mut [0]).unwrap(), 0, "it is closed");
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_sandbox_that_denies_to_look_closes_nothing() {
+        let [[fd, other], ..] = &pairs()[..] else { panic!() };
+        let kept = Kept::new(fd.try_clone().unwrap()).unwrap();
+        let child = crate::sys::Forked::asks(|| {
+            crate::sys::deny_calls_about_files();
+            status(other, c"").is_err() && fstat(other).is_err() && kept.is_open()
+        });
+        assert_eq!(child.status(), Some(0));
     }
 
     #[test]

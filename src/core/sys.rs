@@ -162,6 +162,25 @@ impl Drop for Forked {
     }
 }
 
+/// Makes statx(2) and fstat(2) fail with EPERM in this process, as a sandbox may (seccomp(2)).
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) fn deny_calls_about_files() {
+    let load = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+    let (is_equal, end) = ((libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16, (libc::BPF_RET | libc::BPF_K) as u16);
+    let step = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
+    let mut filter = vec![step(load, 0, 0, 0)]; // the number of the system call
+    for call in [libc::SYS_statx, libc::SYS_fstat, libc::SYS_newfstatat] {
+        filter.push(step(is_equal, call as u32, 0, 1));
+        filter.push(step(end, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0));
+    }
+    filter.push(step(end, libc::SECCOMP_RET_ALLOW, 0, 0));
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: PR_SET_NO_NEW_PRIVS takes numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: the kernel copies the filter, which outlives the call.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) }, 0);
+}
+
 /// Makes `number` another number of `file`. For tests.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn give_number(file: BorrowedFd<'_>, number: libc::c_int) {

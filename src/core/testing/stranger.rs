@@ -100,9 +100,9 @@ pub fn assert_closed_descriptors_are_left_alone<T: Transport>(open: impl Fn() ->
         let stranger = || if kind == 0 { Stranger::file() } else { Stranger::socket() };
         let between_commands = Forked::asks(|| {
             let (mut session, mut stranger) = (open(), stranger());
-            let before = runs(&mut session);
+            let before = runs(&mut session) && session.poll_handle().is_ok();
             stranger.take_over(&[]);
-            let after = runs(&mut session) && runs(&mut session);
+            let after = runs(&mut session) && session.poll_handle().is_ok() && runs(&mut session);
             drop(session);
             before && after && stranger.is_untouched()
         });
@@ -110,6 +110,7 @@ pub fn assert_closed_descriptors_are_left_alone<T: Transport>(open: impl Fn() ->
         let while_a_response_is_due = Forked::asks(|| {
             let (mut session, mut stranger) = (open(), stranger());
             session.transmit(GET_RANDOM).unwrap();
+            session.poll_handle().unwrap();
             stranger.take_over(&[]);
             let lost = session.receive(Some(4096), Wait::Forever) == Err(ReturnCode::IO_ERROR.into());
             let after = runs(&mut session);
