@@ -268,8 +268,10 @@ impl<'a, T: Transport> Entered<'a, T> {
         session.expect(session.state != State::Transmit, "cancel")?;
         session.unwatch();
         let cancelled = match session.state {
-            // too late to cancel: the response has arrived and is dropped
-            State::Ready => Ok(session.transport.response_taken()),
+            State::Ready => {
+                session.transport.response_taken(); // too late to cancel: the response has arrived and is dropped
+                Ok(())
+            }
             State::Transmit | State::Awaiting => cancel(&mut session.transport),
         };
         if cancelled.is_ok() {

@@ -139,7 +139,7 @@ impl Transport for Swtpm {
             self.is_explained = start::explain(rx.as_slice(), self.channels.data.name());
         }
         if (progress, self.lifetime) == (Progress::Complete, Lifetime::Exchange) {
-            stream.shut_down(); // for the next process; the caller may still poll the file descriptor
+            stream.shut_down(); // for the next process
         }
         Ok(progress)
     }
