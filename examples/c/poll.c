@@ -13,7 +13,8 @@
 struct tpm {
     const char *name;
     TSS2_TCTI_CONTEXT *tcti;
-    ESYS_CONTEXT *esys; /* NULL when the key is done */
+    ESYS_CONTEXT *esys;            /* NULL when the key is done */
+    TSS2_TCTI_POLL_HANDLE *handle; /* the same for the life of the context */
 };
 
 static void succeed(const struct tpm *tpm, const char *what, TSS2_RC rc)
@@ -37,9 +38,11 @@ static void start(struct tpm *tpm)
     const TPM2B_SENSITIVE_CREATE sensitive = {0};
     const TPM2B_DATA outside = {0};
     const TPML_PCR_SELECTION pcrs = {0};
+    size_t found; /* the modules that can be polled have one handle each */
     succeed(tpm, "open", Tss2_TctiLdr_Initialize(tpm->name, &tpm->tcti));
     succeed(tpm, "ESAPI", Esys_Initialize(&tpm->esys, tpm->tcti, NULL));
     succeed(tpm, "no time-out", Esys_SetTimeout(tpm->esys, 0));
+    succeed(tpm, "a handle", Esys_GetPollHandles(tpm->esys, &tpm->handle, &found));
     succeed(tpm, "create a key", Esys_CreatePrimary_Async(tpm->esys, ESYS_TR_RH_OWNER, ESYS_TR_PASSWORD, ESYS_TR_NONE,
                                                           ESYS_TR_NONE, &sensitive, &template, &outside, &pcrs));
 }
@@ -55,6 +58,7 @@ static void finish(struct tpm *tpm)
     succeed(tpm, "the key", rc);
     succeed(tpm, "flush the key", Esys_FlushContext(tpm->esys, key));
     puts(tpm->name);
+    Esys_Free(tpm->handle);
     Esys_Finalize(&tpm->esys);
     Tss2_TctiLdr_Finalize(&tpm->tcti);
 }
@@ -72,14 +76,10 @@ int main(int argc, char **argv)
     }
     while (left > 0) {
         for (int i = 0; i < count; i++) {
-            handles[i].fd = -1; /* poll skips it */
             if (tpms[i].esys == NULL)
-                continue;
-            TSS2_TCTI_POLL_HANDLE *handle; /* it changes, so ask each time */
-            size_t found;
-            succeed(&tpms[i], "a handle", Esys_GetPollHandles(tpms[i].esys, &handle, &found));
-            handles[i] = *handle; /* the modules that can be polled have one each */
-            Esys_Free(handle);
+                handles[i].fd = -1; /* poll skips it */
+            else
+                handles[i] = *tpms[i].handle;
         }
         poll(handles, count, -1);
         for (int i = 0; i < count; i++) {

@@ -18,7 +18,8 @@ use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
 use tcti_core::testing::{
-    Forked, GET_RANDOM, OK, assert_closed_descriptors_are_left_alone, emulator_lacks, malformed, this_program,
+    Forked, GET_RANDOM, OK, assert_closed_descriptors_are_left_alone, emulator_lacks, malformed, run_polling,
+    this_program,
 };
 use tcti_core::turns;
 
@@ -88,6 +89,21 @@ fn a_command_that_exited_while_idle_is_restarted() {
     let mut session = open(&after_command(&print(OK)));
     for _ in 0..3 {
         assert_eq!(run(&mut session).unwrap(), OK);
+    }
+}
+
+#[test]
+fn the_poll_handle_serves_every_restart_of_the_command() {
+    let mut session = open(&after_command(&print(OK)));
+    let handle = session.poll_handle().unwrap();
+    for _ in 0..5 {
+        // The end of the output of the last process is an event, too.
+        assert_eq!(run_polling(&mut session, handle, 3).unwrap(), OK);
+    }
+    let mut session = open(&after_command(&print(&OK[..7])));
+    let handle = session.poll_handle().unwrap();
+    for _ in 0..3 {
+        assert_eq!(run_polling(&mut session, handle, 3), Err(ReturnCode::IO_ERROR.into()));
     }
 }
 

@@ -8,17 +8,21 @@ use crate::transport::PollHandle;
 use crate::{Result, ReturnCode};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, POLLIN};
+use nix::libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, POLLIN};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::dup3;
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
-    timerfd_gettime, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_gettime,
+    timerfd_settime,
 };
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
+/// The event that is watched for.
+const EPOLLIN: u32 = libc::EPOLLIN as u32;
 /// How many descriptors one response may have. Our transports have one; pcap watches those of any other TCTI.
 const MAX_WATCHED: usize = 8;
 
@@ -126,8 +130,11 @@ fn new_epoll() -> io::Result<OwnedFd> {
     above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)
 }
 
-/// An expired timer, which is readable until somebody reads it (timerfd_create(2)). Nobody does, and its interval of decades,
-/// which no other timer has, identifies it.
+/// Longer than any timer that a program waits for.
+const DECADES: Duration = Duration::from_secs(1 << 30);
+
+/// An expired timer, which is readable until somebody reads it (timerfd_create(2)). Nobody does, and its interval, which
+/// no other timer has, identifies it.
 struct AlwaysReadable {
     timer: OwnedFd,
     interval: Timespec,
@@ -136,8 +143,8 @@ struct AlwaysReadable {
 impl AlwaysReadable {
     fn new() -> io::Result<AlwaysReadable> {
         let timer = above_stdio(timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?)?;
-        let now = clock_gettime(ClockId::Monotonic);
-        let interval = Timespec { tv_sec: now.tv_sec + (1 << 30), tv_nsec: now.tv_nsec };
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+        let interval = Timespec::try_from(now + DECADES).map_err(|_| Errno::EOVERFLOW)?;
         let long_ago = Timespec { tv_sec: 0, tv_nsec: 1 };
         let expired = Itimerspec { it_interval: interval, it_value: long_ago };
         timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &expired)?;

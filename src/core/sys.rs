@@ -190,8 +190,8 @@ pub(crate) fn give_number(file: BorrowedFd<'_>, number: libc::c_int) {
 }
 
 /// Calls `epoll_ctl(2)`. `fd` is any number: the transports of other modules name their file descriptors by number.
-pub(crate) fn epoll_ctl(epoll: &OwnedFd, operation: libc::c_int, fd: RawFd, events: libc::c_int) -> nix::Result<()> {
-    let mut event = libc::epoll_event { events: events.cast_unsigned(), u64: 0 };
+pub(crate) fn epoll_ctl(epoll: &OwnedFd, operation: libc::c_int, fd: RawFd, events: u32) -> nix::Result<()> {
+    let mut event = libc::epoll_event { events, u64: 0 };
     // SAFETY: the kernel reads `event`, which outlives the call, and rejects a number that is not an open file.
     let result = unsafe { libc::epoll_ctl(epoll.as_raw_fd(), operation, fd, &mut event) };
     Errno::result(result).map(drop)
@@ -200,9 +200,15 @@ pub(crate) fn epoll_ctl(epoll: &OwnedFd, operation: libc::c_int, fd: RawFd, even
 /// Returns whether `poll(2)` reports one of these as ready now. For tests.
 #[cfg(any(test, feature = "testing"))]
 pub fn is_ready(handles: &mut [libc::pollfd]) -> bool {
+    is_ready_within(handles, 0)
+}
+
+/// Returns whether `poll(2)` reports one of these as ready within a time in milliseconds; -1 is forever. For tests.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn is_ready_within(handles: &mut [libc::pollfd], timeout: libc::c_int) -> bool {
     let count = libc::nfds_t::try_from(handles.len()).unwrap_or_default();
     // SAFETY: the kernel reads and writes `count` handles, which the caller lends for the call. It reports closed descriptors.
-    unsafe { libc::poll(handles.as_mut_ptr(), count, 0) > 0 }
+    unsafe { libc::poll(handles.as_mut_ptr(), count, timeout) > 0 }
 }
 
 /// Returns how many bytes can be read; 0 for a closed file descriptor. For tests.

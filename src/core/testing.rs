@@ -4,8 +4,13 @@
 
 use crate::deadline::Wait;
 use crate::rx::RxBuf;
+use crate::session::{Received, Session};
+use crate::sys::is_ready_within;
 pub use crate::sys::{Forked, is_ready};
-use crate::transport::{Cancel, GetPollHandles, Inheritance, Module, Open, Progress, SetLocality, Transport};
+use crate::tcti::Tcti;
+use crate::transport::{
+    Cancel, GetPollHandles, Inheritance, Module, Open, PollHandle, Progress, SetLocality, Transport,
+};
 use crate::{Result, ReturnCode};
 use nix::sys::socket::{Shutdown, shutdown};
 use std::collections::VecDeque;
@@ -98,6 +103,26 @@ pub fn polled() -> RawFd {
     static PIPE: OnceLock<(OwnedFd, OwnedFd)> = OnceLock::new();
     let (reader, _writer) = PIPE.get_or_init(|| nix::unistd::pipe().unwrap());
     reader.as_raw_fd()
+}
+
+/// Sends [`GET_RANDOM`] and polls `handle` for the response, which arrives in at most `pieces` pieces. Fails with `TRY_AGAIN`
+/// if poll returns more often than they arrive.
+pub fn run_polling<T: Transport>(session: &mut Session<T>, handle: PollHandle, pieces: usize) -> Result<Vec<u8>> {
+    assert!(is_ready(&mut [handle]), "no response is due");
+    session.transmit(GET_RANDOM)?;
+    for _ in 0..pieces {
+        assert!(is_ready_within(&mut [handle], -1));
+        match session.enter()?.receive(Some(4096), Wait::Millis(0)) {
+            Err(error) if error.code() == ReturnCode::TRY_AGAIN => {}
+            received => {
+                return received.map(|received| match received {
+                    Received::Response(response) => response.to_vec(),
+                    Received::Size(_) | Received::TooLarge(_) => Vec::new(),
+                });
+            }
+        }
+    }
+    Err(ReturnCode::TRY_AGAIN.into())
 }
 
 /// An event in the script of a [`Scripted`] transport, which `recv` executes.

@@ -19,7 +19,7 @@ use tcti_core::Tcti;
 use tcti_core::io::wait_for;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal};
-use tcti_core::testing::{Forked, GET_RANDOM, OK, Stranger};
+use tcti_core::testing::{Forked, GET_RANDOM, OK, Stranger, run_polling};
 
 fn conf(path: &Path) -> CString {
     CString::new(path.as_os_str().as_bytes()).unwrap()
@@ -193,6 +193,33 @@ fn a_device_that_disappears_is_an_error() {
     let gone = session.receive(Some(4096), Wait::Forever).unwrap_err();
     assert!([ReturnCode::NO_CONNECTION, ReturnCode::IO_ERROR].contains(&gone.code()), "{gone:?}");
     assert_eq!(session.transmit(GET_RANDOM), Err(ReturnCode::IO_ERROR.into()));
+}
+
+#[test]
+fn the_poll_handle_serves_a_device_that_is_opened_again() {
+    let terminals: Vec<_> = (0..2).map(|_| device()).collect();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tpm");
+    symlink(ttyname(&terminals[0].1).unwrap(), &path).unwrap();
+    let mut session = Session::new(open_path(&path).unwrap());
+    let handle = session.poll_handle().unwrap();
+    let answer = |mut tpm: &File| {
+        let mut command = vec![0; GET_RANDOM.len()];
+        tpm.read_exact(&mut command).unwrap();
+        tpm.write_all(OK).unwrap();
+    };
+    for (tpm, slave, _) in &terminals {
+        std::fs::remove_file(&path).unwrap();
+        symlink(ttyname(slave).unwrap(), &path).unwrap();
+        session.transport_mut().watched = None; // as after an error that ends the connection
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                scope.spawn(|| answer(tpm));
+                // A terminal also wakes the device when it can be written to again.
+                assert_eq!(run_polling(&mut session, handle, 10).unwrap(), OK);
+            });
+        }
+    }
 }
 
 #[test]

@@ -16,7 +16,8 @@ use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{
-    Forked, ForkedChild, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play, serve,
+    Forked, ForkedChild, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play,
+    run_polling, serve,
 };
 
 /// Returns the bytes read on each connection.
@@ -112,6 +113,22 @@ fn the_locality_is_sent_with_each_command() {
     session.set_locality(1).unwrap();
     assert_eq!(run(&mut session).unwrap(), OK);
     assert_eq!(data.join().unwrap()[0][4], 1);
+}
+
+#[test]
+fn the_poll_handle_serves_every_connection() {
+    let half = vec![Step::Read(COMMAND), Step::write(&enveloped()[..9])];
+    let (mut session, _data, _platform) = session(vec![exchange(), half.clone(), exchange(), half, exchange()]);
+    let handle = session.poll_handle().unwrap();
+    for is_whole in [true, false, true, false, true] {
+        let expected = if is_whole { Ok(OK.to_vec()) } else { Err(ReturnCode::IO_ERROR.into()) };
+        assert_eq!(run_polling(&mut session, handle, 2), expected);
+        // The next command would meet a connection that the simulator is about to close.
+        while session.transport_mut().link.streams().is_some_and(|(data, _)| data.is_quiet()) {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(session.poll_handle(), Ok(handle));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use tcti_core::Tcti;
 use tcti_core::session::Received;
 use tcti_core::testing::exchange::{Accept, Peer, exchanges, follow_the_ideal, server};
 use tcti_core::testing::{
-    Forked, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play, serve,
+    Forked, GET_RANDOM, OK, Step, assert_closed_descriptors_are_left_alone, listen, malformed, play, run_polling, serve,
 };
 
 fn open(conf: &str) -> Result<Swtpm> {
@@ -243,6 +243,27 @@ fn a_malformed_response_costs_one_command() {
             assert_eq!(session.receive(Some(4096), Wait::Forever), Ok(Received::Response(OK)));
             data.join().unwrap();
         }
+    }
+}
+
+#[test]
+fn the_poll_handle_serves_every_connection() {
+    let half = || vec![Step::command(GET_RANDOM), Step::write(&OK[..5])];
+    for keep in ["", ",keep=true"] {
+        let first = if keep.is_empty() { vec![vec![]] } else { vec![] };
+        let connections = [first, vec![exchange(), half(), exchange(), half(), exchange()]].concat();
+        let (mut session, _control, data) = session(keep, vec![success()], connections);
+        let handle = session.poll_handle().unwrap();
+        for is_whole in [true, false, true, false, true] {
+            let expected = if is_whole { Ok(OK.to_vec()) } else { Err(ReturnCode::IO_ERROR.into()) };
+            assert_eq!(run_polling(&mut session, handle, 2), expected);
+            // The next command would meet a kept connection that the peer is about to close.
+            while session.transport_mut().data.as_ref().is_some_and(Stream::is_quiet) {
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(session.poll_handle(), Ok(handle));
+        data.join().unwrap();
     }
 }
 

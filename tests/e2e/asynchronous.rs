@@ -5,7 +5,7 @@ use crate::indirect;
 use crate::transports::{PLAIN, TRANSPORTS, Transport};
 use tss2_kit::fapi::Fapi;
 use tss2_kit::mssim::Mssim;
-use tss2_kit::need::{FAPI, LIBTPMS, SWTPM, VALGRIND};
+use tss2_kit::need::{CC, FAPI, LIBTPMS, PKG_CONFIG, SWTPM, VALGRIND};
 use tss2_kit::program::{self, Link};
 use tss2_kit::pty::PtyDevice;
 use tss2_kit::scenario::asynchronous::{self, BUILD, OpenedBy, REAL, waits_without_work};
@@ -38,6 +38,16 @@ pub(crate) fn tests(suite: &mut Suite) {
                 let tpm = start();
                 waits_without_work(by, &[tpm.name_conf()], &REAL);
             }
+        });
+    }
+    for Transport { name, needs, short_commands, start, .. } in pollable() {
+        let needs = [&[CC, PKG_CONFIG][..], needs, short_commands].concat();
+        suite.test(format!("asynchronous::one_poll_handle_on_{name}"), &needs, move || {
+            let tpm = start();
+            let directory = tempfile::tempdir().unwrap();
+            let mut command = stage::command(program::build("once", Link::Staged("tss2-tctildr"), &[]));
+            command.arg(tpm.name_conf()).env("TCTI_PCAP_FILE", directory.path().join("capture"));
+            output::passes(&output::succeed(&mut command), 400);
         });
     }
     let needs = [&BUILD[..], &[SWTPM, LIBTPMS]].concat();
