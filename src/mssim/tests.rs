@@ -278,7 +278,10 @@ fn a_cancellation_by_a_dead_process_never_cancels_a_command_on_a_new_connection(
     assert_eq!(run(&mut session).unwrap(), OK);
     drop(session);
     data.join().unwrap();
-    assert_eq!(platform.join().unwrap(), [1, 11, 1, 11, 10, 9, 1, 11, 10]);
+    // The last connection ends with its exchange if another test has just forked this process, and is kept otherwise.
+    let codes = platform.join().unwrap();
+    let before_the_end = codes.strip_suffix(&[TPM_SESSION_END]).unwrap_or(&codes);
+    assert_eq!(before_the_end, [1, 11, 1, 11, 10, 9, 1, 11, 10]);
 }
 
 #[test]
