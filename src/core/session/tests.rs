@@ -283,6 +283,19 @@ fn a_closed_connection_does_not_stay_in_the_poll_set() {
 }
 
 #[test]
+fn a_session_closes_its_poll_handle() {
+    let mut session = Session::new(Scripted::new(Vec::new()));
+    let handle = session.poll_handle().unwrap();
+    // In a process of its own: here another test may open a file under the same number.
+    let child = crate::sys::Forked::status_of(|| {
+        session.enter().unwrap();
+        drop(session);
+        is_ready(&mut [handle]) && std::fs::read_link(format!("/proc/self/fd/{}", handle.fd)).is_err()
+    });
+    assert_eq!(child, Some(0));
+}
+
+#[test]
 fn a_forked_process_polls_the_same_number_and_leaves_the_set_of_its_parent_alone() {
     let mut parent = Session::new(Scripted::new(vec![Event::bytes(OK)]));
     let handle = parent.poll_handle().unwrap();
