@@ -100,6 +100,13 @@ impl PollSet {
         is_replaced
     }
 
+    /// Gives the number of a file descriptor of the set to another file, as after the host has closed it. Returns the number.
+    #[cfg(test)]
+    pub(crate) fn lose(&mut self, other: impl Into<OwnedFd>) -> RawFd {
+        self.always.timer = other.into();
+        self.always.number()
+    }
+
     fn add(&mut self, fd: RawFd) -> bool {
         let Some(free) = self.watched.iter_mut().find(|watched| watched.is_none()) else { return false };
         let added = epoll_ctl(&self.epoll, EPOLL_CTL_ADD, fd, EPOLLIN).is_ok();

@@ -262,7 +262,14 @@ impl Tcti for Child {
         let mut handles = [PollHandle { fd: -1, events: 0, revents: 0 }; MAX_HANDLES];
         let mut count = handles.len();
         // SAFETY: `self` keeps the context open, and `handles` has room for `count` handles.
-        ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
+        let result = ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) });
+        if count > handles.len() {
+            return Err(fail!(
+                ReturnCode::GENERAL_FAILURE,
+                "the TCTI has {count} poll handles; the limit is {MAX_HANDLES}"
+            ));
+        }
+        result?;
         handles.into_iter().take(count).for_each(each);
         Ok(())
     }
