@@ -123,6 +123,8 @@ int main(int argc, char **argv)
     commands("epoll", in_epoll);
     event.events = EPOLLIN | EPOLLET;
     epoll_ctl(set, EPOLL_CTL_MOD, handle.fd, &event);
+    commands("edge_triggered_epoll", in_epoll);
+    epoll_ctl(set, EPOLL_CTL_MOD, handle.fd, &event);
     a_response_that_nobody_polls_for();
     a_forked_process();
     commands("poll_after_the_fork", in_poll);

@@ -38,7 +38,8 @@ impl PollSet {
     /// Creates a set that is readable. Fails with `IO_ERROR` if the process cannot open two more file descriptors.
     pub(crate) fn new() -> Result<PollSet> {
         let new = || {
-            let set = PollSet { epoll: new_epoll()?, always: AlwaysReadable::new()?, watched: [None; MAX_WATCHED] };
+            let epoll = above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?;
+            let set = PollSet { epoll, always: AlwaysReadable::new()?, watched: [None; MAX_WATCHED] };
             epoll_ctl(&set.epoll, EPOLL_CTL_ADD, set.always.number(), EPOLLIN)?;
             Ok(set)
         };
@@ -57,13 +58,6 @@ impl PollSet {
     pub(crate) fn checked(set: &mut Option<PollSet>) -> Option<&mut PollSet> {
         mem::forget(set.take_if(|set| !set.is_ours()));
         set.as_mut()
-    }
-
-    /// Closes the file descriptors if they are still those of the set.
-    pub(crate) fn close(self) {
-        if !self.is_ours() {
-            mem::forget(self);
-        }
     }
 
     /// Watches the file descriptors that `list` passes to its argument. If one of them cannot be watched, or there is none,
@@ -85,23 +79,32 @@ impl PollSet {
         }
     }
 
-    /// Replaces the epoll instance, which the kernel shares with the parent process, under the same number. Returns `None` if
-    /// the host has closed it or the system denies a new one.
-    pub(crate) fn after_fork(mut self) -> Option<PollSet> {
+    /// Replaces the epoll instance in a forked process, where it is still that of the parent process, under the same number.
+    /// Forgets the set if the host has closed it or the system denies a new one.
+    pub(crate) fn after_fork(set: &mut Option<PollSet>) {
+        mem::forget(set.take_if(|set| !set.separate()));
+    }
+
+    fn separate(&mut self) -> bool {
         // To add what is in the set already changes nothing, in particular not for the parent.
         let added = epoll_ctl(&self.epoll, EPOLL_CTL_ADD, self.always.number(), 0);
         if added.is_ok() {
             let _ = epoll_ctl(&self.epoll, EPOLL_CTL_DEL, self.always.number(), 0);
         }
         if added != Err(Errno::EEXIST) || !self.always.is_ours() {
-            mem::forget(self);
-            return None;
+            return false;
         }
-        self.watched = [None; MAX_WATCHED];
-        let epoll = new_epoll().ok()?;
-        epoll_ctl(&epoll, EPOLL_CTL_ADD, self.always.number(), EPOLLIN).ok()?;
-        dup3(&epoll, &mut self.epoll, OFlag::O_CLOEXEC).ok()?;
-        Some(self)
+        let Ok(new) = PollSet::new() else { return false };
+        let is_replaced = dup3(&new.epoll, &mut self.epoll, OFlag::O_CLOEXEC).is_ok();
+        (self.always, self.watched) = (new.always, new.watched);
+        is_replaced
+    }
+
+    /// Gives the number of a file descriptor of the set to another file, as after the host has closed it. Returns the number.
+    #[cfg(test)]
+    pub(crate) fn lose(&mut self, other: impl Into<OwnedFd>) -> RawFd {
+        self.always.timer = other.into();
+        self.always.number()
     }
 
     fn add(&mut self, fd: RawFd) -> bool {
@@ -124,10 +127,6 @@ impl PollSet {
     fn is_ours(&self) -> bool {
         self.always.is_ours() && self.update().is_ok()
     }
-}
-
-fn new_epoll() -> io::Result<OwnedFd> {
-    above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)
 }
 
 /// Longer than any timer that a program waits for.
@@ -218,7 +217,6 @@ mod tests {
                     Ok(())
                 });
                 let (mut other, event) = host();
-                let timer = [other.always.number(), event.as_raw_fd()];
                 if case != 1 {
                     mem::swap(&mut set.epoll, &mut other.epoll);
                 }
@@ -230,35 +228,17 @@ mod tests {
                 let numbers = [set.epoll.as_raw_fd(), set.always.number()];
                 let open = || numbers.map(|fd| read_link(format!("/proc/self/fd/{fd}")).unwrap());
                 let before = (open(), is_ready(&mut [set.handle()]));
-                let handle = set.handle();
+                let (handle, mut set) = (set.handle(), Some(set));
                 match forked {
-                    true => assert!(set.after_fork().is_none(), "case {case}"),
-                    false => {
-                        let mut set = Some(set);
-                        assert!(PollSet::checked(&mut set).is_none() && set.is_none(), "case {case}");
-                    }
+                    true => PollSet::after_fork(&mut set),
+                    false => assert!(PollSet::checked(&mut set).is_none(), "case {case}"),
                 }
-                assert_eq!((open(), is_ready(&mut [handle])), before, "case {case}, {timer:?}");
+                assert!(set.is_none(), "case {case}");
+                assert_eq!((open(), is_ready(&mut [handle])), before, "case {case}");
                 loops.push(other.epoll);
                 others.push(other.always.timer);
                 events.push(event);
             }
         }
-    }
-
-    #[test]
-    fn a_set_that_is_closed_closes_its_descriptors() {
-        let set = PollSet::new().unwrap();
-        let numbers = [set.epoll.as_raw_fd(), set.always.number()];
-        let inodes = || numbers.map(|fd| read_link(format!("/proc/self/fd/{fd}")).ok());
-        assert!(inodes().iter().all(Option::is_some));
-        // In a process of its own: here other tests open files under the same numbers.
-        assert_eq!(
-            crate::testing::Forked::status_of(|| {
-                set.close();
-                inodes() == [None, None]
-            }),
-            Some(0)
-        );
     }
 }

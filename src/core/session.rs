@@ -100,7 +100,9 @@ impl<T: Transport> Session<T> {
             self.transport.after_fork(self.turns.after_fork());
             self.rx.clear();
             self.state = State::Transmit;
-            self.polled = self.polled.take().and_then(PollSet::after_fork);
+            if T::POLL_HANDLES.is_some() {
+                PollSet::after_fork(&mut self.polled);
+            }
         }
     }
 
@@ -135,17 +137,16 @@ impl<T: Transport> Session<T> {
 
     /// Points the poll set at what the caller waits for.
     fn watch(&mut self) {
-        if let (Some(set), Some(list)) = (PollSet::checked(&mut self.polled), T::POLL_HANDLES) {
-            match self.state {
-                State::Awaiting => set.watch(|watch| list(&mut self.transport, watch)),
-                State::Transmit | State::Ready => {} // readable, as `checked` leaves it
-            }
+        let Some(list) = T::POLL_HANDLES else { return };
+        match (PollSet::checked(&mut self.polled), self.state) {
+            (Some(set), State::Awaiting) => set.watch(|watch| list(&mut self.transport, watch)),
+            (Some(_), State::Transmit | State::Ready) | (None, _) => {} // readable, as `checked` leaves it
         }
     }
 
     /// Takes the connection out of the poll set, before a call that may close it.
     fn unwatch(&mut self) {
-        if self.state == State::Awaiting {
+        if T::POLL_HANDLES.is_some() && self.state == State::Awaiting {
             PollSet::checked(&mut self.polled).into_iter().for_each(PollSet::unwatch);
         }
     }
@@ -422,7 +423,9 @@ impl<T: Transport> Session<T> {
 impl<T: Transport> Drop for Session<T> {
     fn drop(&mut self) {
         self.claim();
-        self.polled.take().into_iter().for_each(PollSet::close);
+        if T::POLL_HANDLES.is_some() {
+            PollSet::checked(&mut self.polled); // the drop closes the rest
+        }
         let _ = self.drop_closed().inspect_err(Error::warn);
         let Some((sharing, last)) = self.turns.begin_last() else { return };
         let outcome = match last {

@@ -269,9 +269,10 @@ impl Tcti for Child {
 
     fn poll_handles(&mut self, each: &mut dyn FnMut(PollHandle)) -> Result<()> {
         let get = self.function(1, |head| head.v1.getPollHandles)?;
-        let mut count = 0;
-        // SAFETY: `self` keeps the context open; with a NULL array the module writes only the count.
-        ReturnCode::from_c(unsafe { get(self.as_ptr(), null_mut(), &mut count) })?;
+        let mut handles = [PollHandle { fd: -1, events: 0, revents: 0 }; MAX_POLL_HANDLES];
+        let mut count = handles.len();
+        // SAFETY: `self` keeps the context open, and `handles` has room for `count` handles.
+        let result = ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) });
         if count > MAX_POLL_HANDLES {
             return Err(fail!(
                 ReturnCode::GENERAL_FAILURE,
@@ -279,11 +280,8 @@ impl Tcti for Child {
                 self.file()
             ));
         }
-        let mut handles = [PollHandle { fd: -1, events: 0, revents: 0 }; MAX_POLL_HANDLES];
-        count = handles.len();
-        // SAFETY: `self` keeps the context open, and `handles` has room for `count` handles.
-        ReturnCode::from_c(unsafe { get(self.as_ptr(), handles.as_mut_ptr(), &mut count) })?;
-        handles.into_iter().take(count).for_each(each); // not more than there was room for
+        result?;
+        handles.into_iter().take(count).for_each(each);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use crate::testing::exchange::{Peer, exchanges, follow_the_ideal, pair};
 use crate::testing::{Event, GET_RANDOM, OK, Scripted, is_ready};
 use crate::{Cancel, GetPollHandles, Inheritance, SetLocality, Sharing};
 use proptest::prelude::*;
+use std::fs::File;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -278,6 +279,36 @@ fn a_closed_connection_does_not_stay_in_the_poll_set() {
         assert!(!is_ready(&mut [handle]), "earlier connections have ended, and this one has not");
         session.receive(Some(4096), Wait::Forever).unwrap();
     }
+}
+
+#[test]
+fn a_session_closes_its_poll_handle() {
+    let mut session = Session::new(Scripted::new(Vec::new()));
+    let handle = session.poll_handle().unwrap();
+    // In a process of its own: here another test may open a file under the same number.
+    let child = crate::sys::Forked::status_of(|| {
+        session.enter().unwrap();
+        drop(session);
+        is_ready(&mut [handle]) && std::fs::read_link(format!("/proc/self/fd/{}", handle.fd)).is_err()
+    });
+    assert_eq!(child, Some(0));
+}
+
+#[test]
+fn a_poll_handle_that_the_host_has_closed_is_replaced_and_its_number_left_alone() {
+    let is_null = |number| std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap().ends_with("null");
+    let mut session = awaiting(vec![Event::bytes(OK)]);
+    let lose = |session: &mut Session<Scripted>| {
+        session.poll_handle().unwrap();
+        session.polled.as_mut().unwrap().lose(File::open("/dev/null").unwrap())
+    };
+    let first = lose(&mut session);
+    assert!(!is_ready(&mut [session.poll_handle().unwrap()]), "the new handle waits for the response, too");
+    let second = lose(&mut session);
+    session.receive(Some(4096), Wait::Forever).unwrap();
+    let third = lose(&mut session);
+    drop(session);
+    assert!([first, second, third].into_iter().all(is_null));
 }
 
 #[test]
