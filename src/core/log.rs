@@ -6,16 +6,14 @@
 use crate::deadline::Deadline;
 use crate::io::Outlet;
 use crate::own_file::{self, Accepts};
-use crate::visible::visible;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use once_cell::race::OnceBox;
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf, absolute};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -106,63 +104,70 @@ enum Target {
 
 /// A file to which lines are appended.
 struct LogFile {
-    path: PathBuf,
+    path: CString,
     outlet: Outlet,
-    /// The destination that is opened when the program has closed the file descriptor.
+    /// The destination after the program has closed the file descriptor.
     next: OnceBox<Target>,
 }
 
 impl Target {
-    /// Opens the destination that `TSS2_LOGFILE` names; stderr, with a line that says why, if the file cannot be opened.
+    /// Chooses the destination that `TSS2_LOGFILE` names.
     fn new(name: Option<&OsStr>) -> Target {
         match name.map(OsStr::as_bytes) {
             None | Some(b"" | b"stderr" | b"/dev/stderr") => Target::Stderr,
             Some(b"-" | b"stdout" | b"/dev/stdout") => Target::Stdout,
             Some(path) => {
-                let path = Path::new(OsStr::from_bytes(path));
                 // It stays the same file when the program changes its directory.
-                Target::open(absolute(path).unwrap_or_else(|_| path.to_owned()))
+                let mut absolute = Vec::new();
+                if let (false, Ok(dir)) = (path.starts_with(b"/"), env::current_dir()) {
+                    absolute.extend_from_slice(dir.as_os_str().as_bytes());
+                    absolute.push(b'/');
+                }
+                absolute.extend_from_slice(path);
+                CString::new(absolute).map_or(Target::Stderr, Target::open)
             }
         }
     }
 
-    fn open(path: PathBuf) -> Target {
+    /// Opens a file; stderr, with a line that says why, if it cannot be opened.
+    fn open(path: CString) -> Target {
         // A FIFO without a reader must not block the program: opening it fails, or lines are dropped.
         match own_file::append(&path, MODE, Accepts::Stream).and_then(Outlet::new) {
             Ok(outlet) => Target::File(LogFile { path, outlet, next: OnceBox::new() }),
             Err(error) => {
-                // Not through the log, which is being opened.
-                let reason = format_args!("cannot write the log to {}: {error}. It goes to stderr", visible(&path));
+                let path = String::from_utf8_lossy(path.to_bytes());
+                let reason = format_args!("cannot write the log to {path}: {error}. It goes to stderr");
                 let warning = Record::builder()
                     .level(Level::Warn)
                     .target(module_path!())
-                    .file_static(Some(file!()))
-                    .line(Some(line!()))
+                    .file_static(Some(concat!(file!(), ":", line!())))
                     .args(reason)
                     .build();
+                // Not through the log, which is being opened.
                 if SINK.enabled(warning.metadata()) {
-                    let _ = line(&warning).map(|warning| Target::Stderr.write(&warning));
+                    let _ = line(&warning).map(|warning| write(io::stderr().as_fd(), &warning));
                 }
                 Target::Stderr
             }
         }
     }
+}
 
-    fn write(&self, line: &str) -> io::Result<()> {
-        let to =
-            |stream: BorrowedFd<'_>| crate::io::write_all(stream, line.as_bytes(), &Deadline::within(WRITE_TIMEOUT));
-        let mut target = self;
-        loop {
-            target = match target {
-                Target::Stdout => return to(io::stdout().as_fd()),
-                Target::Stderr => return to(io::stderr().as_fd()),
-                Target::File(file) => match file.outlet.write_all(line.as_bytes(), WRITE_TIMEOUT) {
-                    Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
-                        file.next.get_or_init(|| Box::new(Target::open(file.path.clone())))
-                    }
-                    written => return written,
-                },
+/// Writes to the destination in `target`, which is chosen at the first line.
+fn write_to(mut target: &OnceBox<Target>, line: &str) -> io::Result<()> {
+    let mut again = None;
+    loop {
+        let chosen = target.get_or_init(|| Box::new(again.map_or_else(of_environment, Target::open)));
+        let file = match chosen {
+            Target::Stdout => return write(io::stdout().as_fd(), line),
+            Target::Stderr => return write(io::stderr().as_fd(), line),
+            Target::File(file) => file,
+        };
+        match file.outlet.write_all(line.as_bytes(), WRITE_TIMEOUT) {
+            Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                (target, again) = (&file.next, Some(file.path.clone()));
             }
+            written => return written,
         }
     }
 }
@@ -174,9 +179,9 @@ struct Sink {
 static SINK: Sink = Sink { target: OnceBox::new() };
 
 /// Returns the destination of this process. Ignores `TSS2_LOGFILE` in a program with elevated privileges.
-fn target() -> Box<Target> {
+fn of_environment() -> Target {
     let name = env::var_os("TSS2_LOGFILE").filter(|_| !crate::io::runs_with_foreign_rights());
-    Box::new(Target::new(name.as_deref()))
+    Target::new(name.as_deref())
 }
 
 impl Log for Sink {
@@ -190,7 +195,7 @@ impl Log for Sink {
         }
         // An error of the log itself is ignored, and a line for which there is no memory is dropped.
         let Ok(line) = line(record) else { return };
-        let _ = self.target.get_or_init(target).write(&line);
+        let _ = write_to(&self.target, &line);
     }
 
     fn flush(&self) {}
@@ -198,6 +203,7 @@ impl Log for Sink {
 
 /// Formats `LEVEL:tcti:file:line:func() text`. Rust does not know the name of the function; the innermost module takes its
 /// place.
+#[inline(never)]
 fn line(record: &Record<'_>) -> core::result::Result<String, fmt::Error> {
     let level = match record.level() {
         Level::Error => "ERROR",
@@ -264,6 +270,10 @@ impl Write for Line {
         self.0.push_str(text);
         Ok(())
     }
+}
+
+fn write(stream: BorrowedFd<'_>, line: &str) -> io::Result<()> {
+    crate::io::write_all(stream, line.as_bytes(), &Deadline::within(WRITE_TIMEOUT))
 }
 
 #[cfg(test)]
@@ -337,7 +347,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         std::fs::write(&path, "old\n").unwrap();
-        Target::new(Some(path.as_os_str())).write("new\n").unwrap();
+        let target = OnceBox::with_value(Box::new(Target::new(Some(path.as_os_str()))));
+        write_to(&target, "new\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\nnew\n");
     }
 
@@ -346,17 +357,15 @@ mod tests {
     fn no_line_is_written_to_a_file_that_the_program_opened_under_the_same_number() {
         let dir = tempfile::tempdir().unwrap();
         let (path, theirs) = (dir.path().join("log"), dir.path().join("theirs"));
-        let target = Target::new(Some(path.as_os_str()));
+        let target = OnceBox::with_value(Box::new(Target::new(Some(path.as_os_str()))));
         let their_file = std::fs::File::create(&theirs).unwrap();
         let mut newest = &target;
         for round in 1..4 {
-            target.write("line\n").unwrap();
+            write_to(&target, "line\n").unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), "line\n".repeat(round));
-            if let Target::File(LogFile { next, .. }) = newest {
-                newest = next.get().unwrap_or(newest);
-            }
-            let Target::File(file) = newest else { panic!("not a file") };
+            let Some(Target::File(file)) = newest.get() else { panic!("not a file") };
             file.outlet.reuse_for(&their_file);
+            newest = &file.next;
         }
         assert_eq!(std::fs::read(&theirs).unwrap(), b"");
     }

@@ -9,16 +9,15 @@
 
 use crate::io::above_stdio;
 use crate::kept;
+use crate::log::Line;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use rustix::fs::{FileType, PROC_SUPER_MAGIC, Statx, fstatfs, readlinkat};
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// How often others may create, replace or remove the file between two steps here before that is an error.
 const MAX_RACES: u32 = 10_000;
@@ -34,30 +33,41 @@ pub enum Accepts {
     Stream,
 }
 
+/// Returns where the name begins: after the last slash.
+fn start_of_name(path: &CStr) -> usize {
+    path.to_bytes().iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1)
+}
+
+/// Returns the name at the end of a path; `None` if it ends with a slash.
+pub fn name(path: &CStr) -> Option<&CStr> {
+    let name = path.to_bytes_with_nul().get(start_of_name(path)..)?;
+    CStr::from_bytes_with_nul(name).ok().filter(|name| !name.is_empty())
+}
+
 /// Opens the directory of a path, relative to the directory `at`, with `O_PATH`.
-pub fn directory(at: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    let parent = path.parent().unwrap_or(Path::new("/"));
-    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-    Ok(openat(at, parent, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
+pub fn directory(at: BorrowedFd<'_>, path: &CStr) -> io::Result<OwnedFd> {
+    let dir = path.to_bytes().get(..start_of_name(path)).filter(|dir| !dir.is_empty());
+    let dir = CString::new(dir.unwrap_or(b"."))?;
+    Ok(openat(at, &*dir, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
 /// Returns the status of a file in a directory, without following a link.
-pub fn status(dir: impl AsFd, name: &OsStr) -> io::Result<Statx> {
-    Ok(kept::status(dir, &CString::new(name.as_bytes())?)?)
+pub fn status(dir: impl AsFd, name: &CStr) -> io::Result<Statx> {
+    Ok(kept::status(dir, name)?)
 }
 
 /// Opens the file `name` in a directory, for `access` such as `O_RDWR`, and creates it with `mode` if it does not exist. Fails
 /// with `PermissionDenied` for a file of another user, and with a text for another kind of file. Returns a descriptor that is
 /// greater than 2, close-on-exec and non-blocking, and whether the file was created.
 pub fn open_in(
-    dir: impl AsFd,
-    name: &OsStr,
+    dir: BorrowedFd<'_>,
+    name: &CStr,
     access: OFlag,
     mode: Mode,
     accepts: Accepts,
 ) -> io::Result<(OwnedFd, bool)> {
     for _ in 0..MAX_RACES {
-        let is_new = match status(&dir, name) {
+        let is_new = match status(dir, name) {
             Ok(status) => accepts.check(&status).map(|()| false)?,
             Err(error) if error.kind() == ErrorKind::NotFound => true,
             Err(error) => return Err(error),
@@ -66,7 +76,7 @@ pub fn open_in(
         // fs.protected_fifos).
         let mut flags = access | OFlag::O_CREAT | OFlag::O_NOFOLLOW | HARMLESS;
         flags.set(OFlag::O_EXCL, is_new);
-        match openat(&dir, name, flags, mode) {
+        match openat(dir, name, flags, mode) {
             Err(Errno::EEXIST | Errno::ELOOP) => {} // it has just been created or replaced
             opened => {
                 let fd = above_stdio(opened?)?;
@@ -80,22 +90,21 @@ pub fn open_in(
 /// Opens a file for appending, and creates it with `mode` if it does not exist. For [`Accepts::Stream`], a link of the
 /// effective user or of root is replaced by its target, and so on; and a descriptor of a process, such as /dev/fd/3, may
 /// belong to anybody, because only that process or root can have opened it there.
-pub fn append(path: &Path, mode: u32, accepts: Accepts) -> io::Result<OwnedFd> {
+pub fn append(path: &CStr, mode: u32, accepts: Accepts) -> io::Result<OwnedFd> {
     let (access, mode) = (OFlag::O_WRONLY | OFlag::O_APPEND, Mode::from_bits_truncate(mode));
-    let mut path = path.to_owned();
-    let mut dir = directory(AT_FDCWD, &path)?;
+    let (mut path, mut at) = (path.to_owned(), None::<OwnedFd>);
     for _ in 0..MAX_LINKS {
-        if accepts == Accepts::Stream && is_descriptor(&path) {
-            let fd = above_stdio(openat(AT_FDCWD, &path, access | HARMLESS, Mode::empty())?)?;
+        if accepts == Accepts::Stream && is_descriptor(path.to_bytes()) {
+            let fd = above_stdio(openat(AT_FDCWD, &*path, access | HARMLESS, Mode::empty())?)?;
             return accepts.check_kind(&kept::status(&fd, c"")?).map(|()| fd);
         }
-        let name = path.file_name().ok_or(Errno::EISDIR)?;
-        let target = if accepts == Accepts::Stream { own_link(&dir, name)? } else { None };
+        let dir = directory(at.as_ref().map_or(AT_FDCWD, AsFd::as_fd), &path)?;
+        let name = name(&path).ok_or(Errno::EISDIR)?;
+        let target = if accepts == Accepts::Stream { own_link(dir.as_fd(), name)? } else { None };
         let Some(target) = target else {
-            return open_in(&dir, name, access, mode, accepts).map(|(fd, _)| fd);
+            return open_in(dir.as_fd(), name, access, mode, accepts).map(|(fd, _)| fd);
         };
-        dir = directory(&dir, &target)?;
-        path = target;
+        (path, at) = (target, Some(dir));
     }
     Err(Errno::ELOOP.into())
 }
@@ -104,13 +113,16 @@ pub fn append(path: &Path, mode: u32, accepts: Accepts) -> io::Result<OwnedFd> {
 const HARMLESS: OFlag = OFlag::O_NONBLOCK.union(OFlag::O_NOCTTY).union(OFlag::O_CLOEXEC).union(OFlag::O_LARGEFILE);
 
 /// Returns whether the path names an open file of a process (proc_pid_fd(5)).
-fn is_descriptor(path: &Path) -> bool {
-    let parts: Vec<&[u8]> = path.as_os_str().as_bytes().split(|byte| *byte == b'/').collect();
-    matches!(parts[..], [b"", b"dev", b"fd", _] | [b"", b"proc", _, b"fd", _])
+fn is_descriptor(path: &[u8]) -> bool {
+    let in_proc = || {
+        let process = path.strip_prefix(b"/proc/")?;
+        process.get(process.iter().position(|byte| *byte == b'/')?..)?.strip_prefix(b"/fd/")
+    };
+    path.strip_prefix(b"/dev/fd/").or_else(in_proc).is_some_and(|number| !number.contains(&b'/'))
 }
 
 /// Returns the target of a link; `None` if this is not a link. Fails if it belongs to another user.
-fn own_link(dir: impl AsFd, name: &OsStr) -> io::Result<Option<PathBuf>> {
+fn own_link(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<CString>> {
     // Opened first, so that the target is that of the link whose owner was checked.
     let link = match openat(dir, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty()) {
         Err(Errno::ENOENT) => return Ok(None),
@@ -120,10 +132,7 @@ fn own_link(dir: impl AsFd, name: &OsStr) -> io::Result<Option<PathBuf>> {
     match kind(&status) {
         // A link of /proc leads to any file of any process.
         FileType::Symlink if fstatfs(&link)?.f_type == PROC_SUPER_MAGIC => Err(Errno::ELOOP.into()),
-        FileType::Symlink if is_trusted(&status) => {
-            let target = readlinkat(&link, c"", Vec::new())?;
-            Ok(Some(OsStr::from_bytes(target.as_bytes()).into()))
-        }
+        FileType::Symlink if is_trusted(&status) => Ok(Some(readlinkat(&link, c"", Vec::new())?)),
         FileType::Symlink => Err(not_ours("a symbolic link", &status)),
         _ => Ok(None),
     }
@@ -139,11 +148,9 @@ fn is_trusted(status: &Statx) -> bool {
 }
 
 fn not_ours(what: &str, status: &Statx) -> io::Error {
-    let (whose, we) = (status.stx_uid, geteuid());
-    io::Error::new(
-        ErrorKind::PermissionDenied,
-        format!("{what} is owned by uid {whose}, but this process runs as uid {we}"),
-    )
+    let (whose, we) = (status.stx_uid, geteuid().as_raw());
+    let text = Line::of(format_args!("{what} is owned by uid {whose}, but this process runs as uid {we}"));
+    io::Error::new(ErrorKind::PermissionDenied, text.unwrap_or_default())
 }
 
 impl Accepts {
@@ -161,16 +168,15 @@ impl Accepts {
     }
 
     fn check_kind(self, status: &Statx) -> io::Result<()> {
-        let kind = match kind(status) {
+        Err(io::Error::other(match kind(status) {
             FileType::RegularFile => return Ok(()),
             FileType::Fifo | FileType::CharacterDevice if self == Accepts::Stream => return Ok(()),
-            FileType::Symlink => "a symbolic link",
-            FileType::Directory => "a directory",
-            FileType::Fifo => "a pipe",
-            FileType::Socket => "a socket",
-            _ => "a device",
-        };
-        Err(io::Error::other(format!("it is {kind}, not a regular file")))
+            FileType::Symlink => "it is a symbolic link, not a regular file",
+            FileType::Directory => "it is a directory, not a regular file",
+            FileType::Fifo => "it is a pipe, not a regular file",
+            FileType::Socket => "it is a socket, not a regular file",
+            _ => "it is a device, not a regular file",
+        }))
     }
 }
 

@@ -58,7 +58,7 @@ impl StateFile {
     pub fn new(path: &Path) -> StateFile {
         let boot = fs::read("/proc/sys/kernel/random/boot_id").ok().and_then(|id| id.first_chunk().copied());
         let path = absolute(path).unwrap_or_else(|_| path.to_owned());
-        let location = StateLocation::new(path.clone());
+        let location = StateLocation::new(&path);
         StateFile { path, location, boot: boot.unwrap_or(NO_BOOT), known: None }
     }
 

@@ -2,12 +2,12 @@
 //! The destination of the capture, [`Target`]: the file that `TCTI_PCAP_FILE` names.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr};
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tcti_core::io::{Outlet, runs_with_foreign_rights};
 use tcti_core::own_file::{self, Accepts};
 use tcti_core::{Error, Result, ReturnCode, fail};
@@ -92,11 +92,15 @@ impl Target {
             // A duplicate stays open when the program closes the stream.
             Target::Stdout => io::stdout().as_fd().try_clone_to_owned(),
             Target::Stderr => io::stderr().as_fd().try_clone_to_owned(),
-            Target::Chosen(path) => own_file::append(path, MODE, Accepts::Stream),
-            Target::Default(path) => own_file::append(path, MODE, Accepts::File),
+            Target::Chosen(path) => append(path, Accepts::Stream),
+            Target::Default(path) => append(path, Accepts::File),
         };
         Outlet::new(opened?)
     }
+}
+
+fn append(path: &Path, accepts: Accepts) -> io::Result<OwnedFd> {
+    own_file::append(&CString::new(path.as_os_str().as_bytes())?, MODE, accepts)
 }
 
 impl fmt::Display for Target {
@@ -113,7 +117,6 @@ impl fmt::Display for Target {
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use std::path::Path;
 
     #[test]
     fn standard_streams_are_recognised_by_name() {

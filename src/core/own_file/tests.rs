@@ -6,8 +6,10 @@ use nix::unistd::mkfifo;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 const NOBODY: Option<u32> = Some(65534);
@@ -22,9 +24,18 @@ fn place() -> (TempDir, PathBuf) {
     (dir, path)
 }
 
+fn c(path: &Path) -> CString {
+    CString::new(path.as_os_str().as_bytes()).unwrap()
+}
+
 fn open(path: &Path) -> io::Result<(OwnedFd, bool)> {
-    let name = path.file_name().ok_or(Errno::EISDIR)?;
-    open_in(directory(AT_FDCWD, path)?, name, OFlag::O_RDWR, MODE, Accepts::File)
+    let path = c(path);
+    let dir = directory(AT_FDCWD, &path)?;
+    open_in(dir.as_fd(), name(&path).ok_or(Errno::EISDIR)?, OFlag::O_RDWR, MODE, Accepts::File)
+}
+
+fn append(path: &Path) -> io::Result<OwnedFd> {
+    super::append(&c(path), 0o600, Accepts::Stream)
 }
 
 fn text<T>(result: io::Result<T>) -> String {
@@ -41,8 +52,8 @@ fn a_file_is_created_and_opened_again() {
         assert!(fd.as_raw_fd() > 2 && flags.contains(OFlag::O_NONBLOCK));
     }
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
-    fs::File::from(append(&path, 0o600, Accepts::Stream).unwrap()).write_all(b"one").unwrap();
-    fs::File::from(append(&path, 0o600, Accepts::Stream).unwrap()).write_all(b"two").unwrap();
+    fs::File::from(append(&path).unwrap()).write_all(b"one").unwrap();
+    fs::File::from(append(&path).unwrap()).write_all(b"two").unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"onetwo");
 }
 
@@ -66,11 +77,11 @@ fn another_kind_of_file_is_refused() {
         (at("one"), false, "it has more than one name (hard links)"),
     ] {
         assert_eq!(text(open(&path)), reason, "{}", path.display());
-        assert_eq!(text(append(&path, 0o600, Accepts::File)), reason);
+        assert_eq!(text(super::append(&c(&path), 0o600, Accepts::File)), reason);
         let _reader = open_reader(&at("pipe"));
         match accepted {
-            true => drop(append(&path, 0o600, Accepts::Stream).unwrap()),
-            false => assert_eq!(text(append(&path, 0o600, Accepts::Stream)), reason),
+            true => drop(append(&path).unwrap()),
+            false => assert_eq!(text(append(&path)), reason),
         }
     }
 }
@@ -84,7 +95,7 @@ fn open_reader(path: &Path) -> OwnedFd {
 fn a_pipe_without_a_reader_does_not_block() {
     let (_dir, path) = place();
     mkfifo(&path, MODE).unwrap();
-    assert_eq!(append(&path, 0o600, Accepts::Stream).err().unwrap().raw_os_error(), Some(libc::ENXIO));
+    assert_eq!(append(&path).err().unwrap().raw_os_error(), Some(libc::ENXIO));
 }
 
 #[test]
@@ -97,7 +108,7 @@ fn a_file_a_pipe_and_a_link_of_another_user_are_refused() {
     fs::write(&path, "").unwrap();
     fs::write(&ours, "").unwrap();
     symlink(&ours, &link).unwrap();
-    append(&link, 0o600, Accepts::Stream).unwrap();
+    append(&link).unwrap();
     chown(&path, NOBODY, NOBODY).unwrap();
     lchown(&link, NOBODY, NOBODY).unwrap();
     let theirs = "is owned by uid 65534, but this process runs as uid 0";
@@ -105,14 +116,14 @@ fn a_file_a_pipe_and_a_link_of_another_user_are_refused() {
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::PermissionDenied, format!("{what} {theirs}")));
     };
     refused(open(&path).err().unwrap(), "it");
-    refused(append(&path, 0o600, Accepts::Stream).err().unwrap(), "it");
-    refused(append(&link, 0o600, Accepts::Stream).err().unwrap(), "a symbolic link");
+    refused(append(&path).err().unwrap(), "it");
+    refused(append(&link).err().unwrap(), "a symbolic link");
     fs::remove_file(&path).unwrap();
     mkfifo(&path, MODE).unwrap();
     let _reader = open_reader(&path);
-    append(&path, 0o600, Accepts::Stream).unwrap();
+    append(&path).unwrap();
     chown(&path, NOBODY, NOBODY).unwrap();
-    refused(append(&path, 0o600, Accepts::Stream).err().unwrap(), "the pipe");
+    refused(append(&path).err().unwrap(), "the pipe");
 }
 
 #[test]
@@ -121,20 +132,17 @@ fn links_are_followed_relative_to_the_directory_that_has_them() {
     fs::create_dir(dir.path().join("sub")).unwrap();
     symlink("../file", dir.path().join("sub/one")).unwrap();
     symlink("sub/one", dir.path().join("two")).unwrap();
-    append(&dir.path().join("two"), 0o600, Accepts::Stream).unwrap();
+    append(&dir.path().join("two")).unwrap();
     assert!(path.exists());
     symlink("loop", dir.path().join("loop")).unwrap();
-    assert_eq!(
-        append(&dir.path().join("loop"), 0o600, Accepts::Stream).err().unwrap().raw_os_error(),
-        Some(libc::ELOOP)
-    );
+    assert_eq!(append(&dir.path().join("loop")).err().unwrap().raw_os_error(), Some(libc::ELOOP));
 }
 
 #[test]
 fn a_descriptor_can_be_named() {
     let (reader, writer) = nix::unistd::pipe().unwrap();
     for directory in ["/dev/fd".to_owned(), "/proc/self/fd".to_owned(), format!("/proc/{}/fd", std::process::id())] {
-        let fd = append(Path::new(&format!("{directory}/{}", writer.as_raw_fd())), 0o600, Accepts::Stream).unwrap();
+        let fd = append(Path::new(&format!("{directory}/{}", writer.as_raw_fd()))).unwrap();
         assert_eq!(nix::unistd::write(&fd, b"x"), Ok(1));
         assert_eq!(nix::unistd::read(&reader, &mut [0; 2]), Ok(1));
     }
@@ -142,8 +150,18 @@ fn a_descriptor_can_be_named() {
     symlink("/proc/self/fd", dir.path().join("fd")).unwrap();
     let file = tempfile::tempfile().unwrap();
     for number in [writer.as_raw_fd(), file.as_raw_fd()] {
-        let error = append(&dir.path().join(format!("fd/{number}")), 0o600, Accepts::Stream).err().unwrap();
+        let error = append(&dir.path().join(format!("fd/{number}"))).err().unwrap();
         assert_eq!(error.raw_os_error(), Some(libc::ELOOP), "only the names that the system has");
     }
-    assert!(append(Path::new("/proc/self/fd/999999"), 0o600, Accepts::Stream).is_err());
+    assert!(append(Path::new("/proc/self/fd/999999")).is_err());
+}
+
+#[test]
+fn the_name_follows_the_last_slash() {
+    for (path, expected) in [(c"a", c"a"), (c"/a", c"a"), (c"a/b", c"b"), (c"/a//b", c"b")] {
+        assert_eq!(name(path), Some(expected));
+    }
+    for path in [c"", c"/", c"a/"] {
+        assert_eq!(name(path), None);
+    }
 }

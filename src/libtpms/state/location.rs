@@ -9,9 +9,12 @@ use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 use rustix::fs::Statx;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Duration;
 use tcti_core::kept::Kept;
 use tcti_core::own_file::{self, Accepts};
@@ -29,14 +32,16 @@ const GROUP_AND_OTHERS: u16 = 0o077;
 
 /// A path, and what is open there.
 pub(super) struct StateLocation {
-    path: PathBuf,
+    path: CString,
     dir: Option<Kept<File>>,
     file: Option<Kept<File>>,
 }
 
 impl StateLocation {
     /// Opens nothing yet.
-    pub(super) fn new(path: PathBuf) -> StateLocation {
+    pub(super) fn new(path: &Path) -> StateLocation {
+        // A configuration string has no NUL; an empty path does not open.
+        let path = CString::new(path.as_os_str().as_bytes()).unwrap_or_default();
         StateLocation { path, dir: None, file: None }
     }
 
@@ -91,20 +96,21 @@ impl StateLocation {
 
     /// Opens the file at the path. Returns whether it was created.
     fn open(&mut self) -> io::Result<bool> {
-        let name = self.path.file_name().ok_or_else(|| io::Error::other("it is a directory, not a regular file"))?;
         // The path is resolved at the first call, and again if the program has closed the directory.
         if self.dir.as_ref().is_none_or(|dir| dir.get().is_none()) {
             self.dir = Some(Kept::file(own_file::directory(AT_FDCWD, &self.path)?)?);
         }
         let dir = self.dir.as_ref().ok_or(Errno::EBADF)?;
-        let (fd, created) = own_file::open_in(dir, name, OFlag::O_RDWR, PRIVATE, Accepts::File)?;
+        let name = own_file::name(&self.path);
+        let name = name.ok_or_else(|| io::Error::other("it is a directory, not a regular file"))?;
+        let (fd, created) = own_file::open_in(dir.as_fd(), name, OFlag::O_RDWR, PRIVATE, Accepts::File)?;
         self.file = Some(Kept::file(fd)?);
         Ok(created)
     }
 
     /// Removes a file that we created if it is still empty, unless another process has locked it.
     fn remove_if_empty(&self, created: bool) {
-        let (Some(dir), Some(open), Some(name)) = (&self.dir, &self.file, self.path.file_name()) else { return };
+        let (Some(dir), Some(open), Some(name)) = (&self.dir, &self.file, own_file::name(&self.path)) else { return };
         let is_empty = |status: &Statx| open.is(status) && status.stx_size == 0;
         if created
             && lock::try_lock(open).unwrap_or(true)

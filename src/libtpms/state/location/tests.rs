@@ -8,14 +8,15 @@ use std::fs::{self, Permissions, remove_file};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 fn location() -> (TempDir, PathBuf, StateLocation) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
-    (dir, path.clone(), StateLocation::new(path))
+    let location = StateLocation::new(&path);
+    (dir, path, location)
 }
 
 fn fill(locked: LockedFile<'_>) {
@@ -104,7 +105,7 @@ fn a_file_that_others_create_and_remove_can_be_locked_at_any_moment() {
             }
         });
         for _ in 0..LOCKS {
-            let result = StateLocation::new(path.clone()).lock().map(drop);
+            let result = StateLocation::new(&path).lock().map(drop);
             locked.fetch_add(if result.is_ok() { 1 } else { LOCKS }, Ordering::Relaxed);
             result.unwrap();
         }
@@ -131,7 +132,7 @@ fn a_link_in_the_path_of_the_directory_is_followed_once() {
     fs::create_dir(&one).unwrap();
     fs::create_dir(&other).unwrap();
     symlink(&one, &link).unwrap();
-    let mut location = StateLocation::new(link.join("file"));
+    let mut location = StateLocation::new(&link.join("file"));
     fill(location.lock().unwrap());
     remove_file(&link).unwrap();
     symlink(&other, &link).unwrap();
@@ -144,7 +145,7 @@ fn a_link_in_the_path_of_the_directory_is_followed_once() {
 /// Opening a pipe must not block.
 #[test]
 fn only_a_regular_file_is_opened() {
-    let (dir, path, _) = location();
+    let (dir, ..) = location();
     let pipe = dir.path().join("pipe");
     nix::unistd::mkfifo(&pipe, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     let socket = dir.path().join("socket");
@@ -153,12 +154,12 @@ fn only_a_regular_file_is_opened() {
         (Path::new("/dev/null"), "a device"),
         (Path::new("/"), "a directory"),
         (dir.path(), "a directory"),
-        (&path.join(".."), "a directory"),
+        (&dir.path().join(".."), "a directory"),
         (&pipe, "a pipe"),
         (&socket, "a socket"),
     ];
     for (path, kind) in others {
-        let error = StateLocation::new(path.to_owned()).lock().err().unwrap();
+        let error = StateLocation::new(path).lock().err().unwrap();
         assert!(error.to_string().starts_with(&format!("it is {kind}")), "{}: {error}", path.display());
     }
 }
@@ -180,7 +181,7 @@ fn a_file_of_another_user_is_refused() {
     let (_dir, path, mut location) = location();
     fs::write(&path, "").unwrap();
     if std::os::unix::fs::chown(&path, Some(1), None).is_err() {
-        location = StateLocation::new("/etc/passwd".into());
+        location = StateLocation::new(Path::new("/etc/passwd"));
     }
     let error = location.lock().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
@@ -192,7 +193,7 @@ fn a_name_need_not_be_utf_8() {
     let (dir, ..) = location();
     for name in [&b"\xfe"[..], b"\xff"] {
         let path = dir.path().join(OsStr::from_bytes(name));
-        fill(StateLocation::new(path.clone()).lock().unwrap());
+        fill(StateLocation::new(&path).lock().unwrap());
         assert!(path.exists());
     }
 }
