@@ -235,10 +235,10 @@ fn escape_controls(line: &mut Line) -> fmt::Result {
     }
     let mut escaped = Line(String::new());
     for letter in line.0.chars() {
-        match u32::from(letter) {
-            code @ ..=0xff if is_control(letter) => write!(escaped, "\\x{code:02x}")?,
-            code if is_control(letter) => write!(escaped, "\\u{{{code:x}}}")?,
-            _ => escaped.write_char(letter)?,
+        match (is_control(letter), u32::from(letter)) {
+            (false, _) => escaped.write_char(letter)?,
+            (true, code @ ..=0xff) => write!(escaped, "\\x{code:02x}")?,
+            (true, code) => write!(escaped, "\\u{{{code:x}}}")?,
         }
     }
     *line = escaped;

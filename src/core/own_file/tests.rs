@@ -2,6 +2,7 @@
 //! Tests of what may be at a path. Those that need a second user run as root, which gives files to nobody.
 
 use super::*;
+use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::mkfifo;
 use std::fs::{self, Permissions};
 use std::io::Write;
@@ -10,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 const NOBODY: Option<u32> = Some(65534);
@@ -164,4 +166,39 @@ fn the_name_follows_the_last_slash() {
     for path in [c"", c"/", c"a/"] {
         assert_eq!(name(path), None);
     }
+}
+
+/// Another user exchanges the file and a link to another file of root, again and again.
+#[test]
+fn a_link_that_is_swapped_in_at_any_moment_is_not_followed() {
+    if !geteuid().is_root() {
+        return println!("skipped: only root can give files to others");
+    }
+    let (dir, path) = place();
+    let (victim, link) = (dir.path().join("victim"), dir.path().join("link"));
+    fs::write(&path, "").unwrap();
+    fs::write(&victim, "").unwrap();
+    symlink(&victim, &link).unwrap();
+    lchown(&link, NOBODY, NOBODY).unwrap();
+    let (victim, stop) = (fs::metadata(&victim).unwrap().ino(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                renameat2(AT_FDCWD, &path, AT_FDCWD, &link, RenameFlags::RENAME_EXCHANGE).unwrap();
+            }
+        });
+        let (mut found, mut refused, mut followed) = (0, 0, 0);
+        // Ends when the file was often found, and the link, too.
+        while followed == 0 && (found < 1000 || refused < 1000) {
+            for result in [append(&path), open(&path).map(|(fd, _)| fd)] {
+                match result.and_then(|fd| fs::File::from(fd).metadata()) {
+                    Ok(metadata) if metadata.ino() == victim => followed += 1,
+                    Ok(_) => found += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(followed, 0);
+    });
 }
