@@ -138,7 +138,7 @@ const CASES: [Case; 16] = [
         "spi-ltt2go:^00(42",
         BAD_VALUE,
         "pattern",
-        "\"^00(42\" is not an extended regular expression for a serial number: found open group without closing",
+        "\"^00(42\" is not an extended regular expression for a serial number: found open group without closing ')'",
     ),
 ];
 

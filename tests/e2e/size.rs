@@ -10,9 +10,11 @@ use tss2_kit::{output, stage};
 /// The size limit of a library in bytes. rustc 1.85, the oldest compiler that we support, makes them a sixth larger
 /// than 1.95.
 const LIMIT: u64 = 496 << 10;
+/// The same for spi-ltt2go, which contains a regular expression engine.
+const LIMIT_WITH_ENGINE: u64 = 576 << 10;
 
 pub(crate) fn tests(suite: &mut Suite) {
-    suite.test("size::each_library_is_stripped_and_smaller_than_496_kib", &[BINUTILS], stripped_and_small);
+    suite.test("size::each_library_is_stripped_and_small", &[BINUTILS], stripped_and_small);
 }
 
 fn stripped_and_small() {
@@ -22,7 +24,8 @@ fn stripped_and_small() {
     assert_eq!(libraries.len(), modules, "{libraries:?}");
     for library in libraries {
         let size = fs::metadata(&library).unwrap().len();
-        assert!(size < LIMIT, "{} has {size} bytes", library.display());
+        let limit = if library.ends_with("libtss2-tcti-spi-ltt2go.so.0") { LIMIT_WITH_ENGINE } else { LIMIT };
+        assert!(size < limit, "{} has {size} bytes", library.display());
         let sections = output::succeed(Command::new("readelf").args(["-S", "-W"]).arg(&library).env("LC_ALL", "C"));
         assert!(sections.contains(".dynsym"), "{sections}");
         assert!(!sections.contains(".symtab") && !sections.contains(".debug"), "{} is not stripped", library.display());
