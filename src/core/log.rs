@@ -136,20 +136,20 @@ impl Target {
             Ok(outlet) => Target::File(LogFile { path, outlet, next: OnceBox::new() }),
             Err(error) => {
                 let path = String::from_utf8_lossy(path.to_bytes());
-                let reason = format_args!("cannot write the log to {path}: {error}. It goes to stderr");
-                let warning = Record::builder()
-                    .level(Level::Warn)
-                    .target(module_path!())
-                    .file_static(Some(concat!(file!(), ":", line!())))
-                    .args(reason)
-                    .build();
-                // Not through the log, which is being opened.
-                if SINK.enabled(warning.metadata()) {
-                    let _ = line(&warning).map(|warning| write(io::stderr().as_fd(), &warning));
-                }
+                warn_on_stderr(format_args!("cannot write the log to {path}: {error}. It goes to stderr"));
                 Target::Stderr
             }
         }
+    }
+}
+
+/// Writes a warning, but not through the log, which is being opened.
+fn warn_on_stderr(reason: fmt::Arguments<'_>) {
+    let origin = concat!(file!(), ":", line!());
+    let mut record = Record::builder();
+    let record = record.level(Level::Warn).target(module_path!()).file_static(Some(origin)).args(reason).build();
+    if SINK.enabled(record.metadata()) {
+        let _ = line(&record).map(|line| write(io::stderr().as_fd(), &line));
     }
 }
 
