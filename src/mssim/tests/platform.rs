@@ -38,6 +38,7 @@ fn close_after(codes: usize, listener: TcpListener) -> JoinHandle<()> {
 
 #[test]
 fn a_closed_platform_channel_costs_no_command() {
+    let _alone = no_others_fork();
     type Between = fn(&mut Session<Mssim>);
     let cancelled: Between = |session| {
         session.transmit(GET_RANDOM).unwrap();
