@@ -2,13 +2,15 @@
 //! The file descriptor that a program polls, the same for the life of a context: [`PollSet`], an epoll instance that becomes
 //! readable when receive would not wait. The session points it at the current connection.
 
-use crate::io::above_stdio;
+use crate::deadline::Deadline;
+use crate::io::{above_stdio, wait_for};
 use crate::sys::epoll_ctl;
 use crate::transport::PollHandle;
 use crate::{Result, ReturnCode};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::libc::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, POLLIN};
+use nix::poll::PollFlags;
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::dup3;
@@ -18,7 +20,7 @@ use rustix::time::{
 };
 use std::io;
 use std::mem;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 /// The event that is watched for.
@@ -129,6 +131,8 @@ impl PollSet {
     }
 }
 
+/// How long the timer may take to expire. It takes microseconds.
+const EXPIRY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longer than any timer that a program waits for.
 const DECADES: Duration = Duration::from_secs(1 << 30);
 
@@ -147,6 +151,10 @@ impl AlwaysReadable {
         let long_ago = Timespec { tv_sec: 0, tv_nsec: 1 };
         let expired = Itimerspec { it_interval: interval, it_value: long_ago };
         timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &expired)?;
+        // The kernel expires it in an interrupt, which may come a little later.
+        if !wait_for(timer.as_fd(), PollFlags::POLLIN, &Deadline::within(EXPIRY_TIMEOUT)).is_ok_and(|expired| expired) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         Ok(AlwaysReadable { timer, interval })
     }
 
