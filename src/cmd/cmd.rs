@@ -47,7 +47,9 @@ impl Cmd {
     fn start(&mut self) -> Result<()> {
         self.terminate(SHORT_EXIT_TIMEOUT);
         let process = Process::spawn(&self.command).map_err(|error| {
-            fail!(ReturnCode::IO_ERROR, "cannot start /bin/sh for the command \"{}\": {error}", visible(&self.command))
+            let is_short_of_memory = error.raw_os_error() == Some(nix::libc::ENOMEM);
+            let code = if is_short_of_memory { ReturnCode::MEMORY } else { ReturnCode::IO_ERROR };
+            fail!(code, "cannot start /bin/sh for the command \"{}\": {error}", visible(&self.command))
         })?;
         self.process = Some(process);
         self.took_own_connection = true;

@@ -14,7 +14,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// An open file descriptor, and what identifies its file. Another thread must not close file descriptors during a call of
 /// this module; nothing could be done about that.
@@ -27,12 +27,37 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub struct Kept<T: AsFd = OwnedFd> {
     fd: ManuallyDrop<T>,
     identity: Identity,
+    /// The value in [`OWNERS`] while no other one has its number.
+    owner: u32,
     /// Set when it was found closed: the same file may be opened again later and get the same number.
     is_lost: AtomicBool,
 }
 
-/// The numbers of the file system, of the file, and of the device that it is.
-type Identity = ([u32; 2], u64, [u32; 2]);
+/// How many owners each number has had. If another one of this library has got the number, the program has closed the earlier
+/// file descriptor, although both may be of the same device.
+static OWNERS: [AtomicU32; 1024] = [const { AtomicU32::new(0) }; 1024];
+
+/// Returns the count of a number; `None` for a number beyond the usual limit of file descriptors.
+fn owners(fd: BorrowedFd<'_>) -> Option<&'static AtomicU32> {
+    usize::try_from(fd.as_raw_fd()).ok().and_then(|number| OWNERS.get(number))
+}
+
+/// What identifies a file.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    /// The numbers of the file system, of the file, and of the device that it is.
+    numbers: ([u32; 2], u64, [u32; 2]),
+    /// When it was created: a file system gives the number of a removed file to the next one. Absent for pipes and sockets,
+    /// and where the system does not tell.
+    born: Option<(i64, u32)>,
+}
+
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        let both_born = self.born.zip(other.born);
+        self.numbers == other.numbers && both_born.is_none_or(|(one, other)| one == other)
+    }
+}
 
 impl Kept {
     /// Takes over `fd`, and moves it above the standard streams.
@@ -52,7 +77,8 @@ impl<T: AsFd> Kept<T> {
     /// Takes over the owner of a file descriptor that is above the standard streams.
     pub fn owner(fd: T) -> io::Result<Kept<T>> {
         let identity = identity(fd.as_fd())?;
-        Ok(Kept { fd: ManuallyDrop::new(fd), identity, is_lost: AtomicBool::new(false) })
+        let owner = owners(fd.as_fd()).map_or(0, |count| count.fetch_add(1, Ordering::Relaxed) + 1);
+        Ok(Kept { fd: ManuallyDrop::new(fd), identity, owner, is_lost: AtomicBool::new(false) })
     }
 
     /// Returns the file descriptor, after one system call; `None` if the program has closed it, whatever its number is now.
@@ -81,7 +107,8 @@ impl<T: AsFd> Kept<T> {
     }
 
     fn unless_lost<F>(&self, found: Option<F>) -> Option<F> {
-        if found.is_none() {
+        let has_number = owners(self.fd.as_fd()).is_none_or(|count| count.load(Ordering::Relaxed) == self.owner);
+        if found.is_none() || !has_number {
             self.is_lost.store(true, Ordering::Relaxed);
         }
         found.filter(|_| !self.is_lost.load(Ordering::Relaxed))
@@ -131,12 +158,12 @@ impl<T: AsFd> Drop for Kept<T> {
     }
 }
 
-/// Returns the kind, mode, owner, size and number of links of a file in a directory, without following links; of the open
-/// file itself if `name` is empty. Does not ask for times: once they were asked for, Linux 6.13 keeps them with a finer
+/// Returns the kind, mode, owner, size, number of links and birth of a file in a directory, without following links; of the open
+/// file itself if `name` is empty. Does not ask for other times: once they were asked for, Linux 6.13 keeps them with a finer
 /// resolution, which slows each write down.
 pub(crate) fn status(fd: impl AsFd, name: &CStr) -> rustix::io::Result<Statx> {
     let kind_and_owner = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID;
-    let wanted = kind_and_owner | StatxFlags::NLINK | StatxFlags::INO | StatxFlags::SIZE;
+    let wanted = kind_and_owner | StatxFlags::NLINK | StatxFlags::INO | StatxFlags::SIZE | StatxFlags::BTIME;
     statx(fd, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH, wanted)
 }
 
@@ -146,7 +173,7 @@ fn identity(fd: BorrowedFd<'_>) -> rustix::io::Result<Identity> {
         Err(Errno::NOSYS | Errno::PERM) => {
             let stat = fstat(fd)?;
             let numbers = |device| [major(device), minor(device)];
-            Ok((numbers(stat.st_dev), stat.st_ino, numbers(stat.st_rdev)))
+            Ok(Identity { numbers: (numbers(stat.st_dev), stat.st_ino, numbers(stat.st_rdev)), born: None })
         }
         status => status.map(|status| identity_of(&status)),
     }
@@ -154,7 +181,16 @@ fn identity(fd: BorrowedFd<'_>) -> rustix::io::Result<Identity> {
 
 fn identity_of(status: &Statx) -> Identity {
     let device = [status.stx_rdev_major, status.stx_rdev_minor];
-    ([status.stx_dev_major, status.stx_dev_minor], status.stx_ino, device)
+    let has_born = status.stx_mask & StatxFlags::BTIME.bits() != 0;
+    Identity {
+        numbers: ([status.stx_dev_major, status.stx_dev_minor], status.stx_ino, device),
+        born: has_born.then_some((status.stx_btime.tv_sec, status.stx_btime.tv_nsec)),
+    }
+}
+
+/// Returns whether both are of the same file.
+pub(crate) fn is_same(one: &Statx, other: &Statx) -> bool {
+    identity_of(one) == identity_of(other)
 }
 
 #[cfg(test)]
@@ -195,6 +231,32 @@ mod tests {
             status(other, c"").is_err() && fstat(other).is_err() && kept.is_open()
         });
         assert_eq!(child.status(), Some(0));
+    }
+
+    #[test]
+    fn files_with_the_same_number_are_told_apart_by_their_birth() {
+        let identity = |born| Identity { numbers: ([8, 1], 12, [0, 0]), born };
+        assert_ne!(identity(Some((100, 1))), identity(Some((100, 2))));
+        assert_eq!(identity(Some((100, 1))), identity(Some((100, 1))));
+        assert_eq!(identity(Some((100, 1))), identity(None), "a sandbox tells only the numbers");
+        let file = tempfile::tempfile().unwrap();
+        assert!(is_same(&status(&file, c"").unwrap(), &status(&file, c"").unwrap()));
+    }
+
+    #[test]
+    fn of_two_that_are_the_same_device_under_the_same_number_the_last_one_has_it() {
+        // In a process of its own: here other tests open files.
+        let told_apart = crate::testing::Forked::status_of(|| {
+            let null = || Kept::new(File::open("/dev/null").unwrap().into()).unwrap();
+            let first = null();
+            let number = first.as_raw_fd();
+            close(number).unwrap();
+            let second = null();
+            let same = second.as_raw_fd() == number && first.get().is_none() && second.get().is_some();
+            drop(first);
+            same && second.get().is_some()
+        });
+        assert_eq!(told_apart, Some(0));
     }
 
     #[test]

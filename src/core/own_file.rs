@@ -67,20 +67,25 @@ pub fn open_in(
     accepts: Accepts,
 ) -> io::Result<(OwnedFd, bool)> {
     for _ in 0..MAX_RACES {
-        let is_new = match status(dir, name) {
-            Ok(status) => accepts.check(&status).map(|()| false)?,
-            Err(error) if error.kind() == ErrorKind::NotFound => true,
+        let before = match status(dir, name) {
+            Ok(status) => accepts.check(&status).map(|()| Some(status))?,
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
         // O_CREAT in any case, so that the kernel's rules for public directories apply (fs.protected_regular,
         // fs.protected_fifos).
         let mut flags = access | OFlag::O_CREAT | OFlag::O_NOFOLLOW | HARMLESS;
-        flags.set(OFlag::O_EXCL, is_new);
+        flags.set(OFlag::O_EXCL, before.is_none());
         match openat(dir, name, flags, mode) {
             Err(Errno::EEXIST | Errno::ELOOP) => {} // it has just been created or replaced
             opened => {
                 let fd = above_stdio(opened?)?;
-                return accepts.check(&kept::status(&fd, c"")?).map(|()| (fd, is_new));
+                let after = kept::status(&fd, c"")?;
+                accepts.check(&after)?;
+                // Otherwise it was exchanged, perhaps for a second name of another file that was removed since.
+                if before.is_none_or(|before| kept::is_same(&before, &after)) {
+                    return Ok((fd, before.is_none()));
+                }
             }
         }
     }
@@ -132,6 +137,10 @@ fn own_link(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<Option<CString>> {
     match kind(&status) {
         // A link of /proc leads to any file of any process.
         FileType::Symlink if fstatfs(&link)?.f_type == PROC_SUPER_MAGIC => Err(Errno::ELOOP.into()),
+        // Of another user's making, where the kernel allows that (fs.protected_hardlinks).
+        FileType::Symlink if status.stx_nlink > 1 => {
+            Err(io::Error::other("it is a symbolic link with more than one name (hard links)"))
+        }
         FileType::Symlink if is_trusted(&status) => Ok(Some(readlinkat(&link, c"", Vec::new())?)),
         FileType::Symlink => Err(not_ours("a symbolic link", &status)),
         _ => Ok(None),

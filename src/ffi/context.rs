@@ -110,7 +110,11 @@ impl ContextRef {
         let inside = unsafe { self.calls() }.enter(1)?;
         // SAFETY: the caller passes a live context, and `inside` comes from it.
         unsafe { self.take(inside) }.ok_or_else(|| {
-            tcti_core::fail!(ReturnCode::BAD_SEQUENCE, "the context was finalized, or lost to an internal error")
+            tcti_core::fail!(
+                ReturnCode::BAD_SEQUENCE,
+                "the context was finalized, or lost to an internal error, or this process was forked while another thread \
+                 used it"
+            )
         })
     }
 
