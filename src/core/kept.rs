@@ -84,6 +84,9 @@ impl<T: AsFd> Kept<T> {
     /// Returns the file descriptor, after one system call; `None` if the program has closed it, whatever its number is now.
     /// A program that has denied itself the system call (seccomp(2)) is taken not to have closed it.
     pub fn get(&self) -> Option<BorrowedFd<'_>> {
+        if self.is_lost.load(Ordering::Relaxed) {
+            return None;
+        }
         let is_open = match identity(self.fd.as_fd()) {
             Ok(identity) => identity == self.identity,
             Err(error) => error != Errno::BADF,

@@ -129,6 +129,15 @@ impl Target {
         }
     }
 
+    /// Writes a line. Fails with EBADF if the program has closed the file descriptor of the file.
+    fn write(&self, line: &str) -> io::Result<()> {
+        match self {
+            Target::Stdout => write(io::stdout().as_fd(), line),
+            Target::Stderr => write(io::stderr().as_fd(), line),
+            Target::File(file) => file.outlet.write_all(line.as_bytes(), WRITE_TIMEOUT),
+        }
+    }
+
     /// Opens a file; stderr, with a line that says why, if it cannot be opened.
     fn open(path: CString) -> Target {
         // A FIFO without a reader must not block the program: opening it fails, or lines are dropped.
@@ -153,21 +162,27 @@ fn warn_on_stderr(reason: fmt::Arguments<'_>) {
     }
 }
 
-/// Writes to the destination in `target`, which is chosen at the first line.
+/// Returns whether malloc(3) has memory: the static reserve of a module has no block of this size.
+fn has_memory() -> bool {
+    Vec::<u8>::new().try_reserve_exact(64 << 10).is_ok()
+}
+
+/// Writes to the destination in `target`, which is chosen at the first line. Without memory it is chosen for this line only,
+/// because what stays comes from malloc(3) alone.
 fn write_to(mut target: &OnceBox<Target>, line: &str) -> io::Result<()> {
     let mut again = None;
     loop {
-        let chosen = target.get_or_init(|| Box::new(again.map_or_else(of_environment, Target::open)));
-        let file = match chosen {
-            Target::Stdout => return write(io::stdout().as_fd(), line),
-            Target::Stderr => return write(io::stderr().as_fd(), line),
-            Target::File(file) => file,
+        let choose = || again.map_or_else(of_environment, Target::open);
+        let chosen = match target.get() {
+            Some(chosen) => chosen,
+            None if has_memory() => target.get_or_init(|| Box::new(choose())),
+            None => return choose().write(line),
         };
-        match file.outlet.write_all(line.as_bytes(), WRITE_TIMEOUT) {
-            Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+        match (chosen.write(line), chosen) {
+            (Err(error), Target::File(file)) if error.raw_os_error() == Some(libc::EBADF) => {
                 (target, again) = (&file.next, Some(file.path.clone()));
             }
-            written => return written,
+            (written, _) => return written,
         }
     }
 }
