@@ -186,7 +186,7 @@ fn no_file() {
     for (path, reason) in [
         ("/dev/full", "No space left on device"),
         ("/nonexistent/capture", "No such file or directory"),
-        (".", "Is a directory"),
+        (".", "it is a directory, not a regular file"),
     ] {
         let output =
             output::run(tool("tpm2_getrandom -o random 8", "libtpms:", dir.path()).env("TCTI_PCAP_FILE", path));
