@@ -36,7 +36,7 @@ pub(super) const PROCESS: Table = Table {
         )
         .except(&[SwtpmUnix, Pcap, Loader], IO_ERROR_RECOVERS),
         row("malloc(3) fails during Init", Fault::Process(Process::ExhaustedInInit(Resource::Memory)), NO_MEMORY)
-            .except(&[Libtpms, Cmd, Stick], INIT_FAILS)
+            .except(&[Libtpms, Stick], INIT_FAILS)
             .except(&[Pcap, Loader], NO_MEMORY_TO_LOAD),
         row("malloc(3) fails during a command", Fault::Process(Process::ExhaustedInCommand(Resource::Memory)), SUCCESS)
             .except(&[Libtpms], IN_LIBTPMS)
