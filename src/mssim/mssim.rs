@@ -45,6 +45,10 @@ pub struct Mssim {
 }
 
 /// The connections.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one per context, and a box would be an allocation per connection"
+)]
 enum Link {
     /// Not connected. The next command connects again.
     Down,
