@@ -62,7 +62,7 @@ impl PollSet {
         set.as_mut()
     }
 
-    /// Watches the file descriptors that `list` passes to its argument. If one of them cannot be watched, or there is none,
+    /// Watches the file descriptors that `list` passes to its argument. If one of them cannot be watched, or it passes nothing,
     /// the set is readable at once.
     pub(crate) fn watch(&mut self, list: impl FnOnce(&mut dyn FnMut(RawFd)) -> Result<()>) {
         let mut all = true;

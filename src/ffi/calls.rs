@@ -6,7 +6,7 @@ use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use tcti_core::{Generation, Result, ReturnCode, fail};
 
-/// The calls in progress, in the memory of the context. Zeroes mean that there are none.
+/// The calls in progress, in the memory of the context. All zeroes if no call is in progress.
 #[derive(Default)]
 #[repr(C)]
 pub struct Calls {

@@ -141,7 +141,7 @@ impl ContextRef {
         unsafe { &*calls }
     }
 
-    /// Takes the session out of the context; `None` if there is none.
+    /// Takes the session out of the context; `None` if it was taken already.
     ///
     /// # Safety
     /// `self` is a live context that `install::<T>` filled, and `inside` comes from it.

@@ -202,3 +202,14 @@ fn a_link_that_is_swapped_in_at_any_moment_is_not_followed() {
         assert_eq!(followed, 0);
     });
 }
+
+#[test]
+fn a_link_with_a_second_name_is_refused() {
+    let (dir, path) = place();
+    let link = dir.path().join("link");
+    symlink(&path, &link).unwrap();
+    append(&link).unwrap();
+    fs::hard_link(&link, dir.path().join("second")).unwrap();
+    let error = text(append(&link));
+    assert_eq!(error, "it is a symbolic link with more than one name (hard links)");
+}
